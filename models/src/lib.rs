@@ -1,0 +1,1 @@
+//! The Dyn-Perceiver family.

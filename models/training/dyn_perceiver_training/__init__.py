@@ -1,0 +1,1 @@
+"""Dyn-Perceiver in PyTorch: definition and training. Exporting and running belong to the Rust side."""

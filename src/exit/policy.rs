@@ -1,0 +1,243 @@
+//! Which exits are evaluated, and the thresholds at which to leave.
+
+use core::fmt;
+
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+use super::Measure;
+
+/// The most exits a network may have.
+pub const MAX_EXITS: usize = 8;
+
+/// What a policy does with one exit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitRule {
+    /// The exit is left out: neither it nor what only it needs is computed.
+    Skip,
+    /// The exit is evaluated, and left at when confidence reaches this threshold, in [0, 1].
+    Leave(f32),
+}
+
+/// Exit rules for every exit of one network, in order of cost.
+///
+/// The last exit that is not skipped always answers, whatever its threshold.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ExitPolicy {
+    measure: Measure,
+    rules: Vec<ExitRule, MAX_EXITS>,
+}
+
+/// Whether to answer with the exit just evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Decision {
+    /// Answer now.
+    Leave,
+    /// Go on to the next exit.
+    Continue,
+}
+
+impl ExitPolicy {
+    /// A policy from one rule per exit.
+    ///
+    /// # Errors
+    /// [`PolicyError`] without rules, with more than [`MAX_EXITS`], with a threshold outside [0, 1], or when every exit
+    /// is skipped.
+    pub fn new(measure: Measure, rules: &[ExitRule]) -> Result<Self, PolicyError> {
+        let rules = Vec::from_slice(rules).map_err(|_| PolicyError::TooManyExits { exits: rules.len() })?;
+        if rules.is_empty() {
+            return Err(PolicyError::NoExits);
+        }
+        for (exit, rule) in rules.iter().enumerate() {
+            if let ExitRule::Leave(threshold) = rule
+                && !(0.0..=1.0).contains(threshold)
+            {
+                return Err(PolicyError::Threshold { exit, threshold: *threshold });
+            }
+        }
+        if rules.iter().all(|rule| *rule == ExitRule::Skip) {
+            return Err(PolicyError::AllSkipped);
+        }
+        Ok(ExitPolicy { measure, rules })
+    }
+
+    /// Evaluates every one of `exits` exits but the last at the given thresholds; the last exit takes what is left.
+    ///
+    /// # Errors
+    /// [`PolicyError::ThresholdCount`] when there is not one threshold for each exit but the last, and as
+    /// [`ExitPolicy::new`].
+    pub fn with_thresholds(measure: Measure, exits: usize, thresholds: &[f32]) -> Result<Self, PolicyError> {
+        if exits == 0 {
+            return Err(PolicyError::NoExits);
+        }
+        if exits > MAX_EXITS {
+            return Err(PolicyError::TooManyExits { exits });
+        }
+        if thresholds.len() + 1 != exits {
+            return Err(PolicyError::ThresholdCount { exits, thresholds: thresholds.len() });
+        }
+        let mut rules = [ExitRule::Leave(0.0); MAX_EXITS];
+        for (rule, &threshold) in rules.iter_mut().zip(thresholds) {
+            *rule = ExitRule::Leave(threshold);
+        }
+        Self::new(measure, rules.get(..exits).unwrap_or(&[]))
+    }
+
+    /// Goes straight to exit `exit` of `exits` and evaluates no other.
+    ///
+    /// # Errors
+    /// [`PolicyError::AllSkipped`] when there is no such exit, and as [`ExitPolicy::new`].
+    pub fn only(exit: usize, exits: usize) -> Result<Self, PolicyError> {
+        if exits > MAX_EXITS {
+            return Err(PolicyError::TooManyExits { exits });
+        }
+        let mut rules = [ExitRule::Skip; MAX_EXITS];
+        let rules = rules.get_mut(..exits).unwrap_or(&mut []);
+        if let Some(rule) = rules.get_mut(exit) {
+            *rule = ExitRule::Leave(0.0);
+        }
+        Self::new(Measure::default(), rules)
+    }
+
+    /// The confidence measure the thresholds are for.
+    pub fn measure(&self) -> Measure {
+        self.measure
+    }
+
+    /// One rule per exit.
+    pub fn rules(&self) -> &[ExitRule] {
+        &self.rules
+    }
+
+    /// Whether exit `exit` is evaluated.
+    pub fn evaluates(&self, exit: usize) -> bool {
+        matches!(self.rules.get(exit), Some(ExitRule::Leave(_)))
+    }
+
+    /// The exit that always answers: the last one that is not skipped.
+    pub fn last_exit(&self) -> usize {
+        self.rules.iter().rposition(|rule| *rule != ExitRule::Skip).unwrap_or(0)
+    }
+
+    /// Whether to leave at `exit`, given its confidence. A confidence that is NaN never leaves early.
+    pub fn decide(&self, exit: usize, confidence: f32) -> Decision {
+        match self.rules.get(exit) {
+            _ if exit >= self.last_exit() => Decision::Leave,
+            Some(ExitRule::Leave(threshold)) if confidence >= *threshold => Decision::Leave,
+            _ => Decision::Continue,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ExitPolicy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Unchecked {
+            measure: Measure,
+            rules: Vec<ExitRule, MAX_EXITS>,
+        }
+        let policy = Unchecked::deserialize(deserializer)?;
+        ExitPolicy::new(policy.measure, &policy.rules).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a policy was refused.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// A network has at least one exit.
+    NoExits,
+    /// More exits than [`MAX_EXITS`].
+    TooManyExits {
+        /// How many there are.
+        exits: usize,
+    },
+    /// There must be one threshold for each exit but the last.
+    ThresholdCount {
+        /// Exits of the network.
+        exits: usize,
+        /// Thresholds given.
+        thresholds: usize,
+    },
+    /// A threshold is not a number in [0, 1].
+    Threshold {
+        /// Its exit, from 0.
+        exit: usize,
+        /// What was given.
+        threshold: f32,
+    },
+    /// No exit is left that could answer.
+    AllSkipped,
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            PolicyError::NoExits => f.write_str("a policy needs at least one exit"),
+            PolicyError::TooManyExits { exits } => write!(f, "{exits} exits, at most {MAX_EXITS} are supported"),
+            PolicyError::ThresholdCount { exits, thresholds } => write!(
+                f,
+                "expected {} thresholds (one for each of {exits} exits but the last), got {thresholds}",
+                exits.saturating_sub(1)
+            ),
+            PolicyError::Threshold { exit, threshold } => {
+                write!(f, "the threshold of exit {} is {threshold}, expected a number in [0, 1]", exit + 1)
+            }
+            PolicyError::AllSkipped => f.write_str("every exit is skipped, so none could answer"),
+        }
+    }
+}
+
+impl core::error::Error for PolicyError {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn leaves_at_the_threshold_and_always_at_the_last() {
+        let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 3, &[0.5, 1.0]).unwrap();
+        assert_eq!(policy.decide(0, 0.5), Decision::Leave);
+        assert_eq!(policy.decide(0, 0.499), Decision::Continue);
+        assert_eq!(policy.decide(0, f32::NAN), Decision::Continue);
+        assert_eq!(policy.decide(2, 0.0), Decision::Leave);
+        assert_eq!(policy.decide(2, f32::NAN), Decision::Leave);
+    }
+
+    #[test]
+    fn skipped_exits_never_answer() {
+        let policy = ExitPolicy::only(1, 3).unwrap();
+        assert!(!policy.evaluates(0) && policy.evaluates(1) && !policy.evaluates(2));
+        assert_eq!(policy.last_exit(), 1);
+        assert_eq!(policy.decide(0, 1.0), Decision::Continue);
+        assert_eq!(policy.decide(1, 0.0), Decision::Leave);
+        assert_eq!(ExitPolicy::only(3, 3), Err(PolicyError::AllSkipped));
+    }
+
+    #[test]
+    fn refuses_what_is_no_policy() {
+        let with = |exits, thresholds: &[f32]| ExitPolicy::with_thresholds(Measure::MaxSoftmax, exits, thresholds);
+        assert_eq!(with(0, &[]), Err(PolicyError::NoExits));
+        assert_eq!(with(9, &[0.5; 8]), Err(PolicyError::TooManyExits { exits: 9 }));
+        assert_eq!(with(3, &[0.5]), Err(PolicyError::ThresholdCount { exits: 3, thresholds: 1 }));
+        assert_eq!(with(2, &[1.5]), Err(PolicyError::Threshold { exit: 0, threshold: 1.5 }));
+        assert!(matches!(with(2, &[f32::NAN]), Err(PolicyError::Threshold { exit: 0, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_from_outside_never_make_a_bad_policy(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(policy) = postcard::from_bytes::<ExitPolicy>(&bytes) {
+                prop_assert!(policy.evaluates(policy.last_exit()));
+                prop_assert_eq!(ExitPolicy::new(policy.measure(), policy.rules()), Ok(policy));
+            }
+        }
+    }
+}
