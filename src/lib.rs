@@ -3,3 +3,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod exit;
+
+#[cfg(feature = "tract")]
+pub mod model;
+#[cfg(feature = "tract")]
+pub mod plan;
+#[cfg(feature = "tract")]
+pub mod runtime;

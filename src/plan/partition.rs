@@ -1,0 +1,202 @@
+//! A multi-exit graph cut into segments, so that running to any exit under any policy computes nothing else.
+//!
+//! The need of a node is the set of exits it is an ancestor of. Nodes of equal need form a segment: whichever exits a
+//! policy evaluates, a segment is either needed whole or not at all. An edge leads from a node to one whose need is a
+//! subset, so segments form an acyclic graph too, and a tensor with a single consumer never crosses from one segment to
+//! another unless it is an exit itself: fusing operators inside segments loses nothing.
+
+use std::collections::HashMap;
+
+use tract_core::internal::*;
+use tract_core::ops::konst::Const;
+use tract_core::ops::source::TypedSource;
+
+use super::cost;
+use crate::exit::MAX_EXITS;
+
+/// A set of exits, one bit each, bit 0 for the cheapest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ExitSet(u8);
+
+const _: () = assert!(MAX_EXITS <= u8::BITS as usize);
+
+impl ExitSet {
+    pub fn contains(self, exit: usize) -> bool {
+        self.0 & (1 << exit) != 0
+    }
+
+    pub fn intersects(self, other: ExitSet) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub fn with(self, exit: usize) -> Self {
+        ExitSet(self.0 | 1 << exit)
+    }
+
+    pub fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// The cheapest exit in the set; none in the empty set.
+    pub fn first(self) -> Option<usize> {
+        (self.0 != 0).then(|| self.0.trailing_zeros() as usize)
+    }
+
+    fn union(self, other: ExitSet) -> Self {
+        ExitSet(self.0 | other.0)
+    }
+}
+
+/// A tensor that crosses from one segment to another, comes in as the image, or goes out as an exit's logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Slot(pub usize);
+
+/// Nodes of equal need, as a graph of their own.
+pub(crate) struct Segment {
+    pub need: ExitSet,
+    pub graph: TypedModel,
+    pub inputs: Vec<Slot>,
+    pub outputs: Vec<Slot>,
+    pub cost: cost::SegmentCost,
+}
+
+/// All segments, in an order in which they can run.
+pub(crate) struct Partition {
+    pub segments: Vec<Segment>,
+    /// For each slot, bytes of its tensor.
+    pub slot_bytes: Vec<usize>,
+    /// Where the image goes.
+    pub input: Slot,
+    /// Where each exit's logits are found, in order of cost.
+    pub exits: Vec<Slot>,
+    /// For each exit in order of cost, which output of the graph it was.
+    pub order: Vec<usize>,
+}
+
+/// Cuts a decluttered graph with concrete shapes, whose outputs are the exits and whose one input is the image.
+pub(crate) fn partition(graph: &TypedModel) -> TractResult<Partition> {
+    let topological = graph.eval_order()?;
+    let order = exits_by_cost(graph, &topological)?;
+    let outlets: Vec<OutletId> = order.iter().map(|&output| graph.outputs[output]).collect();
+    let need = needs(graph, &topological, &outlets);
+
+    // Members of each segment in the order in which the graph runs.
+    let is_exit = |node: usize| outlets.iter().any(|outlet| outlet.node == node);
+    let mut members: HashMap<ExitSet, Vec<usize>> = HashMap::new();
+    for &id in &topological {
+        let node = graph.node(id);
+        // Constants go along with whoever uses them.
+        let is_member = !node.op_is::<TypedSource>() && (!node.op_is::<Const>() || is_exit(id));
+        if is_member && need[id].len() > 0 {
+            members.entry(need[id]).or_default().push(id);
+        }
+    }
+    let mut needs: Vec<ExitSet> = members.keys().copied().collect();
+    needs.sort_by_key(|need| (std::cmp::Reverse(need.len()), *need));
+
+    let mut slots: Vec<OutletId> = vec![graph.input_outlets()?[0]];
+    let mut slot_of = |outlet: OutletId| {
+        Slot(slots.iter().position(|&slot| slot == outlet).unwrap_or_else(|| {
+            slots.push(outlet);
+            slots.len() - 1
+        }))
+    };
+    let input = slot_of(graph.input_outlets()?[0]);
+    let exits: Vec<Slot> = outlets.iter().map(|&outlet| slot_of(outlet)).collect();
+    let mut counted_constants = std::collections::HashSet::new();
+    let mut segments = vec![];
+    for key in needs {
+        let members = &members[&key];
+        let crosses = |outlet: OutletId| {
+            let leaves = graph
+                .outlet_successors(outlet)
+                .iter()
+                .any(|inlet| need[inlet.node] != key && need[inlet.node].len() > 0);
+            leaves || outlets.contains(&outlet)
+        };
+        let (sub, inputs, outputs) = extract(graph, members, crosses)?;
+        segments.push(Segment {
+            need: key,
+            cost: cost::of_segment(graph, members, &mut counted_constants)?,
+            graph: sub,
+            inputs: inputs.into_iter().map(&mut slot_of).collect(),
+            outputs: outputs.into_iter().map(&mut slot_of).collect(),
+        });
+    }
+    let slot_bytes = slots.iter().map(|&outlet| cost::bytes(graph.outlet_fact(outlet)?)).collect::<TractResult<_>>()?;
+    Ok(Partition { segments, slot_bytes, input, exits, order })
+}
+
+/// Outputs of the graph in order of what it costs to compute each of them alone; equal ones as the file has them.
+fn exits_by_cost(graph: &TypedModel, topological: &[usize]) -> TractResult<Vec<usize>> {
+    let mut costs = vec![];
+    for &outlet in &graph.outputs {
+        let need = needs(graph, topological, &[outlet]);
+        let mut macs = 0u64;
+        let mut nodes = 0usize;
+        for &id in topological.iter().filter(|&&id| need[id].len() > 0) {
+            macs += cost::macs(graph, id)?;
+            nodes += 1;
+        }
+        costs.push((macs, nodes));
+    }
+    let mut order: Vec<usize> = (0..costs.len()).collect();
+    order.sort_by_key(|&output| costs[output]);
+    Ok(order)
+}
+
+/// For each node, which of the exits it is an ancestor of (or is).
+fn needs(graph: &TypedModel, topological: &[usize], exits: &[OutletId]) -> Vec<ExitSet> {
+    let mut need = vec![ExitSet::default(); graph.nodes().len()];
+    for (exit, outlet) in exits.iter().enumerate() {
+        need[outlet.node] = need[outlet.node].with(exit);
+    }
+    for &id in topological.iter().rev() {
+        for input in &graph.node(id).inputs {
+            need[input.node] = need[input.node].union(need[id]);
+        }
+    }
+    need
+}
+
+/// The given nodes as a graph of their own, with the outlets it takes in and those it hands out.
+fn extract(
+    graph: &TypedModel,
+    members: &[usize],
+    crosses: impl Fn(OutletId) -> bool,
+) -> TractResult<(TypedModel, Vec<OutletId>, Vec<OutletId>)> {
+    let mut sub = TypedModel { symbols: graph.symbols.clone(), ..TypedModel::default() };
+    let mut here: HashMap<OutletId, OutletId> = HashMap::new();
+    let mut inputs = vec![];
+    let mut outputs = vec![];
+    for &id in members {
+        let node = graph.node(id);
+        for &input in &node.inputs {
+            if here.contains_key(&input) {
+                continue;
+            }
+            let producer = graph.node(input.node);
+            let wired = match producer.op_as::<Const>() {
+                Some(_) => sub.wire_node(&producer.name, producer.op.clone(), &[])?[0],
+                None => {
+                    inputs.push(input);
+                    let fact = graph.outlet_fact(input)?.without_value();
+                    sub.add_source(format!("{}.{}", producer.name, input.slot), fact)?
+                }
+            };
+            here.insert(input, wired);
+        }
+        let wires: TVec<OutletId> = node.inputs.iter().map(|input| here[input]).collect();
+        let made = sub.wire_node(&node.name, node.op.clone(), &wires)?;
+        for (slot, &wire) in made.iter().enumerate() {
+            let outlet = OutletId::new(id, slot);
+            here.insert(outlet, wire);
+            if crosses(outlet) {
+                outputs.push(outlet);
+            }
+        }
+    }
+    let outlets: Vec<OutletId> = outputs.iter().map(|outlet| here[outlet]).collect();
+    sub.select_output_outlets(&outlets)?;
+    Ok((sub, inputs, outputs))
+}

@@ -1,0 +1,67 @@
+use thiserror::Error;
+
+use crate::exit::LogitsError;
+
+/// Why an image could not be classified.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The image has the wrong number of values.
+    #[error("the input has {actual} values, expected {expected}")]
+    InputLength {
+        /// Values that the model takes.
+        expected: usize,
+        /// Values given.
+        actual: usize,
+    },
+    /// The image holds NaN or infinity.
+    #[error("value {index} of the input is {value}, expected finite numbers")]
+    InputNotFinite {
+        /// Which value.
+        index: usize,
+        /// What it is.
+        value: f32,
+    },
+    /// An exit that the model does not have.
+    #[error("there is no exit {}, the model has {exits}", exit + 1)]
+    NoSuchExit {
+        /// The exit, from 0.
+        exit: usize,
+        /// How many there are.
+        exits: usize,
+    },
+    /// The policy is for a model with another number of exits.
+    #[error("the policy is for {actual} exits, the model has {expected}")]
+    PolicyExits {
+        /// Exits of the model.
+        expected: usize,
+        /// Exits of the policy.
+        actual: usize,
+    },
+    /// Exits are decided per image; this plan takes several at once.
+    #[error("the plan takes {batch} images at once, exits are decided for one")]
+    Batch {
+        /// Images per run.
+        batch: usize,
+    },
+    /// No image was given yet.
+    #[error("no image was given before an exit was asked for")]
+    NoImage,
+    /// The network made logits that are no numbers.
+    #[error("exit {}: {error}", exit + 1)]
+    Logits {
+        /// The exit, from 0.
+        exit: usize,
+        /// What is wrong with them.
+        error: LogitsError,
+    },
+    /// The plan itself failed.
+    #[error("the plan failed: {0}")]
+    Tract(String),
+}
+
+impl RunError {
+    pub(crate) fn tract(error: tract_core::prelude::TractError) -> Self {
+        RunError::Tract(format!("{error:#}"))
+    }
+}

@@ -1,0 +1,185 @@
+//! Runs stage plans: one image, exit by exit, as far as a policy wants.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use dyn_perceiver::{exit::{ExitPolicy, Measure}, model::Model, plan::Plan, runtime::Runtime};
+//!
+//! let plan = Arc::new(Plan::new(Model::load("model.onnx")?)?);
+//! let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, plan.stages().len(), &[0.9, 0.8, 0.7])?;
+//! let mut runtime = Runtime::new(plan)?;
+//! let image = vec![0.0; runtime.plan().info().input.len()];
+//! let outcome = runtime.run(&image, &policy)?;
+//! println!("class {} at exit {}", outcome.class, outcome.exit);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tract_core::internal::*;
+
+pub use error::RunError;
+
+use crate::exit::{Decision, ExitPolicy};
+use crate::plan::{Plan, Slot};
+
+/// Runs the stage plans of one [`Plan`], one image (or batch) at a time. Make one per thread; weights are shared.
+pub struct Runtime {
+    plan: Arc<Plan>,
+    states: Vec<TypedSimpleState>,
+    slots: Vec<Option<TValue>>,
+    done: Vec<bool>,
+}
+
+/// The answer for one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Index of the class.
+    pub class: usize,
+    /// Its soft-max probability at the exit taken.
+    pub probability: f32,
+    /// Confidence by the policy's measure.
+    pub confidence: f32,
+    /// The exit that answered, from 0, in order of cost.
+    pub exit: usize,
+    /// Whether the policy left before the last exit that it evaluates.
+    pub cut: bool,
+    /// For each exit evaluated, how long what it needed anew took.
+    pub stages: Vec<StageTime>,
+}
+
+/// Time spent for one exit, without what earlier exits had computed already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageTime {
+    /// The exit.
+    pub exit: usize,
+    /// Wall time.
+    pub time: Duration,
+}
+
+impl Outcome {
+    /// Wall time of all stages together.
+    pub fn latency(&self) -> Duration {
+        self.stages.iter().map(|stage| stage.time).sum()
+    }
+}
+
+impl Runtime {
+    /// A runtime with its own buffers over shared plans.
+    ///
+    /// # Errors
+    /// [`RunError::Tract`] when a plan cannot be set up.
+    pub fn new(plan: Arc<Plan>) -> Result<Runtime, RunError> {
+        let states =
+            plan.segments.iter().map(|s| s.plan.spawn()).collect::<TractResult<_>>().map_err(RunError::tract)?;
+        let slots = vec![None; plan.slots];
+        let done = vec![false; plan.segments.len()];
+        Ok(Runtime { plan, states, slots, done })
+    }
+
+    /// The plans that are run.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Takes a new image, an NCHW tensor of [`crate::model::InputSpec::len`] floats, and computes nothing yet.
+    ///
+    /// # Errors
+    /// [`RunError::InputLength`] or [`RunError::InputNotFinite`].
+    pub fn begin(&mut self, image: &[f32]) -> Result<(), RunError> {
+        let input = &self.plan.info().input;
+        if image.len() != input.len() {
+            return Err(RunError::InputLength { expected: input.len(), actual: image.len() });
+        }
+        if let Some(index) = image.iter().position(|v| !v.is_finite()) {
+            return Err(RunError::InputNotFinite { index, value: image[index] });
+        }
+        let shape = [input.batch, input.channels, input.height, input.width];
+        let tensor = Tensor::from_shape(&shape, image).map_err(RunError::tract)?;
+        self.slots.fill(None);
+        self.done.fill(false);
+        self.slots[self.plan.input.0] = Some(tensor.into_tvalue());
+        Ok(())
+    }
+
+    /// Computes what exit `exit` needs and has not been computed for this image, and gives its logits, (batch, classes)
+    /// row by row.
+    ///
+    /// # Errors
+    /// [`RunError::NoSuchExit`], [`RunError::NoImage`] before [`Runtime::begin`], or what tract says.
+    pub fn advance(&mut self, exit: usize) -> Result<&[f32], RunError> {
+        let exits = self.plan.exits.len();
+        let slot = *self.plan.exits.get(exit).ok_or(RunError::NoSuchExit { exit, exits })?;
+        if self.slots[self.plan.input.0].is_none() {
+            return Err(RunError::NoImage);
+        }
+        for index in 0..self.plan.segments.len() {
+            if self.plan.segments[index].need.contains(exit) && !self.done[index] {
+                self.run_segment(index)?;
+            }
+        }
+        let value = self.slots[slot.0].as_ref().ok_or(RunError::NoImage)?;
+        value.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>()).map_err(RunError::tract)
+    }
+
+    fn run_segment(&mut self, index: usize) -> Result<(), RunError> {
+        let segment = &self.plan.segments[index];
+        let value = |&Slot(slot): &Slot| self.slots[slot].clone().ok_or(RunError::NoImage);
+        let inputs = segment.inputs.iter().map(value).collect::<Result<TVec<_>, _>>()?;
+        let outputs = self.states[index].run(inputs).map_err(RunError::tract)?;
+        for (&Slot(slot), value) in segment.outputs.iter().zip(outputs) {
+            self.slots[slot] = Some(value);
+        }
+        self.done[index] = true;
+        Ok(())
+    }
+
+    /// Runs one image exit by exit and answers at the first whose confidence reaches its threshold.
+    ///
+    /// # Errors
+    /// As [`Runtime::begin`]; [`RunError::PolicyExits`] when the policy is for another number of exits;
+    /// [`RunError::Batch`] for a plan that takes several images at once; [`RunError::Logits`] when the network makes
+    /// something that is no number.
+    pub fn run(&mut self, image: &[f32], policy: &ExitPolicy) -> Result<Outcome, RunError> {
+        let exits = self.plan.exits.len();
+        if policy.rules().len() != exits {
+            return Err(RunError::PolicyExits { expected: exits, actual: policy.rules().len() });
+        }
+        let batch = self.plan.info().input.batch;
+        if batch != 1 {
+            return Err(RunError::Batch { batch });
+        }
+        self.begin(image)?;
+        let last = policy.last_exit();
+        let mut stages = Vec::with_capacity(exits);
+        for exit in (0..=last).filter(|&exit| policy.evaluates(exit)) {
+            let began = Instant::now();
+            let logits = self.advance(exit)?;
+            let reading = policy.measure().read(logits).map_err(|error| RunError::Logits { exit, error })?;
+            stages.push(StageTime { exit, time: began.elapsed() });
+            if policy.decide(exit, reading.confidence) == Decision::Leave {
+                return Ok(Outcome {
+                    class: reading.class,
+                    probability: reading.probability,
+                    confidence: reading.confidence,
+                    exit,
+                    cut: exit < last,
+                    stages,
+                });
+            }
+        }
+        // Not reached: a policy always has a last exit, and there it decides to leave.
+        Err(RunError::NoSuchExit { exit: last, exits })
+    }
+
+    /// Logits of every exit for one image or batch: for each exit, (batch, classes) row by row.
+    ///
+    /// # Errors
+    /// As [`Runtime::begin`].
+    pub fn all_logits(&mut self, image: &[f32]) -> Result<Vec<Vec<f32>>, RunError> {
+        self.begin(image)?;
+        (0..self.plan.exits.len()).map(|exit| self.advance(exit).map(<[f32]>::to_vec)).collect()
+    }
+}
