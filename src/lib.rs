@@ -2,6 +2,7 @@
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod energy;
 pub mod exit;
 
 #[cfg(feature = "tract")]
