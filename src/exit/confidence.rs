@@ -140,6 +140,13 @@ pub enum LogitsError {
         /// Its class.
         index: usize,
     },
+    /// The scratch of an observer is not as long as there are logits.
+    Scratch {
+        /// Length of the scratch.
+        scratch: usize,
+        /// Logits of the exit.
+        logits: usize,
+    },
 }
 
 impl fmt::Display for LogitsError {
@@ -147,6 +154,9 @@ impl fmt::Display for LogitsError {
         match self {
             LogitsError::Empty => f.write_str("the exit has no logits"),
             LogitsError::NotFinite { index } => write!(f, "the logit of class {index} is not a finite number"),
+            LogitsError::Scratch { scratch, logits } => {
+                write!(f, "the exit has {logits} logits, expected {scratch} (the length of the scratch)")
+            }
         }
     }
 }

@@ -2,10 +2,16 @@
 //!
 //! This module needs neither `std` nor an allocator, and nothing in it panics: it is the part that also runs on a
 //! microcontroller. See [`Measure`] for how a number in [0, 1] is read off an exit's logits, and [`ExitPolicy`] for what
-//! is done with it.
+//! is done with it; [`Evidence`] for what earlier exits contribute, and [`Frontier`] for the policies worth having.
 
 mod confidence;
+mod evidence;
+mod frontier;
+mod mixer;
 mod policy;
 
 pub use confidence::{LogitsError, Measure, Reading};
+pub use evidence::{Answer, Curve, Evidence, EvidenceError, Observer};
+pub use frontier::{CostUnit, Frontier, FrontierError, MAX_POINTS, Mix, OperatingPoint};
+pub use mixer::Mixer;
 pub use policy::{Decision, ExitPolicy, ExitRule, MAX_EXITS, PolicyError};

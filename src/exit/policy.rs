@@ -5,7 +5,7 @@ use core::fmt;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-use super::Measure;
+use super::{Evidence, EvidenceError, Measure};
 
 /// The most exits a network may have.
 pub const MAX_EXITS: usize = 8;
@@ -29,6 +29,7 @@ pub enum ExitRule {
 pub struct ExitPolicy {
     measure: Measure,
     rules: Vec<ExitRule, MAX_EXITS>,
+    evidence: Evidence,
 }
 
 /// Whether to answer with the exit just evaluated.
@@ -62,7 +63,7 @@ impl ExitPolicy {
         if rules.iter().all(|rule| *rule == ExitRule::Skip) {
             return Err(PolicyError::AllSkipped);
         }
-        Ok(ExitPolicy { measure, rules })
+        Ok(ExitPolicy { measure, rules, evidence: Evidence::Own })
     }
 
     /// Evaluates every one of `exits` exits but the last at the given thresholds; the last exit takes what is left.
@@ -103,6 +104,20 @@ impl ExitPolicy {
         Self::new(Measure::default(), rules)
     }
 
+    /// The same rules, with thresholds that act on other evidence than the exit reached alone.
+    ///
+    /// # Errors
+    /// [`PolicyError::Evidence`] when it does not fit the number of exits or is out of range.
+    pub fn with_evidence(self, evidence: Evidence) -> Result<Self, PolicyError> {
+        evidence.check(self.rules.len()).map_err(PolicyError::Evidence)?;
+        Ok(ExitPolicy { evidence, ..self })
+    }
+
+    /// Which of the exits seen so far speak.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
     /// The confidence measure the thresholds are for.
     pub fn measure(&self) -> Measure {
         self.measure
@@ -136,12 +151,16 @@ impl ExitPolicy {
 impl<'de> Deserialize<'de> for ExitPolicy {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
         struct Unchecked {
             measure: Measure,
             rules: Vec<ExitRule, MAX_EXITS>,
+            evidence: Evidence,
         }
         let policy = Unchecked::deserialize(deserializer)?;
-        ExitPolicy::new(policy.measure, &policy.rules).map_err(serde::de::Error::custom)
+        ExitPolicy::new(policy.measure, &policy.rules)
+            .and_then(|checked| checked.with_evidence(policy.evidence))
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -173,6 +192,8 @@ pub enum PolicyError {
     },
     /// No exit is left that could answer.
     AllSkipped,
+    /// The evidence does not fit the exits.
+    Evidence(EvidenceError),
 }
 
 impl fmt::Display for PolicyError {
@@ -189,6 +210,7 @@ impl fmt::Display for PolicyError {
                 write!(f, "the threshold of exit {} is {threshold}, expected a number in [0, 1]", exit + 1)
             }
             PolicyError::AllSkipped => f.write_str("every exit is skipped, so none could answer"),
+            PolicyError::Evidence(error) => error.fmt(f),
         }
     }
 }
@@ -236,7 +258,8 @@ mod tests {
         fn bytes_from_outside_never_make_a_bad_policy(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(policy) = postcard::from_bytes::<ExitPolicy>(&bytes) {
                 prop_assert!(policy.evaluates(policy.last_exit()));
-                prop_assert_eq!(ExitPolicy::new(policy.measure(), policy.rules()), Ok(policy));
+                let again = ExitPolicy::new(policy.measure(), policy.rules()).unwrap();
+                prop_assert_eq!(again.with_evidence(policy.evidence().clone()), Ok(policy));
             }
         }
     }
