@@ -22,7 +22,7 @@ use tract_core::internal::*;
 
 pub use error::RunError;
 
-use crate::exit::{Decision, ExitPolicy};
+use crate::exit::{Decision, ExitPolicy, Observer};
 use crate::plan::{Plan, Slot};
 
 /// Runs the stage plans of one [`Plan`], one image (or batch) at a time. Make one per thread; weights are shared.
@@ -31,6 +31,8 @@ pub struct Runtime {
     states: Vec<TypedSimpleState>,
     slots: Vec<Option<TValue>>,
     done: Vec<bool>,
+    /// Room for the policy's evidence, one float per class.
+    scratch: Vec<f32>,
 }
 
 /// The answer for one image.
@@ -42,8 +44,10 @@ pub struct Outcome {
     pub probability: f32,
     /// Confidence by the policy's measure.
     pub confidence: f32,
-    /// The exit that answered, from 0, in order of cost.
+    /// The exit at which the frame left, from 0, in order of cost.
     pub exit: usize,
+    /// The exit whose answer this is: an earlier one where the policy recalls exits seen before.
+    pub answered_by: usize,
     /// Whether the policy left before the last exit that it evaluates.
     pub cut: bool,
     /// For each exit evaluated, how long what it needed anew took.
@@ -76,7 +80,8 @@ impl Runtime {
             plan.segments.iter().map(|s| s.plan.spawn()).collect::<TractResult<_>>().map_err(RunError::tract)?;
         let slots = vec![None; plan.slots];
         let done = vec![false; plan.segments.len()];
-        Ok(Runtime { plan, states, slots, done })
+        let scratch = vec![0.0; plan.info().classes];
+        Ok(Runtime { plan, states, slots, done, scratch })
     }
 
     /// The plans that are run.
@@ -154,24 +159,31 @@ impl Runtime {
         self.begin(image)?;
         let last = policy.last_exit();
         let mut stages = Vec::with_capacity(exits);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut observer = Observer::new(policy, &mut scratch);
+        let mut outcome = Err(RunError::NoSuchExit { exit: last, exits });
         for exit in (0..=last).filter(|&exit| policy.evaluates(exit)) {
             let began = Instant::now();
-            let logits = self.advance(exit)?;
-            let reading = policy.measure().read(logits).map_err(|error| RunError::Logits { exit, error })?;
+            let seen = self
+                .advance(exit)
+                .and_then(|logits| observer.observe(exit, logits).map_err(|error| RunError::Logits { exit, error }));
             stages.push(StageTime { exit, time: began.elapsed() });
-            if policy.decide(exit, reading.confidence) == Decision::Leave {
-                return Ok(Outcome {
-                    class: reading.class,
-                    probability: reading.probability,
-                    confidence: reading.confidence,
-                    exit,
-                    cut: exit < last,
-                    stages,
-                });
+            let done = !matches!(&seen, Ok(answer) if answer.decision == Decision::Continue);
+            outcome = seen.map(|answer| Outcome {
+                class: answer.reading.class,
+                probability: answer.reading.probability,
+                confidence: answer.reading.confidence,
+                exit,
+                answered_by: answer.exit,
+                cut: exit < last,
+                stages: vec![],
+            });
+            if done {
+                break;
             }
         }
-        // Not reached: a policy always has a last exit, and there it decides to leave.
-        Err(RunError::NoSuchExit { exit: last, exits })
+        self.scratch = scratch;
+        outcome.map(|outcome| Outcome { stages, ..outcome })
     }
 
     /// Logits of every exit for one image or batch: for each exit, (batch, classes) row by row.

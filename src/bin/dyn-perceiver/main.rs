@@ -1,2 +1,45 @@
-//! program
-fn main() {}
+//! The `dyn-perceiver` program: one file per subcommand; each parses, calls the library and prints.
+
+mod classify;
+mod failure;
+mod inspect;
+mod run;
+mod shipped;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+
+/// Multi-exit vision networks on battery-powered boards.
+///
+/// Exit codes: 0 done, 1 something failed, 2 wrong input. Logs go to stderr; DYN_PERCEIVER_LOG=debug shows more.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    Classify(classify::Args),
+    Inspect(inspect::Args),
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DYN_PERCEIVER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Classify(args) => classify::run(args),
+        Command::Inspect(args) => inspect::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

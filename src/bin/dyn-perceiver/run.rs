@@ -1,0 +1,307 @@
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args as ClapArgs;
+use dyn_perceiver::camera::{FrameSource, IdxSource, ImageSource, SyntheticSource};
+use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, PowerModel, SocSteps};
+use dyn_perceiver::exit::ExitPolicy;
+use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, Step, Summary};
+use dyn_perceiver::plan::Plan;
+use dyn_perceiver::runtime::Runtime;
+use serde_json::{Map, Value, json};
+
+use crate::failure::{Failure, OrInput as _};
+use crate::shipped::{self, ModelArgs, PolicyArgs};
+use crate::table;
+
+/// Thresholds, the same at every exit, that the state of charge steps through when no policy is given.
+const LADDER: [f32; 6] = [0.0, 0.5, 0.7, 0.85, 0.95, 0.99];
+/// Without --battery-mwh the battery holds what the full network would use for this share of the frames.
+const BATTERY_SHARE: f32 = 0.6;
+
+/// Run the classification loop on a simulated battery
+///
+/// Without options: the shipped model on the shipped test images. Operating points follow the state of charge. Joules are
+/// modelled: watts of the board times latency measured here. JSON: one object per frame {kind: "frame", frame, class,
+/// label, truth, exit, confidence, cut, latency_ms, soc, point, reason, joules}, then {kind: "summary", frames, accuracy,
+/// accuracy_full, exit_share {exit: share}, latency_ms {exit: {mean, p95}, all, full}, joules, joules_full, switches, soc,
+/// dropped, ended}.
+#[derive(ClapArgs)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// IDX file of images, image file or folder of images; labels of an IDX file are found beside it [default: the
+    /// shipped test images]
+    #[arg(long, value_name = "PATH", conflicts_with = "synthetic")]
+    frames: Option<PathBuf>,
+    /// So many synthetic frames instead
+    #[arg(long, value_name = "COUNT")]
+    synthetic: Option<u64>,
+    /// Stop after so many frames
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<u64>,
+    /// Frames per second; without it, each frame follows at once
+    #[arg(long, value_name = "NUMBER")]
+    fps: Option<f64>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Capacity of the simulated battery [default: what the full network would use for 60 % of the frames]
+    #[arg(long, value_name = "MWH")]
+    battery_mwh: Option<f32>,
+    /// State of charge at the start, in [0, 1]
+    #[arg(long, value_name = "SOC", default_value_t = 1.0)]
+    soc: f32,
+    /// What the board draws when idle (2.2 to 3.0 W is published for a Raspberry Pi 4)
+    #[arg(long, value_name = "WATTS", default_value_t = 2.7)]
+    idle_watts: f32,
+    /// What it draws while the network runs (5.4 to 7.2 W is published for a Raspberry Pi 4)
+    #[arg(long, value_name = "WATTS", default_value_t = 6.4)]
+    active_watts: f32,
+    /// Do not run the full network beside each frame to compare
+    #[arg(long)]
+    no_compare: bool,
+    /// One JSON object per line on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    check(&args)?;
+    let plan = args.model.plan()?;
+    let exits = plan.info().exits.clone();
+    let points = match args.policy.policy(&plan)? {
+        Some(policy) => vec![policy],
+        None => ladder(&args.policy, &plan)?,
+    };
+    let source = source(&args)?;
+    let frames = source.frames().map(|all| all.min(args.limit.unwrap_or(u64::MAX)));
+    let seconds = stage_seconds(&plan)?;
+    let power = PowerModel::from_latency(args.idle_watts, args.active_watts, &seconds).or_input()?;
+    let period = args.fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f64(1.0 / fps));
+    let battery = battery(&args, frames, &power, &seconds, period);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    ctrlc::set_handler(move || {
+        // A second Ctrl-C does not wait for the frame in hand.
+        if stopped.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+
+    let labels = plan.info().labels.clone();
+    let governor = SocSteps::even(points.len());
+    let config = PipelineConfig { points, power, battery, period, compare_full: !args.no_compare };
+    let mut view = View::new(&args, &exits, labels);
+    view.header(&plan, &config, frames);
+    let mut pipeline = Pipeline::new(source, governor, plan, config)?;
+    let mut summary = Summary::new(&exits);
+    let mut ended = "end of frames";
+    let mut next = Instant::now();
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            ended = "interrupted";
+            break;
+        }
+        if args.limit.is_some_and(|limit| summary.frames() >= limit) {
+            ended = "limit reached";
+            break;
+        }
+        let Some(step) = pipeline.step()? else {
+            if pipeline.battery().is_empty() {
+                ended = "battery empty";
+            }
+            break;
+        };
+        summary.add(&step);
+        view.frame(&step, frames)?;
+        next += period;
+        // Short naps keep Ctrl-C prompt at low frame rates.
+        while !period.is_zero() && Instant::now() < next && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep((next - Instant::now()).min(Duration::from_millis(100)));
+        }
+    }
+    view.summary(&summary, pipeline.battery().soc(), pipeline.dropped(), ended)
+}
+
+fn check(args: &Args) -> Result<(), Failure> {
+    if let Some(fps) = args.fps.filter(|fps| !(*fps > 0.0 && fps.is_finite())) {
+        return Err(anyhow::anyhow!("--fps {fps}: expected a number above 0")).or_input();
+    }
+    if let Some(mwh) = args.battery_mwh.filter(|mwh| !(*mwh > 0.0 && mwh.is_finite())) {
+        return Err(anyhow::anyhow!("--battery-mwh {mwh}: expected a number above 0")).or_input();
+    }
+    if !(0.0..=1.0).contains(&args.soc) {
+        return Err(anyhow::anyhow!("--soc {}: expected a number in [0, 1]", args.soc)).or_input();
+    }
+    Ok(())
+}
+
+fn ladder(policy: &PolicyArgs, plan: &Plan) -> Result<Vec<ExitPolicy>, Failure> {
+    let early = plan.stages().len() - 1;
+    LADDER.iter().map(|&threshold| Ok(policy.with_thresholds(plan, &vec![threshold; early])?)).collect()
+}
+
+fn source(args: &Args) -> Result<Box<dyn FrameSource>, Failure> {
+    if let Some(count) = args.synthetic {
+        return Ok(Box::new(SyntheticSource::new(64, 64, 0).limited_to(count)));
+    }
+    let path = args.frames.clone().unwrap_or_else(shipped::frames);
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name.contains("idx3") {
+        let labels = path.with_file_name(name.replace("images", "labels").replace("idx3", "idx1"));
+        return Ok(Box::new(IdxSource::open(&path, labels.is_file().then_some(&*labels)).or_input()?));
+    }
+    Ok(Box::new(ImageSource::open(&path).or_input()?))
+}
+
+/// Median seconds that each stage takes on this machine.
+fn stage_seconds(plan: &Arc<Plan>) -> Result<Vec<f32>, Failure> {
+    const RUNS: usize = 15;
+    let mut runtime = Runtime::new(plan.clone())?;
+    let image = vec![0.0; plan.info().input.len()];
+    let mut times = vec![vec![]; plan.stages().len()];
+    for _ in 0..RUNS {
+        runtime.begin(&image)?;
+        for (exit, times) in times.iter_mut().enumerate() {
+            let began = Instant::now();
+            runtime.advance(exit)?;
+            times.push(began.elapsed().as_secs_f32());
+        }
+    }
+    Ok(times
+        .into_iter()
+        .map(|mut times| {
+            times.sort_by(f32::total_cmp);
+            times[RUNS / 2]
+        })
+        .collect())
+}
+
+fn battery(args: &Args, frames: Option<u64>, power: &PowerModel, seconds: &[f32], period: Duration) -> Battery {
+    let frame_seconds = seconds.iter().sum::<f32>().max(period.as_secs_f32());
+    let full = power.frame_joules(seconds.len()) + power.idle_watts() * frame_seconds;
+    let fitting = frames.unwrap_or(1000) as f32 * BATTERY_SHARE * full / JOULES_PER_MWH;
+    Battery::new(args.battery_mwh.unwrap_or(fitting)).charged_to(args.soc)
+}
+
+/// What the user sees of the run.
+struct View {
+    json: bool,
+    live: bool,
+    exits: Vec<String>,
+    labels: Option<Vec<String>>,
+    drawn: Instant,
+    out: std::io::Stdout,
+}
+
+impl View {
+    fn new(args: &Args, exits: &[String], labels: Option<Vec<String>>) -> Self {
+        let out = std::io::stdout();
+        let live = !args.json && out.is_terminal();
+        View { json: args.json, live, exits: exits.to_vec(), labels, drawn: Instant::now(), out }
+    }
+
+    fn name(&self, class: usize) -> String {
+        self.labels.as_ref().and_then(|l| l.get(class)).map_or_else(|| format!("class {class}"), String::clone)
+    }
+
+    fn header(&self, plan: &Plan, config: &PipelineConfig, frames: Option<u64>) {
+        if !self.json {
+            let info = plan.info();
+            let count = frames.map_or("unlimited".to_string(), |n| n.to_string());
+            println!("model    {} ({} exits: {})", info.path.display(), self.exits.len(), self.exits.join(", "));
+            println!("frames   {count}, {} operating points", config.points.len());
+            let (mwh, soc) = (config.battery.capacity_mwh(), table::percent(f64::from(config.battery.soc())));
+            println!("battery  {mwh:.2} mWh, {soc} charged; joules are modelled: watts x latency measured here");
+        }
+    }
+
+    fn frame(&mut self, step: &Step, frames: Option<u64>) -> Result<(), Failure> {
+        let outcome = &step.outcome;
+        let exit = &self.exits[outcome.exit];
+        let ms = 1e3 * outcome.latency().as_secs_f64();
+        if self.json {
+            let object = json!({
+                "kind": "frame", "frame": step.sequence, "class": outcome.class, "label": self.name(outcome.class),
+                "truth": step.truth, "exit": exit, "confidence": outcome.confidence, "cut": outcome.cut,
+                "latency_ms": ms, "soc": step.soc, "point": step.choice.point, "reason": step.choice.reason,
+                "joules": step.joules,
+            });
+            writeln!(self.out, "{object}")?;
+        } else if self.live && (self.drawn.elapsed() > Duration::from_millis(50) || step.sequence == 0) {
+            self.drawn = Instant::now();
+            let mark = step.truth.map_or(' ', |truth| if truth == outcome.class { '+' } else { 'x' });
+            let total = frames.map_or(String::new(), |n| format!("/{n}"));
+            // Carriage return, line, erase what an earlier longer line left.
+            write!(
+                self.out,
+                "\rframe {:>5}{total}  {mark} {:<12} exit {exit:<7} confidence {:.2}  {ms:6.2} ms  SoC {:>6}  point {}\x1b[K",
+                step.sequence,
+                self.name(outcome.class),
+                outcome.confidence,
+                table::percent(f64::from(step.soc)),
+                step.choice.point,
+            )?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn summary(&mut self, summary: &Summary, soc: f32, dropped: u64, ended: &str) -> Result<(), Failure> {
+        if self.live {
+            write!(self.out, "\r\x1b[K")?;
+        }
+        if self.json {
+            let object = summary_json(summary, soc, dropped, ended);
+            writeln!(self.out, "{object}")?;
+            return Ok(());
+        }
+        let (joules, full) = (summary.joules(), summary.joules_full());
+        let ms = |value: Option<f64>| value.map_or("-".to_string(), |ms| format!("{ms:.2}"));
+        let share = |value: Option<f64>| value.map_or("-".to_string(), table::percent);
+        let mut rows: Vec<Vec<String>> = summary
+            .exits()
+            .into_iter()
+            .map(|e| vec![e.exit, e.frames.to_string(), table::percent(e.share), ms(e.mean_ms), ms(e.p95_ms)])
+            .collect();
+        let frames = summary.frames().to_string();
+        let (all, whole) = (summary.latency_ms(), summary.latency_full_ms());
+        let row = |name: &str, times: Option<(f64, f64)>, accuracy: Option<f64>, joules: f64| {
+            let (mean, p95) = (ms(times.map(|t| t.0)), ms(times.map(|t| t.1)));
+            vec![name.to_string(), frames.clone(), share(accuracy), mean, p95, format!("{:.3}", joules)]
+        };
+        writeln!(self.out, "ended    {ended} at {} charge, {} switches of operating point", table::percent(soc.into()), summary.switches())?;
+        if dropped > 0 {
+            writeln!(self.out, "dropped  {dropped} frames")?;
+        }
+        writeln!(self.out, "\n{}", table::render(&["exit", "frames", "share", "mean ms", "p95 ms"], &std::mem::take(&mut rows)))?;
+        let rows = [row("this run", all, summary.accuracy(), joules), row("full network", whole, summary.accuracy_full(), full)];
+        write!(self.out, "{}", table::render(&["", "frames", "accuracy", "mean ms", "p95 ms", "joules"], &rows))?;
+        if full > 0.0 {
+            writeln!(self.out, "\nsaved {} of the joules that inference adds to idling", table::percent(1.0 - joules / full))?;
+        }
+        Ok(())
+    }
+}
+
+fn summary_json(summary: &Summary, soc: f32, dropped: u64, ended: &str) -> Value {
+    let pair = |times: Option<(f64, f64)>| times.map(|(mean, p95)| json!({"mean": mean, "p95": p95}));
+    let mut shares = Map::new();
+    let mut latency = Map::new();
+    for exit in summary.exits() {
+        latency.insert(exit.exit.clone(), json!(pair(exit.mean_ms.zip(exit.p95_ms))));
+        shares.insert(exit.exit, json!(exit.share));
+    }
+    latency.insert("all".into(), json!(pair(summary.latency_ms())));
+    latency.insert("full".into(), json!(pair(summary.latency_full_ms())));
+    json!({
+        "kind": "summary", "frames": summary.frames(), "accuracy": summary.accuracy(),
+        "accuracy_full": summary.accuracy_full(), "exit_share": shares, "latency_ms": latency,
+        "joules": summary.joules(), "joules_full": summary.joules_full(), "switches": summary.switches(), "soc": soc,
+        "dropped": dropped, "ended": ended,
+    })
+}

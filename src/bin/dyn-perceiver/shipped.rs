@@ -1,0 +1,95 @@
+//! What the repository ships: the trained model and its frames, used where no others are named.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use dyn_perceiver::exit::{ExitPolicy, Measure};
+use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::plan::Plan;
+
+use crate::failure::{Failure, OrInput as _};
+
+/// Where the shipped files lie, from the repository's root.
+const FOLDER: &str = "models/pretrained/fashion-mnist";
+const MODEL: &str = "model.onnx";
+/// 1,000 test images; their labels lie beside.
+const FRAMES: &str = "frames-images-idx3-ubyte.gz";
+
+/// A shipped file: below the present folder, or where this program was built.
+fn shipped(name: &str) -> PathBuf {
+    let here = Path::new(FOLDER).join(name);
+    if here.exists() { here } else { Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER).join(name) }
+}
+
+/// The frames used where no others are named.
+pub fn frames() -> PathBuf {
+    shipped(FRAMES)
+}
+
+/// Which model, and which of its outputs are exits.
+#[derive(Args)]
+pub struct ModelArgs {
+    /// ONNX file [default: the shipped Fashion-MNIST model]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    exits: Option<Vec<String>>,
+}
+
+impl ModelArgs {
+    /// The model's stage plans.
+    pub fn plan(&self) -> Result<Arc<Plan>, Failure> {
+        let path = self.model.clone().unwrap_or_else(|| shipped(MODEL));
+        plan(&path, self.exits.clone())
+    }
+}
+
+/// Stage plans of the model at `path`.
+pub fn plan(path: &Path, exits: Option<Vec<String>>) -> Result<Arc<Plan>, Failure> {
+    let model = Model::load_with(path, &LoadOptions { exits, ..LoadOptions::default() }).or_input()?;
+    Ok(Arc::new(Plan::new(model).or_input()?))
+}
+
+/// The policy that a user spells out.
+#[derive(Args)]
+pub struct PolicyArgs {
+    /// Leave at this exit, by name or number from 1, and evaluate no other
+    #[arg(long, value_name = "EXIT")]
+    exit: Option<String>,
+    /// One threshold in [0, 1] for each exit but the last
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', conflicts_with = "exit")]
+    thresholds: Option<Vec<f32>>,
+    /// How confidence is read off an exit: max-softmax, entropy or margin
+    #[arg(long, default_value_t = Measure::MaxSoftmax)]
+    confidence: Measure,
+}
+
+impl PolicyArgs {
+    /// The policy asked for, if one was.
+    pub fn policy(&self, plan: &Plan) -> Result<Option<ExitPolicy>, Failure> {
+        let names = &plan.info().exits;
+        if let Some(exit) = &self.exit {
+            let number = exit.parse::<usize>().ok().and_then(|k| k.checked_sub(1)).filter(|&k| k < names.len());
+            let Some(exit) = names.iter().position(|name| name == exit).or(number) else {
+                let known = names.join(", ");
+                return Err(anyhow::anyhow!("no exit {exit:?}: the model has {known} (1 to {})", names.len())).or_input();
+            };
+            return Ok(Some(ExitPolicy::only(exit, names.len()).or_input()?));
+        }
+        match &self.thresholds {
+            Some(thresholds) => Ok(Some(self.with_thresholds(plan, thresholds).or_input()?)),
+            None => Ok(None),
+        }
+    }
+
+    /// A policy of the measure asked for that leaves at `thresholds`.
+    pub fn with_thresholds(
+        &self,
+        plan: &Plan,
+        thresholds: &[f32],
+    ) -> Result<ExitPolicy, dyn_perceiver::exit::PolicyError> {
+        ExitPolicy::with_thresholds(self.confidence, plan.stages().len(), thresholds)
+    }
+}

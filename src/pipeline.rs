@@ -1,0 +1,232 @@
+//! The loop: frame, network, governor, and an account of what came out.
+//!
+//! [`Pipeline::step`] takes one frame through preprocessing, the stage plans under the operating point in force, and the
+//! battery and governor; [`Summary`] adds up the steps.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::camera::{CameraError, Crop, Frame, FrameSource, Preprocess, Preprocessor};
+use crate::energy::{Battery, Choice, FuelGauge as _, GaugeState, Governor, GovernorInput, PowerModel};
+use crate::exit::{ExitPolicy, PolicyError};
+use crate::model::{InputSpec, Interpolation};
+use crate::plan::Plan;
+use crate::runtime::{Outcome, RunError, Runtime};
+
+mod summary;
+
+pub use summary::{ExitSummary, Summary};
+
+/// Why the loop stopped before its source did.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// The frame source failed.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
+    /// A frame could not be classified.
+    #[error("frame {sequence}: {error}")]
+    Run {
+        /// The frame's number in its stream.
+        sequence: u64,
+        /// What went wrong.
+        error: RunError,
+    },
+    /// The full network as a policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// There is no operating point to choose from.
+    #[error("the pipeline needs at least one operating point")]
+    NoPoints,
+}
+
+/// How the preprocessing that a model asks for is done to a frame.
+pub fn preprocess(input: &InputSpec) -> Preprocess {
+    let asked = &input.preprocessing;
+    Preprocess {
+        width: input.width as u32,
+        height: input.height as u32,
+        mean: asked.mean,
+        std: asked.std,
+        crop: Crop::Centre(asked.crop),
+        interpolation: match asked.interpolation {
+            Interpolation::Bilinear => crate::camera::Interpolation::Bilinear,
+            Interpolation::Bicubic => crate::camera::Interpolation::Bicubic,
+        },
+    }
+}
+
+/// A frame through preprocessing and network, without battery or governor: what `classify` does.
+pub struct Classifier {
+    runtime: Runtime,
+    preprocessor: Preprocessor,
+    pixels: Vec<f32>,
+    input: Vec<f32>,
+}
+
+impl Classifier {
+    /// A classifier with its own buffers over shared plans.
+    ///
+    /// # Errors
+    /// [`PipelineError`] when the model's preprocessing or plans cannot be set up.
+    pub fn new(plan: Arc<Plan>) -> Result<Self, PipelineError> {
+        let preprocessor = Preprocessor::new(preprocess(&plan.info().input))?;
+        let pixels = vec![0.0; preprocessor.preprocess().len()];
+        let input = vec![0.0; plan.info().input.len()];
+        let runtime = Runtime::new(plan).map_err(|error| PipelineError::Run { sequence: 0, error })?;
+        Ok(Classifier { runtime, preprocessor, pixels, input })
+    }
+
+    /// The runtime, for what goes beyond one policy at a time.
+    pub fn runtime(&mut self) -> &mut Runtime {
+        &mut self.runtime
+    }
+
+    /// The frame as the network's input tensor.
+    ///
+    /// # Errors
+    /// [`PipelineError::Camera`] when the frame is not what it says it is.
+    pub fn tensor(&mut self, frame: &Frame) -> Result<&[f32], PipelineError> {
+        self.preprocessor.run(frame, &mut self.pixels)?;
+        // A grey model takes the first of three planes, luminance repeated.
+        let used = self.input.len().min(self.pixels.len());
+        self.input[..used].copy_from_slice(&self.pixels[..used]);
+        Ok(&self.input)
+    }
+
+    /// Classifies one frame under a policy.
+    ///
+    /// # Errors
+    /// [`PipelineError`] naming the frame.
+    pub fn classify(&mut self, frame: &Frame, policy: &ExitPolicy) -> Result<Outcome, PipelineError> {
+        self.tensor(frame)?;
+        let sequence = frame.sequence;
+        self.runtime.run(&self.input, policy).map_err(|error| PipelineError::Run { sequence, error })
+    }
+}
+
+/// What the loop runs on: everything but the frames.
+pub struct PipelineConfig {
+    /// Operating points, cheapest first.
+    pub points: Vec<ExitPolicy>,
+    /// What stages cost on the board.
+    pub power: PowerModel,
+    /// The battery that frames drain.
+    pub battery: Battery,
+    /// Time from one frame to the next; a frame that takes longer delays the next one.
+    pub period: Duration,
+    /// Whether each frame is also run to the last exit, to compare; that work is not charged to the battery.
+    pub compare_full: bool,
+}
+
+/// The loop over one source of frames.
+pub struct Pipeline<S, G> {
+    source: S,
+    governor: G,
+    classifier: Classifier,
+    config: PipelineConfig,
+    full: ExitPolicy,
+    frame: Frame,
+    clock: Duration,
+    since_choice: (u32, f32),
+}
+
+/// What happened to one frame.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The frame's number in its stream.
+    pub sequence: u64,
+    /// The true class, where the source knows it.
+    pub truth: Option<usize>,
+    /// The answer.
+    pub outcome: Outcome,
+    /// What the full network says, where that is compared.
+    pub full: Option<Outcome>,
+    /// State of charge after the frame.
+    pub soc: f32,
+    /// The operating point and why it is in force.
+    pub choice: Choice,
+    /// Joules that the frame added to idle consumption, modelled.
+    pub joules: f32,
+    /// Joules that the full network would have added, modelled.
+    pub joules_full: f32,
+    /// Time for preprocessing.
+    pub preprocessing: Duration,
+}
+
+impl<S: FrameSource, G: Governor> Pipeline<S, G> {
+    /// A loop that has not read a frame yet.
+    ///
+    /// # Errors
+    /// [`PipelineError`] without operating points, or when the model's plans cannot be set up.
+    pub fn new(source: S, governor: G, plan: Arc<Plan>, config: PipelineConfig) -> Result<Self, PipelineError> {
+        if config.points.is_empty() {
+            return Err(PipelineError::NoPoints);
+        }
+        let exits = plan.stages().len();
+        let full = ExitPolicy::only(exits.saturating_sub(1), exits)?;
+        let classifier = Classifier::new(plan)?;
+        let frame = Frame::default();
+        Ok(Pipeline { source, governor, classifier, config, full, frame, clock: Duration::ZERO, since_choice: (0, 0.0) })
+    }
+
+    /// The battery as it stands.
+    pub fn battery(&self) -> &Battery {
+        &self.config.battery
+    }
+
+    /// Frames the source made that never reached the loop.
+    pub fn dropped(&self) -> u64 {
+        self.source.dropped()
+    }
+
+    /// Takes one frame through the loop; `None` when the source has ended, the battery is empty or the governor stops.
+    ///
+    /// # Errors
+    /// [`PipelineError`] when the source fails or the frame cannot be classified; the loop may go on.
+    pub fn step(&mut self) -> Result<Option<Step>, PipelineError> {
+        let Ok(reading) = self.config.battery.read();
+        if self.config.battery.is_empty() {
+            return Ok(None);
+        }
+        let (frames, joules) = std::mem::take(&mut self.since_choice);
+        let input = GovernorInput::new(self.clock, GaugeState::Good(reading)).with_frames(frames, joules);
+        let choice = self.governor.choose(&input);
+        if choice.stops() || !self.source.read(&mut self.frame)? {
+            return Ok(None);
+        }
+        let point = choice.point.min(self.config.points.len() - 1);
+        let began = Instant::now();
+        self.classifier.tensor(&self.frame)?;
+        let preprocessing = began.elapsed();
+        let sequence = self.frame.sequence;
+        let in_frame = |error| PipelineError::Run { sequence, error };
+        let Classifier { runtime, input, .. } = &mut self.classifier;
+        let policy = &self.config.points[point];
+        let outcome = runtime.run(input, policy).map_err(in_frame)?;
+        let full = match self.config.compare_full {
+            true => Some(runtime.run(input, &self.full).map_err(in_frame)?),
+            false => None,
+        };
+        let power = &self.config.power;
+        let joules = power.policy_joules(policy, outcome.exit);
+        let joules_full = power.policy_joules(&self.full, self.full.last_exit());
+        let passed = self.config.period.max(preprocessing + outcome.latency());
+        self.config.battery.drain(joules + power.idle_watts() * passed.as_secs_f32());
+        self.clock += passed;
+        self.since_choice = (1, joules);
+        Ok(Some(Step {
+            sequence,
+            truth: self.frame.label.map(|label| label as usize),
+            outcome,
+            full,
+            soc: self.config.battery.soc(),
+            choice: Choice { point, ..choice },
+            joules,
+            joules_full,
+            preprocessing,
+        }))
+    }
+}
