@@ -169,7 +169,16 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
         let full = ExitPolicy::only(exits.saturating_sub(1), exits)?;
         let classifier = Classifier::new(plan)?;
         let frame = Frame::default();
-        Ok(Pipeline { source, governor, classifier, config, full, frame, clock: Duration::ZERO, since_choice: (0, 0.0) })
+        Ok(Pipeline {
+            source,
+            governor,
+            classifier,
+            config,
+            full,
+            frame,
+            clock: Duration::ZERO,
+            since_choice: (0, 0.0),
+        })
     }
 
     /// The battery as it stands.

@@ -44,7 +44,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
         writeln!(out, "{object}")?;
         return Ok(());
     }
-    writeln!(out, "{}  {}, sha256 {:.12}…", info.path.display(), table::bytes(info.file_bytes), info.digest.to_string())?;
+    writeln!(
+        out,
+        "{}  {}, sha256 {:.12}…",
+        info.path.display(),
+        table::bytes(info.file_bytes),
+        info.digest.to_string()
+    )?;
     writeln!(out, "input {} {shape:?}, {} classes, {} exits\n", input.name, info.classes, stages.len())?;
     let header = ["exit", "nodes", "MACs", "cumulative", "share", "exit alone", "parameters", "weights", "carry"];
     let rows: Vec<Vec<String>> = stages

@@ -147,7 +147,7 @@ fn ladder(policy: &PolicyArgs, plan: &Plan) -> Result<Vec<ExitPolicy>, Failure> 
 
 fn source(args: &Args) -> Result<Box<dyn FrameSource>, Failure> {
     if let Some(count) = args.synthetic {
-        return Ok(Box::new(SyntheticSource::new(64, 64, 0).limited_to(count)));
+        return Ok(Box::new(SyntheticSource::new(64, 64).with_count(count)));
     }
     let path = args.frames.clone().unwrap_or_else(shipped::frames);
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -274,15 +274,31 @@ impl View {
             let (mean, p95) = (ms(times.map(|t| t.0)), ms(times.map(|t| t.1)));
             vec![name.to_string(), frames.clone(), share(accuracy), mean, p95, format!("{:.3}", joules)]
         };
-        writeln!(self.out, "ended    {ended} at {} charge, {} switches of operating point", table::percent(soc.into()), summary.switches())?;
+        writeln!(
+            self.out,
+            "ended    {ended} at {} charge, {} switches of operating point",
+            table::percent(soc.into()),
+            summary.switches()
+        )?;
         if dropped > 0 {
             writeln!(self.out, "dropped  {dropped} frames")?;
         }
-        writeln!(self.out, "\n{}", table::render(&["exit", "frames", "share", "mean ms", "p95 ms"], &std::mem::take(&mut rows)))?;
-        let rows = [row("this run", all, summary.accuracy(), joules), row("full network", whole, summary.accuracy_full(), full)];
+        writeln!(
+            self.out,
+            "\n{}",
+            table::render(&["exit", "frames", "share", "mean ms", "p95 ms"], &std::mem::take(&mut rows))
+        )?;
+        let rows = [
+            row("this run", all, summary.accuracy(), joules),
+            row("full network", whole, summary.accuracy_full(), full),
+        ];
         write!(self.out, "{}", table::render(&["", "frames", "accuracy", "mean ms", "p95 ms", "joules"], &rows))?;
         if full > 0.0 {
-            writeln!(self.out, "\nsaved {} of the joules that inference adds to idling", table::percent(1.0 - joules / full))?;
+            writeln!(
+                self.out,
+                "\nsaved {} of the joules that inference adds to idling",
+                table::percent(1.0 - joules / full)
+            )?;
         }
         Ok(())
     }

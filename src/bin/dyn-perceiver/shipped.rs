@@ -74,7 +74,8 @@ impl PolicyArgs {
             let number = exit.parse::<usize>().ok().and_then(|k| k.checked_sub(1)).filter(|&k| k < names.len());
             let Some(exit) = names.iter().position(|name| name == exit).or(number) else {
                 let known = names.join(", ");
-                return Err(anyhow::anyhow!("no exit {exit:?}: the model has {known} (1 to {})", names.len())).or_input();
+                return Err(anyhow::anyhow!("no exit {exit:?}: the model has {known} (1 to {})", names.len()))
+                    .or_input();
             };
             return Ok(Some(ExitPolicy::only(exit, names.len()).or_input()?));
         }

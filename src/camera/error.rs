@@ -1,0 +1,145 @@
+//! What can go wrong between the outside and a frame.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::PixelFormat;
+
+/// Why a frame could not be had or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CameraError {
+    /// The file or folder could not be read.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file holds no byte, or the folder no image.
+    #[error("{path}: {expected} expected, but it is empty", path = path.display())]
+    Empty {
+        /// The file or folder.
+        path: PathBuf,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// The file is no image that can be decoded.
+    #[error("{path}: not a readable image (PNG or JPEG expected): {reason}", path = path.display())]
+    NotAnImage {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// The first four bytes are not those of the IDX file expected.
+    #[error("{path}: bytes 0..4 should be 0x{expected:08x} ({what}), found 0x{actual:08x}", path = path.display())]
+    IdxMagic {
+        /// The file.
+        path: PathBuf,
+        /// What the file should hold.
+        what: &'static str,
+        /// The magic number of such a file.
+        expected: u32,
+        /// The number found.
+        actual: u32,
+    },
+    /// The IDX header announces another number of bytes than follow it.
+    #[error("{path}: the header announces {shape}, {expected} bytes, but {actual} follow it", path = path.display())]
+    IdxSize {
+        /// The file.
+        path: PathBuf,
+        /// The announced shape, for instance `10000 x 28 x 28`.
+        shape: String,
+        /// Bytes of that shape.
+        expected: u64,
+        /// Bytes found, written out; `more` where counting stopped at the expected number.
+        actual: String,
+    },
+    /// The IDX header announces a shape with no pixels or too many to hold.
+    #[error("{path}: the header announces {shape}; images of at least 1x1 pixels and at most {limit} bytes in all are read", path = path.display())]
+    IdxShape {
+        /// The file.
+        path: PathBuf,
+        /// The announced shape.
+        shape: String,
+        /// The largest number of bytes accepted.
+        limit: u64,
+    },
+    /// The file ends inside its header.
+    #[error("{path}: ends after {actual} bytes, inside its header of {expected}", path = path.display())]
+    IdxHeader {
+        /// The file.
+        path: PathBuf,
+        /// Bytes in the header.
+        expected: usize,
+        /// Bytes in the file.
+        actual: usize,
+    },
+    /// Images and labels differ in number.
+    #[error("{labels_path} has {labels} labels, but {images_path} has {images} images",
+        labels_path = labels_path.display(), images_path = images_path.display())]
+    LabelCount {
+        /// File of the images.
+        images_path: PathBuf,
+        /// Their number.
+        images: u32,
+        /// File of the labels.
+        labels_path: PathBuf,
+        /// Their number.
+        labels: u32,
+    },
+    /// A frame whose size, format and bytes do not agree.
+    #[error("a {format} frame of {width}x{height} pixels and {bytes} bytes: {expected} expected")]
+    FrameShape {
+        /// The format.
+        format: PixelFormat,
+        /// The width in pixels.
+        width: u32,
+        /// The height in pixels.
+        height: u32,
+        /// The bytes there are.
+        bytes: usize,
+        /// What was expected.
+        expected: String,
+    },
+    /// A compressed frame could not be decoded.
+    #[error("frame {sequence}: {bytes} bytes of JPEG could not be decoded: {reason}")]
+    Jpeg {
+        /// Number of the frame in its stream.
+        sequence: u64,
+        /// Bytes of the frame.
+        bytes: usize,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// Preprocessing parameters that describe no picture.
+    #[error("preprocessing: {field} is {actual}, {expected} expected")]
+    Preprocess {
+        /// The parameter.
+        field: &'static str,
+        /// Its value.
+        actual: String,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// The caller's buffer is not `3 x height x width` long.
+    #[error("the buffer for the network's input has {actual} floats, {expected} expected")]
+    OutputSize {
+        /// Floats the network reads.
+        expected: usize,
+        /// Floats in the buffer.
+        actual: usize,
+    },
+    /// A region to be cut out that does not lie inside the frame.
+    #[error("the region {region} does not lie inside the frame of {width}x{height} pixels")]
+    Region {
+        /// The region as `WIDTHxHEIGHT+LEFT+TOP`.
+        region: String,
+        /// The frame's width.
+        width: u32,
+        /// The frame's height.
+        height: u32,
+    },
+}

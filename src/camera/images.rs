@@ -1,0 +1,172 @@
+//! PNG and JPEG files, alone or in folders.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use image::{DynamicImage, ImageReader};
+
+use super::{CameraError, Frame, FrameSource, PixelFormat};
+
+/// Image files, one frame each, in the order given or by name within a folder.
+///
+/// Grey files give [`PixelFormat::Grey`], all others [`PixelFormat::Rgb`]; an alpha channel is dropped. As in
+/// torchvision's loader the orientation tag of a photograph is not applied. A file that cannot be decoded is an error of
+/// its [`read`](FrameSource::read); the next call goes on with the file after it.
+#[derive(Debug)]
+pub struct ImageSource {
+    files: Vec<(PathBuf, Option<u32>)>,
+    next: usize,
+}
+
+impl ImageSource {
+    /// The files named, in that order.
+    #[must_use]
+    pub fn files(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { files: paths.into_iter().map(|path| (path, None)).collect(), next: 0 }
+    }
+
+    /// Opens one file, or all `.png`, `.jpg` and `.jpeg` files of a folder in the order of their names.
+    ///
+    /// A folder that has only folders is read as one class per folder: the label of a file is the place of its folder
+    /// in the order of names, as in torchvision's `ImageFolder`.
+    ///
+    /// # Errors
+    /// [`CameraError`] when the path cannot be read or holds no image.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, CameraError> {
+        let path = path.as_ref();
+        let metadata = std::fs::metadata(path).map_err(|source| CameraError::Io { path: path.into(), source })?;
+        if !metadata.is_dir() {
+            return Ok(Self::files([path.to_path_buf()]));
+        }
+        let entries = entries(path)?;
+        let mut files: Vec<_> = entries.iter().filter(|path| is_image(path)).map(|path| (path.clone(), None)).collect();
+        if files.is_empty() {
+            for (label, folder) in (0..).zip(entries.iter().filter(|path| path.is_dir())) {
+                let images = self::entries(folder)?.into_iter().filter(|path| is_image(path));
+                files.extend(images.map(|path| (path, Some(label))));
+            }
+        }
+        if files.is_empty() {
+            return Err(CameraError::Empty { path: path.into(), expected: "a folder with .png or .jpg files" });
+        }
+        Ok(Self { files, next: 0 })
+    }
+
+    /// The file of frame number `sequence`.
+    #[must_use]
+    pub fn path(&self, sequence: u64) -> Option<&Path> {
+        usize::try_from(sequence).ok().and_then(|i| self.files.get(i)).map(|(path, _)| path.as_path())
+    }
+}
+
+impl FrameSource for ImageSource {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool, CameraError> {
+        let Some((path, label)) = self.files.get(self.next) else { return Ok(false) };
+        let sequence = self.next as u64;
+        self.next += 1;
+        let picture = decode(path)?;
+        (frame.width, frame.height) = (picture.width(), picture.height());
+        frame.sequence = sequence;
+        frame.captured = Instant::now();
+        frame.label = *label;
+        (frame.format, frame.pixels) = match picture {
+            DynamicImage::ImageLuma8(_)
+            | DynamicImage::ImageLumaA8(_)
+            | DynamicImage::ImageLuma16(_)
+            | DynamicImage::ImageLumaA16(_) => (PixelFormat::Grey, picture.into_luma8().into_raw()),
+            _ => (PixelFormat::Rgb, picture.into_rgb8().into_raw()),
+        };
+        Ok(true)
+    }
+
+    fn frames(&self) -> Option<u64> {
+        Some(self.files.len() as u64)
+    }
+}
+
+/// What is in a folder, in the order of names; hidden files are left out.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, CameraError> {
+    let io = |source| CameraError::Io { path: folder.into(), source };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+    matches!(extension.as_deref(), Some("png" | "jpg" | "jpeg")) && path.is_file()
+}
+
+fn decode(path: &Path) -> Result<DynamicImage, CameraError> {
+    let io = |source| CameraError::Io { path: path.into(), source };
+    if std::fs::metadata(path).map_err(io)?.len() == 0 {
+        return Err(CameraError::Empty { path: path.into(), expected: "an image" });
+    }
+    // The contents decide what a file is, not its name.
+    let reader = ImageReader::open(path).map_err(io)?.with_guessed_format().map_err(io)?;
+    reader.decode().map_err(|error| CameraError::NotAnImage { path: path.into(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GrayImage, RgbImage};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_read_by_name_and_goes_on_after_a_damaged_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        RgbImage::from_pixel(5, 4, image::Rgb([10, 20, 30])).save(at("a.png")).unwrap();
+        GrayImage::from_pixel(3, 2, image::Luma([77])).save(at("c.PNG")).unwrap();
+        let whole = std::fs::read(at("a.png")).unwrap();
+        std::fs::write(at("b.png"), &whole[..whole.len() / 2]).unwrap();
+        std::fs::write(at("d.jpg"), b"hello").unwrap();
+        std::fs::write(at("e.jpeg"), b"").unwrap();
+        std::fs::write(at("notes.txt"), b"not looked at").unwrap();
+        std::fs::write(at(".hidden.png"), b"not looked at").unwrap();
+
+        let mut source = ImageSource::open(folder.path()).unwrap();
+        assert_eq!(source.frames(), Some(5));
+        let frame = source.next().unwrap().unwrap();
+        assert_eq!((frame.format, frame.width, frame.height, frame.label), (PixelFormat::Rgb, 5, 4, None));
+        assert_eq!(frame.pixels[..3], [10, 20, 30]);
+        let error = source.next().unwrap_err().to_string();
+        assert!(error.contains("b.png: not a readable image"), "{error}");
+        let frame = source.next().unwrap().unwrap();
+        assert_eq!((frame.format, frame.sequence, frame.pixels), (PixelFormat::Grey, 2, vec![77; 6]));
+        assert!(source.path(2).unwrap().ends_with("c.PNG"));
+        assert!(source.next().unwrap_err().to_string().contains("d.jpg: not a readable image"));
+        assert!(source.next().unwrap_err().to_string().contains("e.jpeg: an image expected, but it is empty"));
+        assert!(source.next().unwrap().is_none());
+    }
+
+    #[test]
+    fn folders_in_a_folder_are_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        for (class, value) in [("dog", 2), ("ant", 0), ("cat", 1)] {
+            std::fs::create_dir(folder.path().join(class)).unwrap();
+            GrayImage::from_pixel(2, 2, image::Luma([value])).save(folder.path().join(class).join("x.png")).unwrap();
+        }
+        let mut source = ImageSource::open(folder.path()).unwrap();
+        for label in 0..3 {
+            let frame = source.next().unwrap().unwrap();
+            assert_eq!((frame.label, frame.pixels[0]), (Some(label), label as u8));
+        }
+        assert!(source.next().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_missing_path_or_an_empty_folder_is_named() {
+        assert!(ImageSource::open("no/such.png").unwrap_err().to_string().starts_with("no/such.png: "));
+        let folder = tempfile::tempdir().unwrap();
+        let error = ImageSource::open(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("a folder with .png or .jpg files expected, but it is empty"), "{error}");
+    }
+}
