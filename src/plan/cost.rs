@@ -48,7 +48,8 @@ pub(crate) fn of_segment(graph: &TypedModel, members: &[usize], seen: &mut HashS
                 && seen.insert(input.node)
             {
                 let tensor = constant.val();
-                if tensor.datum_type().is_float() {
+                // Single numbers are divisors, epsilons and absent biases, not weights.
+                if tensor.datum_type().is_float() && tensor.len() > 1 {
                     cost.parameters += tensor.len() as u64;
                     cost.weight_bytes += (tensor.len() * tensor.datum_type().size_of()) as u64;
                 }

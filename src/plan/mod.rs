@@ -64,6 +64,18 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] when tract refuses a part.
     pub fn new(model: Model) -> Result<Plan, PlanError> {
+        Self::build(model, true)
+    }
+
+    /// The whole graph as one plan, which computes every exit whichever is asked for: what staged plans are compared with.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn unstaged(model: Model) -> Result<Plan, PlanError> {
+        Self::build(model, false)
+    }
+
+    fn build(model: Model, staged: bool) -> Result<Plan, PlanError> {
         let Model { graph, mut info } = model;
         let path = info.path.clone();
         let refuse = |place: &str, error: TractError| PlanError::Optimise {
@@ -71,7 +83,7 @@ impl Plan {
             place: place.to_string(),
             reason: format!("{error:#}"),
         };
-        let parts = partition::partition(&graph).map_err(|e| refuse("partition", e))?;
+        let parts = partition::partition(&graph, staged).map_err(|e| refuse("partition", e))?;
         // From here on the segments own the weights.
         drop(graph);
         info.exits = parts.order.iter().map(|&output| info.exits[output].clone()).collect();
@@ -98,18 +110,17 @@ impl Plan {
 
     /// Multiply-accumulates of a frame that leaves at `exit` under `policy`.
     pub fn macs(&self, policy: &ExitPolicy, exit: usize) -> u64 {
-        let evaluated = (0..=exit).filter(|&k| policy.evaluates(k)).fold(ExitSet::default(), ExitSet::with);
-        self.segments.iter().filter(|s| s.need.intersects(evaluated)).map(|s| s.cost.macs).sum()
+        self.run_to(policy, exit).map(|s| s.cost.macs).sum()
     }
 
-    /// Nodes that a frame leaving at `exit` under `policy` runs, after optimisation by tract.
-    pub fn nodes_run(&self, policy: &ExitPolicy, exit: usize) -> usize {
+    /// Graph nodes that a frame leaving at `exit` under `policy` runs.
+    pub fn nodes(&self, policy: &ExitPolicy, exit: usize) -> usize {
+        self.run_to(policy, exit).map(|s| s.cost.nodes).sum()
+    }
+
+    fn run_to(&self, policy: &ExitPolicy, exit: usize) -> impl Iterator<Item = &PlannedSegment> {
         let evaluated = (0..=exit).filter(|&k| policy.evaluates(k)).fold(ExitSet::default(), ExitSet::with);
-        let computing = |plan: &TypedSimplePlan| {
-            let sources = plan.model().input_outlets().map_or(0, <[OutletId]>::len);
-            plan.order_without_consts().len() - sources
-        };
-        self.segments.iter().filter(|s| s.need.intersects(evaluated)).map(|s| computing(&s.plan)).sum()
+        self.segments.iter().filter(move |segment| segment.need.intersects(evaluated))
     }
 }
 

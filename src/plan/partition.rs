@@ -73,12 +73,17 @@ pub(crate) struct Partition {
     pub order: Vec<usize>,
 }
 
-/// Cuts a decluttered graph with concrete shapes, whose outputs are the exits and whose one input is the image.
-pub(crate) fn partition(graph: &TypedModel) -> TractResult<Partition> {
+/// Cuts a decluttered graph with concrete shapes, whose outputs are the exits and whose one input is the image. Without
+/// `staged` everything that any exit needs is one segment.
+pub(crate) fn partition(graph: &TypedModel, staged: bool) -> TractResult<Partition> {
     let topological = graph.eval_order()?;
     let order = exits_by_cost(graph, &topological)?;
     let outlets: Vec<OutletId> = order.iter().map(|&output| graph.outputs[output]).collect();
-    let need = needs(graph, &topological, &outlets);
+    let mut need = needs(graph, &topological, &outlets);
+    if !staged {
+        let all = (0..outlets.len()).fold(ExitSet::default(), ExitSet::with);
+        need.iter_mut().filter(|need| need.len() > 0).for_each(|need| *need = all);
+    }
 
     // Members of each segment in the order in which the graph runs.
     let is_exit = |node: usize| outlets.iter().any(|outlet| outlet.node == node);

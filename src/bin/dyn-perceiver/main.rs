@@ -10,7 +10,6 @@ mod table;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use failure::Failure;
 
 /// Multi-exit vision networks on battery-powered boards.
 ///
