@@ -12,8 +12,13 @@ pub mod governor;
 mod power;
 
 pub use battery::Battery;
-pub use gauge::{Fault, FuelGauge, GaugeReading, GaugeState, PowerMonitor, PowerReading, SensorError};
-pub use governor::{Choice, Governor, GovernorInput, Reason, SocStep, SocSteps, StepsError};
+pub use gauge::{
+    Fault, FuelGauge, GaugeReading, GaugeState, GaugeWatch, PowerMonitor, PowerReading, SensorError, WatchSettings,
+};
+pub use governor::{
+    BudgetGovernor, Choice, FrameDemand, Governor, GovernorInput, GovernorSettings, Ladder, LadderError, Learned,
+    Mission, MissionError, Reason, SocStep, SocSteps, StepsError,
+};
 pub use power::{JoulesSource, PowerModel, PowerModelError};
 
 /// Joules in one milliwatt-hour.

@@ -6,6 +6,10 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod watch;
+
+pub use watch::{GaugeWatch, WatchSettings};
+
 /// A sensor that tells the state of charge.
 pub trait FuelGauge {
     /// What can go wrong on the way to the sensor.
