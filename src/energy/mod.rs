@@ -10,6 +10,8 @@ mod battery;
 pub mod gauge;
 pub mod governor;
 mod power;
+#[cfg(feature = "std")]
+pub mod simulate;
 
 pub use battery::Battery;
 pub use gauge::{

@@ -6,8 +6,10 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod ocv;
 mod watch;
 
+pub use ocv::{MAX_OCV_POINTS, OcvCurve, OcvError};
 pub use watch::{GaugeWatch, WatchSettings};
 
 /// A sensor that tells the state of charge.
