@@ -10,10 +10,17 @@ mod battery;
 pub mod gauge;
 pub mod governor;
 mod power;
+#[cfg(feature = "std")]
+pub mod simulate;
 
 pub use battery::Battery;
-pub use gauge::{Fault, FuelGauge, GaugeReading, GaugeState, PowerMonitor, PowerReading, SensorError};
-pub use governor::{Choice, Governor, GovernorInput, Reason, SocStep, SocSteps, StepsError};
+pub use gauge::{
+    Fault, FuelGauge, GaugeReading, GaugeState, GaugeWatch, PowerMonitor, PowerReading, SensorError, WatchSettings,
+};
+pub use governor::{
+    BudgetGovernor, Choice, FrameDemand, Governor, GovernorInput, GovernorSettings, Ladder, LadderError, Learned,
+    Mission, MissionError, Reason, SocStep, SocSteps, StepsError,
+};
 pub use power::{JoulesSource, PowerModel, PowerModelError};
 
 /// Joules in one milliwatt-hour.

@@ -250,7 +250,8 @@ mod tests {
         let model = new(1.0, &[1.0]).unwrap();
         assert!(model.clone().with_exclusive(&[1.1]).is_err());
         assert!(model.clone().with_suspend(1.1).is_err());
-        let bytes = postcard::to_allocvec(&model.with_suspend(0.1).unwrap()).unwrap();
-        assert_eq!(postcard::from_bytes::<PowerModel>(&bytes).unwrap().resting_watts(), 0.1);
+        let mut buffer = [0; 128];
+        let bytes = postcard::to_slice(&model.with_suspend(0.1).unwrap(), &mut buffer).unwrap();
+        assert_eq!(postcard::from_bytes::<PowerModel>(bytes).unwrap().resting_watts(), 0.1);
     }
 }

@@ -6,6 +6,12 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod ocv;
+mod watch;
+
+pub use ocv::{MAX_OCV_POINTS, OcvCurve, OcvError};
+pub use watch::{GaugeWatch, WatchSettings};
+
 /// A sensor that tells the state of charge.
 pub trait FuelGauge {
     /// What can go wrong on the way to the sensor.

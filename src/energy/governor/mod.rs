@@ -7,8 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::gauge::GaugeState;
 
+mod budget;
+mod guard;
+mod ladder;
+mod learned;
+mod mission;
 mod steps;
 
+pub use budget::{BudgetGovernor, Plan};
+pub use ladder::{Ladder, LadderError, Rung, point_joules};
+pub use learned::Learned;
+pub use mission::{FrameDemand, GovernorSettings, Mission, MissionError};
 pub use steps::{MAX_STEPS, SocStep, SocSteps, StepsError};
 
 /// Picks the operating point: an index into the frontier's points, sorted by cost, 0 being the cheapest.

@@ -1,0 +1,85 @@
+//! The safe side: what to do when the gauge is stale or has failed, or the voltage is too low.
+
+use core::time::Duration;
+
+use super::GovernorInput;
+use super::mission::GovernorSettings;
+use crate::energy::gauge::{GaugeReading, GaugeState};
+
+/// Volts above the brown-out voltage at which inference goes on: without load the voltage recovers by itself.
+const BROWN_OUT_HYSTERESIS: f32 = 0.1;
+/// Readings in a row below the brown-out voltage that stop inference: one alone may be a glitch of the sensor.
+const BROWN_OUT_READINGS: u8 = 2;
+
+/// What the gauge's state allows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// Decide by this reading.
+    Believe(GaugeReading),
+    /// Keep the operating point.
+    Hold,
+    /// Go down by so many rungs.
+    Degrade { rungs: usize },
+    /// Go to the cheapest point.
+    Failed,
+    /// Stop.
+    Stop,
+}
+
+/// Watches the gauge's state over time.
+#[derive(Clone, Debug)]
+pub(super) struct Guard {
+    hold: Duration,
+    step: Duration,
+    brown_out: Option<f32>,
+    low: u8,
+    stopped: bool,
+    /// Rungs gone down since the gauge became stale.
+    degraded: usize,
+}
+
+impl Guard {
+    pub(super) fn new(settings: &GovernorSettings) -> Self {
+        Guard {
+            hold: settings.stale_hold,
+            step: settings.stale_step,
+            brown_out: settings.brown_out_volts,
+            low: 0,
+            stopped: false,
+            degraded: 0,
+        }
+    }
+
+    pub(super) fn judge(&mut self, input: &GovernorInput) -> Verdict {
+        if let (GaugeState::Good(reading), Some(limit)) = (&input.gauge, self.brown_out)
+            && let Some(volts) = reading.volts
+        {
+            if volts < limit {
+                self.low = self.low.saturating_add(1);
+            } else {
+                self.low = 0;
+            }
+            self.stopped = self.low >= BROWN_OUT_READINGS || (self.stopped && volts < limit + BROWN_OUT_HYSTERESIS);
+        }
+        if self.stopped {
+            return Verdict::Stop;
+        }
+        match input.gauge {
+            GaugeState::Good(reading) => {
+                self.degraded = 0;
+                Verdict::Believe(reading)
+            }
+            GaugeState::Failed { .. } => Verdict::Failed,
+            GaugeState::Stale { age, .. } => {
+                let over = age.saturating_sub(self.hold);
+                if over.is_zero() {
+                    return Verdict::Hold;
+                }
+                let due = (over.as_secs_f32() / self.step.as_secs_f32().max(1e-3)) as usize;
+                let rungs = due.saturating_add(1).saturating_sub(self.degraded);
+                self.degraded = self.degraded.saturating_add(rungs);
+                Verdict::Degrade { rungs }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What a governor learns while it runs: charge, joules per charge, what frames really cost, how many come.
+
+use serde::{Deserialize, Serialize};
+
+/// The learned state. It is small and can be stored, so that a restart does not begin from nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Learned {
+    /// State of charge: predicted from the joules spent, corrected by the gauge. None before the first reading.
+    pub soc: Option<f32>,
+    /// Joules that one whole charge of the battery delivers, as its nameplate says.
+    nameplate: f32,
+    /// Joules spent while the charge fell by `fallen`, both fading.
+    spent: f32,
+    /// State of charge lost while `spent` joules were spent, both fading.
+    fallen: f32,
+    /// Real joules per frame over expected ones.
+    pub price: f32,
+    /// Frames seen, and the seconds in which they came.
+    frames: f32,
+    seconds: f32,
+}
+
+/// Charge that must fall before what was learned about the battery weighs as much as its nameplate.
+const NAMEPLATE_WEIGHT: f32 = 0.1;
+/// Charge over which what was learned about the battery fades by a factor e: it follows temperature.
+const BATTERY_MEMORY: f32 = 0.4;
+/// Seconds over which a difference between gauge and prediction is believed: gauges are noisy and coarse.
+const GAUGE_SECONDS: f32 = 1200.0;
+/// Seconds over which the real cost of frames is averaged: longer than a spell of hard frames, so that a spell is paid
+/// for by the easy frames around it and not by lowering its own accuracy.
+const PRICE_SECONDS: f32 = 7200.0;
+
+impl Learned {
+    /// Nothing learned yet about a battery that delivers `nameplate` joules.
+    pub const fn new(nameplate: f32) -> Self {
+        Learned { soc: None, nameplate, spent: 0.0, fallen: 0.0, price: 1.0, frames: 0.0, seconds: 0.0 }
+    }
+
+    /// Joules that one whole charge delivers, between 0.4 and 1.5 times the nameplate.
+    pub fn joules_per_charge(&self) -> f32 {
+        let joules = (self.nameplate * NAMEPLATE_WEIGHT + self.spent) / (NAMEPLATE_WEIGHT + self.fallen);
+        joules.max(0.4 * self.nameplate).min(1.5 * self.nameplate)
+    }
+
+    /// Takes in `seconds` in which `joules` left the battery; the gauge now says `gauge`, if it can be believed.
+    pub(super) fn drain(&mut self, seconds: f32, joules: f32, gauge: Option<f32>, charging: bool) {
+        let Some(soc) = self.soc else {
+            self.soc = gauge;
+            return;
+        };
+        let per_charge = self.joules_per_charge();
+        let predicted = if per_charge > 0.0 { soc - joules / per_charge } else { soc };
+        let gain = 1.0 - libm::expf(-seconds / GAUGE_SECONDS);
+        let corrected = match gauge {
+            // Under charge the joules that come in are unknown: only the gauge knows.
+            Some(gauge) if charging => soc + (gauge - soc) * (4.0 * gain).min(1.0),
+            Some(gauge) => predicted + (gauge - predicted) * gain,
+            None => predicted,
+        };
+        if gauge.is_some() && !charging {
+            let fallen = soc - corrected;
+            let fade = libm::expf(-fallen.abs() / BATTERY_MEMORY);
+            self.spent = (self.spent * fade + joules).max(0.0);
+            self.fallen = (self.fallen * fade + fallen).max(0.0);
+        }
+        self.soc = Some(corrected.clamp(0.0, 1.0));
+    }
+
+    /// Takes in that `frames` frames in `seconds` cost `real` joules where `expected` were expected.
+    pub(super) fn frames(&mut self, seconds: f32, frames: f32, real: f32, expected: f32) {
+        self.frames += frames;
+        self.seconds += seconds;
+        if expected > 0.0 && real.is_finite() {
+            let gain = 1.0 - libm::expf(-seconds / PRICE_SECONDS);
+            self.price = (self.price + gain * (real / expected - self.price)).clamp(0.25, 4.0);
+        }
+    }
+
+    /// Frames per second: `planned`, giving way to what was seen as time passes; the plan weighs as much as
+    /// `plan_seconds` of observation.
+    pub fn frame_rate(&self, planned: f32, plan_seconds: f32) -> f32 {
+        let rate = (planned * plan_seconds + self.frames) / (plan_seconds + self.seconds);
+        if rate.is_finite() { rate.max(0.0) } else { planned }
+    }
+
+    /// Whether every number is one that learning can produce: for state read from a file.
+    pub fn is_sound(&self) -> bool {
+        let positive = [self.nameplate, self.spent, self.fallen, self.price, self.frames, self.seconds];
+        positive.iter().all(|x| x.is_finite() && *x >= 0.0) && self.soc.is_none_or(|soc| (0.0..=1.0).contains(&soc))
+    }
+
+    /// Keeps what was learned for a battery with another nameplate capacity.
+    pub(super) fn for_nameplate(self, nameplate: f32) -> Self {
+        if self.nameplate == nameplate { self } else { Learned { soc: self.soc, ..Learned::new(nameplate) } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learns_a_smaller_battery_through_a_coarse_gauge() {
+        let mut learned = Learned::new(36_000.0);
+        let mut soc = 1.0f32;
+        learned.drain(0.0, 0.0, Some(1.0), false);
+        while soc > 0.4 {
+            soc -= 10.0 / 27_000.0;
+            learned.drain(10.0, 10.0, Some(libm::roundf(soc * 100.0) / 100.0), false);
+        }
+        assert!((learned.joules_per_charge() / 27_000.0 - 1.0).abs() < 0.1, "{}", learned.joules_per_charge());
+        assert!((learned.soc.unwrap() - soc).abs() < 0.01);
+        assert!(learned.is_sound());
+    }
+
+    #[test]
+    fn learns_what_frames_cost_and_how_many_come() {
+        let mut learned = Learned::new(1.0);
+        for _ in 0..3600 {
+            learned.frames(10.0, 20.0, 2.4, 2.0);
+        }
+        assert!((learned.price - 1.2).abs() < 0.01);
+        assert!((learned.frame_rate(1.0, 36_000.0) - 1.5).abs() < 0.01);
+        learned.frames(10.0, 1.0, f32::NAN, 1.0);
+        assert!(learned.is_sound());
+    }
+}

@@ -1,0 +1,155 @@
+//! What is asked of the battery: how long, how many frames, what reserve, what accuracy.
+
+use core::fmt;
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How frames come.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[serde(rename_all = "kebab-case")]
+pub enum FrameDemand {
+    /// One frame every so often.
+    Period(Duration),
+    /// Frames at events, on average so many an hour; the real rate is learned.
+    PerHour(f32),
+    /// The governor chooses the period, between the two.
+    Between(Duration, Duration),
+}
+
+/// How long the battery must last, for how many frames, and what must be left.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Mission {
+    /// How long.
+    pub duration: Duration,
+    /// State of charge to be left at the end, in [0, 1].
+    pub reserve: f32,
+    /// How frames come.
+    pub frames: FrameDemand,
+    /// Accuracy never to go below, in [0, 1]: then the mission gives way, and the governor says so. None: accuracy
+    /// gives way.
+    pub floor: Option<f32>,
+}
+
+/// The battery and the habits of a governor.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct GovernorSettings {
+    /// Nameplate capacity of the battery in milliwatt-hours.
+    pub capacity_mwh: f32,
+    /// Share of it that reaches the board, in (0, 1]: converter and battery losses. A start for what is learned.
+    pub efficiency: f32,
+    /// Shortest time between two changes of the operating point.
+    pub dwell: Duration,
+    /// The most rungs of the ladder to move at once.
+    pub max_rungs: u8,
+    /// How far, in rungs, the target must leave the present pair of rungs before another pair is mixed.
+    pub hysteresis: f32,
+    /// How long a stale gauge leaves the operating point as it is.
+    pub stale_hold: Duration,
+    /// After that, time for each rung down.
+    pub stale_step: Duration,
+    /// Voltage below which inference stops; it goes on a tenth of a volt above.
+    pub brown_out_volts: Option<f32>,
+}
+
+impl GovernorSettings {
+    /// Habits that suit a battery of hours, for a battery of this capacity.
+    pub const fn new(capacity_mwh: f32) -> Self {
+        GovernorSettings {
+            capacity_mwh,
+            efficiency: 0.9,
+            dwell: Duration::from_secs(30),
+            max_rungs: 2,
+            hysteresis: 0.25,
+            stale_hold: Duration::from_secs(300),
+            stale_step: Duration::from_secs(60),
+            brown_out_volts: None,
+        }
+    }
+
+    /// Joules that a whole charge brings to the board, before anything is learned.
+    pub fn joules_per_charge(&self) -> f32 {
+        self.capacity_mwh * crate::energy::JOULES_PER_MWH * self.efficiency
+    }
+}
+
+/// Why a mission or the settings were refused.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum MissionError {
+    /// The mission takes no time.
+    Duration,
+    /// The reserve is outside [0, 1).
+    Reserve(f32),
+    /// The period is zero, or the shortest is longer than the longest.
+    Period,
+    /// The rate of events is not a positive number.
+    Rate(f32),
+    /// The accuracy floor is outside [0, 1].
+    Floor(f32),
+    /// The capacity is not a positive number of milliwatt-hours.
+    Capacity(f32),
+    /// The efficiency is outside (0, 1].
+    Efficiency(f32),
+    /// The hysteresis is negative or not a number.
+    Hysteresis(f32),
+}
+
+impl fmt::Display for MissionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            MissionError::Duration => f.write_str("the mission must last longer than no time"),
+            MissionError::Reserve(given) => write!(f, "a reserve of {given}, expected a state of charge in [0, 1)"),
+            MissionError::Period => {
+                f.write_str("the frame period must be above zero, the shortest at most the longest")
+            }
+            MissionError::Rate(given) => write!(f, "{given} frames per hour, expected a positive number"),
+            MissionError::Floor(given) => write!(f, "an accuracy floor of {given}, expected one in [0, 1]"),
+            MissionError::Capacity(given) => write!(f, "a capacity of {given} mWh, expected a positive number"),
+            MissionError::Efficiency(given) => write!(f, "an efficiency of {given}, expected one in (0, 1]"),
+            MissionError::Hysteresis(given) => write!(f, "a hysteresis of {given} rungs, expected a number >= 0"),
+        }
+    }
+}
+
+impl core::error::Error for MissionError {}
+
+impl Mission {
+    pub(super) fn check(&self) -> Result<(), MissionError> {
+        if self.duration.is_zero() {
+            return Err(MissionError::Duration);
+        }
+        if !(0.0..1.0).contains(&self.reserve) {
+            return Err(MissionError::Reserve(self.reserve));
+        }
+        match self.frames {
+            FrameDemand::Period(period) if period.is_zero() => return Err(MissionError::Period),
+            FrameDemand::Between(short, long) if short.is_zero() || short > long => return Err(MissionError::Period),
+            FrameDemand::PerHour(rate) if !(rate.is_finite() && rate > 0.0) => return Err(MissionError::Rate(rate)),
+            _ => {}
+        }
+        match self.floor {
+            Some(floor) if !(0.0..=1.0).contains(&floor) => Err(MissionError::Floor(floor)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl GovernorSettings {
+    pub(super) fn check(&self) -> Result<(), MissionError> {
+        if !(self.capacity_mwh.is_finite() && self.capacity_mwh > 0.0) {
+            return Err(MissionError::Capacity(self.capacity_mwh));
+        }
+        if !(self.efficiency > 0.0 && self.efficiency <= 1.0) {
+            return Err(MissionError::Efficiency(self.efficiency));
+        }
+        if !(self.hysteresis.is_finite() && self.hysteresis >= 0.0) {
+            return Err(MissionError::Hysteresis(self.hysteresis));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,365 @@
+//! Strategies replay a trace.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::super::gauge::GaugeWatch;
+use super::super::governor::{
+    BudgetGovernor, FrameDemand, Governor, GovernorInput, Ladder, LadderError, MissionError, Reason, SocStep, SocSteps,
+};
+use super::cell::{Cell, CellSettings};
+use super::gauge::{FaultWindow, SimulatedGauge};
+use super::records::Records;
+use super::scenario::Scenario;
+use super::trace::Trace;
+use crate::energy::PowerModel;
+use crate::exit::{ExitPolicy, Frontier, PolicyError};
+
+/// Who decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Strategy {
+    /// The whole network for every frame.
+    Full,
+    /// The first exit for every frame.
+    First,
+    /// Three SoC steps (most accurate, middle, cheapest point), their bounds tuned in hindsight, mission by mission, to
+    /// end at the reserve.
+    Steps,
+    /// The budget governor.
+    Governor,
+    /// One mix of two neighbouring points for the whole mission, chosen in hindsight to end at the reserve: what knowing
+    /// the future would give.
+    Oracle,
+}
+
+impl Strategy {
+    /// Every strategy, in the order of tables.
+    pub const ALL: [Strategy; 5] =
+        [Strategy::Full, Strategy::First, Strategy::Steps, Strategy::Governor, Strategy::Oracle];
+
+    /// The name in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Strategy::Full => "always full",
+            Strategy::First => "always first exit",
+            Strategy::Steps => "SoC steps",
+            Strategy::Governor => "governor",
+            Strategy::Oracle => "oracle",
+        }
+    }
+}
+
+/// What came of one mission.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Frames answered.
+    pub frames: f64,
+    /// Of those rightly.
+    pub right: f64,
+    /// Watt-hours the board took.
+    pub watt_hours: f64,
+    /// Seconds until the board went down, or the mission's end.
+    pub seconds: f32,
+    /// True state of charge at the end.
+    pub soc: f32,
+    /// Changes of the operating point.
+    pub switches: u32,
+    /// Whether the board went down for lack of voltage.
+    pub brown_out: bool,
+    /// How many ticks each reason held.
+    pub reasons: BTreeMap<&'static str, u32>,
+    /// What happened over time, for plots; empty unless asked for.
+    pub samples: Vec<Sample>,
+}
+
+/// One moment of a mission.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// Hours since the beginning.
+    pub hours: f32,
+    /// True state of charge.
+    pub soc: f32,
+    /// Joules a frame may cost, by the governor's budget; NaN for others.
+    pub budget: f32,
+    /// Accuracy expected of the operating point.
+    pub point_accuracy: f32,
+    /// Share of right answers since the last sample.
+    pub accuracy: f32,
+}
+
+/// What runs in a tick: a share of each of two policies, and frames against the trace's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Running {
+    low: usize,
+    high: usize,
+    share_of_high: f32,
+    pace: f32,
+    budget: f32,
+    reason: Option<Reason>,
+}
+
+impl Running {
+    fn only(policy: usize) -> Self {
+        Running { low: policy, high: policy, share_of_high: 0.0, pace: 1.0, budget: f32::NAN, reason: None }
+    }
+}
+
+/// A network on a board in a scenario.
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    scenario: Scenario,
+    records: Records,
+    power: PowerModel,
+    ladder: Ladder,
+    points: usize,
+    /// The frontier's policies, then the whole network, then the first exit alone.
+    policies: Vec<ExitPolicy>,
+    accuracy: Vec<f32>,
+}
+
+/// Why a simulation cannot be set up.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimulationError {
+    /// Frontier and power model are for different networks.
+    #[error(transparent)]
+    Ladder(#[from] LadderError),
+    /// The records are for another network.
+    #[error("the records have {actual} exits, the policy {expected}")]
+    Records {
+        /// Exits of the frontier.
+        expected: usize,
+        /// Exits of the records.
+        actual: usize,
+    },
+    /// The mission or the settings are out of range.
+    #[error(transparent)]
+    Mission(#[from] MissionError),
+    /// No policy for so many exits.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}
+
+impl Simulation {
+    /// Sets up a simulation.
+    ///
+    /// # Errors
+    /// [`SimulationError`] when frontier, records and power model are not of one network or the mission is impossible.
+    pub fn new(
+        scenario: Scenario,
+        frontier: &Frontier,
+        records: Records,
+        power: PowerModel,
+    ) -> Result<Self, SimulationError> {
+        let ladder = Ladder::new(frontier, &power)?;
+        let exits = frontier.exits();
+        if records.exits() != exits {
+            return Err(SimulationError::Records { expected: exits, actual: records.exits() });
+        }
+        let mut policies: Vec<ExitPolicy> = frontier.points().iter().map(|point| point.policy.clone()).collect();
+        let mut accuracy: Vec<f32> = frontier.points().iter().map(|point| point.accuracy).collect();
+        for exit in [exits - 1, 0] {
+            let policy = ExitPolicy::only(exit, exits)?;
+            accuracy.push(records.judge(&policy, &vec![0.0; exits]).accuracy);
+            policies.push(policy);
+        }
+        // Refused here rather than in the middle of a run.
+        BudgetGovernor::new(ladder.clone(), &power, scenario.mission, scenario.settings)?;
+        Ok(Simulation { scenario, records, power, ladder, points: frontier.points().len(), policies, accuracy })
+    }
+
+    /// The scenario.
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// The ladder of operating points.
+    pub fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    /// Draws the mission of a seed.
+    pub fn trace(&self, seed: u64) -> Trace {
+        Trace::draw(&self.scenario, &self.records, &self.power, &self.policies, seed)
+    }
+
+    /// Runs one strategy through a mission; with `sample_every` ticks between samples, 0 for none.
+    pub fn run(&self, strategy: Strategy, trace: &Trace, seed: u64, sample_every: usize) -> Outcome {
+        match strategy {
+            // "Full" runs every stage, so it costs what the last exit with all earlier ones evaluated does.
+            Strategy::Full => self.replay(trace, sample_every, |_, _| Running::only(self.points)),
+            Strategy::First => self.replay(trace, sample_every, |_, _| Running::only(self.points + 1)),
+            Strategy::Governor => self.run_governor(trace, seed, sample_every),
+            Strategy::Steps => {
+                let bound = self.tune(|bound| self.run_steps(trace, seed, 0, bound).soc, true);
+                self.run_steps(trace, seed, sample_every, bound)
+            }
+            Strategy::Oracle => {
+                let top = self.ladder.top() as f32;
+                let at = self.tune(|x| self.run_constant(trace, 0, x * top).soc, false);
+                self.run_constant(trace, sample_every, at * top)
+            }
+        }
+    }
+
+    /// The x in [0, 1] at which the charge left at the end is nearest the reserve from above, by bisection; `rising`
+    /// when a larger x leaves more.
+    fn tune(&self, soc_at: impl Fn(f32) -> f32, rising: bool) -> f32 {
+        let enough = |x: f32| soc_at(x) >= self.scenario.mission.reserve;
+        let (mut saving, mut spending) = if rising { (1.0, 0.0) } else { (0.0, 1.0) };
+        if enough(spending) {
+            return spending;
+        }
+        for _ in 0..14 {
+            let middle = (saving + spending) / 2.0;
+            if enough(middle) { saving = middle } else { spending = middle }
+        }
+        saving
+    }
+
+    fn run_constant(&self, trace: &Trace, sample_every: usize, position: f32) -> Outcome {
+        let low = position as usize;
+        let point = |index: usize| self.ladder.rung(index).point;
+        let share_of_high = position - low as f32;
+        let running = Running { low: point(low), high: point(low + 1), share_of_high, ..Running::only(0) };
+        self.replay(trace, sample_every, |_, _| running)
+    }
+
+    fn run_steps(&self, trace: &Trace, seed: u64, sample_every: usize, bound: f32) -> Outcome {
+        let top = self.ladder.top();
+        let step = |from: f32, rung: usize| SocStep { from, point: self.ladder.rung(rung).point };
+        // Full down to `bound`, the middle down to half of it: one number to tune.
+        let rows = [step(bound, top), step(bound / 2.0, top / 2), step(0.0, 0)];
+        let rows = rows.get(if bound > 0.0 { 0 } else { 2 }..).unwrap_or(&rows);
+        let all = [step(0.0, top)];
+        let Ok(mut steps) = SocSteps::new(if bound > 0.0 { rows } else { &all }, 0.02) else {
+            return Outcome::default();
+        };
+        let mut watch = self.watch(trace, seed);
+        self.replay(trace, sample_every, |moment, cell| {
+            let input = moment.input(&mut watch, cell, self.settings_charge());
+            let choice = steps.choose(&input);
+            Running { reason: Some(choice.reason), ..Running::only(choice.point) }
+        })
+    }
+
+    fn run_governor(&self, trace: &Trace, seed: u64, sample_every: usize) -> Outcome {
+        let made = BudgetGovernor::new(self.ladder.clone(), &self.power, self.scenario.mission, self.scenario.settings);
+        let Ok(mut governor) = made else { return Outcome::default() };
+        let mut watch = self.watch(trace, seed);
+        let shortest = match self.scenario.mission.frames {
+            FrameDemand::Between(shortest, _) => Some(shortest.as_secs_f32()),
+            _ => None,
+        };
+        self.replay(trace, sample_every, |moment, cell| {
+            let input = moment.input(&mut watch, cell, self.settings_charge());
+            let choice = governor.choose(&input);
+            // The trace has frames at the shortest period; a longer one takes its share of them.
+            let pace = match (shortest, choice.period) {
+                (Some(shortest), Some(period)) => (shortest / period.as_secs_f32()).min(1.0),
+                _ => 1.0,
+            };
+            let pace = if choice.stops() { 0.0 } else { pace };
+            let budget = governor.plan().budget;
+            Running { pace, budget, reason: Some(choice.reason), ..Running::only(choice.point) }
+        })
+    }
+
+    fn settings_charge(&self) -> f32 {
+        self.scenario.settings.joules_per_charge()
+    }
+
+    fn watch(&self, trace: &Trace, seed: u64) -> GaugeWatch<SimulatedGauge> {
+        let duration = self.scenario.mission.duration;
+        let window = self.scenario.fault.map(|fault| FaultWindow {
+            fault,
+            from: duration.mul_f32(trace.fault_at),
+            until: Duration::MAX,
+        });
+        let gauge = SimulatedGauge::new(!seed, self.scenario.gauge_noise, self.scenario.gauge_resolution, window);
+        GaugeWatch::new(gauge, self.scenario.watch)
+    }
+
+    fn replay(&self, trace: &Trace, sample_every: usize, mut decide: impl FnMut(Moment, &Cell) -> Running) -> Outcome {
+        let settings = CellSettings { health: trace.health, ..self.scenario.cell.clone() };
+        let mut cell = Cell::new(settings);
+        let mut outcome = Outcome::default();
+        let mut before: Option<(usize, usize)> = None;
+        let mut moment = Moment { idle_watts: self.power.resting_watts(), seconds: trace.tick, ..Moment::default() };
+        let (mut due, mut recent) = (0.0f64, (0.0f64, 0.0f64));
+        for tick in 0..trace.ticks() {
+            moment.elapsed = Duration::from_secs_f64(tick as f64 * f64::from(trace.tick));
+            moment.sun = trace.sun.get(tick).copied().unwrap_or(0.0);
+            let running = decide(moment, &cell);
+            if let Some(reason) = running.reason {
+                *outcome.reasons.entry(reason.name()).or_default() += 1;
+            }
+            if before.is_some_and(|pair| pair != (running.low, running.high)) {
+                outcome.switches += 1;
+            }
+            before = Some((running.low, running.high));
+
+            let (low, high) = (trace.made(tick, running.low), trace.made(tick, running.high));
+            let mix = |a: f32, b: f32| (a + running.share_of_high * (b - a)) * running.pace;
+            let (joules, right) = (mix(low.0, high.0), mix(low.1, high.1));
+            let frames = f64::from(trace.frames(tick)) * f64::from(running.pace);
+            let watts = self.power.resting_watts() * trace.idle_error + joules * trace.joules_error / trace.tick;
+            let celsius = trace.celsius.get(tick).copied().unwrap_or(25.0);
+            cell.power(watts, moment.sun, trace.tick, celsius);
+            if !cell.is_up() {
+                outcome.brown_out = true;
+                break;
+            }
+            outcome.frames += frames;
+            outcome.right += f64::from(right);
+            outcome.seconds = (tick + 1) as f32 * trace.tick;
+            recent = (recent.0 + frames, recent.1 + f64::from(right));
+            // The governor is told whole frames and, without a power monitor, what they should have cost.
+            due += frames;
+            moment.frames = due as u32;
+            due -= f64::from(moment.frames);
+            moment.joules = joules;
+            if sample_every > 0 && tick % sample_every == 0 {
+                let of = |policy: usize| self.accuracy.get(policy).copied().unwrap_or(0.0);
+                outcome.samples.push(Sample {
+                    hours: moment.elapsed.as_secs_f32() / 3600.0,
+                    soc: cell.soc(),
+                    budget: running.budget,
+                    point_accuracy: of(running.low) + running.share_of_high * (of(running.high) - of(running.low)),
+                    accuracy: (recent.1 / recent.0.max(1.0)) as f32,
+                });
+                recent = (0.0, 0.0);
+            }
+        }
+        outcome.soc = cell.soc();
+        outcome.watt_hours = cell.delivered() / 3600.0;
+        outcome
+    }
+}
+
+/// What a deciding strategy may look at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moment {
+    elapsed: Duration,
+    frames: u32,
+    joules: f32,
+    sun: f32,
+    idle_watts: f32,
+    /// Length of a tick.
+    seconds: f32,
+}
+
+impl Moment {
+    fn input(self, watch: &mut GaugeWatch<SimulatedGauge>, cell: &Cell, per_charge: f32) -> GovernorInput {
+        let charging = self.sun > self.idle_watts;
+        watch.gauge_mut().set(self.elapsed, cell.soc(), cell.volts(), charging);
+        let expected_drop = if self.sun > 0.0 { 0.0 } else { self.drop(per_charge) };
+        let gauge = watch.observe(self.elapsed, expected_drop);
+        GovernorInput::new(self.elapsed, gauge).with_frames(self.frames, self.joules)
+    }
+
+    fn drop(self, per_charge: f32) -> f32 {
+        // One tick of idling and frames.
+        (self.joules + self.idle_watts * self.seconds) / per_charge
+    }
+}

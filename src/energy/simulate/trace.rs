@@ -1,0 +1,179 @@
+//! What chance brings in one mission: frames and what every policy makes of them, temperature, sun, the real board.
+
+use super::gauge::normal;
+use super::records::Records;
+use super::scenario::{Arrivals, Scenario};
+use crate::energy::PowerModel;
+use crate::exit::ExitPolicy;
+
+/// One mission's worth of chance, the same for every strategy.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Length of a tick in seconds.
+    pub tick: f32,
+    policies: usize,
+    frames: Vec<u32>,
+    /// Joules by the power model and right answers, tick by tick and policy by policy.
+    made: Vec<(f32, f32)>,
+    /// Temperature in °C, tick by tick.
+    pub celsius: Vec<f32>,
+    /// Watts from the sun, tick by tick.
+    pub sun: Vec<f32>,
+    /// Health of the battery.
+    pub health: f32,
+    /// The board's real idle watts over the model's.
+    pub idle_error: f32,
+    /// The board's real joules per frame over the model's.
+    pub joules_error: f32,
+    /// When an injected fault begins, as a share of the mission.
+    pub fault_at: f32,
+}
+
+impl Trace {
+    /// Draws a mission. Every policy judges the same frames.
+    pub fn draw(
+        scenario: &Scenario,
+        records: &Records,
+        power: &PowerModel,
+        policies: &[ExitPolicy],
+        seed: u64,
+    ) -> Self {
+        let mut weather = fastrand::Rng::with_seed(seed);
+        let mut camera = weather.fork();
+        let between = |rng: &mut fastrand::Rng, (low, high): (f32, f32)| low + rng.f32() * (high - low);
+        let health = between(&mut weather, scenario.health);
+        let mean = between(&mut weather, scenario.celsius);
+        let clouds = between(&mut weather, (0.3, 1.0));
+        let (idle_error, joules_error) = (
+            (1.0 + scenario.model_error * normal(&mut weather)).clamp(0.7, 1.4),
+            (1.0 + scenario.model_error * normal(&mut weather)).clamp(0.7, 1.4),
+        );
+        let fault_at = between(&mut weather, (0.2, 0.7));
+
+        // What each policy makes of each sample, and the samples by difficulty.
+        let outcome = |sample: usize| {
+            policies.iter().map(move |policy| {
+                let (exit, right) = records.leaves(policy, sample);
+                (power.policy_joules(policy, exit), f32::from(u8::from(right)))
+            })
+        };
+        let outcomes: Vec<(f32, f32)> = (0..records.samples()).flat_map(outcome).collect();
+        let mut by_ease: Vec<usize> = (0..records.samples()).collect();
+        let ease = |&sample: &usize| records.confidence(sample).iter().sum::<f32>();
+        by_ease.sort_by(|a, b| ease(a).total_cmp(&ease(b)));
+        let half = by_ease.len().div_ceil(2);
+
+        let ticks = (scenario.mission.duration.as_secs_f32() / scenario.tick).ceil() as usize;
+        let mut trace = Trace {
+            tick: scenario.tick,
+            policies: policies.len(),
+            frames: Vec::with_capacity(ticks),
+            made: Vec::with_capacity(ticks * policies.len()),
+            celsius: Vec::with_capacity(ticks),
+            sun: Vec::with_capacity(ticks),
+            health,
+            idle_error,
+            joules_error,
+            fault_at,
+        };
+        let (mut hard, mut due) = (camera.bool(), 0.0f32);
+        for index in 0..ticks {
+            let hour = index as f32 * scenario.tick / 3600.0 + 6.0;
+            let of_day = hour.rem_euclid(24.0);
+            // Noon is the peak of the sun, three o'clock that of the temperature.
+            trace.celsius.push(mean + scenario.swing * (core::f32::consts::TAU * (of_day - 9.0) / 24.0).sin());
+            let height = (core::f32::consts::TAU * (of_day - 6.0) / 24.0).sin().max(0.0);
+            trace.sun.push(scenario.solar_watts * clouds * height);
+
+            if camera.f32() < scenario.tick / scenario.spells.seconds.max(scenario.tick) {
+                hard = !hard;
+            }
+            let count = match scenario.arrivals {
+                Arrivals::Periodic(seconds) => {
+                    due += scenario.tick / seconds;
+                    let whole = due.floor();
+                    due -= whole;
+                    whole as u32
+                }
+                Arrivals::Poisson(rate) => poisson(&mut camera, rate * scenario.tick / 3600.0),
+                Arrivals::DayNight(day, night) => {
+                    let rate = if (6.0..18.0).contains(&of_day) { day } else { night };
+                    poisson(&mut camera, rate * scenario.tick / 3600.0)
+                }
+            };
+            let start = trace.made.len();
+            trace.made.resize(start + policies.len(), (0.0, 0.0));
+            let Some(made) = trace.made.get_mut(start..) else { continue };
+            for _ in 0..count {
+                let from_hard = hard == (camera.f32() < scenario.spells.purity);
+                let pick = if from_hard { camera.usize(..half) } else { by_ease.len() - 1 - camera.usize(..half) };
+                let sample = by_ease.get(pick).copied().unwrap_or(0);
+                let row = outcomes.get(sample * policies.len()..(sample + 1) * policies.len()).unwrap_or(&[]);
+                for (sum, one) in made.iter_mut().zip(row) {
+                    sum.0 += one.0;
+                    sum.1 += one.1;
+                }
+            }
+            trace.frames.push(count);
+        }
+        trace
+    }
+
+    /// Number of ticks.
+    pub fn ticks(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Frames of a tick.
+    pub fn frames(&self, tick: usize) -> u32 {
+        self.frames.get(tick).copied().unwrap_or(0)
+    }
+
+    /// Joules by the power model and right answers that `policy` makes of a tick's frames.
+    pub fn made(&self, tick: usize, policy: usize) -> (f32, f32) {
+        self.made.get(tick * self.policies + policy).copied().unwrap_or((0.0, 0.0))
+    }
+}
+
+/// A draw from the Poisson distribution: Knuth's product of uniforms, and the normal limit for large means.
+fn poisson(rng: &mut fastrand::Rng, mean: f32) -> u32 {
+    if mean > 60.0 {
+        return (mean + mean.sqrt() * normal(rng) + 0.5).max(0.0) as u32;
+    }
+    let limit = (-mean).exp();
+    let mut product = rng.f32();
+    let mut count = 0;
+    while product > limit {
+        product *= rng.f32();
+        count += 1;
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::energy::JoulesSource;
+
+    #[test]
+    fn one_seed_one_trace_and_the_rates_are_those_asked_for() {
+        let records = Records::synthetic(500, &[0.5, 1.5], 3);
+        let power = PowerModel::new(0.5, &[1.0, 2.0], JoulesSource::Modelled).unwrap();
+        let policies = [ExitPolicy::only(0, 2).unwrap(), ExitPolicy::only(1, 2).unwrap()];
+        for arrivals in [Arrivals::Periodic(0.5), Arrivals::Poisson(7200.0), Arrivals::DayNight(12_000.0, 2400.0)] {
+            let scenario = Scenario::new(Duration::from_secs(86_400), 0.1, arrivals, 10_000.0);
+            let draw = |seed| Trace::draw(&scenario, &records, &power, &policies, seed);
+            let trace = draw(1);
+            let frames: u32 = (0..trace.ticks()).map(|tick| trace.frames(tick)).sum();
+            assert!((f64::from(frames) / (7200.0 * 24.0) - 1.0).abs() < 0.02, "{arrivals:?}: {frames}");
+            assert_eq!(trace.made, draw(1).made);
+            assert_ne!(trace.made, draw(2).made);
+            // Spells are of both kinds, so that the mean over a day is near that of the records.
+            let right: f32 = (0..trace.ticks()).map(|tick| trace.made(tick, 1).1).sum();
+            let expected = records.judge(&policies[1], &[1.0, 2.0]).accuracy;
+            assert!((right / frames as f32 - expected).abs() < 0.06);
+        }
+    }
+}
