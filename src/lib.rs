@@ -13,5 +13,7 @@ pub mod model;
 pub mod pipeline;
 #[cfg(feature = "tract")]
 pub mod plan;
+#[cfg(feature = "std")]
+pub mod policy;
 #[cfg(feature = "tract")]
 pub mod runtime;

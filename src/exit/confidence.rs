@@ -48,6 +48,33 @@ impl Measure {
     /// # Ok::<(), dyn_perceiver::exit::LogitsError>(())
     /// ```
     pub fn read(self, logits: &[f32]) -> Result<Reading, LogitsError> {
+        Ok(Statistics::of(logits)?.reading(self))
+    }
+
+    /// The same reading by every measure, in the order of [`Measure::ALL`], for the price of one.
+    ///
+    /// # Errors
+    /// As [`Measure::read`].
+    pub fn read_all(logits: &[f32]) -> Result<[Reading; Measure::ALL.len()], LogitsError> {
+        let statistics = Statistics::of(logits)?;
+        Ok(Measure::ALL.map(|measure| statistics.reading(measure)))
+    }
+}
+
+/// What every measure is computed from.
+struct Statistics {
+    classes: usize,
+    class: usize,
+    top: f32,
+    second: f32,
+    /// With d = logit - top, so that nothing overflows: the sum of exp(d), and that of d exp(d). Then p = exp(d) / sum
+    /// and entropy = ln(sum) - weighted / sum.
+    sum: f32,
+    weighted: f32,
+}
+
+impl Statistics {
+    fn of(logits: &[f32]) -> Result<Self, LogitsError> {
         let mut class = 0;
         let mut top = f32::NEG_INFINITY;
         let mut second = f32::NEG_INFINITY;
@@ -66,8 +93,6 @@ impl Measure {
         if logits.is_empty() {
             return Err(LogitsError::Empty);
         }
-        // With d = logit - top, so that nothing overflows: p = exp(d) / sum exp(d), and
-        // entropy = ln(sum) - sum(d exp(d)) / sum.
         let mut sum = 0.0f32;
         let mut weighted = 0.0f32;
         for &logit in logits {
@@ -79,14 +104,19 @@ impl Measure {
                 weighted += d * e;
             }
         }
+        Ok(Statistics { classes: logits.len(), class, top, second, sum, weighted })
+    }
+
+    fn reading(&self, measure: Measure) -> Reading {
+        let Statistics { classes, class, top, second, sum, weighted } = *self;
         let probability = 1.0 / sum;
-        let confidence = match self {
-            _ if logits.len() == 1 => 1.0,
+        let confidence = match measure {
+            _ if classes == 1 => 1.0,
             Measure::MaxSoftmax => probability,
-            Measure::Entropy => 1.0 - (libm::logf(sum) - weighted / sum) / libm::logf(logits.len() as f32),
+            Measure::Entropy => 1.0 - (libm::logf(sum) - weighted / sum) / libm::logf(classes as f32),
             Measure::Margin => probability - libm::expf(second - top) / sum,
         };
-        Ok(Reading { class, probability, confidence: confidence.clamp(0.0, 1.0) })
+        Reading { class, probability, confidence: confidence.clamp(0.0, 1.0) }
     }
 }
 

@@ -189,7 +189,7 @@ impl<'a> Observer<'a> {
 }
 
 /// One step of [`Evidence::Mean`]: `mean = weight * mean + (1 - weight) * logits`.
-fn mix(mean: &mut [f32], logits: &[f32], weight: f32) {
+pub(crate) fn mix(mean: &mut [f32], logits: &[f32], weight: f32) {
     for (m, &logit) in mean.iter_mut().zip(logits) {
         // Whatever the scratch held before the first exit, even NaN, has no part in the mean.
         *m = if weight == 0.0 { logit } else { weight * *m + (1.0 - weight) * logit };

@@ -246,7 +246,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::exit::Measure;
+    use crate::exit::{Curve, Evidence, ExitRule, Measure};
 
     pub fn point(threshold: f32, accuracy: f32, cost: f32) -> OperatingPoint {
         OperatingPoint {
@@ -259,6 +259,19 @@ pub(super) mod tests {
 
     pub fn three() -> Frontier {
         let points = [point(0.0, 0.5, 10.0), point(0.5, 0.7, 20.0), point(1.0, 0.8, 40.0)];
+        Frontier::new(CostUnit::Macs, &points).unwrap()
+    }
+
+    /// As many points with as many exits as there may be.
+    pub fn full() -> Frontier {
+        let evidence = Evidence::Recall([Curve { slope: 1.5, offset: -0.5 }; MAX_EXITS].into_iter().collect());
+        let rules = [ExitRule::Leave(0.7); MAX_EXITS];
+        let policy = ExitPolicy::new(Measure::MaxSoftmax, &rules).unwrap().with_evidence(evidence).unwrap();
+        let shares = [1.0 / MAX_EXITS as f32; MAX_EXITS].into_iter().collect();
+        let point = OperatingPoint { policy, accuracy: 0.0, cost: 0.0, shares };
+        let points: std::vec::Vec<_> = (0..MAX_POINTS)
+            .map(|i| OperatingPoint { accuracy: i as f32 / MAX_POINTS as f32, cost: i as f32, ..point.clone() })
+            .collect();
         Frontier::new(CostUnit::Macs, &points).unwrap()
     }
 

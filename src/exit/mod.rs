@@ -5,13 +5,18 @@
 //! is done with it; [`Evidence`] for what earlier exits contribute, and [`Frontier`] for the policies worth having.
 
 mod confidence;
+mod digest;
 mod evidence;
 mod frontier;
 mod mixer;
 mod policy;
+mod policy_file;
 
 pub use confidence::{LogitsError, Measure, Reading};
+pub use digest::{ModelDigest, NoDigest};
+pub(crate) use evidence::mix;
 pub use evidence::{Answer, Curve, Evidence, EvidenceError, Observer};
 pub use frontier::{CostUnit, Frontier, FrontierError, MAX_POINTS, Mix, OperatingPoint};
 pub use mixer::Mixer;
 pub use policy::{Decision, ExitPolicy, ExitRule, MAX_EXITS, PolicyError};
+pub use policy_file::{CalibratedPolicy, Guarantee, MAX_EXIT_NAME, MAX_POLICY_BYTES, POLICY_VERSION, PolicyFileError};

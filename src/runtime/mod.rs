@@ -13,6 +13,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod deadline;
 mod error;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use tract_core::internal::*;
 
+pub use deadline::StageLimits;
 pub use error::RunError;
 
 use crate::exit::{Decision, ExitPolicy, Observer};
@@ -42,7 +44,7 @@ pub struct Outcome {
     pub class: usize,
     /// Its soft-max probability at the exit taken.
     pub probability: f32,
-    /// Confidence by the policy's measure.
+    /// Confidence by the policy's measure and evidence.
     pub confidence: f32,
     /// The exit at which the frame left, from 0, in order of cost.
     pub exit: usize,
@@ -148,6 +150,17 @@ impl Runtime {
     /// [`RunError::Batch`] for a plan that takes several images at once; [`RunError::Logits`] when the network makes
     /// something that is no number.
     pub fn run(&mut self, image: &[f32], policy: &ExitPolicy) -> Result<Outcome, RunError> {
+        // Only a stage that may not start keeps an answer back, and all may.
+        self.walk(image, policy, |_| true)?.ok_or(RunError::NoSuchExit { exit: 0, exits: self.plan.exits.len() })
+    }
+
+    /// Evaluates exit by exit until the policy leaves or `may_start` says no; none when that was before the first exit.
+    fn walk(
+        &mut self,
+        image: &[f32],
+        policy: &ExitPolicy,
+        may_start: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Outcome>, RunError> {
         let exits = self.plan.exits.len();
         if policy.rules().len() != exits {
             return Err(RunError::PolicyExits { expected: exits, actual: policy.rules().len() });
@@ -157,33 +170,43 @@ impl Runtime {
             return Err(RunError::Batch { batch });
         }
         self.begin(image)?;
-        let last = policy.last_exit();
-        let mut stages = Vec::with_capacity(exits);
         let mut scratch = std::mem::take(&mut self.scratch);
-        let mut observer = Observer::new(policy, &mut scratch);
-        let mut outcome = Err(RunError::NoSuchExit { exit: last, exits });
+        let walked = self.walk_exits(policy, &mut Observer::new(policy, &mut scratch), may_start);
+        self.scratch = scratch;
+        walked
+    }
+
+    fn walk_exits(
+        &mut self,
+        policy: &ExitPolicy,
+        observer: &mut Observer<'_>,
+        mut may_start: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Outcome>, RunError> {
+        let last = policy.last_exit();
+        let mut stages = Vec::with_capacity(self.plan.exits.len());
+        let mut seen: Option<(usize, Answer)> = None;
         for exit in (0..=last).filter(|&exit| policy.evaluates(exit)) {
+            if !may_start(exit) {
+                break;
+            }
             let began = Instant::now();
-            let seen = self
-                .advance(exit)
-                .and_then(|logits| observer.observe(exit, logits).map_err(|error| RunError::Logits { exit, error }));
+            let logits = self.advance(exit)?;
+            let answer = observer.observe(exit, logits).map_err(|error| RunError::Logits { exit, error })?;
             stages.push(StageTime { exit, time: began.elapsed() });
-            let done = !matches!(&seen, Ok(answer) if answer.decision == Decision::Continue);
-            outcome = seen.map(|answer| Outcome {
-                class: answer.reading.class,
-                probability: answer.reading.probability,
-                confidence: answer.reading.confidence,
-                exit,
-                answered_by: answer.exit,
-                cut: exit < last,
-                stages: vec![],
-            });
-            if done {
+            seen = Some((exit, answer));
+            if answer.decision == Decision::Leave {
                 break;
             }
         }
-        self.scratch = scratch;
-        outcome.map(|outcome| Outcome { stages, ..outcome })
+        Ok(seen.map(|(exit, Answer { reading, exit: answered_by, .. })| Outcome {
+            class: reading.class,
+            probability: reading.probability,
+            confidence: reading.confidence,
+            exit,
+            answered_by,
+            cut: exit < last,
+            stages,
+        }))
     }
 
     /// Logits of every exit for one image or batch: for each exit, (batch, classes) row by row.

@@ -1,0 +1,199 @@
+//! Policy files: readable JSON on the host, the same content in postcard for firmware.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use super::write::write_whole;
+use crate::exit::{CalibratedPolicy, MAX_POLICY_BYTES, POLICY_VERSION, PolicyFileError};
+
+const FORMAT: &str = "dyn-perceiver policy";
+
+/// The JSON form. The checksum is the SHA-256 of the policy as compact JSON, whatever the layout of the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    format: String,
+    version: u8,
+    sha256: String,
+    policy: CalibratedPolicy,
+}
+
+/// Why a policy file could not be read or written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The JSON is malformed, or is no valid policy.
+    #[error("{}: {reason}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        reason: String,
+    },
+    /// The file is no policy file, of another version, damaged or not valid.
+    #[error("{}: {error}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: PolicyFileError,
+    },
+}
+
+/// The JSON form of a policy, as it stands in a file.
+pub fn to_json(policy: &CalibratedPolicy) -> String {
+    let envelope = Envelope {
+        format: FORMAT.into(),
+        version: POLICY_VERSION,
+        sha256: checksum(policy).unwrap_or_default(),
+        policy: policy.clone(),
+    };
+    // Neither maps with keys that are no strings nor foreign types are in it, so this cannot fail.
+    let mut text = serde_json::to_string_pretty(&envelope).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// The binary form of a policy, see [`CalibratedPolicy::from_slice`].
+pub fn to_postcard(policy: &CalibratedPolicy) -> Vec<u8> {
+    let mut buffer = vec![0; MAX_POLICY_BYTES];
+    policy.to_slice(&mut buffer).map(<[u8]>::to_vec).unwrap_or_default()
+}
+
+/// Writes a policy, as JSON or, to a file called `.postcard` or `.bin`, in binary. The file is there whole or not at all.
+///
+/// # Errors
+/// [`FileError::Write`].
+pub fn save(policy: &CalibratedPolicy, path: &Path) -> Result<(), FileError> {
+    let binary = path.extension().is_some_and(|extension| extension == "postcard" || extension == "bin");
+    let bytes = if binary { to_postcard(policy) } else { to_json(policy).into_bytes() };
+    write_whole(path, &bytes).map_err(|source| FileError::Write { path: path.into(), source })
+}
+
+/// Reads a policy file of either form, told apart by its content.
+///
+/// # Errors
+/// [`FileError`] when it cannot be read, is no policy file or another version's, was changed, or is not valid.
+pub fn load(path: &Path) -> Result<CalibratedPolicy, FileError> {
+    let bytes = fs::read(path).map_err(|source| FileError::Read { path: path.into(), source })?;
+    parse(&bytes, path)
+}
+
+/// As [`load`], from bytes; `path` only names them in errors.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(bytes: &[u8], path: &Path) -> Result<CalibratedPolicy, FileError> {
+    let refused = |error| FileError::Refused { path: path.into(), error };
+    if bytes.first() != Some(&b'{') {
+        return CalibratedPolicy::from_slice(bytes).map_err(refused);
+    }
+    let json = |error: serde_json::Error| FileError::Json { path: path.into(), reason: error.to_string() };
+    // The version first: another one may hold anything.
+    #[derive(Deserialize)]
+    struct Head {
+        format: String,
+        version: u64,
+    }
+    let head: Head = serde_json::from_slice(bytes).map_err(json)?;
+    if head.format != FORMAT {
+        return Err(refused(PolicyFileError::Magic));
+    }
+    if head.version != u64::from(POLICY_VERSION) {
+        return Err(refused(PolicyFileError::Version { found: u8::try_from(head.version).unwrap_or(u8::MAX) }));
+    }
+    let envelope: Envelope = serde_json::from_slice(bytes).map_err(json)?;
+    if checksum(&envelope.policy).map_err(json)? != envelope.sha256 {
+        return Err(refused(PolicyFileError::Checksum));
+    }
+    Ok(envelope.policy)
+}
+
+fn checksum(policy: &CalibratedPolicy) -> Result<String, serde_json::Error> {
+    let digest = Sha256::digest(serde_json::to_vec(policy)?);
+    Ok(digest.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exit::{CostUnit, ExitPolicy, Frontier, Measure, ModelDigest, OperatingPoint};
+
+    fn policy() -> CalibratedPolicy {
+        let point = |threshold: f32, accuracy, cost| OperatingPoint {
+            policy: ExitPolicy::with_thresholds(Measure::Entropy, 2, &[threshold]).unwrap(),
+            accuracy,
+            cost,
+            shares: [1.0 / 3.0, 2.0 / 3.0].into_iter().collect(),
+        };
+        let points = [point(0.1, 0.7, 1.1e7), point(0.123_456_79, 0.9, 1.2e7)];
+        let frontier = Frontier::new(CostUnit::Macs, &points).unwrap();
+        CalibratedPolicy::new(ModelDigest([3; 32]), ["a", "b"], 50, None, frontier).unwrap()
+    }
+
+    #[test]
+    fn both_forms_carry_the_same_content() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["policy.json", "policy.postcard"] {
+            let path = folder.path().join(name);
+            save(&policy(), &path).unwrap();
+            assert_eq!(load(&path).unwrap(), policy());
+        }
+        let error = load(&folder.path().join("none.json")).unwrap_err();
+        assert!(error.to_string().contains("none.json"), "{error}");
+    }
+
+    #[test]
+    fn what_was_changed_by_hand_is_refused() {
+        let parse = |text: &str| parse(text.as_bytes(), Path::new("p.json")).unwrap_err().to_string();
+        let text = to_json(&policy());
+        assert!(parse(&text.replace("0.7", "0.71")).contains("checksum"));
+        assert!(parse(&text.replace("\"version\": 1", "\"version\": 2")).contains("version 2"));
+        assert!(parse(&text.replace(FORMAT, "other")).contains("not a policy file"));
+        assert!(parse(&text.replace("0.9", "0.6")).contains("operating point 2"));
+        assert!(parse(&text.replace("\"samples\"", "\"simples\"")).contains("simples"));
+        assert!(parse("").contains("not a policy file"));
+        // Layout is free.
+        let compact: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(super::parse(compact.to_string().as_bytes(), Path::new("p")).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_changes_a_policy_unnoticed(at in any::<prop::sample::Index>(), value: u8) {
+            let mut bytes = to_json(&policy()).into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+            if let Ok(read) = parse(&bytes, Path::new("p.json")) {
+                prop_assert_eq!(read, policy());
+            }
+        }
+    }
+}
