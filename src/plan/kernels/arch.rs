@@ -1,0 +1,59 @@
+//! One kernel source, compiled for several instruction sets.
+
+/// How a kernel multiplies and adds: what differs between instruction sets in otherwise equal source.
+pub(crate) trait Arch: Copy {
+    /// `a * b + c`.
+    fn mul_add(a: f32, b: f32, c: f32) -> f32;
+}
+
+/// The target has a fused multiply-add instruction.
+#[derive(Clone, Copy)]
+pub(crate) struct Fused;
+
+/// It has none, and `f32::mul_add` would be a library call.
+#[derive(Clone, Copy)]
+#[cfg_attr(target_arch = "aarch64", allow(dead_code))]
+pub(crate) struct Separate;
+
+impl Arch for Fused {
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+impl Arch for Separate {
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
+/// Defines a kernel's entry point from its generic body: `vectorised! { pub(crate) fn NAME(ARGS) = BODY; }` picks
+/// `BODY::<A>` compiled for the best instruction set of the CPU at hand. `BODY` and what it calls must be
+/// `#[inline(always)]`, or they are compiled for the baseline.
+macro_rules! vectorised {
+    ($(#[$attribute:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident;) => {
+        $(#[$attribute])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name($($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx2($($arg: $ty),*) {
+                    $body::<$crate::plan::kernels::arch::Fused>($($arg),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                    // SAFETY: the CPU has the features that `avx2` is compiled for; the body itself is safe code.
+                    return unsafe { avx2($($arg),*) };
+                }
+            }
+            #[cfg(target_arch = "aarch64")]
+            $body::<$crate::plan::kernels::arch::Fused>($($arg),*);
+            #[cfg(not(target_arch = "aarch64"))]
+            $body::<$crate::plan::kernels::arch::Separate>($($arg),*);
+        }
+    };
+}
+pub(crate) use vectorised;

@@ -1,0 +1,51 @@
+//! Scaled dot-product attention on token rows, heads side by side in a row.
+
+use super::arch::{Arch, vectorised};
+use super::matmul::{Columns, Epilogue, PANEL, TILE, pack, packed_len, rows_body};
+use super::norm::softmax_rows;
+
+/// Queries taken at a time: their scores stay in the first-level cache.
+const QUERIES: usize = 8 * TILE;
+
+/// Sizes of an attention: `queries` rows of `heads * depth` entries attend to `keys` rows of `heads * depth` (keys) and
+/// `heads * value_depth` (values) entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Sizes {
+    pub queries: usize,
+    pub keys: usize,
+    pub heads: usize,
+    pub depth: usize,
+    pub value_depth: usize,
+}
+
+#[inline(always)]
+fn attention_body<A: Arch>(q: &[f32], k: &[f32], v: &[f32], sizes: Sizes, scale: f32, out: &mut [f32]) {
+    let Sizes { queries, keys, heads, depth, value_depth } = sizes;
+    let (row, value_row) = (heads * depth, heads * value_depth);
+    let padded = keys.next_multiple_of(PANEL);
+    let mut packed_keys = vec![0.0; packed_len(depth, keys)];
+    let mut packed_values = vec![0.0; packed_len(keys, value_depth)];
+    let mut scores = vec![0.0; QUERIES * padded];
+    let mut taps: Vec<&[f32]> = Vec::with_capacity(QUERIES);
+    for head in 0..heads {
+        pack(depth, keys, |d, n| k[n * row + head * depth + d] * scale, &mut packed_keys);
+        pack(keys, value_depth, |n, d| v[n * value_row + head * value_depth + d], &mut packed_values);
+        for first in (0..queries).step_by(QUERIES) {
+            let count = QUERIES.min(queries - first);
+            taps.clear();
+            taps.extend((first..first + count).map(|m| &q[m * row + head * depth..][..depth]));
+            let to = Columns { stride: padded, offset: 0, columns: keys };
+            let scores = &mut scores[..count * padded];
+            rows_body::<A>(&taps, 1, depth, &packed_keys, 0, to, Epilogue::default(), scores);
+            softmax_rows::<A>(scores, padded, keys);
+            let probabilities: Vec<&[f32]> = scores.chunks_exact(padded).map(|s| &s[..keys]).collect();
+            let to = Columns { stride: value_row, offset: head * value_depth, columns: value_depth };
+            rows_body::<A>(&probabilities, 1, keys, &packed_values, first, to, Epilogue::default(), out);
+        }
+    }
+}
+
+vectorised! {
+    /// `out = softmax(scale * q * k^T) * v` for every head (Vaswani et al., 2017).
+    pub(crate) fn attention(q: &[f32], k: &[f32], v: &[f32], sizes: Sizes, scale: f32, out: &mut [f32]) = attention_body;
+}

@@ -1,0 +1,107 @@
+//! Dense and grouped convolution in channels-last layout, as a product over the pixels under the kernel.
+
+use super::matmul::{Columns, Epilogue, TILE, pack, packed_len, rows, scale_columns};
+
+/// Height and width.
+pub(crate) type Pair = [usize; 2];
+
+/// Geometry of a two-dimensional convolution or pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Window {
+    pub input: Pair,
+    pub output: Pair,
+    pub kernel: Pair,
+    pub stride: Pair,
+    /// Zeros before the first row and column; those behind the last follow from `output`.
+    pub padding: Pair,
+}
+
+impl Window {
+    /// Which taps of an axis fall inside the input for output position `o`, and the input position of tap 0, which may
+    /// lie before the input.
+    #[inline(always)]
+    pub(crate) fn taps(&self, axis: usize, o: usize) -> (std::ops::Range<usize>, isize) {
+        let start = (o * self.stride[axis]) as isize - self.padding[axis] as isize;
+        let first = (-start).clamp(0, self.kernel[axis] as isize) as usize;
+        let end = (self.input[axis] as isize - start).clamp(first as isize, self.kernel[axis] as isize) as usize;
+        (first..end, start)
+    }
+}
+
+/// A convolution's sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub window: Window,
+    pub channels_in: usize,
+    pub channels_out: usize,
+    pub groups: usize,
+}
+
+impl Shape {
+    fn reduction(&self) -> usize {
+        self.window.kernel[0] * self.window.kernel[1] * (self.channels_in / self.groups)
+    }
+
+    /// Length of the packed weights of one group.
+    fn group_len(&self) -> usize {
+        packed_len(self.reduction(), self.channels_out / self.groups)
+    }
+
+    /// Packs weights given as (out, in / groups, height, width), row-major.
+    pub(crate) fn pack(&self, oihw: &[f32]) -> Vec<f32> {
+        let [kh, kw] = self.window.kernel;
+        let (ci, co) = (self.channels_in / self.groups, self.channels_out / self.groups);
+        let mut packed = vec![0.0; self.groups * self.group_len()];
+        for (g, packed) in packed.chunks_exact_mut(self.group_len()).enumerate() {
+            let weight = |k: usize, n: usize| {
+                let (tap, i) = (k / ci, k % ci);
+                oihw[((g * co + n) * ci + i) * kh * kw + tap]
+            };
+            pack(self.reduction(), co, weight, packed);
+        }
+        packed
+    }
+
+    /// Multiplies the weights of output channel `n` by `scale(n)`.
+    pub(crate) fn scale_columns(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
+        let co = self.channels_out / self.groups;
+        for (g, packed) in packed.chunks_exact_mut(self.group_len()).enumerate() {
+            scale_columns(packed, self.reduction(), co, |n| scale(g * co + n));
+        }
+    }
+}
+
+/// Output pixels whose taps are listed at a time.
+const PIXELS: usize = 16 * TILE;
+
+/// Convolves one image `x` (height, width, channels) into `out`, with weights from [`Shape::pack`].
+pub(crate) fn convolve(x: &[f32], shape: &Shape, packed: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
+    let Shape { window, channels_in, channels_out, groups } = *shape;
+    let (ci, co) = (channels_in / groups, channels_out / groups);
+    let taps_per_pixel = window.kernel[0] * window.kernel[1];
+    let zeros = vec![0.0; ci];
+    let pixels = window.output[0] * window.output[1];
+    let mut taps: Vec<&[f32]> = Vec::with_capacity(PIXELS * taps_per_pixel);
+    for (g, packed) in packed.chunks_exact(shape.group_len()).enumerate() {
+        let bias = epilogue.bias.map(|b| &b[g * co..(g + 1) * co]);
+        for first in (0..pixels).step_by(PIXELS) {
+            taps.clear();
+            for pixel in first..(first + PIXELS).min(pixels) {
+                let (ys, y0) = window.taps(0, pixel / window.output[1]);
+                let (xs, x0) = window.taps(1, pixel % window.output[1]);
+                for ky in 0..window.kernel[0] {
+                    for kx in 0..window.kernel[1] {
+                        taps.push(if ys.contains(&ky) && xs.contains(&kx) {
+                            let (y, x_) = ((y0 + ky as isize) as usize, (x0 + kx as isize) as usize);
+                            &x[(y * window.input[1] + x_) * channels_in + g * ci..][..ci]
+                        } else {
+                            &zeros
+                        });
+                    }
+                }
+            }
+            let to = Columns { stride: channels_out, offset: g * co, columns: co };
+            rows(&taps, taps_per_pixel, ci, packed, first, to, Epilogue { bias, ..epilogue }, out);
+        }
+    }
+}

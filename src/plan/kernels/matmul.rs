@@ -1,0 +1,185 @@
+//! Matrix product with packed weights: rows of the left factor are read where they lie, sixteen output columns at a
+//! time, and bias, residual and activation are applied before the result leaves the registers.
+//!
+//! A row may be made of several pieces ("taps") that lie apart in memory. That makes a convolution in channels-last
+//! layout the same product: the taps of an output pixel are the input pixels under the kernel, and nothing is copied.
+
+use super::activation::Activation;
+use super::arch::{Arch, vectorised};
+
+/// Output columns computed together; packed weights are padded to a multiple of it.
+pub(crate) const PANEL: usize = 16;
+/// Output rows computed together: 6 x 16 results and what feeds them fill the sixteen AVX2 registers.
+pub(crate) const TILE: usize = 6;
+/// Rows of the left factor are taken in blocks of about this many floats, to be found in the second-level cache when
+/// the next panel of weights needs them.
+const BLOCK: usize = 32 * 1024;
+
+/// Length of the packed form of `reduction x columns` weights.
+pub(crate) fn packed_len(reduction: usize, columns: usize) -> usize {
+    columns.div_ceil(PANEL) * reduction * PANEL
+}
+
+/// Packs weights (entry `(k, n)` given by `weight`) into panels of [`PANEL`] columns, each panel row-major.
+pub(crate) fn pack(reduction: usize, columns: usize, weight: impl Fn(usize, usize) -> f32, packed: &mut [f32]) {
+    if reduction == 0 {
+        return;
+    }
+    for (p, panel) in packed.chunks_exact_mut(reduction * PANEL).enumerate() {
+        for (k, row) in panel.as_chunks_mut::<PANEL>().0.iter_mut().enumerate() {
+            for (j, w) in row.iter_mut().enumerate() {
+                let n = p * PANEL + j;
+                *w = if n < columns { weight(k, n) } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// Multiplies column `n` of packed weights by `scale(n)`.
+pub(crate) fn scale_columns(packed: &mut [f32], reduction: usize, columns: usize, scale: impl Fn(usize) -> f32) {
+    for (p, panel) in packed.chunks_exact_mut(reduction * PANEL).enumerate() {
+        let scales: [f32; PANEL] = std::array::from_fn(|j| if p * PANEL + j < columns { scale(p * PANEL + j) } else { 0.0 });
+        for row in panel.as_chunks_mut::<PANEL>().0 {
+            row.iter_mut().zip(&scales).for_each(|(w, s)| *w *= s);
+        }
+    }
+}
+
+/// What is done to a product before it is stored: `activation(product + bias + residual)`.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Epilogue<'a> {
+    /// One value per column.
+    pub bias: Option<&'a [f32]>,
+    /// Laid out as the output.
+    pub residual: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+/// Where the rows of a product go: row `m` starts at `m * stride + offset` and has `columns` entries.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns {
+    pub stride: usize,
+    pub offset: usize,
+    pub columns: usize,
+}
+
+/// Computes rows `first..first + taps.len() / taps_per_row` of a product.
+///
+/// `taps` holds the pieces of each row, row after row; each piece has `piece` entries and the packed weights
+/// `taps_per_row * piece` rows.
+#[inline(always)]
+pub(crate) fn rows_body<A: Arch>(
+    taps: &[&[f32]],
+    taps_per_row: usize,
+    piece: usize,
+    packed: &[f32],
+    first: usize,
+    to: Columns,
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+) {
+    let reduction = taps_per_row * piece;
+    let rows = taps.len() / taps_per_row;
+    let block = (BLOCK / reduction.max(1)).next_multiple_of(TILE).max(TILE);
+    for block_start in (0..rows).step_by(block) {
+        let block_end = (block_start + block).min(rows);
+        for (p, panel) in packed.chunks_exact(reduction * PANEL).enumerate() {
+            let column = p * PANEL;
+            let width = PANEL.min(to.columns - column);
+            let mut bias = [0.0; PANEL];
+            if let Some(b) = epilogue.bias {
+                bias[..width].copy_from_slice(&b[column..column + width]);
+            }
+            let mut row = block_start;
+            while row < block_end {
+                let n = (block_end - row).min(TILE);
+                let taps = &taps[row * taps_per_row..(row + n) * taps_per_row];
+                let at = (first + row) * to.stride + to.offset + column;
+                let tile = Tile { taps, taps_per_row, piece, panel, bias: &bias };
+                match n {
+                    1 => tile.run::<A, 1>(at, to.stride, width, epilogue, out),
+                    2 => tile.run::<A, 2>(at, to.stride, width, epilogue, out),
+                    3 => tile.run::<A, 3>(at, to.stride, width, epilogue, out),
+                    4 => tile.run::<A, 4>(at, to.stride, width, epilogue, out),
+                    5 => tile.run::<A, 5>(at, to.stride, width, epilogue, out),
+                    _ => tile.run::<A, TILE>(at, to.stride, width, epilogue, out),
+                }
+                row += n;
+            }
+        }
+    }
+}
+
+struct Tile<'a> {
+    taps: &'a [&'a [f32]],
+    taps_per_row: usize,
+    piece: usize,
+    panel: &'a [f32],
+    bias: &'a [f32; PANEL],
+}
+
+impl Tile<'_> {
+    #[inline(always)]
+    fn run<A: Arch, const M: usize>(
+        &self,
+        at: usize,
+        stride: usize,
+        width: usize,
+        epilogue: Epilogue<'_>,
+        out: &mut [f32],
+    ) {
+        let mut acc = [*self.bias; M];
+        for (t, weights) in self.panel.chunks_exact(self.piece * PANEL).enumerate() {
+            let pieces: [&[f32]; M] = std::array::from_fn(|i| &self.taps[i * self.taps_per_row + t][..self.piece]);
+            for (k, w) in weights.as_chunks::<PANEL>().0.iter().enumerate().take(self.piece) {
+                for (acc, piece) in acc.iter_mut().zip(&pieces) {
+                    let x = piece[k];
+                    for (acc, w) in acc.iter_mut().zip(w) {
+                        *acc = A::mul_add(x, *w, *acc);
+                    }
+                }
+            }
+        }
+        for (i, mut values) in acc.into_iter().enumerate() {
+            let at = at + i * stride;
+            if width == PANEL {
+                if let Some(residual) = epilogue.residual {
+                    let residual = &residual[at..at + PANEL];
+                    for (v, r) in values.iter_mut().zip(residual) {
+                        *v += r;
+                    }
+                }
+                epilogue.activation.apply::<A, PANEL>(&mut values);
+                out[at..at + PANEL].copy_from_slice(&values);
+            } else {
+                if let Some(residual) = epilogue.residual {
+                    for (v, r) in values.iter_mut().zip(&residual[at..at + width]) {
+                        *v += r;
+                    }
+                }
+                epilogue.activation.apply::<A, PANEL>(&mut values);
+                out[at..at + width].copy_from_slice(&values[..width]);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// See [`rows_body`].
+    pub(crate) fn rows(taps: &[&[f32]], taps_per_row: usize, piece: usize, packed: &[f32], first: usize, to: Columns, epilogue: Epilogue<'_>, out: &mut [f32]) = rows_body;
+}
+
+/// `out = activation(x * weights + bias + residual)`: `x` is row-major with rows of `reduction` entries, `packed` the
+/// weights after [`pack`], `out` row-major with `columns` entries a row.
+pub(crate) fn matmul(
+    x: &[f32],
+    reduction: usize,
+    packed: &[f32],
+    columns: usize,
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+) {
+    let taps: Vec<&[f32]> = x.chunks_exact(reduction).collect();
+    rows(&taps, 1, reduction, packed, 0, Columns { stride: columns, offset: 0, columns }, epilogue, out);
+}

@@ -1,0 +1,20 @@
+//! Numeric kernels of the rewritten stage plans: matrix products, convolutions, attention and what surrounds them, in
+//! float32 and channels-last layout.
+//!
+//! Every kernel is one safe, generic body. It is written so that the compiler vectorises it (fixed-size arrays as
+//! registers, loops over lanes) and compiled several times by [`vectorised!`]: for AVX2 with FMA where the CPU has them
+//! (found at run time), and for the baseline of the target (SSE2 on x86-64, NEON on aarch64). The tests hold each kernel
+//! against a plain triple loop.
+
+pub(crate) mod activation;
+pub(crate) mod arch;
+pub(crate) mod attention;
+pub(crate) mod convolution;
+pub(crate) mod depthwise;
+pub(crate) mod math;
+pub(crate) mod matmul;
+pub(crate) mod norm;
+pub(crate) mod pool;
+pub(crate) mod transpose;
+
+pub(crate) use activation::Activation;

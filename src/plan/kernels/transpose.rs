@@ -1,0 +1,86 @@
+//! Reordering the axes of a tensor.
+
+/// Side of the square blocks a matrix is transposed in: a block's rows and columns stay in the first-level cache.
+const BLOCK: usize = 16;
+
+/// Axes of size 1 dropped, and axes that stay neighbours merged: shape and order of the same movement in fewest axes.
+fn simplified(shape: &[usize], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let mut groups: Vec<Vec<usize>> = vec![];
+    for &axis in order.iter().filter(|a| shape[**a] != 1) {
+        match groups.last_mut() {
+            Some(group)
+                if group.last().is_some_and(|last| {
+                    *last < axis && shape[last + 1..axis].iter().all(|d| *d == 1)
+                }) =>
+            {
+                group.push(axis);
+            }
+            _ => groups.push(vec![axis]),
+        }
+    }
+    let mut sources: Vec<usize> = (0..groups.len()).collect();
+    sources.sort_by_key(|g| groups[*g][0]);
+    let shape = sources.iter().map(|g| groups[*g].iter().map(|a| shape[*a]).product()).collect();
+    let mut order = vec![0; sources.len()];
+    for (source, g) in sources.iter().enumerate() {
+        order[*g] = source;
+    }
+    (shape, order)
+}
+
+/// Whether the movement leaves every element where it is in memory.
+pub(crate) fn is_reshape(shape: &[usize], order: &[usize]) -> bool {
+    simplified(shape, order).1.is_sorted()
+}
+
+/// `out[.., i, ..]` with axis `k` of `out` being axis `order[k]` of `x`.
+pub(crate) fn transpose(x: &[f32], shape: &[usize], order: &[usize], out: &mut [f32]) {
+    let (shape, order) = simplified(shape, order);
+    match order.as_slice() {
+        [1, 0] => matrix(x, shape[0], shape[1], out),
+        [0, 2, 1] => {
+            let size = shape[1] * shape[2];
+            for (x, out) in x.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
+                matrix(x, shape[1], shape[2], out);
+            }
+        }
+        order if order.is_sorted() => out.copy_from_slice(x),
+        order => general(x, &shape, order, out),
+    }
+}
+
+fn matrix(x: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
+    for r in (0..rows).step_by(BLOCK) {
+        for c in (0..columns).step_by(BLOCK) {
+            for column in c..(c + BLOCK).min(columns) {
+                for row in r..(r + BLOCK).min(rows) {
+                    out[column * rows + row] = x[row * columns + column];
+                }
+            }
+        }
+    }
+}
+
+fn general(x: &[f32], shape: &[usize], order: &[usize], out: &mut [f32]) {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis];
+    }
+    let out_shape: Vec<usize> = order.iter().map(|a| shape[*a]).collect();
+    let out_strides: Vec<usize> = order.iter().map(|a| strides[*a]).collect();
+    let last = shape.len() - 1;
+    let mut index = vec![0; last];
+    for row in out.chunks_exact_mut(out_shape[last]) {
+        let base: usize = index.iter().zip(&out_strides).map(|(i, s)| i * s).sum();
+        for (i, value) in row.iter_mut().enumerate() {
+            *value = x[base + i * out_strides[last]];
+        }
+        for axis in (0..last).rev() {
+            index[axis] += 1;
+            if index[axis] < out_shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+}

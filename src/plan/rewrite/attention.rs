@@ -1,0 +1,250 @@
+//! Scaled dot-product attention: a product of queries and keys, a soft-max, and a product with values.
+
+use tract_core::internal::*;
+use tract_core::ops::einsum::EinSum;
+use tract_core::ops::math::Mul;
+use tract_core::ops::nn::{Softmax, SoftmaxKind};
+
+use super::fused::{Fused, fused_op};
+use super::layer_norm::{const_operand, is_bin, only_reader};
+use super::permute::{Permute, inverse};
+use crate::plan::kernels::attention::{Sizes, attention};
+
+/// `softmax(scale * q * k^T) * v` for each head. Inputs: queries (batch, queries, heads, depth), keys (batch, keys,
+/// heads, depth), values (batch, keys, heads, value depth), each with axes of size 1 left out or put in at will; the
+/// output is (batch, queries, heads, value depth), in `shape`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Attention {
+    pub sizes: Sizes,
+    /// Bits of the scale, so that the operator has an equality.
+    pub scale: u32,
+    pub shape: TVec<usize>,
+}
+
+impl Fused for Attention {
+    const NAME: &'static str = "Attention";
+
+    fn output_shape(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
+        Ok(self.shape.clone())
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+        let Sizes { queries, keys, heads, depth, value_depth } = self.sizes;
+        let q = inputs[0].0.chunks_exact(queries * heads * depth);
+        let k = inputs[1].0.chunks_exact(keys * heads * depth);
+        let v = inputs[2].0.chunks_exact(keys * heads * value_depth);
+        let out = out.chunks_exact_mut(queries * heads * value_depth);
+        for (((q, k), v), out) in q.zip(k).zip(v).zip(out) {
+            attention(q, k, v, self.sizes, f32::from_bits(self.scale), out);
+        }
+        Ok(())
+    }
+
+    fn macs(&self, _inputs: &[&TypedFact]) -> TractResult<usize> {
+        let batch = self.shape.iter().product::<usize>() / (self.sizes.queries * self.sizes.heads * self.sizes.value_depth);
+        let Sizes { queries, keys, heads, depth, value_depth } = self.sizes;
+        Ok(batch * queries * keys * heads * (depth + value_depth))
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("{:?}", self.sizes)]
+    }
+}
+fused_op!(Attention);
+
+/// An axis label of a product: where it stands in its operands and its output.
+#[derive(Clone, Copy)]
+struct Label {
+    a: Option<usize>,
+    b: Option<usize>,
+    out: Option<usize>,
+}
+
+fn labels(op: &EinSum) -> Option<Vec<Label>> {
+    if op.q_params.is_some() || op.axes.input_count() != 2 {
+        return None;
+    }
+    op.axes
+        .iter_all_axes()
+        .map(|axis| {
+            let single = |p: &TVec<usize>| p.len() <= 1;
+            (single(&axis.inputs[0]) && single(&axis.inputs[1]) && single(&axis.outputs[0])).then(|| Label {
+                a: axis.inputs[0].first().copied(),
+                b: axis.inputs[1].first().copied(),
+                out: axis.outputs[0].first().copied(),
+            })
+        })
+        .collect()
+}
+
+/// Exactly one axis wider than 1 (or any one axis, where none is), of those given.
+fn one_axis(axes: &[usize], shape: &[usize]) -> Option<usize> {
+    let wide: TVec<usize> = axes.iter().copied().filter(|a| shape[*a] != 1).collect();
+    match wide.as_slice() {
+        [axis] => Some(*axis),
+        [] => axes.first().copied(),
+        _ => None,
+    }
+}
+
+fn rule(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    op: &Softmax,
+) -> TractResult<Option<TypedModelPatch>> {
+    rule_if!(op.kind == SoftmaxKind::Softmax && op.quant_output_dt.is_none() && op.axes.len() == 1);
+    // Backwards: an optional scale, and the product of queries and keys.
+    let mut before = model.node(node.inputs[0].node);
+    let mut scale = 1.0;
+    rule_if!(only_reader(model, before).is_some());
+    if is_bin::<Mul>(before) {
+        rule_if_some!((konst, other) = const_operand(model, before)?);
+        rule_if!(konst.len() == 1);
+        scale = konst.cast_to_scalar::<f32>()?;
+        before = model.node(other.node);
+        rule_if!(only_reader(model, before).is_some());
+    }
+    rule_if_some!(scores = before.op_as::<EinSum>());
+    // Forwards: the product with the values.
+    rule_if_some!(after = only_reader(model, node));
+    rule_if_some!(mix = after.op_as::<EinSum>());
+    let slot = after.inputs.iter().position(|i| i.node == node.id).unwrap_or(0);
+    rule_if_some!(score_labels = labels(scores));
+    rule_if_some!(mix_labels = labels(mix));
+    let facts = model.node_input_facts(before.id)?;
+    let value_outlet = after.inputs[1 - slot];
+    let value_fact = model.outlet_fact(value_outlet)?;
+    let out_fact = &after.outputs[0].fact;
+    rule_if!(facts.iter().chain([&value_fact]).all(|f| f.datum_type == f32::datum_type() && f.is_plain()));
+    rule_if_some!(p_shape = node.outputs[0].fact.shape.as_concrete());
+    rule_if_some!(v_shape = value_fact.shape.as_concrete());
+    rule_if_some!(out_shape = out_fact.shape.as_concrete());
+    rule_if_some!(a_shape = facts[0].shape.as_concrete());
+    rule_if_some!(b_shape = facts[1].shape.as_concrete());
+    rule_if!(!p_shape.contains(&0) && !v_shape.contains(&0) && !a_shape.contains(&0));
+    let keys_axis = op.axes[0];
+
+    // Which operand of the first product brings the keys: the one that has the soft-max axis.
+    rule_if_some!(keys_label = score_labels.iter().find(|l| l.out == Some(keys_axis)));
+    let k_slot = match (keys_label.a, keys_label.b) {
+        (Some(_), None) => 0,
+        (None, Some(_)) => 1,
+        _ => return Ok(None),
+    };
+    let (q_shape, k_shape) = if k_slot == 1 { (a_shape, b_shape) } else { (b_shape, a_shape) };
+    let of_q = |l: &Label| if k_slot == 1 { l.a } else { l.b };
+    let of_k = |l: &Label| if k_slot == 1 { l.b } else { l.a };
+    let of_p = |l: &Label| if slot == 0 { l.a } else { l.b };
+    let of_v = |l: &Label| if slot == 0 { l.b } else { l.a };
+
+    // Axes of the probabilities: keys, queries (not in k), and shared ones (batch and heads).
+    let (mut queries, mut shared, mut depth) = (tvec!(), tvec!(), tvec!());
+    for l in &score_labels {
+        match (of_q(l), of_k(l), l.out) {
+            (Some(q), Some(k), Some(p)) => shared.push((q, k, p)),
+            (Some(q), None, Some(p)) => queries.push((q, p)),
+            (Some(q), Some(k), None) => depth.push((q, k)),
+            (None, Some(_), Some(p)) if p == keys_axis => {}
+            (None, Some(k), None) if k_shape[k] == 1 => {}
+            (None, Some(k), Some(_)) if k_shape[k] == 1 => {}
+            (Some(q), None, None) if q_shape[q] == 1 => {}
+            (None, None, Some(_)) => {}
+            _ => return Ok(None),
+        }
+    }
+    rule_if_some!(query = one_axis(&queries.iter().map(|q| q.1).collect::<TVec<_>>(), p_shape));
+    let q_query = queries.iter().find(|q| q.1 == query).map(|q| q.0);
+    rule_if_some!(q_query = q_query);
+    rule_if_some!(q_depth = one_axis(&depth.iter().map(|d| d.0).collect::<TVec<_>>(), q_shape));
+    rule_if_some!(k_depth = depth.iter().find(|d| d.0 == q_depth).map(|d| d.1));
+    rule_if_some!(k_keys = of_k(keys_label));
+
+    // Axes of the values: keys (summed), depth (new), shared.
+    let mut v_keys = None;
+    let (mut value_depth, mut shared_v): (TVec<(usize, usize)>, TVec<(usize, usize, usize)>) = (tvec!(), tvec!());
+    let mut out_query = None;
+    for l in &mix_labels {
+        match (of_p(l), of_v(l), l.out) {
+            (Some(p), Some(v), None) if p == keys_axis => v_keys = Some(v),
+            (Some(p), Some(v), Some(o)) => shared_v.push((p, v, o)),
+            (Some(p), None, Some(o)) if p == query => out_query = Some(o),
+            (Some(p), None, _) if p_shape[p] == 1 => {}
+            (Some(p), Some(_), None) if p_shape[p] == 1 => {}
+            (None, Some(v), Some(o)) => value_depth.push((v, o)),
+            (None, Some(v), None) if v_shape[v] == 1 => {}
+            (None, None, Some(_)) => {}
+            _ => return Ok(None),
+        }
+    }
+    rule_if_some!(v_keys = v_keys);
+    rule_if_some!(out_query = out_query);
+    rule_if_some!(v_depth = one_axis(&value_depth.iter().map(|d| d.0).collect::<TVec<_>>(), v_shape));
+    rule_if_some!(out_depth = value_depth.iter().find(|d| d.0 == v_depth).map(|d| d.1));
+
+    // Shared axes in the order they have in the probabilities: the last wide one is heads, the others batch.
+    let wide: TVec<(usize, usize, usize)> = {
+        let mut wide: TVec<_> = shared.iter().copied().filter(|s| p_shape[s.2] != 1).collect();
+        wide.sort_by_key(|s| s.2);
+        wide
+    };
+    let mut wide_v = tvec!();
+    for s in &wide {
+        rule_if_some!(v = shared_v.iter().find(|v| v.0 == s.2));
+        wide_v.push((v.1, v.2));
+    }
+    rule_if!(wide.len() <= 2);
+    // A lone shared axis may be either; as heads it asks for the order (rows, heads), as batch for (batch, rows).
+    let batched = wide.len() == 2 || (wide.len() == 1 && wide[0].0 < q_query && wide[0].1 < k_keys);
+    let batch = batched.then(|| (wide[0], wide_v[0]));
+    let heads = if batched { wide.get(1).zip(wide_v.get(1)) } else { wide.first().zip(wide_v.first()) };
+
+    let complete = |rank: usize, chosen: &[Option<usize>]| -> TVec<usize> {
+        let chosen: TVec<usize> = chosen.iter().flatten().copied().collect();
+        (0..rank).filter(|a| !chosen.contains(a)).chain(chosen.iter().copied()).collect()
+    };
+    let (b, h) = (batch, heads);
+    let q_order =
+        complete(q_shape.len(), &[b.map(|b| b.0.0), Some(q_query), h.map(|h| h.0.0), Some(q_depth)]);
+    let k_order = complete(k_shape.len(), &[b.map(|b| b.0.1), Some(k_keys), h.map(|h| h.0.1), Some(k_depth)]);
+    let v_order = complete(v_shape.len(), &[b.map(|b| b.1.0), Some(v_keys), h.map(|h| h.1.0), Some(v_depth)]);
+    let out_order =
+        complete(out_shape.len(), &[b.map(|b| b.1.1), Some(out_query), h.map(|h| h.1.1), Some(out_depth)]);
+    let sizes = Sizes {
+        queries: q_shape[q_query],
+        keys: k_shape[k_keys],
+        heads: h.map_or(1, |h| q_shape[h.0.0]),
+        depth: q_shape[q_depth],
+        value_depth: v_shape[v_depth],
+    };
+    // Every axis that was not recognised has size 1, on all sides.
+    let batch = b.map_or(1, |b| q_shape[b.0.0]);
+    let Sizes { queries: m, keys: n, heads: h, depth: d, value_depth: e } = sizes;
+    rule_if!(q_shape.iter().product::<usize>() == batch * m * h * d);
+    rule_if!(k_shape.iter().product::<usize>() == batch * n * h * d);
+    rule_if!(v_shape.iter().product::<usize>() == batch * n * h * e);
+    rule_if!(out_shape.iter().product::<usize>() == batch * m * h * e);
+
+    let mut patch = TypedModelPatch::default();
+    let mut wires = tvec!();
+    for (tag, outlet, order) in [
+        ("q", before.inputs[1 - k_slot], q_order),
+        ("k", before.inputs[k_slot], k_order),
+        ("v", value_outlet, v_order),
+    ] {
+        let tap = patch.tap_model(model, outlet)?;
+        wires.push(patch.wire_node(format!("{name}.{tag}"), Permute { order }, &[tap])?[0]);
+    }
+    let shape = out_order.iter().map(|a| out_shape[*a]).collect();
+    let op = Attention { sizes, scale: scale.to_bits(), shape };
+    let wire = patch.wire_node(format!("{name}.attention"), op, &wires)?;
+    let wire = patch.wire_node(&after.name, Permute { order: inverse(&out_order) }, &wire)?;
+    patch.shunt_outside(model, after.id.into(), wire[0])?;
+    Ok(Some(patch))
+}
+
+/// Replaces attentions by [`Attention`].
+pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
+    Rewriter::default().with_rule_for::<Softmax>("attention", rule).rewrite(&(), model)
+}

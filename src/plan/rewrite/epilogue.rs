@@ -1,0 +1,155 @@
+//! Element-wise operators after a product, taken into it: constant scales and shifts, residuals, activations.
+
+use tract_core::internal::*;
+use tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
+use tract_core::ops::math::{Add, Max, Min, Mul};
+use tract_core::ops::nn::{GeluExact, HardSwish, Sigmoid};
+
+use super::convolution::{Convolution, Depthwise};
+use super::fused::concrete;
+use super::layer_norm::{along_axis, const_operand, is_bin, only_reader};
+use super::linear::Linear;
+use crate::plan::kernels::Activation;
+use crate::plan::kernels::matmul::Epilogue;
+
+/// What a product does before it stores its result, `activation(product + bias + residual)`, and so which inputs follow
+/// its x and weights: the bias (one value per column), then the residual (shaped as the output).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tail {
+    pub bias: bool,
+    pub residual: bool,
+    pub activation: Activation,
+}
+
+impl Tail {
+    /// That there are as many inputs as the tail says.
+    pub(super) fn check(&self, inputs: &[&TypedFact]) -> TractResult<()> {
+        let expected = 2 + usize::from(self.bias) + usize::from(self.residual);
+        ensure!(inputs.len() == expected, "expected {expected} inputs, found {}", inputs.len());
+        Ok(())
+    }
+
+    pub(super) fn epilogue<'a>(&self, inputs: &[(&'a [f32], &[usize])]) -> Epilogue<'a> {
+        let mut rest = inputs.iter().skip(2).map(|(values, _)| *values);
+        let bias = if self.bias { rest.next() } else { None };
+        let residual = if self.residual { rest.next() } else { None };
+        Epilogue { bias, residual, activation: self.activation }
+    }
+
+    /// Nothing but a bias so far: the result is linear in the product.
+    fn is_affine(&self) -> bool {
+        !self.residual && self.activation == Activation::Identity
+    }
+}
+
+/// A product that has a [`Tail`].
+pub(super) trait WithTail: TypedOp + Clone {
+    fn tail_mut(&mut self) -> &mut Tail;
+    /// Entries of the output's last axis.
+    fn columns(&self) -> usize;
+    /// Multiplies the packed weights of column `n` by `scale(n)`.
+    fn scale_weights(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32);
+}
+
+fn activation<M: ElementWiseMiniOp>(node: &TypedNode) -> bool {
+    node.op_as::<ElementWiseOp>().is_some_and(|op| op.0.is::<M>())
+}
+
+/// The activation that `node` applies after `before`, if one operator can apply both.
+fn then(model: &TypedModel, node: &TypedNode, before: Activation) -> TractResult<Option<Activation>> {
+    if is_bin::<Max>(node) || is_bin::<Min>(node) {
+        rule_if_some!((limit, _) = const_operand(model, node)?);
+        rule_if!(limit.len() == 1 && limit.datum_type() == f32::datum_type());
+        let limit = limit.cast_to_scalar::<f32>()?;
+        let (low, high) = match before {
+            Activation::Identity => (f32::NEG_INFINITY, f32::INFINITY),
+            Activation::Clamp { low, high } => (low, high),
+            _ => return Ok(None),
+        };
+        rule_if!(!limit.is_nan());
+        let both = if is_bin::<Max>(node) { (low.max(limit), high.max(limit)) } else { (low.min(limit), high.min(limit)) };
+        return Ok(Some(Activation::Clamp { low: both.0, high: both.1 }));
+    }
+    rule_if!(before == Activation::Identity);
+    Ok(if activation::<HardSwish>(node) {
+        Some(Activation::HardSwish)
+    } else if activation::<Sigmoid>(node) {
+        Some(Activation::Sigmoid)
+    } else if activation::<GeluExact>(node) {
+        Some(Activation::Gelu)
+    } else {
+        None
+    })
+}
+
+fn floats(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Vec<f32>>> {
+    rule_if_some!(konst = &model.outlet_fact(outlet)?.konst);
+    Ok(Some(konst.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
+}
+
+fn rule<O: WithTail>(model: &TypedModel, node: &TypedNode, op: &O) -> TractResult<Option<TypedModelPatch>> {
+    rule_if_some!(next = only_reader(model, node));
+    let shape = concrete(&node.outputs[0].fact)?;
+    rule_if!(next.outputs[0].fact.shape == node.outputs[0].fact.shape && !shape.is_empty());
+    rule_if!(next.outputs[0].fact.datum_type == f32::datum_type());
+    let (rank, columns) = (shape.len(), op.columns());
+    let mut op = op.clone();
+    let tail = *op.tail_mut();
+    let mut patch = TypedModelPatch::default();
+    let mut inputs = patch.taps(model, &node.inputs)?;
+
+    if let Some(activation) = then(model, next, tail.activation)? {
+        op.tail_mut().activation = activation;
+    } else if is_bin::<Add>(next) || is_bin::<Mul>(next) {
+        rule_if!(tail.is_affine());
+        let konst = const_operand(model, next)?.map(|(konst, _)| konst);
+        let values = match &konst {
+            Some(konst) if shape[rank - 1] == columns => along_axis(konst, rank, rank - 1, columns)?,
+            _ => None,
+        };
+        let bias = if tail.bias { floats(model, node.inputs[2])? } else { Some(vec![0.0; columns]) };
+        match (values, bias) {
+            (Some(values), Some(mut bias)) if is_bin::<Add>(next) => {
+                bias.iter_mut().zip(&values).for_each(|(b, v)| *b += v);
+                inputs.truncate(2);
+                inputs.push(patch.add_const(format!("{}.bias", next.name), tensor1(&bias))?);
+                op.tail_mut().bias = true;
+            }
+            (Some(values), Some(mut bias)) => {
+                rule_if_some!(weights = &model.outlet_fact(node.inputs[1])?.konst);
+                let mut weights = weights.as_ref().clone();
+                op.scale_weights(weights.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?, &|n| values[n]);
+                bias.iter_mut().zip(&values).for_each(|(b, v)| *b *= v);
+                inputs[1] = patch.add_const(format!("{}.weights", next.name), weights)?;
+                if tail.bias {
+                    inputs[2] = patch.add_const(format!("{}.bias", next.name), tensor1(&bias))?;
+                }
+            }
+            // A residual: any other tensor of the output's shape. It cannot depend on this product, whose only reader
+            // is the addition itself.
+            _ => {
+                rule_if!(is_bin::<Add>(next));
+                rule_if_some!(other = next.inputs.iter().find(|i| i.node != node.id));
+                let fact = model.outlet_fact(*other)?;
+                rule_if!(fact.shape == node.outputs[0].fact.shape && fact.datum_type == f32::datum_type());
+                let other = patch.tap_model(model, *other)?;
+                inputs.push(other);
+                op.tail_mut().residual = true;
+            }
+        }
+    } else {
+        return Ok(None);
+    }
+    let wire = patch.wire_node(&next.name, op, &inputs)?;
+    patch.shunt_outside(model, next.id.into(), wire[0])?;
+    Ok(Some(patch))
+}
+
+/// Folds element-wise operators into the products before them.
+pub(super) fn fold(model: &mut TypedModel) -> TractResult<()> {
+    Rewriter::default()
+        .with_rule_for::<Linear>("tail of a product", |_: &(), m, n, _, op| rule(m, n, op))
+        .with_rule_for::<Convolution>("tail of a convolution", |_: &(), m, n, _, op| rule(m, n, op))
+        .with_rule_for::<Depthwise>("tail of a depthwise convolution", |_: &(), m, n, _, op| rule(m, n, op))
+        .rewrite(&(), model)
+}

@@ -1,0 +1,85 @@
+//! What the operators of this module have in common: float32 tensors of known shapes in, one out.
+
+use tract_core::internal::*;
+
+/// An operator as its computation: [`fused_op!`] makes a tract operator from it.
+pub(super) trait Fused: Send + Sync + 'static {
+    /// The operator's name in dumps and profiles.
+    const NAME: &'static str;
+
+    /// Shape of the output.
+    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>>;
+
+    /// Fills `out` from the inputs, each given with its shape.
+    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()>;
+
+    /// Multiply-accumulates per evaluation.
+    fn macs(&self, _inputs: &[&TypedFact]) -> TractResult<usize> {
+        Ok(0)
+    }
+
+    /// Details for dumps.
+    fn details(&self) -> Vec<String> {
+        vec![]
+    }
+}
+
+/// Evaluates a fused operator.
+pub(super) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    let facts: TVec<TypedFact> = inputs.iter().map(|t| TypedFact::shape_and_dt_of(t)).collect();
+    let shape = op.output_shape(&facts.iter().collect::<TVec<_>>())?;
+    let views: TVec<(&[f32], &[usize])> = inputs
+        .iter()
+        .map(|t| Ok((t.try_as_plain_ram()?.as_slice::<f32>()?, t.shape())))
+        .collect::<TractResult<_>>()?;
+    // SAFETY: floats have no invalid bit patterns, and every kernel stores each element of its output before any is
+    // read; zeroing first would cost as much memory traffic as many of the kernels themselves.
+    let mut out = unsafe { Tensor::uninitialized::<f32>(&shape)? };
+    op.compute(&views, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
+    Ok(tvec!(out.into_tvalue()))
+}
+
+/// The concrete shape of a fact.
+pub(super) fn concrete(fact: &TypedFact) -> TractResult<&[usize]> {
+    fact.shape.as_concrete().with_context(|| format!("expected a concrete shape, found {:?}", fact.shape))
+}
+
+/// Implements tract's operator traits for a [`Fused`] type.
+macro_rules! fused_op {
+    ($op:ty) => {
+        impl Op for $op {
+            fn name(&self) -> StaticName {
+                <$op as $crate::plan::rewrite::fused::Fused>::NAME.into()
+            }
+
+            fn info(&self) -> TractResult<Vec<String>> {
+                Ok($crate::plan::rewrite::fused::Fused::details(self))
+            }
+
+            op_as_typed_op!();
+        }
+
+        impl EvalOp for $op {
+            op_out_of_plan!();
+
+            fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+                $crate::plan::rewrite::fused::eval(self, inputs)
+            }
+        }
+
+        impl TypedOp for $op {
+            fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+                let shape = $crate::plan::rewrite::fused::Fused::output_shape(self, inputs)?;
+                Ok(tvec!(f32::datum_type().fact(&*shape)))
+            }
+
+            fn cost(&self, inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+                let macs = $crate::plan::rewrite::fused::Fused::macs(self, inputs)?;
+                Ok(if macs == 0 { tvec!() } else { tvec!((Cost::FMA(f32::datum_type()), macs.to_dim())) })
+            }
+
+            as_op!();
+        }
+    };
+}
+pub(super) use fused_op;

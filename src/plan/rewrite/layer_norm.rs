@@ -1,0 +1,131 @@
+//! Layer normalisation, which tract holds as a mean, a difference and an `RmsNorm`.
+
+use tract_core::internal::*;
+use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::math::{Add, Mul, Sub};
+use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
+
+use super::fused::{Fused, concrete, fused_op};
+use super::permute::{Permute, inverse};
+use crate::plan::kernels::norm::layer_norm;
+
+/// Normalises along the last axis. Inputs: x, scale and shift (one value per entry of a row each).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LayerNorm {
+    /// Bits of epsilon, so that the operator has an equality.
+    pub epsilon: u32,
+}
+
+impl Fused for LayerNorm {
+    const NAME: &'static str = "LayerNorm";
+
+    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
+        Ok(concrete(inputs[0])?.into())
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+        layer_norm(inputs[0].0, inputs[1].0, inputs[2].0, f32::from_bits(self.epsilon), out);
+        Ok(())
+    }
+}
+fused_op!(LayerNorm);
+
+/// The only reader of a node's only output, unless that output is one of the model's.
+pub(super) fn only_reader<'a>(model: &'a TypedModel, node: &TypedNode) -> Option<&'a TypedNode> {
+    match node.outputs.as_slice() {
+        [output] if !model.outputs.contains(&node.id.into()) => match output.successors.as_slice() {
+            [reader] => Some(model.node(reader.node)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A constant and the other operand of a binary operator.
+pub(super) fn const_operand(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(Arc<Tensor>, OutletId)>> {
+    for (i, j) in [(0, 1), (1, 0)] {
+        if let Some(konst) = &model.outlet_fact(node.inputs[i])?.konst {
+            return Ok(Some((konst.clone(), node.inputs[j])));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn is_bin<B: tract_core::ops::binary::BinMiniOp>(node: &TypedNode) -> bool {
+    node.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<B>())
+}
+
+/// The values of a float constant along one axis, if it has size 1 along every other: repeated if of size 1 there too.
+pub(super) fn along_axis(konst: &Tensor, rank: usize, axis: usize, len: usize) -> TractResult<Option<Vec<f32>>> {
+    rule_if!(konst.datum_type() == f32::datum_type() && konst.rank() == rank);
+    rule_if!(konst.shape().iter().enumerate().all(|(a, d)| *d == 1 || (a == axis && *d == len)));
+    let values = konst.try_as_plain_ram()?.as_slice::<f32>()?;
+    Ok(Some(if values.len() == len { values.to_vec() } else { vec![values[0]; len] }))
+}
+
+/// Where a normalisation reads x, if the chain before this `RmsNorm` subtracts the mean along its axis.
+fn centred(model: &TypedModel, node: &TypedNode, op: &RmsNorm, len: usize) -> TractResult<Option<OutletId>> {
+    let sub = model.node(node.inputs[0].node);
+    rule_if!(is_bin::<Sub>(sub) && only_reader(model, sub).is_some());
+    let (x, mean) = (sub.inputs[0], model.node(sub.inputs[1].node));
+    rule_if!(only_reader(model, mean).is_some());
+    rule_if!(is_bin::<Mul>(mean));
+    rule_if_some!((inverse, sum) = const_operand(model, mean)?);
+    rule_if!(inverse.len() == 1 && (inverse.cast_to_scalar::<f32>()? * len as f32 - 1.0).abs() < 1e-5);
+    let sum = model.node(sum.node);
+    rule_if!(only_reader(model, sum).is_some());
+    rule_if_some!(reduce = sum.op_as::<Reduce>());
+    rule_if!(reduce.reducer == Reducer::Sum);
+    rule_if!(reduce.axes.as_slice() == [op.axis] && sum.inputs[0] == x);
+    Ok(Some(x))
+}
+
+fn rule(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    op: &RmsNorm,
+) -> TractResult<Option<TypedModelPatch>> {
+    let fact = model.outlet_fact(node.inputs[0])?;
+    rule_if!(fact.datum_type == f32::datum_type());
+    rule_if_some!(shape = fact.shape.as_concrete());
+    let (rank, len) = (shape.len(), shape[op.axis]);
+    rule_if!(len > 0);
+    rule_if_some!(x = centred(model, node, op, len)?);
+
+    // Scale and shift by constants, if they follow.
+    let (mut last, mut scale, mut shift) = (node, None, None);
+    if let Some(next) = only_reader(model, last)
+        && is_bin::<Mul>(next)
+        && let Some((konst, _)) = const_operand(model, next)?
+        && let Some(values) = along_axis(&konst, rank, op.axis, len)?
+    {
+        (last, scale) = (next, Some(values));
+    }
+    if let Some(next) = only_reader(model, last)
+        && is_bin::<Add>(next)
+        && let Some((konst, _)) = const_operand(model, next)?
+        && let Some(values) = along_axis(&konst, rank, op.axis, len)?
+    {
+        (last, shift) = (next, Some(values));
+    }
+
+    let mut order: TVec<usize> = (0..rank).filter(|a| *a != op.axis).collect();
+    order.push(op.axis);
+    let mut patch = TypedModelPatch::default();
+    let mut wire = patch.tap_model(model, x)?;
+    let scale = patch.add_const(format!("{name}.scale"), tensor1(&scale.unwrap_or_else(|| vec![1.0; len])))?;
+    let shift = patch.add_const(format!("{name}.shift"), tensor1(&shift.unwrap_or_else(|| vec![0.0; len])))?;
+    wire = patch.wire_node(format!("{name}.in"), Permute { order: order.clone() }, &[wire])?[0];
+    let op = LayerNorm { epsilon: op.eps.cast_to_scalar::<f32>()?.to_bits() };
+    wire = patch.wire_node(format!("{name}.layer_norm"), op, &[wire, scale, shift])?[0];
+    wire = patch.wire_node(&last.name, Permute { order: inverse(&order) }, &[wire])?[0];
+    patch.shunt_outside(model, last.id.into(), wire)?;
+    Ok(Some(patch))
+}
+
+/// Replaces layer normalisations by [`LayerNorm`].
+pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
+    Rewriter::default().with_rule_for::<RmsNorm>("layer normalisation", rule).rewrite(&(), model)
+}

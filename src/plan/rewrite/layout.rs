@@ -1,0 +1,256 @@
+//! Axis orders settled: tensors stay in memory as their producers wrote them, and axis moves become bookkeeping.
+//!
+//! The pass rebuilds the model. For each tensor it keeps the order its axes have in memory; moving axes changes that
+//! order and nothing else. Operators that work along any order take their inputs as they lie; one that needs a given
+//! order gets it, by an actual movement only where the elements really have to move.
+
+use tract_core::internal::*;
+use tract_core::ops::array::{Slice, TypedConcat};
+use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::element_wise::ElementWiseOp;
+use tract_core::ops::konst::Const;
+use tract_core::ops::nn::{Reduce, RmsNorm, Softmax};
+use tract_core::ops::downsample::Downsample;
+
+use super::convolution::{Convolution, Depthwise};
+use super::fused::concrete;
+use super::linear::Linear;
+use super::permute::{Permute, inverse, permuted_const};
+use crate::plan::kernels::transpose::is_reshape;
+
+/// A tensor of the old model in the new one: axis `order[s]` of the old is axis `s` of `outlet`.
+#[derive(Clone, Debug)]
+struct View {
+    outlet: OutletId,
+    order: TVec<usize>,
+}
+
+struct Settler<'a> {
+    source: &'a TypedModel,
+    target: TypedModel,
+    views: HashMap<OutletId, View>,
+    /// Orders that a tensor was brought into.
+    moved: HashMap<(OutletId, TVec<usize>), OutletId>,
+}
+
+fn natural(rank: usize) -> TVec<usize> {
+    (0..rank).collect()
+}
+
+fn position(order: &[usize], axis: usize) -> TractResult<usize> {
+    order.iter().position(|a| *a == axis).with_context(|| format!("no axis {axis} in {order:?}"))
+}
+
+impl Settler<'_> {
+    fn view(&self, outlet: OutletId) -> TractResult<&View> {
+        self.views.get(&outlet).with_context(|| format!("{outlet:?} is read before it is made"))
+    }
+
+    fn wire(&mut self, name: &str, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> TractResult<OutletId> {
+        let name = self.target.unique_name(name).into_owned();
+        Ok(self.target.wire_node(name, op, inputs)?[0])
+    }
+
+    /// The tensor with its axes in `order`.
+    fn get(&mut self, outlet: OutletId, order: &[usize]) -> TractResult<OutletId> {
+        let view = self.view(outlet)?.clone();
+        if view.order.as_slice() == order {
+            return Ok(view.outlet);
+        }
+        let key = (outlet, order.into());
+        if let Some(moved) = self.moved.get(&key) {
+            return Ok(*moved);
+        }
+        let movement: TVec<usize> = order.iter().map(|a| position(&view.order, *a)).collect::<TractResult<_>>()?;
+        let fact = self.target.outlet_fact(view.outlet)?.clone();
+        let name = format!("{}.moved", self.source.node(outlet.node).name);
+        let moved = if let Some(konst) = &fact.konst {
+            let name = self.target.unique_name(name).into_owned();
+            self.target.add_const(name, permuted_const(konst, &movement)?)?
+        } else {
+            let shape: TVec<usize> = concrete(&fact)?.into();
+            let to: TVec<usize> = movement.iter().map(|a| shape[*a]).collect();
+            if !is_reshape(&shape, &movement) {
+                self.wire(&name, Permute { order: movement }, &[view.outlet])?
+            } else if shape == to {
+                view.outlet
+            } else {
+                let dims = |shape: &[usize]| shape.iter().map(|d| d.to_dim()).collect();
+                self.wire(&name, AxisOp::Reshape(0, dims(&shape), dims(&to)), &[view.outlet])?
+            }
+        };
+        self.moved.insert(key, moved);
+        Ok(moved)
+    }
+
+    /// Wires an operator that treats all axes alike, or whose axes `op` has adapted, with all inputs in `order`.
+    fn along(&mut self, node: &TypedNode, op: Box<dyn TypedOp>, order: TVec<usize>) -> TractResult<()> {
+        let inputs = node.inputs.iter().map(|i| self.get(*i, &order)).collect::<TractResult<TVec<_>>>()?;
+        let outlet = self.wire(&node.name, op, &inputs)?;
+        self.views.insert(node.id.into(), View { outlet, order });
+        Ok(())
+    }
+
+    /// Wires an operator with all its inputs and outputs in their natural order.
+    fn plain(&mut self, node: &TypedNode) -> TractResult<()> {
+        let mut inputs = tvec!();
+        for input in &node.inputs {
+            let rank = self.source.outlet_fact(*input)?.rank();
+            inputs.push(self.get(*input, &natural(rank))?);
+        }
+        let name = self.target.unique_name(&node.name).into_owned();
+        let outlets = self.target.wire_node(name, node.op.clone(), &inputs)?;
+        for (slot, outlet) in outlets.into_iter().enumerate() {
+            let order = natural(self.target.outlet_fact(outlet)?.rank());
+            self.views.insert(OutletId::new(node.id, slot), View { outlet, order });
+        }
+        Ok(())
+    }
+
+    /// The order for the inputs of a binary operator: that of an input as large as the output, best of one that a
+    /// product makes, which can then take the operator in.
+    fn leading_order(&self, node: &TypedNode) -> TractResult<Option<TVec<usize>>> {
+        let output = &node.outputs[0].fact;
+        let mut leading = None;
+        for input in &node.inputs {
+            let fact = self.source.outlet_fact(*input)?;
+            if fact.rank() != output.rank() {
+                return Ok(None);
+            }
+            if fact.konst.is_some() || fact.shape != output.shape {
+                continue;
+            }
+            let view = self.view(*input)?;
+            let maker = self.target.node(view.outlet.node);
+            let product = maker.op_is::<Linear>() || maker.op_is::<Convolution>() || maker.op_is::<Depthwise>();
+            if leading.is_none() || product {
+                leading = Some(view.order.clone());
+            }
+        }
+        Ok(leading)
+    }
+
+    fn axis_op(&mut self, node: &TypedNode, op: &AxisOp) -> TractResult<()> {
+        let View { outlet, order } = self.view(node.inputs[0])?.clone();
+        let rank = order.len();
+        match op {
+            AxisOp::Move(from, to) => {
+                let mut moved = natural(rank);
+                let axis = moved.remove(*from);
+                moved.insert(*to, axis);
+                let inverse = inverse(&moved);
+                let order = order.iter().map(|a| inverse[*a]).collect();
+                self.views.insert(node.id.into(), View { outlet, order });
+            }
+            AxisOp::Rm(axis) => {
+                let outlet = self.wire(&node.name, AxisOp::Rm(position(&order, *axis)?), &[outlet])?;
+                let order = order.iter().filter(|a| *a != axis).map(|a| a - usize::from(a > axis)).collect();
+                self.views.insert(node.id.into(), View { outlet, order });
+            }
+            AxisOp::Add(axis) => {
+                let outlet = self.wire(&node.name, AxisOp::Add(0), &[outlet])?;
+                let order =
+                    std::iter::once(*axis).chain(order.iter().map(|a| a + usize::from(a >= axis))).collect();
+                self.views.insert(node.id.into(), View { outlet, order });
+            }
+            AxisOp::Reshape(at, from, to) => {
+                let start = if from.is_empty() { 0 } else { position(&order, *at)? };
+                let together = order.iter().skip(start).take(from.len()).enumerate().all(|(i, a)| *a == at + i);
+                if from.is_empty() || start + from.len() > rank || !together {
+                    return self.plain(node);
+                }
+                let op = AxisOp::Reshape(start, from.clone(), to.clone());
+                let outlet = self.wire(&node.name, op, &[outlet])?;
+                let shifted = |a: usize| if a >= at + from.len() { a + to.len() - from.len() } else { a };
+                let before = order[..start].iter().map(|a| shifted(*a));
+                let after = order[start + from.len()..].iter().map(|a| shifted(*a));
+                let order = before.chain(*at..at + to.len()).chain(after).collect();
+                self.views.insert(node.id.into(), View { outlet, order });
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &TypedNode) -> TractResult<()> {
+        if node.outputs.len() != 1 || node.inputs.is_empty() {
+            if let Some(op) = node.op_as::<Const>() {
+                let name = self.target.unique_name(&node.name).into_owned();
+                let outlet = self.target.wire_node(name, op.clone(), &[])?[0];
+                let order = natural(self.target.outlet_fact(outlet)?.rank());
+                self.views.insert(node.id.into(), View { outlet, order });
+                return Ok(());
+            }
+            return self.plain(node);
+        }
+        let order = self.view(node.inputs[0])?.order.clone();
+        if let Some(Permute { order: movement }) = node.op_as() {
+            let outlet = self.view(node.inputs[0])?.outlet;
+            let inverse = inverse(movement);
+            let order = order.iter().map(|a| inverse[*a]).collect();
+            self.views.insert(node.id.into(), View { outlet, order });
+            Ok(())
+        } else if let Some(op) = node.op_as::<AxisOp>() {
+            self.axis_op(node, op)
+        } else if node.op_is::<ElementWiseOp>() && node.inputs.len() == 1 {
+            self.along(node, node.op.clone(), order)
+        } else if node.op_is::<TypedBinOp>() {
+            match self.leading_order(node)? {
+                Some(order) => self.along(node, node.op.clone(), order),
+                None => self.plain(node),
+            }
+        } else if let Some(op) = node.op_as::<Reduce>() {
+            let mut axes = op.axes.iter().map(|a| position(&order, *a)).collect::<TractResult<TVec<_>>>()?;
+            axes.sort_unstable();
+            self.along(node, Box::new(Reduce { axes, reducer: op.reducer }), order)
+        } else if let Some(op) = node.op_as::<Softmax>() {
+            let mut axes = op.axes.iter().map(|a| position(&order, *a)).collect::<TractResult<TVec<_>>>()?;
+            axes.sort_unstable();
+            self.along(node, Box::new(Softmax { axes, ..op.clone() }), order)
+        } else if let Some(op) = node.op_as::<RmsNorm>() {
+            let axis = position(&order, op.axis)?;
+            self.along(node, Box::new(RmsNorm { axis, eps: op.eps.clone() }), order)
+        } else if let Some(op) = node.op_as::<TypedConcat>() {
+            let axis = position(&order, op.axis)?;
+            self.along(node, Box::new(TypedConcat { axis }), order)
+        } else if let Some(op) = node.op_as::<Downsample>() {
+            let axis = position(&order, op.axis)?;
+            self.along(node, Box::new(Downsample { axis, ..op.clone() }), order)
+        } else if let Some(op) = node.op_as::<Slice>() {
+            let axis = position(&order, op.axis)?;
+            self.along(node, Box::new(Slice { axis, ..op.clone() }), order)
+        } else {
+            self.plain(node)
+        }
+    }
+}
+
+/// Rebuilds the model so that axes move in memory only where they must.
+pub(super) fn settle(source: &TypedModel) -> TractResult<TypedModel> {
+    let target = TypedModel { symbols: source.symbols.clone(), ..TypedModel::default() };
+    let mut settler = Settler { source, target, views: HashMap::new(), moved: HashMap::new() };
+    for input in source.input_outlets()? {
+        let fact = source.outlet_fact(*input)?.clone();
+        let order = natural(fact.rank());
+        let outlet = settler.target.add_source(&*source.node(input.node).name, fact)?;
+        settler.views.insert(*input, View { outlet, order });
+    }
+    for id in source.eval_order()? {
+        let node = source.node(id);
+        if !settler.views.contains_key(&id.into()) {
+            settler.node(node).with_context(|| format!("settling the axes of {node}"))?;
+        }
+    }
+    let mut outputs = tvec!();
+    for output in source.output_outlets()? {
+        let outlet = settler.get(*output, &natural(source.outlet_fact(*output)?.rank()))?;
+        if let Some(label) = source.outlet_label(*output) {
+            settler.target.set_outlet_label(outlet, label.to_string())?;
+        }
+        outputs.push(outlet);
+    }
+    let mut target = settler.target;
+    target.select_output_outlets(&outputs)?;
+    target.properties.clone_from(&source.properties);
+    target.compact()?;
+    Ok(target)
+}

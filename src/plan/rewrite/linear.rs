@@ -1,0 +1,182 @@
+//! Products of an activation with constant weights: every `EinSum` of that kind, be it a linear layer or a pointwise
+//! convolution.
+
+use tract_core::internal::*;
+use tract_core::ops::einsum::EinSum;
+
+use super::epilogue::{Tail, WithTail};
+use super::fused::{Fused, fused_op};
+use super::permute::{Permute, inverse};
+use crate::plan::kernels::matmul;
+
+/// `activation(x * weights + bias + residual)`. Inputs: x, whose last axes hold `reduction` entries a row; the weights,
+/// packed; then what `tail` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Linear {
+    pub reduction: usize,
+    pub columns: usize,
+    /// Shape of the output; its last axes hold `columns` entries.
+    pub shape: TVec<usize>,
+    pub tail: Tail,
+}
+
+impl Fused for Linear {
+    const NAME: &'static str = "Linear";
+
+    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
+        self.tail.check(inputs)?;
+        Ok(self.shape.clone())
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+        let epilogue = self.tail.epilogue(inputs);
+        matmul::matmul(inputs[0].0, self.reduction, inputs[1].0, self.columns, epilogue, out);
+        Ok(())
+    }
+
+    fn macs(&self, _inputs: &[&TypedFact]) -> TractResult<usize> {
+        Ok(self.shape.iter().product::<usize>() * self.reduction)
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("{} x {} {:?}", self.reduction, self.columns, self.tail)]
+    }
+}
+fused_op!(Linear);
+
+impl WithTail for Linear {
+    fn tail_mut(&mut self) -> &mut Tail {
+        &mut self.tail
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn scale_weights(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
+        matmul::scale_columns(packed, self.reduction, self.columns, scale);
+    }
+}
+
+/// Which axes of a product of `x` and constant weights do what.
+struct Roles {
+    /// Axes of x in the order wanted: those kept, then those summed over.
+    x_order: TVec<usize>,
+    /// Axes of the weights: those summed over as in `x_order`, then those of the output.
+    weights_order: TVec<usize>,
+    reduction: usize,
+    columns: usize,
+    /// Output axis of each axis of the product: new axes of size 1, kept axes, columns.
+    output_axes: TVec<usize>,
+}
+
+fn roles(op: &EinSum, x: usize, facts: &[&TypedFact], output: &TypedFact) -> TractResult<Option<Roles>> {
+    let w = 1 - x;
+    let (Some(x_shape), Some(w_shape), Some(o_shape)) =
+        (facts[x].shape.as_concrete(), facts[w].shape.as_concrete(), output.shape.as_concrete())
+    else {
+        return Ok(None);
+    };
+    let (mut kept, mut summed, mut units) = (tvec!(), tvec!(), tvec!());
+    let (mut w_summed, mut w_columns) = (tvec!(), tvec!());
+    let (mut kept_out, mut new_out, mut columns_out): (TVec<usize>, TVec<usize>, TVec<usize>) =
+        (tvec!(), tvec!(), tvec!());
+    for axis in op.axes.iter_all_axes() {
+        let single = |positions: &TVec<usize>| positions.len() <= 1;
+        if !single(&axis.inputs[x]) || !single(&axis.inputs[w]) || !single(&axis.outputs[0]) {
+            return Ok(None);
+        }
+        match (axis.inputs[x].first(), axis.inputs[w].first(), axis.outputs[0].first()) {
+            (Some(_), None, Some(_)) => {}
+            (Some(&a), None, None) if x_shape[a] == 1 => units.push(a),
+            (Some(_), Some(&b), None) if x_shape[axis.inputs[x][0]] == w_shape[b] => {}
+            (None, Some(&b), Some(&o)) => {
+                w_columns.push(b);
+                columns_out.push(o);
+            }
+            (None, None, Some(&o)) if o_shape[o] == 1 => new_out.push(o),
+            _ => return Ok(None),
+        }
+    }
+    for a in 0..x_shape.len() {
+        let axis = op.axes.axis((InOut::In(x), a))?;
+        match (axis.inputs[w].first(), axis.outputs[0].first()) {
+            (Some(&b), _) => {
+                summed.push(a);
+                w_summed.push(b);
+            }
+            (None, Some(&o)) => {
+                kept.push(a);
+                kept_out.push(o);
+            }
+            _ => {}
+        }
+    }
+    // Columns in the order the output has them.
+    let mut order: TVec<usize> = (0..columns_out.len()).collect();
+    order.sort_by_key(|i| columns_out[*i]);
+    let w_columns: TVec<usize> = order.iter().map(|i| w_columns[*i]).collect();
+    let columns_out: TVec<usize> = order.iter().map(|i| columns_out[*i]).collect();
+    let reduction: usize = summed.iter().map(|a| x_shape[*a]).product();
+    let columns: usize = w_columns.iter().map(|a| w_shape[*a]).product();
+    if reduction == 0 || columns == 0 || x_shape.contains(&0) {
+        return Ok(None);
+    }
+    Ok(Some(Roles {
+        x_order: units.into_iter().chain(kept).chain(summed).collect(),
+        weights_order: w_summed.into_iter().chain(w_columns).collect(),
+        reduction,
+        columns,
+        output_axes: new_out.into_iter().chain(kept_out).chain(columns_out).collect(),
+    }))
+}
+
+fn rule(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    op: &EinSum,
+) -> TractResult<Option<TypedModelPatch>> {
+    let facts = model.node_input_facts(node.id)?;
+    let float = |f: &TypedFact| f.datum_type == f32::datum_type() && f.is_plain();
+    rule_if!(op.q_params.is_none() && node.inputs.len() == 2 && facts.iter().all(|f| float(f)));
+    rule_if_some!(w = (0..2).find(|i| facts[*i].konst.is_some() && facts[1 - *i].konst.is_none()));
+    let x = 1 - w;
+    let output = &node.outputs[0].fact;
+    rule_if_some!(roles = roles(op, x, &facts, output)?);
+    rule_if_some!(weights = facts[w].konst.as_ref());
+    let weights = super::permute::permuted_const(weights, &roles.weights_order)?;
+    let weights = weights.try_as_plain_ram()?.as_slice::<f32>()?;
+    let mut packed = vec![0.0; matmul::packed_len(roles.reduction, roles.columns)];
+    let entry = |k: usize, n: usize| weights[k * roles.columns + n];
+    matmul::pack(roles.reduction, roles.columns, entry, &mut packed);
+    let packed = Tensor::from_shape(&[roles.columns.div_ceil(matmul::PANEL), roles.reduction, matmul::PANEL], &packed)?;
+
+    let mut patch = TypedModelPatch::default();
+    let mut wire = patch.tap_model(model, node.inputs[x])?;
+    if !roles.x_order.is_sorted() {
+        wire = patch.wire_node(format!("{name}.in"), Permute { order: roles.x_order.clone() }, &[wire])?[0];
+    }
+    let packed = patch.add_const(format!("{name}.weights"), packed)?;
+    let o_shape = super::fused::concrete(output)?;
+    let linear = Linear {
+        reduction: roles.reduction,
+        columns: roles.columns,
+        shape: roles.output_axes.iter().map(|a| o_shape[*a]).collect(),
+        tail: Tail::default(),
+    };
+    if roles.output_axes.is_sorted() {
+        wire = patch.wire_node(name, linear, &[wire, packed])?[0];
+    } else {
+        wire = patch.wire_node(format!("{name}.linear"), linear, &[wire, packed])?[0];
+        wire = patch.wire_node(name, Permute { order: inverse(&roles.output_axes) }, &[wire])?[0];
+    }
+    patch.shunt_outside(model, node.id.into(), wire)?;
+    Ok(Some(patch))
+}
+
+/// Replaces products with constant weights by [`Linear`].
+pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
+    Rewriter::default().with_rule_for::<EinSum>("linear", rule).rewrite(&(), model)
+}

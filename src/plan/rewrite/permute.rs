@@ -1,0 +1,61 @@
+//! An operator that reorders axes, and the means to wire it.
+
+use tract_core::internal::*;
+
+use super::fused::{Fused, concrete, fused_op};
+use crate::plan::kernels::transpose;
+
+/// Output axis `k` is input axis `order[k]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Permute {
+    pub order: TVec<usize>,
+}
+
+impl Fused for Permute {
+    const NAME: &'static str = "Permute";
+
+    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
+        let shape = concrete(inputs[0])?;
+        ensure!(shape.len() == self.order.len(), "order {:?} on shape {:?}", self.order, shape);
+        Ok(self.order.iter().map(|a| shape[*a]).collect())
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+        let (x, shape) = inputs[0];
+        transpose::transpose(x, shape, &self.order, out);
+        Ok(())
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("order: {:?}", self.order)]
+    }
+}
+fused_op!(Permute);
+
+/// The order that undoes `order`.
+pub(super) fn inverse(order: &[usize]) -> TVec<usize> {
+    let mut inverse: TVec<usize> = order.into();
+    for (k, axis) in order.iter().enumerate() {
+        inverse[*axis] = k;
+    }
+    inverse
+}
+
+/// Wires `from` with its axes in `order`; wires nothing where that is their order already.
+pub(super) fn wire_permuted(
+    model: &mut TypedModel,
+    name: &str,
+    from: OutletId,
+    order: &[usize],
+) -> TractResult<OutletId> {
+    if order.is_sorted() {
+        return Ok(from);
+    }
+    let name = model.unique_name(format!("{name}.permute")).into_owned();
+    Ok(model.wire_node(name, Permute { order: order.into() }, &[from])?[0])
+}
+
+/// A constant with its axes in `order`.
+pub(super) fn permuted_const(tensor: &Tensor, order: &[usize]) -> TractResult<Tensor> {
+    tensor.clone().permute_axes(order)
+}

@@ -1,0 +1,85 @@
+//! Average, sum and maximum pooling, in channels-last layout.
+
+use tract_core::internal::*;
+use tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
+
+use super::convolution::{channels_last, image_shape, window};
+use super::fused::{Fused, concrete, fused_op};
+use super::permute::{Permute, inverse};
+use crate::plan::kernels::convolution::Window;
+use crate::plan::kernels::pool::{Pooling, pool};
+
+/// Pools an image ([batch,] height, width, channels).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pool {
+    pub window: Window,
+    pub pooling: Pooling,
+}
+
+impl Fused for Pool {
+    const NAME: &'static str = "Pool";
+
+    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
+        let shape = concrete(inputs[0])?;
+        Ok(image_shape(shape, &self.window, shape[shape.len() - 1]))
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+        let (x, shape) = inputs[0];
+        let channels = shape[shape.len() - 1];
+        let [image, result] = [self.window.input, self.window.output].map(|[h, w]| h * w * channels);
+        for (x, out) in x.chunks_exact(image).zip(out.chunks_exact_mut(result)) {
+            pool(x, &self.window, channels, self.pooling, out);
+        }
+        Ok(())
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("{:?} {:?}", self.pooling, self.window)]
+    }
+}
+fused_op!(Pool);
+
+fn replace(
+    model: &TypedModel,
+    node: &TypedNode,
+    spec: &PoolSpec,
+    pooling: impl Fn(&Window) -> Option<Pooling>,
+) -> TractResult<Option<TypedModelPatch>> {
+    let fact = model.outlet_fact(node.inputs[0])?;
+    rule_if!(fact.datum_type == f32::datum_type() && node.outputs.len() == 1);
+    rule_if_some!(window = window(spec, fact)?);
+    rule_if_some!(pooling = pooling(&window));
+    let order = channels_last(fact.rank());
+    let mut patch = TypedModelPatch::default();
+    let wire = patch.tap_model(model, node.inputs[0])?;
+    let wire = patch.wire_node(format!("{}.in", node.name), Permute { order: order.clone() }, &[wire])?;
+    let wire = patch.wire_node(format!("{}.pool", node.name), Pool { window, pooling }, &wire)?;
+    let wire = patch.wire_node(&node.name, Permute { order: inverse(&order) }, &wire)?;
+    patch.shunt_outside(model, node.id.into(), wire[0])?;
+    Ok(Some(patch))
+}
+
+/// Replaces poolings by [`Pool`].
+pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
+    Rewriter::default()
+        .with_rule_for::<SumPool>("sum pooling", |_: &(), model, node, _, op| {
+            replace(model, node, &op.pool_spec, |window| {
+                // Without padding all windows count the same; with it only if padding counts.
+                let whole = (0..2).all(|axis| {
+                    (0..window.output[axis]).all(|o| window.taps(axis, o).0 == (0..window.kernel[axis]))
+                });
+                let scale = 1.0 / (window.kernel[0] * window.kernel[1]) as f32;
+                match (op.normalize, whole || op.count_include_pad) {
+                    (false, _) => Some(Pooling::Sum { scale: 1.0 }),
+                    (true, true) => Some(Pooling::Sum { scale }),
+                    (true, false) => None,
+                }
+            })
+        })
+        .with_rule_for::<MaxPool>("maximum pooling", |_: &(), model, node, _, op| {
+            rule_if!(op.with_index_outputs.is_none());
+            replace(model, node, &op.pool_spec, |_| Some(Pooling::Max))
+        })
+        .rewrite(&(), model)
+}
