@@ -1,0 +1,172 @@
+//! The program as a user meets it: what it prints, and what it says to wrong input.
+
+mod graphs;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use graphs::{Graph, three_exits};
+use tempfile::TempDir;
+
+fn program(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dyn-perceiver")).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Exit code 2, one message on stderr that holds all of `parts`, nothing on stdout, no panic.
+fn refuses(args: &[&str], parts: &[&str]) {
+    let output = program(args);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+    assert!(parts.iter().all(|part| message.contains(part)), "{args:?} should mention {parts:?}, says: {message}");
+    assert!(!message.contains("panicked"), "{message}");
+    assert!(output.stdout.is_empty(), "{args:?} printed {}", stdout(&output));
+}
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Folder(TempDir::new().unwrap())
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_string()
+    }
+}
+
+fn model(folder: &Folder) -> String {
+    folder.file("three.onnx", &three_exits(&["exit1", "exit2", "exit3"]).bytes())
+}
+
+fn fixture_image() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ankle_boot.png")
+}
+
+#[test]
+fn inspect_reports_stages_and_their_costs() {
+    let folder = Folder::new();
+    let output = program(&["inspect", &model(&folder), "--json"]);
+    assert!(output.status.success());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let stages = report["stages"].as_array().unwrap();
+    assert_eq!(stages.len(), 3);
+    assert_eq!(stages[0]["exit"], "exit1");
+    assert_eq!(stages[1]["macs"], 64 * 9 * 4 * 4 + 20);
+    assert_eq!(stages[0]["carry_bytes"], 4 * 4 * 64);
+    assert_eq!(report["input"]["shape"], serde_json::json!([1, 3, 8, 8]));
+    assert_eq!(report["total"]["parameters"], 9 * 3 * 4 + 2 * 9 * 4 * 4 + 3 * 20);
+    let text = stdout(&program(&["inspect", &model(&folder)]));
+    assert!(text.contains("exit2") && text.contains("carry") && text.contains("total:"), "{text}");
+}
+
+#[test]
+fn classify_forces_exits_and_prints_json() {
+    let folder = Folder::new();
+    let model = model(&folder);
+    let image = fixture_image();
+    let image = image.to_str().unwrap();
+    for (exit, expected) in [("exit2", "exit2"), ("3", "exit3")] {
+        let output = program(&["classify", image, "--model", &model, "--exit", exit, "--json"]);
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["exit"], expected);
+        assert_eq!(answer["stages_ms"].as_array().unwrap().len(), 1);
+        assert!(answer["class"].as_u64().unwrap() < 5);
+    }
+    let output = program(&["classify", image, image, "--model", &model, "--thresholds", "1,1", "--json"]);
+    let lines: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((&lines[0]["exit"], &lines[0]["cut"]), (&"exit3".into(), &false.into()));
+}
+
+#[test]
+fn run_ends_with_a_summary_that_adds_up() {
+    let folder = Folder::new();
+    let output = program(&["run", "--model", &model(&folder), "--synthetic", "40", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (summary, frames) = lines.split_last().unwrap();
+    assert!(frames.iter().all(|frame| frame["kind"] == "frame"));
+    assert_eq!(summary["kind"], "summary");
+    assert_eq!(summary["frames"], frames.len());
+    let shares: f64 = summary["exit_share"].as_object().unwrap().values().map(|share| share.as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-9);
+    let joules: f64 = frames.iter().map(|frame| frame["joules"].as_f64().unwrap()).sum();
+    assert!((summary["joules"].as_f64().unwrap() / joules - 1.0).abs() < 1e-6);
+    assert!(summary["joules"].as_f64().unwrap() <= summary["joules_full"].as_f64().unwrap());
+    let socs: Vec<f64> = frames.iter().map(|frame| frame["soc"].as_f64().unwrap()).collect();
+    assert!(socs.windows(2).all(|pair| pair[1] < pair[0]), "the battery drains");
+}
+
+#[test]
+fn wrong_models_are_refused_by_name() {
+    let folder = Folder::new();
+    let inspect = |name: &str, bytes: &[u8], parts: &[&str]| {
+        let path = folder.file(name, bytes);
+        let parts: Vec<&str> = parts.iter().copied().chain([name]).collect();
+        refuses(&["inspect", &path], &parts);
+    };
+    refuses(&["inspect", "/no/such/model.onnx"], &["/no/such/model.onnx", "cannot be read"]);
+    inspect("empty.onnx", b"", &["empty"]);
+    inspect("text.onnx", b"this is not a model", &["not an ONNX model"]);
+    let mut no_exit = Graph::new(&[0, 3, 8, 8], 1);
+    no_exit.conv("features", "image", 3, 4);
+    no_exit.output("features");
+    inspect("features.onnx", &no_exit.bytes(), &["no exit found", "features"]);
+    let mut unequal = Graph::new(&[0, 3, 8, 8], 1);
+    unequal.classifier("a", "image", 3, 5);
+    unequal.classifier("b", "image", 3, 6);
+    unequal.output("a");
+    unequal.output("b");
+    inspect("unequal.onnx", &unequal.bytes(), &["\"b\"", "(1, 6)", "(1, 5)"]);
+    let labels = three_exits(&["exit1"]).metadata("dyn_perceiver.labels", "[\"cat\"]");
+    inspect("labels.onnx", &labels.bytes(), &["dyn_perceiver.labels", "1 labels for 5 classes"]);
+    let mut two = Graph::new(&[0, 2, 8, 8], 1);
+    two.classifier("a", "image", 2, 5);
+    two.output("a");
+    inspect("channels.onnx", &two.bytes(), &["image", "(?, 2, 8, 8)"]);
+}
+
+#[test]
+fn a_truncated_model_is_refused_wherever_it_was_cut() {
+    let folder = Folder::new();
+    let bytes = three_exits(&["exit1", "exit2", "exit3"]).bytes();
+    for cut in (1..bytes.len()).step_by(bytes.len() / 40) {
+        refuses(&["inspect", &folder.file("cut.onnx", &bytes[..cut])], &["cut.onnx"]);
+    }
+}
+
+#[test]
+fn wrong_policies_and_images_are_refused() {
+    let folder = Folder::new();
+    let model = model(&folder);
+    let image = fixture_image();
+    let image = image.to_str().unwrap();
+    let classify = |args: &[&str], parts: &[&str]| {
+        let all: Vec<&str> = ["classify", "--model", &model].iter().chain(args).copied().collect();
+        refuses(&all, parts);
+    };
+    classify(&[image, "--exit", "late9"], &["late9", "exit1, exit2, exit3"]);
+    classify(&[image, "--exit", "0"], &["\"0\""]);
+    classify(&[image, "--exits", "exit1,exit9"], &["exit9", "three.onnx"]);
+    classify(&[image, "--thresholds", "0.5,1.5"], &["exit 2", "1.5", "[0, 1]"]);
+    classify(&[image, "--thresholds", "0.5,nan"], &["exit 2", "NaN"]);
+    classify(&[image, "--thresholds", "0.5"], &["expected 2 thresholds", "got 1"]);
+    classify(&[image, "--confidence", "luck"], &["luck", "max-softmax"]);
+    classify(&["/no/such.png"], &["/no/such.png"]);
+    classify(&[&folder.file("text.png", b"hello")], &["text.png"]);
+    classify(&[&folder.file("empty.png", b"")], &["empty.png"]);
+    let png = std::fs::read(image).unwrap();
+    classify(&[&folder.file("cut.png", &png[..png.len() / 2])], &["cut.png"]);
+    refuses(&["run", "--model", &model, "--frames", "/no/such"], &["/no/such"]);
+    refuses(&["run", "--model", &model, "--synthetic", "5", "--soc", "2"], &["--soc 2"]);
+    refuses(&["run", "--model", &model, "--synthetic", "5", "--fps", "0"], &["--fps 0"]);
+    refuses(&["run", "--model", &model, "--synthetic", "5", "--active-watts", "1"], &["watts"]);
+}
