@@ -12,7 +12,7 @@ pub struct Metadata {
     pub mean: [f32; 3],
     /// Standard deviation per channel, of pixels in [0, 1].
     pub std: [f32; 3],
-    /// How pixels are interpolated when an image is resized: `bilinear`, `bicubic`, `nearest`.
+    /// How pixels are interpolated when an image is resized: `bilinear` or `bicubic`.
     pub interpolation: String,
     /// Centre crop as a share of the shorter side: 1 takes all of it, 0.875 is resize to 256 and crop of 224.
     pub crop: f32,
@@ -47,8 +47,8 @@ impl Metadata {
         if !(self.crop > 0.0 && self.crop <= 1.0) {
             return wrong("crop", self.crop.to_string(), "a share in (0, 1]");
         }
-        if !["bilinear", "bicubic", "nearest"].contains(&self.interpolation.as_str()) {
-            return wrong("interpolation", self.interpolation.clone(), "bilinear, bicubic or nearest");
+        if !["bilinear", "bicubic"].contains(&self.interpolation.as_str()) {
+            return wrong("interpolation", self.interpolation.clone(), "bilinear or bicubic");
         }
         if !self.labels.is_empty() && self.labels.len() != classes {
             return wrong("number of labels", self.labels.len().to_string(), &format!("{classes}, one per class"));
