@@ -1,0 +1,153 @@
+//! What there is to choose about a network, and the published names.
+
+use crate::Error;
+use crate::backbone::{self, Backbone};
+
+/// Everything that determines the architecture of one Dyn-Perceiver, with the published defaults.
+///
+/// Parameter names follow the authors' constructor (Han et al., ICCV 2023, section 3 and appendix A).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Backbone as it stands in a published name: `mobilenetV3_0x75`, `reg800m`, `resnet50_0375`, ...
+    pub backbone: String,
+    /// Latent tokens of stage 1; stages 2 to 4 have a half, a quarter and an eighth.
+    pub latents: usize,
+    /// Multiplies the 3, 3, 9, 3 self-attention layers of the four stages.
+    pub depth_factor: [usize; 4],
+    /// Hidden channels of a self-attention layer's MLP over its channels.
+    pub sa_widening: usize,
+    /// Height and width of the image in pixels.
+    pub input_size: usize,
+    /// Number of classes.
+    pub classes: usize,
+    /// Whether stages 2 to 4 read image features into the latent code (stage 1 always does).
+    pub with_x2z: bool,
+    /// Whether the latent code is written back into the features before stages 2 to 4.
+    pub with_z2x: bool,
+    /// Whether a depthwise 7x7 convolution precedes every reading of image features.
+    pub with_dwc: bool,
+    /// Whether the latent code is written into the last features before `merge`.
+    pub with_last_ca: bool,
+    /// Whether an exit sees the logits of the exit before it (information skip connection).
+    pub with_isc: bool,
+    /// Whether features are pooled to 7x7 tokens before the latent code reads them.
+    pub spatial_reduction: bool,
+}
+
+/// What stands between backbone and number of latents in a name.
+const INFIX: &str = "_perceiver_t";
+
+impl Config {
+    /// The network of a published name such as `reg800m_perceiver_t128`, at 224x224 with 1000 classes, depth factor 1
+    /// and a widening of 4. Other numbers of latents and other widths than the published ones can be named too.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] lists the backbones that exist.
+    pub fn from_name(name: &str) -> Result<Config, Error> {
+        let unknown = || Error::UnknownName { name: name.to_owned(), known: backbone::published().join(", ") };
+        let (backbone, latents) = name.split_once(INFIX).ok_or_else(unknown)?;
+        let latents = latents.parse().map_err(|_| unknown())?;
+        backbone::parse(backbone).ok_or_else(unknown)?;
+        Ok(Config::new(backbone, latents))
+    }
+
+    pub(crate) fn new(backbone: &str, latents: usize) -> Config {
+        Config {
+            backbone: backbone.to_owned(),
+            latents,
+            depth_factor: [1; 4],
+            sa_widening: 4,
+            input_size: 224,
+            classes: 1000,
+            with_x2z: true,
+            with_z2x: true,
+            with_dwc: true,
+            with_last_ca: true,
+            with_isc: true,
+            spatial_reduction: true,
+        }
+    }
+
+    /// The published form of the name.
+    pub fn name(&self) -> String {
+        format!("{}{INFIX}{}", self.backbone, self.latents)
+    }
+
+    /// Latent tokens of stage `k`, 1 to 4.
+    pub(crate) fn tokens(&self, k: usize) -> usize {
+        self.latents >> (k - 1)
+    }
+
+    /// Self-attention layers of stage `k`, 1 to 4.
+    pub(crate) fn layers(&self, k: usize) -> usize {
+        SELF_ATTENTION_LAYERS[k - 1] * self.depth_factor[k - 1]
+    }
+
+    /// Checks the numbers and finds the backbone.
+    pub(crate) fn resolve(&self) -> Result<Box<dyn Backbone>, Error> {
+        let range = |field, value: usize, low: usize, high: usize| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::Configuration { field, actual: value.to_string(), expected: format!("{low} to {high}") })
+        };
+        range("number of latents", self.latents, 8, 1 << 16)?;
+        range("input size", self.input_size, 16, 1 << 13)?;
+        range("number of classes", self.classes, 1, 1 << 20)?;
+        range("self-attention widening", self.sa_widening, 1, 64)?;
+        for factor in self.depth_factor {
+            range("depth factor", factor, 1, 64)?;
+        }
+        backbone::parse(&self.backbone).ok_or_else(|| Error::UnknownName {
+            name: self.name(),
+            known: backbone::published().join(", "),
+        })
+    }
+}
+
+/// Self-attention layers of the four stages at depth factor 1.
+pub(crate) const SELF_ATTENTION_LAYERS: [usize; 4] = [3, 3, 9, 3];
+
+/// The published family: every backbone of the paper with 128 latents, except that width 0.625 of ResNet-50 was
+/// published with 160.
+pub fn family() -> Vec<Config> {
+    let latents = |backbone: &str| if backbone == "resnet50_0625" { 160 } else { 128 };
+    backbone::published().into_iter().map(|b| Config::new(b, latents(b))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_names_come_back() {
+        for config in family() {
+            assert_eq!(Config::from_name(&config.name()).unwrap(), config);
+        }
+        assert_eq!(family().len(), 15);
+        assert_eq!(Config::from_name("reg800m_perceiver_t256").unwrap().latents, 256);
+        assert!(Config::from_name("mobilenetV3_0x3_perceiver_t16").is_ok());
+    }
+
+    #[test]
+    fn unknown_names_list_what_exists() {
+        for name in ["", "reg800m", "reg801m_perceiver_t128", "reg800m_perceiver_t", "reg800m_perceiver_t-1"] {
+            let text = Config::from_name(name).unwrap_err().to_string();
+            assert!(text.contains("mobilenetV3_0x75") && text.contains("reg3x2g") && text.contains("resnet50_0375"), "{text}");
+        }
+    }
+
+    #[test]
+    fn impossible_numbers_are_refused() {
+        let ok = Config::from_name("reg400m_perceiver_t32").unwrap();
+        for bad in [
+            Config { latents: 4, ..ok.clone() },
+            Config { input_size: 0, ..ok.clone() },
+            Config { classes: 0, ..ok.clone() },
+            Config { depth_factor: [1, 0, 1, 1], ..ok.clone() },
+            Config { sa_widening: 0, ..ok.clone() },
+        ] {
+            assert!(matches!(bad.resolve(), Err(Error::Configuration { .. })), "{bad:?}");
+        }
+    }
+}

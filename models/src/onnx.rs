@@ -1,0 +1,231 @@
+//! Writes a network as an ONNX file, constant by constant, so that no more than one of them is in memory.
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use tract_onnx::pb;
+
+use crate::error::Differences;
+use crate::graph::{Attribute, Initializer, Node, Source, Value};
+use crate::weights::{Constant, Weights, constant};
+use crate::{Error, Metadata, Network, ParameterKind};
+
+/// The operator set: the first with Gelu.
+const OPSET: i64 = 20;
+/// The file format that goes with it.
+const IR_VERSION: i64 = 9;
+/// Field numbers in onnx.proto: `ModelProto.graph`, `GraphProto.initializer`, `TensorProto.raw_data`.
+const GRAPH: u32 = 7;
+const INITIALIZER: u32 = 5;
+const RAW_DATA: u32 = 9;
+
+impl Network {
+    /// Holds the tensors of a checkpoint against those the network needs.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] with every missing, surplus and misshapen key.
+    pub fn check(&self, weights: &dyn Weights) -> Result<(), Error> {
+        let Some(shapes) = weights.shapes() else { return Ok(()) };
+        let mut differences = Differences::default();
+        for (key, parameter) in self.parameters() {
+            match shapes.get(key) {
+                None if parameter.kind == ParameterKind::Counter => {}
+                None => differences.missing.push(key.clone()),
+                Some(shape) if *shape == parameter.shape => {}
+                Some(shape) => differences.misshapen.push((key.clone(), parameter.shape.clone(), shape.clone())),
+            }
+        }
+        differences.surplus.extend(shapes.keys().filter(|&key| !self.parameters().contains_key(key)).cloned());
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Mismatch { network: self.config().name(), differences })
+    }
+
+    /// Writes the network as an ONNX file: beside `path` first, then renamed, so that `path` is never half a model.
+    ///
+    /// Input `image` (N, 3, S, S) in float32, outputs [`EXITS`](crate::EXITS) (N, classes), logits. `progress` is told
+    /// bytes written so far and in all.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the weights do not fit, [`Error::Configuration`] if the metadata do not, and what reading
+    /// and writing the files gives.
+    pub fn save(
+        &self,
+        path: &Path,
+        weights: &mut dyn Weights,
+        metadata: &Metadata,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Error> {
+        self.check(weights)?;
+        metadata.check(self.config().classes)?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".tmp");
+        let beside = path.with_file_name(name);
+        let written = self.write_file(&beside, weights, metadata, progress);
+        let done = written.and_then(|()| std::fs::rename(&beside, path).map_err(Error::io(path)));
+        if done.is_err() {
+            // The first error is the one to report; a file that was never made cannot be removed.
+            let _ = std::fs::remove_file(&beside);
+        }
+        done
+    }
+
+    fn write_file(
+        &self,
+        path: &Path,
+        weights: &mut dyn Weights,
+        metadata: &Metadata,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Error> {
+        let file = std::fs::File::create(path).map_err(Error::io(path))?;
+        let mut file = BufWriter::new(file);
+        self.write(&mut file, path, weights, metadata, progress)?;
+        let file = file.into_inner().map_err(|e| Error::io(path)(e.into_error()))?;
+        file.sync_all().map_err(Error::io(path))
+    }
+
+    /// The model as bytes, for use without a file.
+    ///
+    /// # Errors
+    /// As [`Network::save`].
+    pub fn to_bytes(&self, weights: &mut dyn Weights, metadata: &Metadata) -> Result<Vec<u8>, Error> {
+        self.check(weights)?;
+        metadata.check(self.config().classes)?;
+        let mut bytes = Vec::new();
+        self.write(&mut bytes, Path::new("memory"), weights, metadata, &mut |_, _| {})?;
+        Ok(bytes)
+    }
+
+    /// A ModelProto whose graph field is written by hand-over: prost would need every constant in memory to know the
+    /// graph's length, but the lengths follow from the shapes.
+    fn write(
+        &self,
+        out: &mut dyn Write,
+        path: &Path,
+        weights: &mut dyn Weights,
+        metadata: &Metadata,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Error> {
+        let mut written = 0;
+        let mut put = |bytes: &[u8]| {
+            written += bytes.len() as u64;
+            out.write_all(bytes).map_err(Error::io(path)).map(|()| written)
+        };
+        let graph = self.graph_proto().encode_to_vec();
+        let lengths: Vec<usize> = self.graph().initializers.iter().map(tensor_len).collect();
+        let field = |length: usize| key_len(INITIALIZER) + encoded_len_varint(length as u64) + length;
+        let graph_len = graph.len() + lengths.iter().map(|&length| field(length)).sum::<usize>();
+
+        let mut head = self.model_proto(metadata).encode_to_vec();
+        encode_key(GRAPH, WireType::LengthDelimited, &mut head);
+        encode_varint(graph_len as u64, &mut head);
+        let total = (head.len() + graph_len) as u64;
+        put(&head)?;
+        put(&graph)?;
+        for (initializer, length) in self.graph().initializers.iter().zip(lengths) {
+            let tensor = tensor_proto(initializer, constant(self, &initializer.source, weights)?);
+            let mut bytes = Vec::with_capacity(field(length));
+            encode_key(INITIALIZER, WireType::LengthDelimited, &mut bytes);
+            encode_varint(length as u64, &mut bytes);
+            if tensor.encoded_len() != length {
+                let reason = format!("{} elements do not make shape {:?}", tensor.raw_data.len(), initializer.shape);
+                return Err(Error::malformed(path, &initializer.name, reason));
+            }
+            tensor.encode_raw(&mut bytes);
+            progress(put(&bytes)?, total);
+        }
+        Ok(())
+    }
+
+    /// Everything but the graph.
+    fn model_proto(&self, metadata: &Metadata) -> pb::ModelProto {
+        let entries = metadata.entries(&self.config().name(), self.config().input_size).into_iter();
+        pb::ModelProto {
+            ir_version: IR_VERSION,
+            opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            producer_name: env!("CARGO_PKG_NAME").to_owned(),
+            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            metadata_props: entries
+                .map(|(key, value)| pb::StringStringEntryProto { key: key.to_owned(), value })
+                .collect(),
+            ..Default::default()
+        }
+    }
+
+    /// Everything of the graph but its constants.
+    fn graph_proto(&self) -> pb::GraphProto {
+        let side = self.config().input_size;
+        let image = Value { name: "image".to_owned(), shape: vec![1, 3, side, side] };
+        pb::GraphProto {
+            name: self.config().name(),
+            node: self.graph().nodes.iter().map(node_proto).collect(),
+            input: vec![value_proto(&image)],
+            output: self.graph().outputs.iter().map(value_proto).collect(),
+            ..Default::default()
+        }
+    }
+}
+
+fn node_proto(node: &Node) -> pb::NodeProto {
+    pb::NodeProto {
+        name: node.name.clone(),
+        op_type: node.op.to_owned(),
+        input: node.inputs.clone(),
+        output: vec![node.output.clone()],
+        attribute: node.attributes.iter().map(|(name, attribute)| attribute_proto(name, attribute)).collect(),
+        ..Default::default()
+    }
+}
+
+fn attribute_proto(name: &str, attribute: &Attribute) -> pb::AttributeProto {
+    use pb::attribute_proto::AttributeType;
+    let proto = pb::AttributeProto { name: name.to_owned(), ..Default::default() };
+    match attribute {
+        Attribute::Int(i) => pb::AttributeProto { r#type: AttributeType::Int.into(), i: *i, ..proto },
+        Attribute::Ints(ints) => pb::AttributeProto { r#type: AttributeType::Ints.into(), ints: ints.clone(), ..proto },
+        Attribute::Float(f) => pb::AttributeProto { r#type: AttributeType::Float.into(), f: *f, ..proto },
+    }
+}
+
+/// A float32 tensor with a batch of any size in front.
+fn value_proto(value: &Value) -> pb::ValueInfoProto {
+    use pb::tensor_shape_proto::{Dimension, dimension};
+    let dimension = |value| Dimension { value: Some(value), ..Default::default() };
+    let sizes = value.shape.iter().skip(1).map(|&size| dimension(dimension::Value::DimValue(size as i64)));
+    let batch = dimension(dimension::Value::DimParam("N".to_owned()));
+    let shape = pb::TensorShapeProto { dim: std::iter::once(batch).chain(sizes).collect() };
+    let elem_type = pb::tensor_proto::DataType::Float.into();
+    let tensor = pb::type_proto::Tensor { elem_type, shape: Some(shape) };
+    let value_type = pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() };
+    pb::ValueInfoProto { name: value.name.clone(), r#type: Some(value_type), ..Default::default() }
+}
+
+/// A constant without its numbers.
+fn tensor_head(initializer: &Initializer) -> pb::TensorProto {
+    use pb::tensor_proto::DataType;
+    let integers = matches!(initializer.source, Source::Integers(_));
+    pb::TensorProto {
+        name: initializer.name.clone(),
+        dims: initializer.shape.iter().map(|&d| d as i64).collect(),
+        data_type: if integers { DataType::Int64 } else { DataType::Float }.into(),
+        ..Default::default()
+    }
+}
+
+/// Encoded length of a constant, from its shape alone.
+fn tensor_len(initializer: &Initializer) -> usize {
+    let element = if matches!(initializer.source, Source::Integers(_)) { 8 } else { 4 };
+    let bytes = initializer.shape.iter().product::<usize>() * element;
+    tensor_head(initializer).encoded_len() + key_len(RAW_DATA) + encoded_len_varint(bytes as u64) + bytes
+}
+
+fn tensor_proto(initializer: &Initializer, constant: Constant) -> pb::TensorProto {
+    let raw_data = match constant {
+        Constant::Integers(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Constant::Numbers(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    };
+    pb::TensorProto { raw_data, ..tensor_head(initializer) }
+}
