@@ -9,9 +9,14 @@
 mod battery;
 pub mod gauge;
 pub mod governor;
+pub mod link;
 mod power;
 #[cfg(feature = "std")]
+pub mod profile;
+#[cfg(feature = "std")]
 pub mod simulate;
+#[cfg(feature = "std")]
+pub mod store;
 
 pub use battery::Battery;
 pub use gauge::{

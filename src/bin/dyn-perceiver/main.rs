@@ -3,8 +3,11 @@
 mod classify;
 mod failure;
 mod inspect;
+mod profile;
 mod run;
 mod shipped;
+mod simulate;
+mod simulate_plot;
 mod table;
 
 use std::process::ExitCode;
@@ -26,6 +29,8 @@ enum Command {
     Run(run::Args),
     Classify(classify::Args),
     Inspect(inspect::Args),
+    Profile(profile::Args),
+    Simulate(simulate::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +41,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Classify(args) => classify::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Profile(args) => profile::run(args),
+        Command::Simulate(args) => simulate::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

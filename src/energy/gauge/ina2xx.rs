@@ -222,10 +222,10 @@ mod tests {
     #[test]
     fn bus_faults_are_classified() {
         let nack = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
-        for (kind, fault) in [(nack, Fault::Nack), (ErrorKind::Bus, Fault::Bus), (ErrorKind::ArbitrationLoss, Fault::Bus)]
+        for (kind, fault) in
+            [(nack, Fault::Nack), (ErrorKind::Bus, Fault::Bus), (ErrorKind::ArbitrationLoss, Fault::Bus)]
         {
-            let mut monitor =
-                Ina2xx::ups_hat(Mock::new(&[word(0x43, 0x05, 0).with_error(kind)]), 0x43).unwrap();
+            let mut monitor = Ina2xx::ups_hat(Mock::new(&[word(0x43, 0x05, 0).with_error(kind)]), 0x43).unwrap();
             let error = monitor.read_power().unwrap_err();
             assert_eq!(error, I2cError::Bus { address: 0x43, kind });
             assert_eq!(error.fault(), fault);

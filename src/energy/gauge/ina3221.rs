@@ -85,9 +85,7 @@ mod tests {
 
     #[test]
     fn negative_shunt_values_keep_their_sign() {
-        for (channel, shunt, bus) in
-            [(Channel::One, 1, 2), (Channel::Two, 3, 4), (Channel::Three, 5, 6)]
-        {
+        for (channel, shunt, bus) in [(Channel::One, 1, 2), (Channel::Two, 3, 4), (Channel::Three, 5, 6)] {
             // 0x2710 >> 3 = 1250 steps of 8 mV; 0xFFF8 is one step of 40 µV below zero.
             let mock = Mock::new(&[word(bus, 0x2710), word(shunt, 0xFFF8), word(bus, 0x2710), word(shunt, 0x03E8)]);
             let mut monitor = Ina3221::new(mock, 0x40, channel, 0.1);

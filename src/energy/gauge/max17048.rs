@@ -70,8 +70,7 @@ mod tests {
     use super::*;
 
     fn read(soc: [u8; 2], vcell: [u8; 2], crate_: [u8; 2]) -> Result<GaugeReading, I2cError> {
-        let transaction =
-            |register, bytes: [u8; 2]| Transaction::write_read(0x36, [register].to_vec(), bytes.to_vec());
+        let transaction = |register, bytes: [u8; 2]| Transaction::write_read(0x36, [register].to_vec(), bytes.to_vec());
         let mut all = std::vec![transaction(0x04, soc)];
         if soc[0] < 110 {
             all.extend([transaction(0x02, vcell), transaction(0x16, crate_)]);

@@ -6,10 +6,34 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod bq27441;
+mod coulomb;
+mod i2c;
+mod ina2xx;
+mod ina3221;
+mod lc709203f;
+#[cfg(feature = "std")]
+pub mod linux;
+mod max17048;
 mod ocv;
+#[cfg(feature = "std")]
+pub mod open;
+mod pisugar3;
+#[cfg(feature = "std")]
+mod remote;
 mod watch;
 
+pub use bq27441::Bq27441;
+pub use coulomb::{CoulombGauge, CoulombSettings, CoulombState};
+pub use i2c::I2cError;
+pub use ina2xx::{Ina2xx, ShuntError};
+pub use ina3221::{Channel, Ina3221};
+pub use lc709203f::Lc709203f;
+pub use max17048::Max17048;
 pub use ocv::{MAX_OCV_POINTS, OcvCurve, OcvError};
+pub use pisugar3::PiSugar3;
+#[cfg(feature = "std")]
+pub use remote::{Companion, Silence};
 pub use watch::{GaugeWatch, WatchSettings};
 
 /// A sensor that tells the state of charge.
@@ -34,6 +58,24 @@ pub trait PowerMonitor {
     /// # Errors
     /// Whatever the bus or the file reports, and values that are physically impossible.
     fn read_power(&mut self) -> Result<PowerReading, Self::Error>;
+}
+
+#[cfg(feature = "std")]
+impl<G: FuelGauge + ?Sized> FuelGauge for std::boxed::Box<G> {
+    type Error = G::Error;
+
+    fn read(&mut self) -> Result<GaugeReading, Self::Error> {
+        (**self).read()
+    }
+}
+
+#[cfg(feature = "std")]
+impl<M: PowerMonitor + ?Sized> PowerMonitor for std::boxed::Box<M> {
+    type Error = M::Error;
+
+    fn read_power(&mut self) -> Result<PowerReading, Self::Error> {
+        (**self).read_power()
+    }
 }
 
 impl<G: FuelGauge + ?Sized> FuelGauge for &mut G {

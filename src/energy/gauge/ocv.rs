@@ -98,8 +98,8 @@ impl OcvCurve {
 fn interpolate(points: impl Iterator<Item = (f32, f32)>, x: f32) -> f32 {
     let mut before: Option<(f32, f32)> = None;
     for (px, py) in points {
-        // Negated so that NaN ends at the first point: the empty side.
-        if !(x > px) {
+        // NaN ends at the first point: the empty side.
+        if x <= px || x.is_nan() {
             return match before {
                 Some((bx, by)) => by + (py - by) * (x - bx) / (px - bx),
                 None => py,

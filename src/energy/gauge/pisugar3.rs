@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn reads_percent_and_millivolts() {
-        let mut gauge = PiSugar3::new(Mock::new(&[byte(0x2A, 83), byte(0x22, 0x0F), byte(0x23, 0x8C), byte(0x2A, 101)]));
+        let mut gauge =
+            PiSugar3::new(Mock::new(&[byte(0x2A, 83), byte(0x22, 0x0F), byte(0x23, 0x8C), byte(0x2A, 101)]));
         let reading = gauge.read().unwrap();
         assert_eq!((reading.soc, reading.volts), (0.83, Some(3.98)));
         assert_eq!(gauge.read(), Err(I2cError::OutOfRange { register: 0x2A, raw: 101 }));

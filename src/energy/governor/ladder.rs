@@ -151,9 +151,9 @@ impl Ladder {
     }
 
     fn between(&self, position: f32, of: impl Fn(&Rung) -> f32) -> f32 {
-        // A float saturates when it becomes an integer, so that any position gives a rung.
+        // A float saturates when it becomes an integer, and NaN becomes 0, so that any position gives a rung.
         let low = position as usize;
-        let share = (position - low as f32).clamp(0.0, 1.0);
+        let share = if position.is_nan() { 0.0 } else { (position - low as f32).clamp(0.0, 1.0) };
         let (a, b) = (of(&self.rung(low)), of(&self.rung(low.saturating_add(1))));
         a + share * (b - a)
     }

@@ -187,17 +187,16 @@ impl Simulation {
     pub fn run(&self, strategy: Strategy, trace: &Trace, seed: u64, sample_every: usize) -> Outcome {
         match strategy {
             // "Full" runs every stage, so it costs what the last exit with all earlier ones evaluated does.
-            Strategy::Full => self.replay(trace, sample_every, |_, _| Running::only(self.points)),
-            Strategy::First => self.replay(trace, sample_every, |_, _| Running::only(self.points + 1)),
+            Strategy::Full => self.replay(trace, sample_every, |_, _| self.fixed(self.points)),
+            Strategy::First => self.replay(trace, sample_every, |_, _| self.fixed(self.points + 1)),
             Strategy::Governor => self.run_governor(trace, seed, sample_every),
             Strategy::Steps => {
                 let bound = self.tune(|bound| self.run_steps(trace, seed, 0, bound).soc, true);
                 self.run_steps(trace, seed, sample_every, bound)
             }
             Strategy::Oracle => {
-                let top = self.ladder.top() as f32;
-                let at = self.tune(|x| self.run_constant(trace, 0, x * top).soc, false);
-                self.run_constant(trace, sample_every, at * top)
+                let at = self.tune(|x| self.run_constant(trace, 0, x).soc, false);
+                self.run_constant(trace, sample_every, at)
             }
         }
     }
@@ -217,11 +216,36 @@ impl Simulation {
         saving
     }
 
-    fn run_constant(&self, trace: &Trace, sample_every: usize, position: f32) -> Outcome {
+    /// Strategies that choose no period run at the fixed one, or in the (geometric) middle of the free ones.
+    fn fixed(&self, policy: usize) -> Running {
+        Running { pace: self.longest_pace().sqrt(), ..Running::only(policy) }
+    }
+
+    /// Frames at the longest period over those at the shortest, which the trace has.
+    fn longest_pace(&self) -> f32 {
+        match self.scenario.mission.frames {
+            FrameDemand::Between(shortest, longest) => shortest.as_secs_f32() / longest.as_secs_f32(),
+            _ => 1.0,
+        }
+    }
+
+    /// One mix for the whole mission. `x` in [0, 1] buys ever more: first better points up to the one with most right
+    /// answers per joule, then shorter periods where they are free, then still better points.
+    fn run_constant(&self, trace: &Trace, sample_every: usize, x: f32) -> Outcome {
+        let top = self.ladder.top() as f32;
+        let longest = self.longest_pace();
+        let (position, pace) = if longest < 1.0 {
+            let best = self.ladder.most_per_joule(0.0);
+            let part = |from: f32| ((x - from) * 3.0).clamp(0.0, 1.0);
+            let position = best * part(0.0) + (top - best) * part(2.0 / 3.0);
+            (position, longest + (1.0 - longest) * part(1.0 / 3.0))
+        } else {
+            (x * top, 1.0)
+        };
         let low = position as usize;
         let point = |index: usize| self.ladder.rung(index).point;
         let share_of_high = position - low as f32;
-        let running = Running { low: point(low), high: point(low + 1), share_of_high, ..Running::only(0) };
+        let running = Running { low: point(low), high: point(low + 1), share_of_high, pace, ..Running::only(0) };
         self.replay(trace, sample_every, |_, _| running)
     }
 
@@ -239,7 +263,7 @@ impl Simulation {
         self.replay(trace, sample_every, |moment, cell| {
             let input = moment.input(&mut watch, cell, self.settings_charge());
             let choice = steps.choose(&input);
-            Running { reason: Some(choice.reason), ..Running::only(choice.point) }
+            Running { reason: Some(choice.reason), ..self.fixed(choice.point) }
         })
     }
 

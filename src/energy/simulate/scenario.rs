@@ -85,7 +85,7 @@ impl Scenario {
         let cell = CellSettings {
             capacity_mwh,
             health: 1.0,
-            ohms: 0.08,
+            ohms: 0.02,
             efficiency: 0.9,
             cut_off_volts: 3.0,
             ocv: OcvCurve::lithium_ion(1),

@@ -1,0 +1,127 @@
+//! A day on the bench: a bus with a simulated MAX17048 behind it, its battery draining and its faults.
+
+use core::cell::Cell;
+use core::convert::Infallible;
+use core::time::Duration;
+
+use dyn_perceiver::energy::gauge::Max17048;
+use dyn_perceiver::energy::link::Message;
+use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
+use embedded_io::Write;
+
+use crate::{Companion, Config, ConfigError};
+
+/// Time from one step of the companion to the next.
+pub const STEP: Duration = Duration::from_secs(60);
+/// Steps of the day: eight hours and ten minutes, ten minutes more than the mission.
+pub const STEPS: u32 = 490;
+
+/// Plays the whole day: the messages go to `line`, and to `each` with the number of the step.
+///
+/// # Errors
+/// [`ConfigError`] when the parts of the configuration do not fit together.
+pub fn play<U: Write<Error = Infallible>>(
+    config: &Config,
+    line: U,
+    mut each: impl FnMut(u32, &Message),
+) -> Result<(), ConfigError> {
+    let bench = Cell::new(Bench::default());
+    let mut companion = Companion::new(config, Max17048::new(Wire(&bench)), line)?;
+    let per_charge = config.settings.joules_per_charge();
+    for step in 0..STEPS {
+        let spent = companion.spending() * STEP.as_secs_f32();
+        bench.set(bench.get().at(step, spent, per_charge));
+        let Ok(message) = companion.step(STEP * step);
+        each(step, &message);
+    }
+    Ok(())
+}
+
+/// The bus as the driver holds it.
+#[derive(Clone, Copy, Debug)]
+struct Wire<'a>(&'a Cell<Bench>);
+
+/// A bus with one chip at address 0x36, which tells the truth except during its faults.
+#[derive(Clone, Copy, Debug)]
+struct Bench {
+    soc: f32,
+    volts: f32,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    Nack,
+    Ones,
+}
+
+/// The bus failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BenchError(ErrorKind);
+
+impl embedded_hal::i2c::Error for BenchError {
+    fn kind(&self) -> ErrorKind {
+        self.0
+    }
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Bench { soc: 1.0, volts: 4.1, fault: Fault::None }
+    }
+}
+
+impl Bench {
+    /// The bench at a step of the day: the battery drains, and at set times the chip fails.
+    fn at(mut self, step: u32, joules: f32, joules_per_charge: f32) -> Self {
+        self.soc = (self.soc - joules / joules_per_charge).max(0.0);
+        self.volts = 3.3 + 0.8 * self.soc;
+        self.fault = match step {
+            // Half an hour without an answer: held, degraded, failed.
+            120..150 => Fault::Nack,
+            // Three minutes of a bus that reads all ones.
+            240..243 => Fault::Ones,
+            _ => Fault::None,
+        };
+        // A glitch of the supply near the end.
+        if (400..404).contains(&step) {
+            self.volts = 3.0;
+        }
+        self
+    }
+
+    fn register(&self, register: u8) -> u16 {
+        match register {
+            _ if self.fault == Fault::Ones => 0xFFFF,
+            0x02 => (self.volts / 78.125e-6) as u16,
+            0x04 => (self.soc * 25_600.0) as u16,
+            _ => 0,
+        }
+    }
+}
+
+impl ErrorType for Wire<'_> {
+    type Error = BenchError;
+}
+
+impl I2c for Wire<'_> {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), BenchError> {
+        let bench = self.0.get();
+        if address != 0x36 || bench.fault == Fault::Nack {
+            return Err(BenchError(ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address)));
+        }
+        let mut register = 0;
+        for operation in operations {
+            match operation {
+                Operation::Write(bytes) => register = bytes.first().copied().unwrap_or(0),
+                Operation::Read(bytes) => {
+                    for (slot, byte) in bytes.iter_mut().zip(bench.register(register).to_be_bytes()) {
+                        *slot = byte;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! Gauge in, message out.
+
+use core::time::Duration;
+
+use dyn_perceiver::energy::link::{MAX_FRAME, Message, encode};
+use dyn_perceiver::energy::{
+    BudgetGovernor, FrameDemand, FuelGauge, GaugeWatch, Governor, GovernorInput, PowerModel, WatchSettings,
+};
+use embedded_io::Write;
+
+use crate::config::{Config, ConfigError};
+
+/// The companion: a watched gauge, the governor, and a line to the Linux board.
+#[derive(Clone, Debug)]
+pub struct Companion<G, U> {
+    watch: GaugeWatch<G>,
+    governor: BudgetGovernor,
+    power: PowerModel,
+    joules_per_charge: f32,
+    /// Frames per second that the mission asks for.
+    rate: f32,
+    line: U,
+    sequence: u16,
+    last: Duration,
+    /// Frames due but not whole yet.
+    due: f32,
+    joules: f32,
+}
+
+impl<G: FuelGauge, U: Write> Companion<G, U> {
+    /// A companion for a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the parts of the configuration do not fit together.
+    pub fn new(config: &Config, gauge: G, line: U) -> Result<Self, ConfigError> {
+        let governor = config.governor()?;
+        let rate = match config.mission.frames {
+            FrameDemand::Period(period) | FrameDemand::Between(_, period) => 1.0 / period.as_secs_f32(),
+            FrameDemand::PerHour(rate) => rate / 3600.0,
+        };
+        Ok(Companion {
+            watch: GaugeWatch::new(gauge, WatchSettings::default()),
+            joules_per_charge: config.settings.joules_per_charge(),
+            power: config.power.clone(),
+            governor,
+            rate,
+            line,
+            sequence: 0,
+            last: Duration::ZERO,
+            due: 0.0,
+            joules: 0.0,
+        })
+    }
+
+    /// Rungs of the governor's ladder.
+    pub fn rungs(&self) -> usize {
+        self.governor.ladder().rungs().len()
+    }
+
+    /// Watts that the Linux board should be drawing.
+    pub fn spending(&self) -> f32 {
+        self.power.resting_watts() + self.rate * self.joules
+    }
+
+    /// Reads the gauge, decides, and sends the decision. `elapsed` is the time since the mission began.
+    ///
+    /// # Errors
+    /// What the line reports; the decision stands, and the next message carries the next one.
+    pub fn step(&mut self, elapsed: Duration) -> Result<Message, U::Error> {
+        let seconds = elapsed.saturating_sub(self.last).as_secs_f32();
+        self.last = elapsed;
+        // The Linux board does not report back: it is taken to have run what it was told.
+        self.due += seconds * self.rate;
+        let frames = self.due as u32;
+        self.due -= frames as f32;
+        let joules = frames as f32 * self.joules;
+        let drop = (self.power.resting_watts() * seconds + joules) / self.joules_per_charge;
+
+        let gauge = self.watch.observe(elapsed, drop);
+        let input = GovernorInput::new(elapsed, gauge).with_frames(frames, joules);
+        let choice = self.governor.choose(&input);
+        if let Some(rung) = self.governor.ladder().rungs().iter().find(|rung| rung.point == choice.point) {
+            self.joules = if choice.stops() { 0.0 } else { rung.joules };
+        }
+        if let Some(period) = choice.period {
+            self.rate = 1.0 / period.as_secs_f32().max(1e-3);
+        }
+        let reading = gauge.reading();
+        let message = Message {
+            sequence: self.sequence,
+            // A frontier has at most 64 points.
+            point: choice.point as u8,
+            reason: choice.reason,
+            period_ms: choice.period.map_or(0, |period| period.as_millis() as u32),
+            soc: reading.map_or(f32::NAN, |reading| reading.soc),
+            volts: reading.and_then(|reading| reading.volts).unwrap_or(f32::NAN),
+        };
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut frame = [0; MAX_FRAME];
+        let used = encode(&message, &mut frame);
+        self.line.write_all(frame.get(..used).unwrap_or(&[]))?;
+        Ok(message)
+    }
+}

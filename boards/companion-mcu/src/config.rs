@@ -1,0 +1,63 @@
+//! The policy in flash.
+
+use core::fmt;
+
+use dyn_perceiver::energy::{BudgetGovernor, GovernorSettings, Ladder, LadderError, Mission, MissionError, PowerModel};
+use dyn_perceiver::exit::Frontier;
+use serde::{Deserialize, Serialize};
+
+/// Everything the governor needs, stored as postcard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The operating points of the network that the Linux board runs.
+    pub frontier: Frontier,
+    /// What they cost on that board.
+    pub power: PowerModel,
+    /// The mission.
+    pub mission: Mission,
+    /// The battery and the governor's habits.
+    pub settings: GovernorSettings,
+}
+
+/// Why a configuration was refused.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The bytes are no configuration.
+    Bytes,
+    /// Frontier and power model do not fit together.
+    Ladder(LadderError),
+    /// The mission or the settings are out of range.
+    Mission(MissionError),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Bytes => f.write_str("the bytes are not a postcard of a configuration"),
+            ConfigError::Ladder(error) => error.fmt(f),
+            ConfigError::Mission(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError::Bytes`] when the bytes are none or the frontier or power model in them is unsound.
+    pub fn from_postcard(bytes: &[u8]) -> Result<Self, ConfigError> {
+        postcard::from_bytes(bytes).map_err(|_| ConfigError::Bytes)
+    }
+
+    /// The governor.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the parts do not fit together.
+    pub fn governor(&self) -> Result<BudgetGovernor, ConfigError> {
+        let ladder = Ladder::new(&self.frontier, &self.power).map_err(ConfigError::Ladder)?;
+        BudgetGovernor::new(ladder, &self.power, self.mission, self.settings).map_err(ConfigError::Mission)
+    }
+}

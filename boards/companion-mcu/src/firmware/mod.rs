@@ -1,0 +1,102 @@
+//! The firmware for Arm's MPS2 board with image AN386 (Cortex-M4F), as QEMU emulates it, on a mocked I2C bus.
+//!
+//! For another board: its HAL's I2C and UART take the places of the bench and of [`Uart`], and a timer that of the bench's steps.
+
+use companion_mcu::Config;
+use companion_mcu::bench::play;
+use cortex_m_rt::entry;
+use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
+
+mod uart;
+
+use uart::Uart;
+
+/// The policy in flash.
+static CONFIG: &[u8] = include_bytes!("../../config.postcard");
+
+#[entry]
+fn main() -> ! {
+    let done = run();
+    debug::exit(if done.is_some() { EXIT_SUCCESS } else { EXIT_FAILURE });
+    loop {
+        cortex_m::asm::wfi();
+    }
+}
+
+/// The day on the bench; none when the configuration is refused.
+fn run() -> Option<()> {
+    let config = Config::from_postcard(CONFIG).ok()?;
+    #[cfg(feature = "log")]
+    let mut before = None;
+    let played = play(&config, Uart::new(), |_step, _message| {
+        #[cfg(feature = "log")]
+        if before != Some(_message.reason) {
+            before = Some(_message.reason);
+            defmt::info!("minute {}: point {}, {}", _step, _message.point, _message.reason);
+        }
+    });
+    played.ok()?;
+    #[cfg(feature = "log")]
+    measure(&config);
+    Some(())
+}
+
+/// Counts the instructions of a decision. Under `-icount shift=0` QEMU's clock goes on by one nanosecond with every
+/// instruction, and the processor's timer counts 25 MHz of it: 40 instructions a tick.
+#[cfg(feature = "log")]
+fn measure(config: &Config) {
+    use core::hint::black_box;
+    use core::time::Duration;
+
+    use dyn_perceiver::energy::{GaugeReading, GaugeState, Governor, GovernorInput};
+
+    const RUNS: u32 = 1000;
+    let (Ok(mut governor), Some(mut core)) = (config.governor(), cortex_m::Peripherals::take()) else { return };
+    core.SYST.set_clock_source(cortex_m::peripheral::syst::SystClkSource::Core);
+    core.SYST.set_reload(0x00FF_FFFF);
+    core.SYST.clear_current();
+    core.SYST.enable_counter();
+    let mut measure = |step: Duration| {
+        let mut ticks = 0;
+        for run in 0..RUNS {
+            let soc = 1.0 - run as f32 / 4000.0;
+            let input = GovernorInput::new(step * run, GaugeState::Good(GaugeReading::new(soc).with_volts(3.8)));
+            let input = black_box(input.with_frames(10, 5.0));
+            let before = cortex_m::peripheral::SYST::get_current();
+            black_box(governor.choose(&input));
+            // It counts down, in 24 bits.
+            ticks += before.wrapping_sub(cortex_m::peripheral::SYST::get_current()) & 0x00FF_FFFF;
+        }
+        ticks * 40 / RUNS
+    };
+    let full = measure(config.settings.dwell);
+    let held = measure(Duration::ZERO);
+    defmt::debug!("instructions of a full decision: {}, between decisions: {}", full, held);
+}
+
+/// With logging, a panic is logged and ends the program.
+#[cfg(feature = "log")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    defmt::error!("panicked");
+    debug::exit(EXIT_FAILURE);
+    loop {
+        cortex_m::asm::wfi();
+    }
+}
+
+/// Without logging there must be no panic: whatever still reaches this does not link.
+#[cfg(not(feature = "log"))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    unsafe extern "C" {
+        fn a_path_to_a_panic_is_left() -> !;
+    }
+    // SAFETY: never linked, and so never called.
+    unsafe { a_path_to_a_panic_is_left() }
+}
+
+#[cfg(feature = "log")]
+use defmt_semihosting as _;
+#[cfg(feature = "log")]
+defmt::timestamp!("");

@@ -1,0 +1,86 @@
+//! On a host: packs the configuration, plays the bench, reads messages.
+
+use std::io::{Read as _, Write as _};
+use std::process::ExitCode;
+
+use companion_mcu::Config;
+use companion_mcu::bench::play;
+use dyn_perceiver::energy::link::{Decoder, Message};
+
+const USAGE: &str = "\
+usage: companion-mcu pack CONFIG.json OUT.postcard   check a configuration and write it for the flash
+       companion-mcu play CONFIG.postcard            the day on the bench: the bytes of the UART on stdout
+       companion-mcu read                            messages from the bytes on stdin, one a line";
+
+pub fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["pack", from, to] => pack(from, to),
+        ["play", from] => play_to_stdout(from),
+        ["read"] => read(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn pack(from: &str, to: &str) -> Result<(), String> {
+    let text = std::fs::read_to_string(from).map_err(|error| format!("{from}: {error}"))?;
+    let config: Config = serde_json::from_str(&text).map_err(|error| format!("{from}: {error}"))?;
+    config.governor().map_err(|error| format!("{from}: {error}"))?;
+    let mut buffer = vec![0; 64 * 1024];
+    let bytes = postcard::to_slice(&config, &mut buffer).map_err(|error| format!("{from}: {error}"))?;
+    let beside = format!("{to}.tmp");
+    std::fs::write(&beside, bytes).map_err(|error| format!("{beside}: {error}"))?;
+    std::fs::rename(&beside, to).map_err(|error| format!("{to}: {error}"))
+}
+
+fn play_to_stdout(from: &str) -> Result<(), String> {
+    let bytes = std::fs::read(from).map_err(|error| format!("{from}: {error}"))?;
+    let config = Config::from_postcard(&bytes).map_err(|error| format!("{from}: {error}"))?;
+    let mut line = Bytes(Vec::new());
+    play(&config, &mut line, |_, _| {}).map_err(|error| format!("{from}: {error}"))?;
+    std::io::stdout().write_all(&line.0).map_err(|error| error.to_string())
+}
+
+fn read() -> Result<(), String> {
+    let mut decoder = Decoder::new();
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    let mut out = std::io::stdout().lock();
+    for byte in bytes {
+        let Some(Message { sequence, point, reason, period_ms, soc, volts }) = decoder.push(byte) else { continue };
+        let line = format!("{sequence} point {point} {reason} period {period_ms} ms soc {soc:.4} volts {volts:.3}");
+        writeln!(out, "{line}").map_err(|error| error.to_string())?;
+    }
+    if decoder.rejected > 0 {
+        return Err(format!("{} frames were damaged", decoder.rejected));
+    }
+    Ok(())
+}
+
+/// The line as a growing buffer.
+struct Bytes(Vec<u8>);
+
+impl embedded_io::ErrorType for Bytes {
+    type Error = core::convert::Infallible;
+}
+
+impl embedded_io::Write for Bytes {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Self::Error> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! The day on the bench gives the messages of the golden file, as it does in the emulator (see `check.sh`).
+
+use std::process::{Command, Stdio};
+
+fn tool(arguments: &[&str], input: Vec<u8>) -> (bool, Vec<u8>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_companion-mcu"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &input));
+    let output = child.wait_with_output().unwrap();
+    // A tool that reads nothing closes its input.
+    let _ = writer.join().unwrap();
+    (output.status.success(), output.stdout)
+}
+
+#[test]
+fn the_bench_gives_the_golden_messages() {
+    let (played, line) = tool(&["play", "config.postcard"], Vec::new());
+    assert!(played);
+    let (read, text) = tool(&["read"], line);
+    assert!(read);
+    let text = String::from_utf8(text).unwrap();
+    let golden = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/messages.golden")).unwrap();
+    assert_eq!(text.lines().count(), 490);
+    for (line, expected) in text.lines().zip(golden.lines()) {
+        assert_eq!(line, expected);
+    }
+    // Every fallback has its reason.
+    for reason in ["stale-hold", "stale-degrade", "gauge-failed", "brown-out", "mission-over", "start"] {
+        assert!(golden.contains(reason), "{reason}");
+    }
+}
+
+#[test]
+fn the_configuration_in_flash_is_the_readable_one() {
+    let packed = std::env::temp_dir().join(format!("companion-{}.postcard", std::process::id()));
+    let (done, _) = tool(&["pack", "config.json", packed.to_str().unwrap()], Vec::new());
+    assert!(done);
+    let (new, flash) = (std::fs::read(&packed).unwrap(), std::fs::read("config.postcard").unwrap());
+    std::fs::remove_file(packed).unwrap();
+    assert_eq!(new, flash);
+}
+
+#[test]
+fn damage_is_told() {
+    assert!(!tool(&["read"], vec![1, 2, 3, 0]).0);
+    assert!(!tool(&["pack", "Cargo.toml", "/nowhere/config"], Vec::new()).0);
+    assert!(!tool(&["nonsense"], Vec::new()).0);
+}

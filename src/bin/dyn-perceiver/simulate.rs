@@ -1,0 +1,276 @@
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args as ClapArgs;
+use dyn_perceiver::energy::simulate::{
+    Arrivals, InjectedFault, Outcome, Records, Scenario, Simulation, Strategy, Summary, summarise,
+};
+use dyn_perceiver::energy::{FrameDemand, GovernorSettings, PowerModel};
+use serde_json::json;
+
+use crate::failure::{Failure, OrInput as _};
+use crate::{simulate_plot, table};
+
+/// Simulate missions on a battery and compare who decides: always full, first exit, SoC steps, governor, oracle
+///
+/// Battery, weather, scene, gauge noise and the error of the power model are drawn anew for every mission; one seed
+/// always gives the same missions. The joules are modelled: watts x latency.
+///
+/// JSON keys: scenario {hours, reserve, capacity_wh, fault, records, samples, missions, seed}, strategies {name: {missions,
+/// frames, accuracy, right, right_per_watt_hour, lifetime, soc_mean, soc_lowest, within_2_points, below_2_points,
+/// brown_outs, switches, reasons}}, governor_over_steps {frames, right_per_watt_hour}, governor_over_oracle {right}.
+#[derive(ClapArgs)]
+pub struct Args {
+    /// Calibration records and policy of a model [default: synthetic records]
+    #[command(flatten)]
+    source: Source,
+    /// Length of a mission in hours
+    #[arg(long, default_value_t = 24.0)]
+    hours: f32,
+    /// State of charge to be left at the end, in percent
+    #[arg(long, default_value_t = 10.0)]
+    reserve: f32,
+    /// Nameplate capacity of the battery in watt-hours
+    #[arg(long, default_value_t = 170.0)]
+    capacity_wh: f32,
+    /// Milliseconds from frame to frame
+    #[arg(long, default_value_t = 250.0, group = "demand")]
+    period_ms: f32,
+    /// Frames at random, on average so many an hour
+    #[arg(long, group = "demand", value_name = "RATE")]
+    per_hour: Option<f32>,
+    /// Frames at random, so many an hour by day and so many by night
+    #[arg(long, group = "demand", value_name = "DAY,NIGHT", value_delimiter = ',', num_args = 2)]
+    day_night: Option<Vec<f32>>,
+    /// The governor chooses the period, between these milliseconds
+    #[arg(long, group = "demand", value_name = "SHORTEST,LONGEST", value_delimiter = ',', num_args = 2)]
+    between_ms: Option<Vec<f32>>,
+    /// Accuracy never to go below, in percent
+    #[arg(long, value_name = "PERCENT")]
+    floor: Option<f32>,
+    /// Inject a gauge fault at a random time: nack, bus, checksum, out-of-range, stuck or jump
+    #[arg(long, value_name = "FAULT", value_parser = fault)]
+    fault: Option<InjectedFault>,
+    /// Peak watts of a solar panel
+    #[arg(long, default_value_t = 0.0, value_name = "WATTS")]
+    solar: f32,
+    /// Latency of the whole network on the board in milliseconds; stages share it as they share the MACs
+    #[arg(long, default_value_t = 200.0)]
+    latency_ms: f32,
+    /// Watts of the idle board [default: the middle of published figures for a Raspberry Pi 4, 2.2 to 3.0]
+    #[arg(long, default_value_t = 2.6)]
+    idle_watts: f32,
+    /// Watts of the board under load [default: the middle of published figures for a Raspberry Pi 4, 5.4 to 7.2]
+    #[arg(long, default_value_t = 6.3)]
+    active_watts: f32,
+    /// Watts of the suspended board, where it can be suspended between frames
+    #[arg(long)]
+    suspend_watts: Option<f32>,
+    /// Number of missions
+    #[arg(long, default_value_t = 20)]
+    seeds: u64,
+    /// Seed of the first mission; the others follow
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Draw the first mission as SVG: charge, budget, operating point and accuracy over time
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where frames and operating points come from.
+#[derive(ClapArgs)]
+struct Source {}
+
+fn fault(name: &str) -> Result<InjectedFault, String> {
+    let known = || InjectedFault::ALL.map(InjectedFault::name).join(", ");
+    InjectedFault::ALL
+        .into_iter()
+        .find(|fault| fault.name() == name)
+        .ok_or_else(|| format!("expected one of {}", known()))
+}
+
+impl Args {
+    fn scenario(&self) -> Result<Scenario, Failure> {
+        let pair = |values: &Option<Vec<f32>>| match values.as_deref() {
+            Some([a, b]) => Some((*a, *b)),
+            _ => None,
+        };
+        let arrivals = if let Some((day, night)) = pair(&self.day_night) {
+            Arrivals::DayNight(day, night)
+        } else if let Some((shortest, _)) = pair(&self.between_ms) {
+            Arrivals::Periodic(shortest / 1000.0)
+        } else {
+            self.per_hour.map_or(Arrivals::Periodic(self.period_ms / 1000.0), Arrivals::Poisson)
+        };
+        let rate = arrivals.per_hour();
+        if !(rate.is_finite() && rate > 0.0 && rate <= 3.6e6) {
+            return Err(Failure::Input(anyhow!(
+                "{rate} frames per hour, expected more than none and at most 1000 a second"
+            )));
+        }
+        let duration = Duration::try_from_secs_f32(self.hours * 3600.0).context("--hours").or_input()?;
+        let mut scenario = Scenario::new(duration, self.reserve / 100.0, arrivals, self.capacity_wh * 1000.0);
+        if let Some((shortest, longest)) = pair(&self.between_ms) {
+            let period = |ms: f32| Duration::try_from_secs_f32(ms / 1000.0).context("--between-ms").or_input();
+            scenario.mission.frames = FrameDemand::Between(period(shortest)?, period(longest)?);
+        }
+        scenario.mission.floor = self.floor.map(|percent| percent / 100.0);
+        scenario.fault = self.fault;
+        scenario.solar_watts = self.solar;
+        scenario.settings = GovernorSettings { efficiency: scenario.cell.efficiency, ..scenario.settings };
+        Ok(scenario)
+    }
+
+    /// Joules per stage, sharing the latency of the whole network by MACs.
+    fn power(&self, macs: &[f32]) -> Result<PowerModel, Failure> {
+        let all: f32 = macs.iter().sum();
+        let seconds: Vec<f32> = macs.iter().map(|stage| self.latency_ms / 1000.0 * stage / all).collect();
+        let resting = self.suspend_watts.unwrap_or(self.idle_watts);
+        let model = PowerModel::from_latency(resting, self.active_watts, &seconds).or_input()?;
+        let model = PowerModel::new(self.idle_watts, model.stages(), model.source()).or_input()?;
+        match self.suspend_watts {
+            Some(watts) => model.with_suspend(watts).or_input(),
+            None => Ok(model),
+        }
+    }
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    let scenario = args.scenario()?;
+    // Stages of a Dyn-Perceiver by share of the MACs, and exits whose skill grows.
+    let macs = [0.38, 0.22, 0.25, 0.15];
+    let records = Records::synthetic(4000, &[1.0, 1.35, 1.6, 1.8], 1);
+    let cumulative: Vec<f32> = macs
+        .iter()
+        .scan(0.0, |sum, stage| {
+            *sum += stage;
+            Some(*sum)
+        })
+        .collect();
+    let frontier = records.sweep(&cumulative).or_input()?;
+    let origin = "synthetic".to_owned();
+    let samples = records.samples();
+    let simulation = Simulation::new(scenario, &frontier, records, args.power(&macs)?).or_input()?;
+
+    let outcomes = missions(&simulation, args.seed, args.seeds.max(1));
+    let mission = simulation.scenario().mission;
+    let summaries: Vec<(Strategy, Summary)> = Strategy::ALL
+        .into_iter()
+        .enumerate()
+        .map(|(index, strategy)| {
+            let of: Vec<Outcome> = outcomes.iter().filter_map(|all| all.get(index).cloned()).collect();
+            (strategy, summarise(&of, mission.duration.as_secs_f32(), mission.reserve))
+        })
+        .collect();
+    if let Some(path) = &args.plot {
+        simulate_plot::draw(&simulation, args.seed, path)?;
+    }
+    print(&args, &origin, samples, &summaries)
+}
+
+/// Every strategy through every mission, on all cores.
+fn missions(simulation: &Simulation, first: u64, count: u64) -> Vec<Vec<Outcome>> {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64).min(count);
+    let one = |seed: u64| -> Vec<Outcome> {
+        let trace = simulation.trace(seed);
+        Strategy::ALL.iter().map(|strategy| simulation.run(*strategy, &trace, seed, 0)).collect()
+    };
+    let mut all: Vec<(u64, Vec<Outcome>)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                let seeds = (first..first.saturating_add(count)).skip(worker as usize).step_by(threads as usize);
+                scope.spawn(move || seeds.map(|seed| (seed, one(seed))).collect::<Vec<_>>())
+            })
+            .collect();
+        // A worker that panicked is a defect: it is passed on.
+        workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    all.sort_by_key(|(seed, _)| *seed);
+    all.into_iter().map(|(_, outcomes)| outcomes).collect()
+}
+
+fn print(args: &Args, origin: &str, samples: usize, summaries: &[(Strategy, Summary)]) -> Result<(), Failure> {
+    let of = |strategy: Strategy| summaries.iter().find(|(s, _)| *s == strategy).map(|(_, summary)| summary);
+    let ratio = |a: Strategy, b: Strategy, value: fn(&Summary) -> f64| match (of(a), of(b)) {
+        (Some(a), Some(b)) if value(b) > 0.0 => value(a) / value(b),
+        _ => f64::NAN,
+    };
+    let frames = ratio(Strategy::Governor, Strategy::Steps, |s| s.frames);
+    let right_steps = ratio(Strategy::Governor, Strategy::Steps, |s| s.right_per_watt_hour);
+    let right_oracle = ratio(Strategy::Governor, Strategy::Oracle, |s| s.right);
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let strategies: serde_json::Map<String, serde_json::Value> = summaries
+            .iter()
+            .map(|(strategy, summary)| Ok((strategy.name().to_owned(), serde_json::to_value(summary)?)))
+            .collect::<Result<_, serde_json::Error>>()?;
+        let object = json!({
+            "scenario": {"hours": args.hours, "reserve": args.reserve / 100.0, "capacity_wh": args.capacity_wh,
+                         "fault": args.fault.map(InjectedFault::name), "records": origin, "samples": samples,
+                         "missions": args.seeds.max(1), "seed": args.seed},
+            "strategies": strategies,
+            "governor_over_steps": {"frames": frames, "right_per_watt_hour": right_steps},
+            "governor_over_oracle": {"right": right_oracle},
+        });
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    let fault = args.fault.map_or(String::new(), |fault| format!(", gauge fault {}", fault.name()));
+    writeln!(
+        out,
+        "{} missions of {} h, {} Wh, reserve {} %{fault}; {samples} {origin} records; joules modelled\n",
+        args.seeds.max(1),
+        args.hours,
+        args.capacity_wh,
+        args.reserve
+    )?;
+    let header = [
+        "",
+        "frames",
+        "accuracy",
+        "right/Wh",
+        "lifetime",
+        "end SoC",
+        "lowest",
+        "within 2 pt",
+        "below",
+        "brown-outs",
+        "switches",
+    ];
+    let rows: Vec<Vec<String>> = summaries
+        .iter()
+        .map(|(strategy, s)| {
+            vec![
+                strategy.name().to_owned(),
+                format!("{:.0}", s.frames),
+                table::percent(s.accuracy),
+                format!("{:.0}", s.right_per_watt_hour),
+                table::percent(s.lifetime),
+                table::percent(s.soc_mean),
+                table::percent(s.soc_lowest),
+                table::percent(s.within_2_points),
+                table::percent(s.below_2_points),
+                s.brown_outs.to_string(),
+                format!("{:.1}", s.switches),
+            ]
+        })
+        .collect();
+    write!(out, "{}", table::render(&header, &rows))?;
+    writeln!(
+        out,
+        "\ngovernor over SoC steps: frames x {frames:.3}, right answers per watt-hour x {right_steps:.3}; \
+         right answers over the oracle's: {}",
+        table::percent(right_oracle)
+    )?;
+    if let Some(governor) = of(Strategy::Governor) {
+        let reasons: Vec<String> =
+            governor.reasons.iter().map(|(name, share)| format!("{name} {}", table::percent(*share))).collect();
+        writeln!(out, "the governor's reasons: {}", reasons.join(", "))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Messages from a companion microcontroller: framed by COBS, sealed by a CRC.
+//!
+//! A frame is COBS(postcard([`Message`]) + CRC-16/CCITT of it, low byte first) + a zero byte. COBS takes every zero out
+//! of the payload, so that a receiver that lost bytes finds the next frame by itself (Cheshire and Baker, 1999).
+
+use serde::{Deserialize, Serialize};
+
+use super::governor::Reason;
+
+/// What the microcontroller tells the board.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Message {
+    /// Counts messages, to notice lost ones.
+    pub sequence: u16,
+    /// Operating point to run.
+    pub point: u8,
+    /// Why.
+    pub reason: Reason,
+    /// Milliseconds from frame to frame; 0 where the board decides.
+    pub period_ms: u32,
+    /// State of charge in [0, 1]; NaN without a gauge.
+    pub soc: f32,
+    /// Terminal voltage; NaN without one.
+    pub volts: f32,
+}
+
+/// Bytes that are enough for any frame.
+pub const MAX_FRAME: usize = 64;
+
+const CRC: crc::Crc<u16, crc::NoTable> = crc::Crc::<u16, crc::NoTable>::new(&crc::CRC_16_IBM_3740);
+
+/// Writes a frame and returns how much of `frame` it fills.
+pub fn encode(message: &Message, frame: &mut [u8; MAX_FRAME]) -> usize {
+    let mut plain = [0u8; MAX_FRAME];
+    // A message takes 20 bytes at most, so that neither this nor the rest can run out of room.
+    let used = match postcard::to_slice(message, &mut plain) {
+        Ok(used) => used.len(),
+        Err(_) => return 0,
+    };
+    let crc = CRC.checksum(plain.get(..used).unwrap_or(&[]));
+    for (slot, byte) in plain.iter_mut().skip(used).zip(crc.to_le_bytes()) {
+        *slot = byte;
+    }
+    stuff(plain.iter().copied().take(used + 2), frame)
+}
+
+/// COBS of at most 61 bytes: each zero is replaced by the distance to the next, with the first distance ahead, and a zero
+/// ends the frame.
+fn stuff(bytes: impl Iterator<Item = u8>, frame: &mut [u8; MAX_FRAME]) -> usize {
+    let mut code_at = 0;
+    let mut code = 1u8;
+    let mut at = 1;
+    for byte in bytes {
+        if byte == 0 {
+            set(frame, code_at, code);
+            code_at = at;
+            code = 1;
+        } else {
+            set(frame, at, byte);
+            code = code.saturating_add(1);
+        }
+        at += 1;
+    }
+    set(frame, code_at, code);
+    set(frame, at, 0);
+    at + 1
+}
+
+fn set(frame: &mut [u8; MAX_FRAME], at: usize, byte: u8) {
+    if let Some(slot) = frame.get_mut(at) {
+        *slot = byte;
+    }
+}
+
+/// Puts frames together again from bytes as they come.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    buffer: heapless::Vec<u8, MAX_FRAME>,
+    overrun: bool,
+    /// Frames thrown away: wrong length, checksum or content.
+    pub rejected: u32,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder {
+    /// A decoder that has seen nothing.
+    pub const fn new() -> Self {
+        Decoder { buffer: heapless::Vec::new(), overrun: false, rejected: 0 }
+    }
+
+    /// Takes one byte; returns the message that it completes.
+    pub fn push(&mut self, byte: u8) -> Option<Message> {
+        if byte != 0 {
+            self.overrun |= self.buffer.push(byte).is_err();
+            return None;
+        }
+        let message = if self.overrun { None } else { self.unpack() };
+        if message.is_none() && !self.buffer.is_empty() {
+            self.rejected = self.rejected.saturating_add(1);
+        }
+        self.buffer.clear();
+        self.overrun = false;
+        message
+    }
+
+    fn unpack(&self) -> Option<Message> {
+        let mut plain: heapless::Vec<u8, MAX_FRAME> = heapless::Vec::new();
+        let mut rest = self.buffer.as_slice();
+        while let Some((&code, after)) = rest.split_first() {
+            let (block, next) = after.split_at_checked(usize::from(code).checked_sub(1)?)?;
+            plain.extend_from_slice(block).ok()?;
+            if !next.is_empty() {
+                plain.push(0).ok()?;
+            }
+            rest = next;
+        }
+        let (payload, seal) = plain.split_at_checked(plain.len().checked_sub(2)?)?;
+        if CRC.checksum(payload).to_le_bytes() != seal {
+            return None;
+        }
+        let (message, trailing) = postcard::take_from_bytes(payload).ok()?;
+        trailing.is_empty().then_some(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn message(sequence: u16, point: u8, period_ms: u32, soc: f32) -> Message {
+        Message { sequence, point, reason: Reason::Budget, period_ms, soc, volts: 3.7 }
+    }
+
+    fn frame(message: &Message) -> Vec<u8> {
+        let mut bytes = [0; MAX_FRAME];
+        let used = encode(message, &mut bytes);
+        bytes[..used].to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_arrives(sequence: u16, point: u8, period_ms: u32, soc in 0f32..1.0) {
+            let sent = message(sequence, point, period_ms, soc);
+            let frame = frame(&sent);
+            prop_assert!(frame.len() <= MAX_FRAME);
+            prop_assert_eq!(frame.iter().position(|b| *b == 0), Some(frame.len() - 1));
+            let mut decoder = Decoder::new();
+            let got: Vec<Message> = frame.iter().filter_map(|b| decoder.push(*b)).collect();
+            prop_assert_eq!(got, [sent]);
+            // The same framing as the crate `cobs` makes.
+            let mut plain = [0; MAX_FRAME];
+            let used = cobs::decode(&frame, &mut plain).unwrap();
+            prop_assert!(used > 10);
+        }
+
+        #[test]
+        fn noise_is_rejected_and_the_next_frame_is_found(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let sent = message(7, 3, 100, 0.5);
+            let mut decoder = Decoder::new();
+            let mut got: Vec<Message> = noise.iter().filter_map(|b| decoder.push(*b)).collect();
+            prop_assert!(got.is_empty());
+            decoder.push(0);
+            got.extend(frame(&sent).iter().filter_map(|b| decoder.push(*b)));
+            prop_assert_eq!(got, [sent]);
+        }
+
+        #[test]
+        fn a_flipped_bit_never_makes_a_message(bit in 0usize..8, at in 0usize..32) {
+            let mut bytes = frame(&message(300, 9, 33, 0.25));
+            let at = at % (bytes.len() - 1);
+            bytes[at] ^= 1 << bit;
+            let mut decoder = Decoder::new();
+            prop_assert_eq!(bytes.iter().find_map(|b| decoder.push(*b)), None);
+        }
+    }
+}
