@@ -1,8 +1,11 @@
 //! The `dyn-perceiver` program: one file per subcommand; each parses, calls the library and prints.
 
+mod calibrate;
 mod classify;
+mod evaluate;
 mod failure;
 mod inspect;
+mod plot;
 mod run;
 mod shipped;
 mod table;
@@ -26,6 +29,8 @@ enum Command {
     Run(run::Args),
     Classify(classify::Args),
     Inspect(inspect::Args),
+    Calibrate(calibrate::Args),
+    Evaluate(evaluate::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +41,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Classify(args) => classify::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
