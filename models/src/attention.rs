@@ -24,7 +24,14 @@ pub(crate) fn cross_attention(
 }
 
 /// A pre-norm transformer layer on tokens (1, T, C).
-pub(crate) fn self_attention(b: &mut Builder, name: &str, key: &str, z: &Value, heads: usize, widening: usize) -> Value {
+pub(crate) fn self_attention(
+    b: &mut Builder,
+    name: &str,
+    key: &str,
+    z: &Value,
+    heads: usize,
+    widening: usize,
+) -> Value {
     let y = b.layer_norm(&format!("{name}/norm"), z, &format!("{key}.self_attn.norm"));
     let key_attention = format!("{key}.self_attn.attention");
     let y = attention(b, &format!("{name}/attention"), &key_attention, (&y, &y), z.shape[2], heads, false);

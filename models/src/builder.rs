@@ -200,7 +200,8 @@ impl Builder {
         let columns = self.initializer(format!("{name}/columns"), &[from, side], Source::Numbers(transposed));
         let rows = self.initializer(format!("{name}/rows"), &[side, from], Source::Numbers(weights));
         let name_columns = format!("{name}/over_columns");
-        let x = self.counted(&name_columns, "MatMul", &[&x.name, &columns], vec![], vec![1, channels, from, side], from);
+        let x =
+            self.counted(&name_columns, "MatMul", &[&x.name, &columns], vec![], vec![1, channels, from, side], from);
         self.counted(name, "MatMul", &[&rows, &x.name], vec![], vec![1, channels, side, side], from)
     }
 
@@ -308,8 +309,7 @@ impl Builder {
         let norm = self.batch_norm(norm, x.shape[1], epsilon);
         let weight = self.learned(format!("{key}.weight"), &[channels, x.shape[1]]);
         let bias = self.learned(format!("{key}.bias"), &[channels]);
-        let source =
-            Source::PrenormalisedBias { weight: weight.clone(), bias: bias.clone(), norm: norm.clone() };
+        let source = Source::PrenormalisedBias { weight: weight.clone(), bias: bias.clone(), norm: norm.clone() };
         let bias = self.initializer(bias, &[channels], source);
         let source = Source::PrenormalisedWeight { weight: weight.clone(), norm };
         let weight = self.initializer(weight, &[channels, x.shape[1]], source);

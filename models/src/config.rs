@@ -98,10 +98,8 @@ impl Config {
         for factor in self.depth_factor {
             range("depth factor", factor, 1, 64)?;
         }
-        backbone::parse(&self.backbone).ok_or_else(|| Error::UnknownName {
-            name: self.name(),
-            known: backbone::published().join(", "),
-        })
+        backbone::parse(&self.backbone)
+            .ok_or_else(|| Error::UnknownName { name: self.name(), known: backbone::published().join(", ") })
     }
 }
 
@@ -133,7 +131,10 @@ mod tests {
     fn unknown_names_list_what_exists() {
         for name in ["", "reg800m", "reg801m_perceiver_t128", "reg800m_perceiver_t", "reg800m_perceiver_t-1"] {
             let text = Config::from_name(name).unwrap_err().to_string();
-            assert!(text.contains("mobilenetV3_0x75") && text.contains("reg3x2g") && text.contains("resnet50_0375"), "{text}");
+            assert!(
+                text.contains("mobilenetV3_0x75") && text.contains("reg3x2g") && text.contains("resnet50_0375"),
+                "{text}"
+            );
         }
     }
 

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// A network name that is not of the form `<backbone>_perceiver_t<latents>`, or whose backbone does not exist.
-    #[error("no network is called '{name}': expected <backbone>_perceiver_t<latents> with one of the backbones {known}")]
+    #[error(
+        "no network is called '{name}': expected <backbone>_perceiver_t<latents> with one of the backbones {known}"
+    )]
     UnknownName {
         /// The name as given.
         name: String,
@@ -34,7 +36,9 @@ pub enum Error {
         differences: Differences,
     },
     /// A checkpoint that no backbone of the family fits.
-    #[error("{path}: not recognised as a Dyn-Perceiver checkpoint ({reason}); name the network explicitly if it is one")]
+    #[error(
+        "{path}: not recognised as a Dyn-Perceiver checkpoint ({reason}); name the network explicitly if it is one"
+    )]
     Unrecognised {
         /// The file.
         path: PathBuf,
@@ -52,7 +56,9 @@ pub enum Error {
         reason: String,
     },
     /// A pickle that would call or import something a state dict has no use for. Nothing was executed.
-    #[error("{path}: the pickle asks for '{symbol}', which no checkpoint of weights needs; refused, nothing was executed")]
+    #[error(
+        "{path}: the pickle asks for '{symbol}', which no checkpoint of weights needs; refused, nothing was executed"
+    )]
     Forbidden {
         /// The file.
         path: PathBuf,

@@ -147,7 +147,8 @@ impl Describer<'_> {
         let b = &mut self.b;
         let y = b.transpose(&format!("{mixer}/transposed"), z, &[0, 2, 1]);
         let y = b.layer_norm(&format!("{mixer}/norm"), &y, &format!("{mixer_key}.0"));
-        let y = b.linear(&format!("{mixer}/linear"), &y, &format!("{mixer_key}.1"), self.config.tokens(k + 1), true, 1.0);
+        let y =
+            b.linear(&format!("{mixer}/linear"), &y, &format!("{mixer_key}.1"), self.config.tokens(k + 1), true, 1.0);
         let y = b.transpose(&format!("{mixer}/tokens"), &y, &[0, 2, 1]);
         let y = b.layer_norm(&format!("{expander}/norm"), &y, &format!("{expander_key}.0"));
         b.linear(&format!("{expander}/linear"), &y, &format!("{expander_key}.1"), channels, true, 1.0)

@@ -32,7 +32,8 @@ impl Config {
             (Some(hidden), Some(channels)) if channels > 0 => (hidden / channels).max(1),
             _ => return Err(unrecognised("there is no 'self_att1.0.mlp.fc1.weight'")),
         };
-        let has = |prefix: &str| shapes.range(prefix.to_owned()..).next().is_some_and(|(key, _)| key.starts_with(prefix));
+        let has =
+            |prefix: &str| shapes.range(prefix.to_owned()..).next().is_some_and(|(key, _)| key.starts_with(prefix));
         let positions = |k: usize| dim(&format!("cross_att{k}_x2z.cross_attn.attention.relative_position_bias"), 1);
         let mut config = Config {
             depth_factor: [1, 2, 3, 4].map(|k| {

@@ -50,7 +50,11 @@ fn checkpoints_of_pytorch_give_the_very_network_of_their_weights() {
     assert!(import(&fixture("tiny_half.pth")).unwrap() == half);
 }
 
-fn safetensors(round: impl Fn(f32) -> Vec<u8>, dtype: Dtype, change: impl Fn(&mut BTreeMap<String, Vec<usize>>)) -> Vec<u8> {
+fn safetensors(
+    round: impl Fn(f32) -> Vec<u8>,
+    dtype: Dtype,
+    change: impl Fn(&mut BTreeMap<String, Vec<usize>>),
+) -> Vec<u8> {
     let network = Network::new(&tiny()).unwrap();
     let mut shapes = network.parameters().iter().map(|(key, p)| (key.clone(), p.shape.clone())).collect();
     change(&mut shapes);
@@ -112,7 +116,8 @@ fn a_pickle_that_calls_something_is_refused_by_name_and_not_executed() {
     let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
     let call = |module: &str, name: &str| [b"\x80\x02c", module.as_bytes(), b"\n", name.as_bytes(), b"\n"].concat();
     let arguments = [text(&command), b"\x85R.".to_vec()].concat();
-    let stack_global = [b"\x80\x04".to_vec(), text("posix"), text("system"), b"\x93".to_vec(), arguments.clone()].concat();
+    let stack_global =
+        [b"\x80\x04".to_vec(), text("posix"), text("system"), b"\x93".to_vec(), arguments.clone()].concat();
     let cases = [
         ([call("posix", "system"), arguments.clone()].concat(), "posix.system"),
         ([call("builtins", "eval"), arguments.clone()].concat(), "builtins.eval"),

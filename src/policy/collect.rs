@@ -233,10 +233,7 @@ fn through(mask: ExitMask, exits: usize) -> Result<(ExitPolicy, usize), PolicyEr
     Ok((ExitPolicy::new(Measure::default(), &rules)?, exits_of(mask).next_back().unwrap_or(0)))
 }
 
-fn for_every_set(
-    plan: &Plan,
-    cost: impl Fn(&ExitPolicy, usize) -> f64,
-) -> Result<Vec<(ExitMask, f64)>, PolicyError> {
+fn for_every_set(plan: &Plan, cost: impl Fn(&ExitPolicy, usize) -> f64) -> Result<Vec<(ExitMask, f64)>, PolicyError> {
     let exits = plan.stages().len();
     (1..1usize << exits)
         .map(|mask| {
@@ -273,7 +270,8 @@ pub fn joule_costs(plan: &Plan, power: &PowerModel) -> Result<Costs, CollectErro
             *part = power.stages().get(exit).copied().unwrap_or(0.0) * saved.clamp(0.0, 1.0);
         }
     }
-    let power = power.clone().with_exclusive(&exclusive).map_err(|_| CostError::Exits { exits: power.stages().len() })?;
+    let power =
+        power.clone().with_exclusive(&exclusive).map_err(|_| CostError::Exits { exits: power.stages().len() })?;
     let sets = for_every_set(plan, |policy, exit| f64::from(power.policy_joules(policy, exit)))?;
     Ok(Costs::measured(CostUnit::Joules, exits, sets)?)
 }

@@ -25,6 +25,15 @@ pub enum EvidenceKind {
 impl EvidenceKind {
     /// Every kind, simplest first.
     pub const ALL: [EvidenceKind; 3] = [EvidenceKind::Own, EvidenceKind::Recall, EvidenceKind::Mean];
+
+    /// The name used in reports, the same as [`Evidence::name`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            EvidenceKind::Own => "own",
+            EvidenceKind::Recall => "recall",
+            EvidenceKind::Mean => "mean",
+        }
+    }
 }
 
 /// Confidence and correctness of every row of a view, when the exits of one set have been evaluated and the last of them

@@ -14,8 +14,11 @@
 //! # }
 //! ```
 
+#[cfg(all(feature = "tract", feature = "camera"))]
+mod collect;
 mod columns;
 mod combine;
+mod compare;
 mod costs;
 mod exhaustive;
 pub mod file;
@@ -32,8 +35,11 @@ mod sweep;
 mod synthetic;
 mod write;
 
+#[cfg(all(feature = "tract", feature = "camera"))]
+pub use collect::{CollectError, LabelledData, collect, digest, header, joule_costs, latency_costs, mac_costs};
 pub use columns::EvidenceKind;
 pub use combine::{fit_curves, fit_weights};
+pub use compare::{CostAccuracy, Curves, Difference};
 pub use costs::{CostError, Costs, ExitMask, exits_of};
 pub use exhaustive::{EXHAUSTIVE_EXITS, Found, exhaustive};
 pub use file::FileError;

@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn widths_and_depths_are_those_of_the_paper() {
         // Radosavovic et al., appendix table of RegNetY models.
-        let of = |w_0, w_a, w_m, depth, group| stages(w_0, w_a, w_m, depth, group).unwrap().map(|s| (s.channels, s.depth));
+        let of =
+            |w_0, w_a, w_m, depth, group| stages(w_0, w_a, w_m, depth, group).unwrap().map(|s| (s.channels, s.depth));
         assert_eq!(of(48.0, 27.89, 2.09, 16, 8), [(48, 1), (104, 3), (208, 6), (440, 6)]);
         assert_eq!(of(56.0, 38.84, 2.4, 14, 16), [(64, 1), (144, 3), (320, 8), (784, 2)]);
         assert_eq!(of(48.0, 20.71, 2.65, 27, 24), [(48, 2), (120, 6), (336, 17), (888, 2)]);

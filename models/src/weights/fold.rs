@@ -45,7 +45,11 @@ pub(crate) fn constant(network: &Network, source: &Source, weights: &mut dyn Wei
                 Some(key) => read(key)?,
                 None => vec![0.0; scale.len()],
             };
-            bias.iter().zip(scale).zip(shift).map(|((&b, scale), shift)| (f64::from(b) * scale + shift) as f32).collect()
+            bias.iter()
+                .zip(scale)
+                .zip(shift)
+                .map(|((&b, scale), shift)| (f64::from(b) * scale + shift) as f32)
+                .collect()
         }
         Source::PrenormalisedWeight { weight, norm } => {
             let (scale, _) = affine(norm, &mut read)?;
@@ -74,12 +78,9 @@ pub(crate) fn constant(network: &Network, source: &Source, weights: &mut dyn Wei
 }
 
 /// Batch normalisation in evaluation mode as scale and shift per channel, in float64.
-fn affine(
-    norm: &Norm,
-    read: &mut impl FnMut(&str) -> Result<Vec<f32>, Error>,
-) -> Result<(Vec<f64>, Vec<f64>), Error> {
-    let [gamma, beta, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
-        .map(|suffix| read(&format!("{}.{suffix}", norm.key)));
+fn affine(norm: &Norm, read: &mut impl FnMut(&str) -> Result<Vec<f32>, Error>) -> Result<(Vec<f64>, Vec<f64>), Error> {
+    let [gamma, beta, mean, variance] =
+        ["weight", "bias", "running_mean", "running_var"].map(|suffix| read(&format!("{}.{suffix}", norm.key)));
     let scale: Vec<f64> = gamma?
         .iter()
         .zip(variance?)

@@ -75,7 +75,8 @@ pub(crate) struct Pickle {
 impl Pickle {
     /// Runs the pickle's building instructions.
     pub fn parse(bytes: &[u8]) -> Result<Pickle, Refusal> {
-        let mut machine = Machine { bytes, at: 0, objects: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+        let mut machine =
+            Machine { bytes, at: 0, objects: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
         let root = machine.run()?;
         Ok(Pickle { objects: machine.objects, root })
     }
@@ -419,7 +420,9 @@ impl Machine<'_> {
         let storage = self.sequence(id).and_then(|items| {
             let [kind, element, key, _, count] = *items else { return None };
             match (&self.objects[kind], &self.objects[element], &self.objects[key]) {
-                (Object::Text(kind), Object::Name(Name::StorageType(element)), Object::Text(key)) if kind == "storage" => {
+                (Object::Text(kind), Object::Name(Name::StorageType(element)), Object::Text(key))
+                    if kind == "storage" =>
+                {
                     Some(Storage { key: key.clone(), element: *element, count: self.size(count)? })
                 }
                 _ => None,
@@ -474,9 +477,13 @@ impl Machine<'_> {
         });
         let count = tensor.shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
         // A stride of 0 repeats elements: no state dict does, and a short file could claim a huge tensor.
-        let fits = last.is_some_and(|last| last < tensor.storage.count) && count.is_some_and(|c| c <= tensor.storage.count);
+        let fits =
+            last.is_some_and(|last| last < tensor.storage.count) && count.is_some_and(|c| c <= tensor.storage.count);
         if !empty && !fits {
-            return self.malformed(format!("a tensor of shape {:?} beyond its storage of {}", tensor.shape, tensor.storage.count));
+            return self.malformed(format!(
+                "a tensor of shape {:?} beyond its storage of {}",
+                tensor.shape, tensor.storage.count
+            ));
         }
         Ok(Object::Tensor(tensor))
     }

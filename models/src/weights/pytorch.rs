@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::pickle::{Object, Pickle, Refusal, Tensor};
 use super::Weights;
+use super::pickle::{Object, Pickle, Refusal, Tensor};
 use crate::Error;
 
 /// Where the state dict may be, best first: averaged weights are the ones to evaluate.
@@ -33,7 +33,10 @@ pub struct PyTorch {
 
 impl std::fmt::Debug for PyTorch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PyTorch").field("path", &self.path).field("tensors", &self.tensors.len()).finish_non_exhaustive()
+        f.debug_struct("PyTorch")
+            .field("path", &self.path)
+            .field("tensors", &self.tensors.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,7 +53,8 @@ impl PyTorch {
         let mut names = archive.file_names().filter_map(Result::ok);
         let pickle_name = names.find(|name| name.ends_with("/data.pkl") || name == "data.pkl").map(String::from);
         drop(names);
-        let pickle_name = pickle_name.ok_or_else(|| Error::malformed(path, "zip directory", "there is no data.pkl in it"))?;
+        let pickle_name =
+            pickle_name.ok_or_else(|| Error::malformed(path, "zip directory", "there is no data.pkl in it"))?;
         let root = pickle_name.trim_end_matches("data.pkl").to_owned();
         let order = entry(&mut archive, path, &format!("{root}byteorder"), 16);
         if order.is_ok_and(|order| order != b"little") {

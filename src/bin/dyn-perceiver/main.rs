@@ -1,8 +1,11 @@
 //! The `dyn-perceiver` program: one file per subcommand; each parses, calls the library and prints.
 
+mod calibrate;
 mod classify;
+mod evaluate;
 mod failure;
 mod inspect;
+mod plot;
 mod profile;
 mod run;
 mod shipped;
@@ -31,6 +34,8 @@ enum Command {
     Inspect(inspect::Args),
     Profile(profile::Args),
     Simulate(simulate::Args),
+    Calibrate(calibrate::Args),
+    Evaluate(evaluate::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +48,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Simulate(args) => simulate::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,209 @@
+//! The tables of `docs/calibration.md`, computed.
+//!
+//!     cargo run --release --no-default-features --features std --example frontier_study -- CALIBRATION.csv JUDGED.csv
+//!
+//! Both are records as `dyn-perceiver calibrate` writes them. Frontiers are found on the first and judged on the second.
+//! Without them only synthetic records are studied.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Instant;
+
+use dyn_perceiver::exit::{ExitPolicy, Measure};
+use dyn_perceiver::policy::{
+    Curves, Difference, EvidenceKind, GuaranteeError, Limit, Records, SolveOptions, Synthetic, certify, mixed_accuracy,
+    quantile_sweep, read_records, simulate, solve, split, summarise,
+};
+
+/// Levels of each threshold that the search in hindsight tries.
+const LEVELS: usize = 48;
+const SPLITS: u64 = 1000;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let paths: Vec<String> = std::env::args().skip(1).collect();
+    speed()?;
+    synthetic_optimum()?;
+    let network = Synthetic::four_exits();
+    against_others("synthetic records", &network.records(5_000, 11)?, &network.records(20_000, 12)?)?;
+    println!("\n### Guarantee over {SPLITS} random splits\n");
+    println!(
+        "| records | limit | confidence | certified | violations | promised at most | mean cost, share of whole |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    guarantee("synthetic", &network.records(20_000, 13)?)?;
+    if let [calibration, judged] = &paths[..] {
+        let (calibration, judged) = (read_records(Path::new(calibration))?, read_records(Path::new(judged))?);
+        guarantee("judged", &judged)?;
+        against_others("records given", &calibration, &judged)?;
+        candidates(&calibration, &judged)?;
+    }
+    Ok(())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+fn points(difference: Option<Difference>) -> String {
+    difference.map_or("none".into(), |d| format!("mean {:+.2}, least {:+.2}", 100.0 * d.mean, 100.0 * d.least))
+}
+
+/// 50,000 samples, 4 exits, all measures and kinds of evidence that the records allow.
+fn speed() -> Result<(), Box<dyn Error>> {
+    let records = Synthetic::four_exits().records(50_000, 1)?;
+    let began = Instant::now();
+    let solved = solve(&records, &records.rows(), &SolveOptions::default())?;
+    let seconds = began.elapsed().as_secs_f64();
+    println!("### Speed\n");
+    println!(
+        "{} samples x {} exits: {seconds:.2} s on one core, {} points",
+        records.len(),
+        records.exits.len(),
+        solved.frontier.points().len()
+    );
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status")
+        && let Some(line) = status.lines().find(|line| line.starts_with("VmHWM"))
+    {
+        println!("peak memory of the process: {}", line.trim_start_matches("VmHWM:").trim());
+    }
+    Ok(())
+}
+
+/// Frontiers found on records of several sizes, against the optimum known from first principles.
+fn synthetic_optimum() -> Result<(), Box<dyn Error>> {
+    let network = Synthetic::four_exits();
+    let judged = network.records(200_000, 2)?;
+    let sizes = [1_000, 5_000, 50_000];
+    let mut curves = vec![];
+    for size in sizes {
+        let records = network.records(size, 3)?;
+        let options = SolveOptions { evidence: vec![EvidenceKind::Own], ..SolveOptions::default() };
+        let solved = solve(&records, &records.rows(), &options)?;
+        curves.push(judge(solved.frontier.points().iter().map(|p| &p.policy), &judged)?);
+    }
+    println!("\n### Known optimum\n");
+    println!("| mean cost | optimum | {} |", sizes.map(|n| format!("found on {n} samples, less optimum")).join(" | "));
+    println!("| --- | --- | {} |", ["---"; 3].join(" | "));
+    for cost in [11.0, 12.0, 14.0, 16.0, 18.0, 20.0, 23.0, 26.0] {
+        let best = network.best_accuracy(cost);
+        let found = curves.iter().map(|curve| match mixed_accuracy(curve, cost) {
+            Some(accuracy) => format!("{:+.2}", 100.0 * (accuracy - best)),
+            None => "none".into(),
+        });
+        println!("| {cost} | {} | {} |", percent(best), found.collect::<Vec<_>>().join(" | "));
+    }
+    Ok(())
+}
+
+fn judge<'a>(
+    policies: impl Iterator<Item = &'a ExitPolicy>,
+    records: &Records,
+) -> Result<Vec<(f64, f64)>, Box<dyn Error>> {
+    let rows = records.rows();
+    let mut curve = vec![];
+    for policy in policies {
+        let summary = summarise(policy, &records.costs, &simulate(policy, records, &rows)?);
+        curve.push((summary.cost, summary.accuracy));
+    }
+    curve.sort_by(|a, b| a.0.total_cmp(&b.0));
+    Ok(curve)
+}
+
+/// The frontier, the authors' sweep and the oracle, calibrated on one set of records and judged on another.
+fn against_others(name: &str, calibration: &Records, judged: &Records) -> Result<(), Box<dyn Error>> {
+    let solved = solve(calibration, &calibration.rows(), &SolveOptions::default())?;
+    let sweep = quantile_sweep(calibration, &calibration.rows())?;
+    let curves = Curves::judge(&solved.frontier, &sweep, judged, &judged.rows(), LEVELS)?;
+    let chosen = solved.compared[solved.chosen];
+    println!("\n### Against the authors' sweep and the oracle: {name}\n");
+    println!(
+        "{} samples to calibrate, {} to judge; {} points, confidence {}, evidence {}\n",
+        calibration.len(),
+        judged.len(),
+        solved.frontier.points().len(),
+        chosen.measure,
+        chosen.evidence.name()
+    );
+    println!("| mean cost, share of whole | this frontier | authors' sweep | best in hindsight |");
+    println!("| --- | --- | --- | --- |");
+    let (first, last) = (curves.frontier[0].0, curves.frontier[curves.frontier.len() - 1].0);
+    for step in 0..=10 {
+        let cost = first + (last - first) * f64::from(step) / 10.0;
+        let sweep = mixed_accuracy(&curves.sweep, cost).map_or("none".into(), percent);
+        println!(
+            "| {} | {} | {sweep} | {} |",
+            percent(cost / judged.costs.full()),
+            percent(curves.at(cost)),
+            percent(curves.oracle_at(cost))
+        );
+    }
+    for (exit, (cost, accuracy)) in judged.exits.iter().zip(&curves.exits) {
+        println!("| {} | {exit} alone: {} | | |", percent(cost / judged.costs.full()), percent(*accuracy));
+    }
+    println!(
+        "\nless the authors' sweep, at the cost of each of its policies, in percentage points: {}",
+        points(curves.against_sweep())
+    );
+    println!("less the best in hindsight, at 50 costs: {}", points(curves.against_oracle(50)));
+    Ok(())
+}
+
+/// Every measure and kind of evidence: what held-out folds say, and what the judged records say.
+fn candidates(calibration: &Records, judged: &Records) -> Result<(), Box<dyn Error>> {
+    println!("\n### Confidence and evidence\n");
+    println!("| confidence | evidence | best accuracy judged | mean over the authors' costs, less the sweep |");
+    println!("| --- | --- | --- | --- |");
+    let sweep = quantile_sweep(calibration, &calibration.rows())?;
+    for evidence in EvidenceKind::ALL {
+        for measure in Measure::ALL {
+            let options = SolveOptions { measures: vec![measure], evidence: vec![evidence], ..SolveOptions::default() };
+            let solved = solve(calibration, &calibration.rows(), &options)?;
+            let curves = Curves::judge(&solved.frontier, &sweep, judged, &judged.rows(), 4)?;
+            let best = curves.frontier.iter().map(|p| p.1).fold(0.0, f64::max);
+            let mean = curves.against_sweep().map_or("none".into(), |d| format!("{:+.2}", 100.0 * d.mean));
+            println!("| {measure} | {} | {} | {mean} |", evidence.name(), percent(best));
+        }
+    }
+    Ok(())
+}
+
+/// How often what was certified on one random part loses more than promised on the rest.
+fn guarantee(name: &str, records: &Records) -> Result<(), Box<dyn Error>> {
+    let rows = records.rows();
+    let whole = ExitPolicy::only(records.exits.len() - 1, records.exits.len())?;
+    // Many solves: one measure, each exit on its own.
+    let options = SolveOptions {
+        measures: vec![Measure::MaxSoftmax],
+        evidence: vec![EvidenceKind::Own],
+        ..SolveOptions::default()
+    };
+    for limit in [Limit { max_loss: 0.01, confidence: 0.95 }, Limit { max_loss: 0.02, confidence: 0.9 }] {
+        let (mut certified, mut violations, mut cost) = (0u32, 0u32, 0.0);
+        for seed in 0..SPLITS {
+            let (part, rest) = split(&rows, 0.4, 1000 + seed);
+            let found = match certify(records, &part, limit, &SolveOptions { seed, ..options.clone() }) {
+                Ok(found) => found,
+                Err(GuaranteeError::TooFewSamples { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let cheapest = &found.frontier.points()[0].policy;
+            let of = |policy: &ExitPolicy| -> Result<_, Box<dyn Error>> {
+                Ok(summarise(policy, &records.costs, &simulate(policy, records, &rest)?))
+            };
+            let (policy, reference) = (of(cheapest)?, of(&whole)?);
+            certified += 1;
+            violations += u32::from(reference.accuracy - policy.accuracy > limit.max_loss);
+            cost += policy.cost / records.costs.full();
+        }
+        let n = f64::from(certified.max(1));
+        println!(
+            "| {name} | {} | {} | {certified} | {} | {} | {} |",
+            percent(limit.max_loss),
+            percent(limit.confidence),
+            percent(f64::from(violations) / n),
+            percent(1.0 - limit.confidence),
+            percent(cost / n)
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,317 @@
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args as ClapArgs;
+use dyn_perceiver::energy::{JoulesSource, PowerModel};
+use dyn_perceiver::exit::{CalibratedPolicy, Frontier, Guarantee, Measure};
+use dyn_perceiver::plan::Plan;
+use dyn_perceiver::policy::{
+    self, Costs, EvidenceKind, GuaranteeError, LabelledData, Limit, RecordWriter, Records, SolveOptions, Solved,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::failure::{Failure, OrInput as _};
+use crate::{shipped, table};
+
+/// Find the policies that buy most accuracy for their cost
+///
+/// Runs every labelled image to the last exit, records what each exit says, and writes the best policies as a policy file,
+/// for --policy of other commands. A run that was stopped goes on where it was. JSON keys: policy, records, model, samples,
+/// unit, compared [{confidence, evidence, value}], chosen {confidence, evidence}, optimism, guarantee {max_loss, confidence,
+/// samples, more_samples}, points [{accuracy, cost, shares {exit: share}, thresholds {exit: threshold}}].
+#[derive(ClapArgs)]
+pub struct Args {
+    /// ONNX file
+    model: PathBuf,
+    /// Labelled images: a folder with a folder per class, or an IDX file of images with its labels beside; or records
+    #[arg(long, value_name = "PATH")]
+    data: PathBuf,
+    /// Policy file to write: JSON, or binary when called .postcard
+    #[arg(short, long, value_name = "FILE", default_value = "policy.json")]
+    output: PathBuf,
+    /// Of the images, only these, counted from 0, such as 55000..60000
+    #[arg(long, value_name = "FROM..TO", value_parser = parse_range)]
+    range: Option<Range<u64>>,
+    /// Where to record what the exits say [default: beside the policy file]
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+    /// What a frame costs: macs, latency (measured here), or a board's profile in joules
+    #[arg(long, value_name = "macs|latency|FILE", default_value = "macs")]
+    cost: String,
+    /// Write only policies that lose at most so much accuracy against the whole network, such as 0.01
+    #[arg(long, value_name = "SHARE")]
+    max_loss: Option<f64>,
+    /// With what confidence that is guaranteed
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95, requires = "max_loss")]
+    confidence: f64,
+    /// Confidence measures to choose from [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    measures: Option<Vec<Measure>>,
+    /// Do not let exits seen before count
+    #[arg(long)]
+    own_evidence: bool,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "COUNT")]
+    jobs: Option<NonZeroUsize>,
+    /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    exits: Option<Vec<String>>,
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// `FROM..TO`.
+pub fn parse_range(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    range.filter(|range| range.start < range.end).ok_or_else(|| "expected such as 55000..60000".to_string())
+}
+
+pub fn run(args: Args) -> Result<(), Failure> {
+    let plan = shipped::plan(&args.model, args.exits.clone())?;
+    let (records, from) = records(&args, &plan)?;
+    let mut options =
+        SolveOptions { measures: args.measures.clone().unwrap_or(Measure::ALL.into()), ..Default::default() };
+    if args.own_evidence {
+        options.evidence = vec![EvidenceKind::Own];
+    }
+    let rows = records.rows();
+    let outcome = match args.max_loss {
+        None => {
+            let solved = policy::solve(&records, &rows, &options).or_input()?;
+            Outcome { frontier: solved.frontier.clone(), solved, guarantee: None, more_samples: None }
+        }
+        Some(max_loss) => {
+            let limit = Limit { max_loss, confidence: args.confidence };
+            let certified = policy::certify(&records, &rows, limit, &options);
+            let certified = certified.map_err(|error| match error {
+                GuaranteeError::Limit(_) | GuaranteeError::TooFewSamples { .. } => Failure::Input(error.into()),
+                other => Failure::Failed(other.into()),
+            })?;
+            let (guarantee, more_samples) = (Some(certified.guarantee), certified.more_samples);
+            Outcome { frontier: certified.frontier, solved: certified.solved, guarantee, more_samples }
+        }
+    };
+    let names = records.exits.iter().map(String::as_str);
+    let calibrated = CalibratedPolicy::new(
+        policy::digest(&plan),
+        names,
+        records.len() as u32,
+        outcome.guarantee,
+        outcome.frontier.clone(),
+    )?;
+    policy::file::save(&calibrated, &args.output)?;
+    report(&args, &records, &from, &outcome)
+}
+
+struct Outcome {
+    frontier: Frontier,
+    solved: Solved,
+    guarantee: Option<Guarantee>,
+    more_samples: Option<usize>,
+}
+
+/// Reads records, or makes them; and says where they are.
+fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf), Failure> {
+    let digest = policy::digest(plan);
+    if is_records(&args.data) {
+        let mut records = policy::read_records(&args.data).or_input()?;
+        records.for_model(digest, &args.data).or_input()?;
+        if records.exits != plan.info().exits {
+            let (found, expected) = (records.exits.join(", "), plan.info().exits.join(", "));
+            let path = args.data.display();
+            return Err(anyhow::anyhow!("{path}: records of exits {found}, but the model's are {expected}")).or_input();
+        }
+        if args.cost != "macs" {
+            records.costs = costs(&args.cost, plan)?;
+        }
+        return Ok((records, args.data.clone()));
+    }
+    let path = args.records.clone().unwrap_or_else(|| args.output.with_extension("records.csv"));
+    let data = LabelledData::open(&args.data, args.range.clone()).or_input()?;
+    if data.is_empty() {
+        return Err(anyhow::anyhow!("{}: no images", args.data.display())).or_input();
+    }
+    let header = policy::header(plan, costs(&args.cost, plan)?);
+    let names = data.names().to_vec();
+    let mut writer = RecordWriter::resume(&path, &header, &names).or_input()?;
+    let done = writer.done();
+    let bar = progress_bar(names.len(), done, args.json);
+    if done > 0 && !args.json {
+        eprintln!("going on after {done} of {} images recorded before", names.len());
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))?;
+    let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let whole = policy::collect(plan, data, &mut writer, jobs, |done| {
+        bar.set_position(done as u64);
+        !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    if !whole.map_err(collect_failure)? {
+        let done = writer.done();
+        return Err(
+            anyhow::anyhow!("stopped after {done} of {} images; the same command goes on there", names.len()).into()
+        );
+    }
+    writer.finish()?;
+    Ok((policy::read_records(&path)?, path))
+}
+
+pub fn collect_failure(error: policy::CollectError) -> Failure {
+    use policy::CollectError::{Camera, Label, NoLabel, Range};
+    match error {
+        Camera(_) | NoLabel { .. } | Label { .. } | Range { .. } => Failure::Input(error.into()),
+        other => Failure::Failed(other.into()),
+    }
+}
+
+pub fn progress_bar(all: usize, done: usize, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} images, {per_sec}, {eta} left");
+    let bar = ProgressBar::new(all as u64).with_position(done as u64);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Whether the file begins as records do.
+pub fn is_records(path: &Path) -> bool {
+    let mut line = String::new();
+    let first = std::fs::File::open(path).map(|file| BufReader::new(file).read_line(&mut line));
+    matches!(first, Ok(Ok(_))) && line.starts_with("# dyn-perceiver records")
+}
+
+/// The costs that `--cost` asks for.
+pub fn costs(cost: &str, plan: &Arc<Plan>) -> Result<Costs, Failure> {
+    /// Of a board's profile, only what is needed here.
+    #[derive(Deserialize)]
+    struct Profile {
+        source: JoulesSource,
+        stages: Vec<Stage>,
+    }
+    #[derive(Deserialize)]
+    struct Stage {
+        exit: String,
+        joules: f32,
+    }
+    match cost {
+        "macs" => policy::mac_costs(plan).or_input(),
+        "latency" => Ok(policy::latency_costs(plan)?),
+        file => {
+            let text =
+                std::fs::read_to_string(file).map_err(|e| anyhow::anyhow!("cannot read {file}: {e}")).or_input()?;
+            let profile: Profile = serde_json::from_str(&text)
+                .map_err(|e| anyhow::anyhow!("{file}: not a board's profile: {e}"))
+                .or_input()?;
+            let exits: Vec<&str> = profile.stages.iter().map(|stage| stage.exit.as_str()).collect();
+            if exits != plan.info().exits {
+                let (found, expected) = (exits.join(", "), plan.info().exits.join(", "));
+                return Err(anyhow::anyhow!("{file}: stages to {found}, but the model's exits are {expected}"))
+                    .or_input();
+            }
+            let joules: Vec<f32> = profile.stages.iter().map(|stage| stage.joules).collect();
+            let power = PowerModel::new(0.0, &joules, profile.source);
+            let power = power.map_err(|e| anyhow::anyhow!("{file}: {e}")).or_input()?;
+            policy::joule_costs(plan, &power).or_input()
+        }
+    }
+}
+
+fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome) -> Result<(), Failure> {
+    let Outcome { frontier, solved, guarantee, more_samples } = outcome;
+    let chosen = solved.compared[solved.chosen];
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let name = |kind: EvidenceKind| kind.name();
+        let compared: Vec<_> = solved
+            .compared
+            .iter()
+            .map(|c| json!({"confidence": c.measure.name(), "evidence": name(c.evidence), "value": c.value}))
+            .collect();
+        let points: Vec<_> = frontier
+            .points()
+            .iter()
+            .map(|p| {
+                let thresholds: serde_json::Map<_, _> = records
+                    .exits
+                    .iter()
+                    .zip(p.policy.rules())
+                    .filter_map(|(exit, rule)| match rule {
+                        dyn_perceiver::exit::ExitRule::Leave(t) => Some((exit.clone(), json!(t))),
+                        dyn_perceiver::exit::ExitRule::Skip => None,
+                    })
+                    .collect();
+                let shares: serde_json::Map<_, _> =
+                    records.exits.iter().zip(&p.shares).map(|(exit, share)| (exit.clone(), json!(share))).collect();
+                json!({"accuracy": p.accuracy, "cost": p.cost, "shares": shares, "thresholds": thresholds})
+            })
+            .collect();
+        let guarantee = guarantee.map(|g| {
+            json!({"max_loss": g.max_loss, "confidence": g.confidence, "samples": g.samples, "more_samples": more_samples})
+        });
+        let object = json!({
+            "policy": args.output, "records": from, "model": records.model, "samples": records.len(),
+            "unit": frontier.unit().name(), "compared": compared,
+            "chosen": {"confidence": chosen.measure.name(), "evidence": name(chosen.evidence)},
+            "optimism": solved.optimism, "guarantee": guarantee, "points": points,
+        });
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    writeln!(out, "records  {} ({} samples)", from.display(), records.len())?;
+    let (measure, evidence) = (chosen.measure, chosen.evidence.name());
+    writeln!(
+        out,
+        "policy   {} ({} points, confidence {measure}, evidence {evidence})",
+        args.output.display(),
+        frontier.points().len()
+    )?;
+    if let Some(Guarantee { max_loss, confidence, samples }) = guarantee {
+        let (loss, confidence) = (table::percent((*max_loss).into()), table::percent((*confidence).into()));
+        writeln!(
+            out,
+            "loss     at most {loss} against the whole network, with {confidence} confidence ({samples} samples tested)"
+        )?;
+        if let Some(more) = more_samples {
+            writeln!(out, "         cheaper policies would need about {more} samples")?;
+        }
+    }
+    let names: Vec<&str> = records.exits.iter().map(String::as_str).collect();
+    let header: Vec<&str> = ["cost", "accuracy"].into_iter().chain(names).collect();
+    let points = frontier.points();
+    // A table that fits a screen: every point that is a new step in cost.
+    let step = points.len().div_ceil(12);
+    let shown = points.iter().enumerate().filter(|(i, _)| i % step == 0 || i + 1 == points.len());
+    let rows: Vec<Vec<String>> = shown
+        .map(|(_, p)| {
+            let shares = p.shares.iter().map(|&share| table::percent(share.into()));
+            [cost_text(p.cost.into(), frontier.unit()), table::percent(p.accuracy.into())]
+                .into_iter()
+                .chain(shares)
+                .collect()
+        })
+        .collect();
+    write!(out, "\n{}", table::render(&header, &rows))?;
+    Ok(())
+}
+
+/// A cost with its unit, for people.
+pub fn cost_text(cost: f64, unit: dyn_perceiver::exit::CostUnit) -> String {
+    use dyn_perceiver::exit::CostUnit::{Joules, Macs, Seconds};
+    match unit {
+        Macs => format!("{}MAC", table::count(cost.round() as u64)),
+        Seconds => format!("{:.3} ms", 1e3 * cost),
+        Joules => format!("{:.3} mJ", 1e3 * cost),
+    }
+}
