@@ -1,9 +1,11 @@
 //! The `dyn-perceiver` program: one file per subcommand; each parses, calls the library and prints.
 
 mod classify;
+mod doctor;
 mod failure;
 mod inspect;
 mod run;
+mod service;
 mod shipped;
 mod table;
 
@@ -26,6 +28,7 @@ enum Command {
     Run(run::Args),
     Classify(classify::Args),
     Inspect(inspect::Args),
+    Doctor(doctor::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Classify(args) => classify::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Doctor(args) => doctor::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
-use dyn_perceiver::camera::{FrameSource, IdxSource, ImageSource, SyntheticSource};
+use dyn_perceiver::camera::{self, CameraError, CameraRequest, FrameSource, PixelFormat};
 use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, PowerModel, SocSteps};
 use dyn_perceiver::exit::ExitPolicy;
-use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, Step, Summary};
+use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, PipelineError, Step, Summary};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Runtime;
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Failure, OrInput as _};
+use crate::service::Service;
 use crate::shipped::{self, ModelArgs, PolicyArgs};
 use crate::table;
 
@@ -26,7 +27,8 @@ const BATTERY_SHARE: f32 = 0.6;
 ///
 /// Without options: the shipped model on the shipped test images. Operating points follow the state of charge. Joules are
 /// modelled: watts of the board times latency measured here. JSON: one object per frame {kind: "frame", frame, class,
-/// label, truth, exit, confidence, cut, latency_ms, soc, point, reason, joules}, then {kind: "summary", frames, accuracy,
+/// label, truth, exit, confidence, cut, latency_ms, soc, point, reason, joules}; {kind: "camera", connected, message} when
+/// the camera is lost or back; then {kind: "summary", frames, accuracy,
 /// accuracy_full, exit_share {exit: share}, latency_ms {exit: {mean, p95}, all, full}, joules, joules_full, switches, soc,
 /// dropped, ended}.
 #[derive(ClapArgs)]
@@ -35,11 +37,21 @@ pub struct Args {
     model: ModelArgs,
     /// IDX file of images, image file or folder of images; labels of an IDX file are found beside it [default: the
     /// shipped test images]
-    #[arg(long, value_name = "PATH", conflicts_with = "synthetic")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["synthetic", "camera"])]
     frames: Option<PathBuf>,
     /// So many synthetic frames instead
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", conflicts_with = "camera")]
     synthetic: Option<u64>,
+    /// A camera instead: /dev/video0, or `command:` and a command that writes frames to its output. Opened again when it
+    /// fails; always the newest frame, the others count as dropped
+    #[arg(long, value_name = "NAME")]
+    camera: Option<String>,
+    /// Pixel format of the camera: yuyv, nv12, rgb, mjpeg or grey [default: the cheapest it offers]
+    #[arg(long, value_name = "FORMAT", requires = "camera")]
+    camera_format: Option<PixelFormat>,
+    /// Width and height of the camera's frames, as 640x480 [default: what it offers nearest to that]
+    #[arg(long, value_name = "WxH", requires = "camera", value_parser = size)]
+    camera_size: Option<(u32, u32)>,
     /// Stop after so many frames
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
@@ -101,7 +113,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut summary = Summary::new(&exits);
     let mut ended = "end of frames";
     let mut next = Instant::now();
+    let service = Service::from_env();
+    service.ready();
     loop {
+        service.alive();
         if stop.load(Ordering::Relaxed) {
             ended = "interrupted";
             break;
@@ -110,13 +125,22 @@ pub fn run(args: Args) -> Result<(), Failure> {
             ended = "limit reached";
             break;
         }
-        let Some(step) = pipeline.step()? else {
+        let step = match pipeline.step() {
+            // The camera is gone for now: the loop lives on.
+            Err(PipelineError::Camera(error)) if error.is_temporary() => {
+                view.camera(Some(&error))?;
+                continue;
+            }
+            step => step?,
+        };
+        let Some(step) = step else {
             if pipeline.battery().is_empty() {
                 ended = "battery empty";
             }
             break;
         };
         summary.add(&step);
+        view.camera(None)?;
         view.frame(&step, frames)?;
         next += period;
         // Short naps keep Ctrl-C prompt at low frame rates.
@@ -124,6 +148,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             std::thread::sleep((next - Instant::now()).min(Duration::from_millis(100)));
         }
     }
+    service.stopping();
     view.summary(&summary, pipeline.battery().soc(), pipeline.dropped(), ended)
 }
 
@@ -147,15 +172,22 @@ fn ladder(policy: &PolicyArgs, plan: &Plan) -> Result<Vec<ExitPolicy>, Failure> 
 
 fn source(args: &Args) -> Result<Box<dyn FrameSource>, Failure> {
     if let Some(count) = args.synthetic {
-        return Ok(Box::new(SyntheticSource::new(64, 64).with_count(count)));
+        return Ok(Box::new(camera::SyntheticSource::new(64, 64).with_count(count)));
+    }
+    if let Some(name) = &args.camera {
+        let fps = args.fps.map(|fps| fps.round().max(1.0) as u32);
+        let request = CameraRequest { format: args.camera_format, size: args.camera_size, fps };
+        return camera::open(name, request).or_input();
     }
     let path = args.frames.clone().unwrap_or_else(shipped::frames);
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if name.contains("idx3") {
-        let labels = path.with_file_name(name.replace("images", "labels").replace("idx3", "idx1"));
-        return Ok(Box::new(IdxSource::open(&path, labels.is_file().then_some(&*labels)).or_input()?));
-    }
-    Ok(Box::new(ImageSource::open(&path).or_input()?))
+    camera::open(&path.to_string_lossy(), CameraRequest::default()).or_input()
+}
+
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let parts = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    parts
+        .filter(|&(width, height)| width > 0 && height > 0)
+        .ok_or_else(|| format!("`{text}`: expected 640x480, for instance"))
 }
 
 /// Median seconds that each stage takes on this machine.
@@ -195,6 +227,8 @@ struct View {
     exits: Vec<String>,
     labels: Option<Vec<String>>,
     drawn: Instant,
+    /// Whether the camera is away.
+    lost: bool,
     out: std::io::Stdout,
 }
 
@@ -202,7 +236,7 @@ impl View {
     fn new(args: &Args, exits: &[String], labels: Option<Vec<String>>) -> Self {
         let out = std::io::stdout();
         let live = !args.json && out.is_terminal();
-        View { json: args.json, live, exits: exits.to_vec(), labels, drawn: Instant::now(), out }
+        View { json: args.json, live, exits: exits.to_vec(), labels, drawn: Instant::now(), lost: false, out }
     }
 
     fn name(&self, class: usize) -> String {
@@ -218,6 +252,22 @@ impl View {
             let (mwh, soc) = (config.battery.capacity_mwh(), table::percent(f64::from(config.battery.soc())));
             println!("battery  {mwh:.2} mWh, {soc} charged; joules are modelled: watts x latency measured here");
         }
+    }
+
+    /// Tells when the camera is lost, at each failed attempt to reconnect, and when it is back.
+    fn camera(&mut self, error: Option<&CameraError>) -> Result<(), Failure> {
+        let connected = error.is_none();
+        if connected && !self.lost {
+            return Ok(());
+        }
+        self.lost = !connected;
+        let message = error.map_or("the camera is back".to_string(), ToString::to_string);
+        if self.json {
+            writeln!(self.out, "{}", json!({"kind": "camera", "connected": connected, "message": message}))?;
+        } else {
+            eprintln!("{}{message}", if self.live { "\r\x1b[K" } else { "" });
+        }
+        Ok(())
     }
 
     fn frame(&mut self, step: &Step, frames: Option<u64>) -> Result<(), Failure> {
