@@ -17,10 +17,11 @@ impl Archive {
     /// Opens the state in `folder`, and fetches the lists of packages where it has none yet.
     pub fn open(folder: &Path) -> Result<Self> {
         let archive = Self { folder: folder.to_path_buf() };
-        for name in ["lists/partial", "cache/partial", "deb"] {
+        for name in ["lists/partial", "cache/partial", "deb", "sources"] {
             let path = folder.join(name);
             std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         }
+        archive.sources()?;
         let lists = std::fs::read_dir(folder.join("lists"))?;
         if lists.flatten().all(|entry| entry.path().is_dir()) {
             eprintln!("fetching Debian's lists of arm64 packages");
@@ -30,10 +31,27 @@ impl Archive {
         Ok(archive)
     }
 
+    /// The system's own sources, with the section that has firmware.
+    fn sources(&self) -> Result<()> {
+        let system = Path::new("/etc/apt/sources.list.d/debian.sources");
+        let Ok(text) = std::fs::read_to_string(system) else {
+            bail!("{}: not there; packages are fetched from Debian's archive on a Debian system", system.display());
+        };
+        let with_firmware = |line: &str| match line.strip_prefix("Components:") {
+            Some(sections) if !sections.contains("non-free-firmware") => format!("{line} non-free-firmware\n"),
+            _ => format!("{line}\n"),
+        };
+        let path = self.folder.join("sources/debian.sources");
+        let text: String = text.lines().map(with_firmware).collect();
+        std::fs::write(&path, text).with_context(|| path.display().to_string())
+    }
+
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let at = |name: &str| self.folder.join(name).display().to_string();
         for option in [
+            "Dir::Etc::sourcelist=/dev/null".into(),
+            format!("Dir::Etc::sourceparts={}", at("sources")),
             format!("Dir::State::lists={}", at("lists")),
             format!("Dir::Cache={}", at("cache")),
             format!("Dir::Cache::archives={}", at("cache")),
@@ -59,15 +77,25 @@ impl Archive {
         name.map(str::to_owned).with_context(|| format!("{package}: not in Debian's archive for arm64"))
     }
 
-    /// Fetches a package and unpacks it; returns the folder of its files. What is there already is not fetched again.
+    /// Fetches an arm64 package and unpacks it; returns the folder of its files. What is there already is not fetched
+    /// again.
     pub fn unpack(&self, package: &str) -> Result<PathBuf> {
+        self.unpack_named(package, &format!("{package}:arm64"))
+    }
+
+    /// The same for a package that is made for all machines.
+    pub fn unpack_any(&self, package: &str) -> Result<PathBuf> {
+        self.unpack_named(package, package)
+    }
+
+    fn unpack_named(&self, package: &str, name: &str) -> Result<PathBuf> {
         let folder = self.folder.join(package);
         if folder.is_dir() {
             return Ok(folder);
         }
         eprintln!("fetching {package}");
         let deb = self.folder.join("deb");
-        run(self.apt("apt-get").args(["download", "-qq", &format!("{package}:arm64")]).current_dir(&deb))?;
+        run(self.apt("apt-get").args(["download", "-qq", name]).current_dir(&deb))?;
         let prefix = format!("{package}_");
         let file =
             std::fs::read_dir(&deb)?.flatten().find(|file| file.file_name().to_string_lossy().starts_with(&prefix));
@@ -89,7 +117,6 @@ pub struct Kernel {
     /// Folder of its modules.
     pub modules: PathBuf,
     /// Folder of its device trees.
-    #[allow(dead_code)]
     pub device_trees: PathBuf,
 }
 

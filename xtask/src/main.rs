@@ -4,6 +4,7 @@ mod cpio;
 mod debian;
 mod dist;
 mod guest;
+mod image;
 mod initramfs;
 mod modules;
 mod soak;
@@ -26,6 +27,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Dist(dist::Args),
+    Image(image::Args),
     Soak(soak::Args),
     SystemTest(system_test::Args),
 }
@@ -33,6 +35,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Dist(args) => dist::run(&args),
+        Task::Image(args) => image::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::SystemTest(args) => system_test::run(&args),
     };

@@ -18,6 +18,13 @@ pub fn resolve(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(order)
 }
 
+/// Those of `names` that have a file; the others are built into the kernel, or not made for it.
+pub fn present<'a>(folder: &Path, names: &[&'a str]) -> Result<Vec<&'a str>> {
+    let mut files = HashMap::new();
+    collect(folder, &mut files)?;
+    Ok(names.iter().copied().filter(|name| files.contains_key(&normal(name))).collect())
+}
+
 fn visit(name: &str, files: &HashMap<String, PathBuf>, order: &mut Vec<PathBuf>) -> Result<()> {
     let Some(file) = files.get(name).filter(|file| !order.contains(file)) else { return Ok(()) };
     let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
@@ -75,6 +82,7 @@ mod tests {
         let order = resolve(folder.path(), &["top", "base"]).unwrap();
         let names: Vec<_> = order.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["base.ko", "left.ko", "right_one.ko", "top.ko"]);
+        assert_eq!(present(folder.path(), &["none", "right-one"]).unwrap(), ["right-one"]);
         assert!(resolve(folder.path(), &["none"]).unwrap_err().to_string().contains("none"));
     }
 }

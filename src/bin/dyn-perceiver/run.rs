@@ -11,6 +11,7 @@ use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, PipelineError, Step, Summary};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Runtime;
+use dyn_perceiver::sink::{Classified, JsonLines, Record, RotatingFile, Sink as _};
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Failure, OrInput as _};
@@ -22,6 +23,10 @@ use crate::table;
 const LADDER: [f32; 6] = [0.0, 0.5, 0.7, 0.85, 0.95, 0.99];
 /// Without --battery-mwh the battery holds what the full network would use for this share of the frames.
 const BATTERY_SHARE: f32 = 0.6;
+/// Size at which a log is put aside.
+const LOG_BYTES: u64 = 8 << 20;
+/// Logs that are kept besides the present one.
+const LOGS_KEPT: u32 = 3;
 
 /// Run the classification loop on a simulated battery
 ///
@@ -75,6 +80,9 @@ pub struct Args {
     /// Do not run the full network beside each frame to compare
     #[arg(long)]
     no_compare: bool,
+    /// Append every result as a line of JSON to this file, too; at 8 MiB it is put aside, and three such are kept
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// One JSON object per line on stdout
     #[arg(long)]
     json: bool,
@@ -107,7 +115,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let labels = plan.info().labels.clone();
     let governor = SocSteps::even(points.len());
     let config = PipelineConfig { points, power, battery, period, compare_full: !args.no_compare };
-    let mut view = View::new(&args, &exits, labels);
+    let mut view = View::new(&args, &exits, labels)?;
     view.header(&plan, &config, frames);
     let mut pipeline = Pipeline::new(source, governor, plan, config)?;
     let mut summary = Summary::new(&exits);
@@ -230,13 +238,29 @@ struct View {
     /// Whether the camera is away.
     lost: bool,
     out: std::io::Stdout,
+    log: Option<JsonLines<RotatingFile>>,
 }
 
 impl View {
-    fn new(args: &Args, exits: &[String], labels: Option<Vec<String>>) -> Self {
+    fn new(args: &Args, exits: &[String], labels: Option<Vec<String>>) -> Result<Self, Failure> {
         let out = std::io::stdout();
         let live = !args.json && out.is_terminal();
-        View { json: args.json, live, exits: exits.to_vec(), labels, drawn: Instant::now(), lost: false, out }
+        let log = match &args.log {
+            Some(path) => Some(JsonLines::new(RotatingFile::open(path, LOG_BYTES, LOGS_KEPT).or_input()?)),
+            None => None,
+        };
+        let (exits, drawn) = (exits.to_vec(), Instant::now());
+        Ok(View { json: args.json, live, exits, labels, drawn, lost: false, out, log })
+    }
+
+    /// Appends to the log. A full or lost disk ends the log, not the loop.
+    fn log(&mut self, record: &Record<'_>) {
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.record(record)
+        {
+            eprintln!("no more is logged: {error}");
+            self.log = None;
+        }
     }
 
     fn name(&self, class: usize) -> String {
@@ -262,6 +286,7 @@ impl View {
         }
         self.lost = !connected;
         let message = error.map_or("the camera is back".to_string(), ToString::to_string);
+        self.log(&Record::Camera { connected, message: &message });
         if self.json {
             writeln!(self.out, "{}", json!({"kind": "camera", "connected": connected, "message": message}))?;
         } else {
@@ -272,8 +297,23 @@ impl View {
 
     fn frame(&mut self, step: &Step, frames: Option<u64>) -> Result<(), Failure> {
         let outcome = &step.outcome;
-        let exit = &self.exits[outcome.exit];
         let ms = 1e3 * outcome.latency().as_secs_f64();
+        if self.log.is_some() {
+            let (label, exit) = (self.name(outcome.class), self.exits[outcome.exit].clone());
+            self.log(&Record::Frame(Classified {
+                frame: step.sequence,
+                class: outcome.class,
+                label: &label,
+                truth: step.truth,
+                exit: &exit,
+                confidence: outcome.confidence,
+                latency_ms: ms,
+                soc: step.soc,
+                point: step.choice.point,
+                joules: step.joules,
+            }));
+        }
+        let exit = &self.exits[outcome.exit];
         if self.json {
             let object = json!({
                 "kind": "frame", "frame": step.sequence, "class": outcome.class, "label": self.name(outcome.class),
