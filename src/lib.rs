@@ -17,3 +17,5 @@ pub mod plan;
 pub mod policy;
 #[cfg(feature = "tract")]
 pub mod runtime;
+#[cfg(feature = "std")]
+pub mod sink;

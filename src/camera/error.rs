@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::PixelFormat;
 
@@ -142,4 +143,91 @@ pub enum CameraError {
         /// The frame's height.
         height: u32,
     },
+    /// A device or command could not be opened, set up or read.
+    #[error("{device}: {doing}: {source}{hint}", hint = hint(source))]
+    Device {
+        /// The device file or command.
+        device: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The device does not offer what was asked for.
+    #[error("{device} does not offer {asked}; it offers {offers}")]
+    NotOffered {
+        /// The device file.
+        device: String,
+        /// What was asked for.
+        asked: String,
+        /// All it offers.
+        offers: String,
+    },
+    /// No frame came in time.
+    #[error("{device}: no frame for {waited:?}")]
+    Hung {
+        /// The device file or command.
+        device: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The command that writes frames has ended.
+    #[error("{command}: ended ({status}) {when}")]
+    CommandEnded {
+        /// The command.
+        command: String,
+        /// Its exit status.
+        status: String,
+        /// Where in its output.
+        when: &'static str,
+    },
+    /// The output of a command is no sequence of frames.
+    #[error("{command}: byte {offset} of its output: {expected} expected, found 0x{actual:02x}")]
+    CommandOutput {
+        /// The command.
+        command: String,
+        /// Place in the output.
+        offset: u64,
+        /// What should be there.
+        expected: &'static str,
+        /// What was there.
+        actual: u8,
+    },
+    /// What names a source cannot be read.
+    #[error("{text}: {expected}")]
+    Spec {
+        /// The text.
+        text: String,
+        /// What would be accepted.
+        expected: String,
+    },
+    /// The device is gone for now and is being tried again.
+    #[error("camera lost, attempt {attempt} to reconnect follows in {wait:?}: {source}")]
+    Lost {
+        /// Number of the attempt that comes next, from 1.
+        attempt: u32,
+        /// Pause before it.
+        wait: Duration,
+        /// Why the device was given up.
+        source: Box<CameraError>,
+    },
+}
+
+impl CameraError {
+    /// Whether the same source is trying again by itself, so that a loop should go on reading.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Lost { .. })
+    }
+}
+
+/// What a person can do about an error of the system, for the cases met most.
+fn hint(error: &io::Error) -> &'static str {
+    const EBUSY: i32 = 16;
+    match error.kind() {
+        io::ErrorKind::NotFound => " (is it plugged in and enabled?)",
+        io::ErrorKind::PermissionDenied => " (add the user to the group `video`, or run as a service that may use it)",
+        _ if error.raw_os_error() == Some(EBUSY) => " (another program is using it)",
+        _ => "",
+    }
 }

@@ -25,8 +25,8 @@ pub enum PixelFormat {
 }
 
 impl PixelFormat {
-    /// Every format, in the order in which a camera is asked for them: cheapest to read first.
-    pub const ALL: [Self; 5] = [Self::Grey, Self::Yuyv, Self::Nv12, Self::Rgb, Self::Mjpeg];
+    /// Every format, in the order in which a camera is asked for them: in colour before grey, cheapest to read first.
+    pub const ALL: [Self; 5] = [Self::Yuyv, Self::Nv12, Self::Rgb, Self::Mjpeg, Self::Grey];
 
     /// Bytes of a `width x height` frame; `None` for MJPEG, whose frames differ, and where the product overflows.
     #[must_use]

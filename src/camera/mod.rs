@@ -1,25 +1,40 @@
 //! Frames in: sources of frames and the way from a frame to the network's input (layer 6).
 //!
-//! A [`FrameSource`] yields [`Frame`]s: files ([`IdxSource`], [`ImageSource`]), a [`SyntheticSource`], or a camera.
-//! A [`Preprocessor`] turns each into the `3 x height x width` floats a network reads. Nothing here knows about
+//! A [`FrameSource`] yields [`Frame`]s: files ([`IdxSource`], [`ImageSource`]), a [`SyntheticSource`], or a camera: a V4L2
+//! device ([`DeviceSource`]) or a command that writes frames ([`CommandSource`]). [`Reconnecting`] opens a camera again
+//! when it fails, [`Latest`] captures in a thread and hands out the newest frame, and [`open`] puts them together. A [`Preprocessor`] turns each into the `3 x height x width` floats a network reads. Nothing here knows about
 //! networks, exits or energy.
 
+mod command;
+mod device;
 mod error;
 mod frame;
 mod idx;
 mod images;
+mod latest;
+mod open;
 mod pixels;
 mod preprocess;
+mod reconnect;
 mod resample;
 mod synthetic;
+#[cfg(all(feature = "v4l", target_os = "linux"))]
+mod v4l;
 
+pub use command::CommandSource;
+pub use device::{CameraRequest, CaptureDevice, DeviceSource, Filled, Layout, Offer};
 pub use error::CameraError;
 pub use frame::{Frame, PixelFormat};
 pub use idx::IdxSource;
 pub use images::ImageSource;
+pub use latest::Latest;
+pub use open::open;
 pub use preprocess::{Crop, Preprocess, Preprocessor};
+pub use reconnect::Reconnecting;
 pub use resample::Interpolation;
 pub use synthetic::SyntheticSource;
+#[cfg(all(feature = "v4l", target_os = "linux"))]
+pub use v4l::{V4lDevice, V4lSource};
 
 /// Something that yields frames one after the other: a camera, a folder, a file, a generator.
 pub trait FrameSource: Send {

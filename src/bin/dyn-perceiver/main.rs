@@ -2,12 +2,14 @@
 
 mod calibrate;
 mod classify;
+mod doctor;
 mod evaluate;
 mod failure;
 mod inspect;
 mod plot;
 mod profile;
 mod run;
+mod service;
 mod shipped;
 mod simulate;
 mod simulate_plot;
@@ -36,6 +38,7 @@ enum Command {
     Simulate(simulate::Args),
     Calibrate(calibrate::Args),
     Evaluate(evaluate::Args),
+    Doctor(doctor::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Doctor(args) => doctor::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
-use dyn_perceiver::camera::{FrameSource, IdxSource, ImageSource, SyntheticSource};
+use dyn_perceiver::camera::{self, CameraError, CameraRequest, FrameSource, PixelFormat};
 use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, PowerModel, SocSteps};
 use dyn_perceiver::exit::ExitPolicy;
-use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, Step, Summary};
+use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, PipelineError, Step, Summary};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Runtime;
+use dyn_perceiver::sink::{Classified, JsonLines, Record, RotatingFile, Sink as _};
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Failure, OrInput as _};
+use crate::service::Service;
 use crate::shipped::{self, ModelArgs, PolicyArgs};
 use crate::table;
 
@@ -21,12 +23,17 @@ use crate::table;
 const LADDER: [f32; 6] = [0.0, 0.5, 0.7, 0.85, 0.95, 0.99];
 /// Without --battery-mwh the battery holds what the full network would use for this share of the frames.
 const BATTERY_SHARE: f32 = 0.6;
+/// Size at which a log is put aside.
+const LOG_BYTES: u64 = 8 << 20;
+/// Logs that are kept besides the present one.
+const LOGS_KEPT: u32 = 3;
 
 /// Run the classification loop on a simulated battery
 ///
 /// Without options: the shipped model on the shipped test images. Operating points follow the state of charge. Joules are
 /// modelled: watts of the board times latency measured here. JSON: one object per frame {kind: "frame", frame, class,
-/// label, truth, exit, confidence, cut, latency_ms, soc, point, reason, joules}, then {kind: "summary", frames, accuracy,
+/// label, truth, exit, confidence, cut, latency_ms, soc, point, reason, joules}; {kind: "camera", connected, message} when
+/// the camera is lost or back; then {kind: "summary", frames, accuracy,
 /// accuracy_full, exit_share {exit: share}, latency_ms {exit: {mean, p95}, all, full}, joules, joules_full, switches, soc,
 /// dropped, ended}.
 #[derive(ClapArgs)]
@@ -35,11 +42,21 @@ pub struct Args {
     model: ModelArgs,
     /// IDX file of images, image file or folder of images; labels of an IDX file are found beside it [default: the
     /// shipped test images]
-    #[arg(long, value_name = "PATH", conflicts_with = "synthetic")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["synthetic", "camera"])]
     frames: Option<PathBuf>,
     /// So many synthetic frames instead
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", conflicts_with = "camera")]
     synthetic: Option<u64>,
+    /// A camera instead: /dev/video0, or `command:` and a command that writes frames to its output. Opened again when it
+    /// fails; always the newest frame, the others count as dropped
+    #[arg(long, value_name = "NAME")]
+    camera: Option<String>,
+    /// Pixel format of the camera: yuyv, nv12, rgb, mjpeg or grey [default: the cheapest it offers]
+    #[arg(long, value_name = "FORMAT", requires = "camera")]
+    camera_format: Option<PixelFormat>,
+    /// Width and height of the camera's frames, as 640x480 [default: what it offers nearest to that]
+    #[arg(long, value_name = "WxH", requires = "camera", value_parser = size)]
+    camera_size: Option<(u32, u32)>,
     /// Stop after so many frames
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
@@ -63,6 +80,9 @@ pub struct Args {
     /// Do not run the full network beside each frame to compare
     #[arg(long)]
     no_compare: bool,
+    /// Append every result as a line of JSON to this file, too; at 8 MiB it is put aside, and three such are kept
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// One JSON object per line on stdout
     #[arg(long)]
     json: bool,
@@ -95,13 +115,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let labels = plan.info().labels.clone();
     let governor = SocSteps::even(points.len());
     let config = PipelineConfig { points, power, battery, period, compare_full: !args.no_compare };
-    let mut view = View::new(&args, &exits, labels);
+    let mut view = View::new(&args, &exits, labels)?;
     view.header(&plan, &config, frames);
     let mut pipeline = Pipeline::new(source, governor, plan, config)?;
     let mut summary = Summary::new(&exits);
     let mut ended = "end of frames";
     let mut next = Instant::now();
+    let service = Service::from_env();
+    service.ready();
     loop {
+        service.alive();
         if stop.load(Ordering::Relaxed) {
             ended = "interrupted";
             break;
@@ -110,13 +133,22 @@ pub fn run(args: Args) -> Result<(), Failure> {
             ended = "limit reached";
             break;
         }
-        let Some(step) = pipeline.step()? else {
+        let step = match pipeline.step() {
+            // The camera is gone for now: the loop lives on.
+            Err(PipelineError::Camera(error)) if error.is_temporary() => {
+                view.camera(Some(&error))?;
+                continue;
+            }
+            step => step?,
+        };
+        let Some(step) = step else {
             if pipeline.battery().is_empty() {
                 ended = "battery empty";
             }
             break;
         };
         summary.add(&step);
+        view.camera(None)?;
         view.frame(&step, frames)?;
         next += period;
         // Short naps keep Ctrl-C prompt at low frame rates.
@@ -124,6 +156,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             std::thread::sleep((next - Instant::now()).min(Duration::from_millis(100)));
         }
     }
+    service.stopping();
     view.summary(&summary, pipeline.battery().soc(), pipeline.dropped(), ended)
 }
 
@@ -147,15 +180,22 @@ fn ladder(policy: &PolicyArgs, plan: &Plan) -> Result<Vec<ExitPolicy>, Failure> 
 
 fn source(args: &Args) -> Result<Box<dyn FrameSource>, Failure> {
     if let Some(count) = args.synthetic {
-        return Ok(Box::new(SyntheticSource::new(64, 64).with_count(count)));
+        return Ok(Box::new(camera::SyntheticSource::new(64, 64).with_count(count)));
+    }
+    if let Some(name) = &args.camera {
+        let fps = args.fps.map(|fps| fps.round().max(1.0) as u32);
+        let request = CameraRequest { format: args.camera_format, size: args.camera_size, fps };
+        return camera::open(name, request).or_input();
     }
     let path = args.frames.clone().unwrap_or_else(shipped::frames);
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if name.contains("idx3") {
-        let labels = path.with_file_name(name.replace("images", "labels").replace("idx3", "idx1"));
-        return Ok(Box::new(IdxSource::open(&path, labels.is_file().then_some(&*labels)).or_input()?));
-    }
-    Ok(Box::new(ImageSource::open(&path).or_input()?))
+    camera::open(&path.to_string_lossy(), CameraRequest::default()).or_input()
+}
+
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let parts = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    parts
+        .filter(|&(width, height)| width > 0 && height > 0)
+        .ok_or_else(|| format!("`{text}`: expected 640x480, for instance"))
 }
 
 /// Median seconds that each stage takes on this machine.
@@ -195,14 +235,32 @@ struct View {
     exits: Vec<String>,
     labels: Option<Vec<String>>,
     drawn: Instant,
+    /// Whether the camera is away.
+    lost: bool,
     out: std::io::Stdout,
+    log: Option<JsonLines<RotatingFile>>,
 }
 
 impl View {
-    fn new(args: &Args, exits: &[String], labels: Option<Vec<String>>) -> Self {
+    fn new(args: &Args, exits: &[String], labels: Option<Vec<String>>) -> Result<Self, Failure> {
         let out = std::io::stdout();
         let live = !args.json && out.is_terminal();
-        View { json: args.json, live, exits: exits.to_vec(), labels, drawn: Instant::now(), out }
+        let log = match &args.log {
+            Some(path) => Some(JsonLines::new(RotatingFile::open(path, LOG_BYTES, LOGS_KEPT).or_input()?)),
+            None => None,
+        };
+        let (exits, drawn) = (exits.to_vec(), Instant::now());
+        Ok(View { json: args.json, live, exits, labels, drawn, lost: false, out, log })
+    }
+
+    /// Appends to the log. A full or lost disk ends the log, not the loop.
+    fn log(&mut self, record: &Record<'_>) {
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.record(record)
+        {
+            eprintln!("no more is logged: {error}");
+            self.log = None;
+        }
     }
 
     fn name(&self, class: usize) -> String {
@@ -220,10 +278,42 @@ impl View {
         }
     }
 
+    /// Tells when the camera is lost, at each failed attempt to reconnect, and when it is back.
+    fn camera(&mut self, error: Option<&CameraError>) -> Result<(), Failure> {
+        let connected = error.is_none();
+        if connected && !self.lost {
+            return Ok(());
+        }
+        self.lost = !connected;
+        let message = error.map_or("the camera is back".to_string(), ToString::to_string);
+        self.log(&Record::Camera { connected, message: &message });
+        if self.json {
+            writeln!(self.out, "{}", json!({"kind": "camera", "connected": connected, "message": message}))?;
+        } else {
+            eprintln!("{}{message}", if self.live { "\r\x1b[K" } else { "" });
+        }
+        Ok(())
+    }
+
     fn frame(&mut self, step: &Step, frames: Option<u64>) -> Result<(), Failure> {
         let outcome = &step.outcome;
-        let exit = &self.exits[outcome.exit];
         let ms = 1e3 * outcome.latency().as_secs_f64();
+        if self.log.is_some() {
+            let (label, exit) = (self.name(outcome.class), self.exits[outcome.exit].clone());
+            self.log(&Record::Frame(Classified {
+                frame: step.sequence,
+                class: outcome.class,
+                label: &label,
+                truth: step.truth,
+                exit: &exit,
+                confidence: outcome.confidence,
+                latency_ms: ms,
+                soc: step.soc,
+                point: step.choice.point,
+                joules: step.joules,
+            }));
+        }
+        let exit = &self.exits[outcome.exit];
         if self.json {
             let object = json!({
                 "kind": "frame", "frame": step.sequence, "class": outcome.class, "label": self.name(outcome.class),

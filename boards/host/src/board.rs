@@ -1,0 +1,199 @@
+//! The data of a board.
+
+use serde::{Deserialize, Serialize};
+
+/// Why board data was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BoardError {
+    /// It is no TOML, or a key is missing, unknown or of another type.
+    #[error("{file}: {source}")]
+    Toml {
+        /// The file.
+        file: String,
+        /// Place and reason.
+        source: Box<toml::de::Error>,
+    },
+    /// A value no board can have.
+    #[error("{file}: {key} is {actual}, {expected} expected")]
+    Value {
+        /// The file.
+        file: String,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        actual: String,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+}
+
+/// A number and where it comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    /// The number, in the unit that its key names.
+    pub value: f64,
+    /// Who measured or published it, and under which conditions.
+    pub source: String,
+}
+
+/// The processor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cpu {
+    /// Name of the cores as compilers know it, for instance `cortex-a72`.
+    pub core: String,
+    /// Number of cores.
+    pub cores: u32,
+    /// Highest clock of the stock board.
+    pub max_mhz: Figure,
+    /// Whether the cores have half-precision arithmetic and dot products (Armv8.2).
+    pub fp16_dotprod: bool,
+}
+
+/// What the whole board draws, at its input.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Power {
+    /// Booted and idle, in watts.
+    pub idle_watts: Option<Figure>,
+    /// All cores busy, in watts.
+    pub active_watts: Option<Figure>,
+    /// The power budget of its default mode, in watts: a limit, not a measurement.
+    pub budget_watts: Option<Figure>,
+}
+
+/// How its camera is usually read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Camera {
+    /// Device file of a USB camera.
+    pub device: String,
+    /// Command that writes frames of a CSI camera to its output.
+    pub command: Option<String>,
+    /// Pixel format that the command writes.
+    pub command_format: Option<String>,
+}
+
+/// The I2C bus on the board's header.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct I2c {
+    /// Its device file.
+    pub bus: String,
+    /// What to do where the device file is missing.
+    pub enable: String,
+}
+
+/// Where its temperature is read, and what it may be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thermal {
+    /// `type` of the thermal zone of the processor.
+    pub zone: String,
+    /// Temperature from which the clock is lowered, in degrees Celsius.
+    pub throttle_celsius: Option<Figure>,
+}
+
+/// A rail with a power monitor on the board.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rail {
+    /// Its label in the kernel's hwmon files.
+    pub label: String,
+    /// What it feeds.
+    pub feeds: String,
+}
+
+/// One board.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Board {
+    /// Short name used on the command line.
+    pub id: String,
+    /// Name as on the box.
+    pub name: String,
+    /// Names in the device tree's `compatible`; empty for the generic board.
+    pub compatible: Vec<String>,
+    /// The processor; `None` where it is not known.
+    pub cpu: Option<Cpu>,
+    /// What it draws.
+    #[serde(default)]
+    pub power: Power,
+    /// Its camera.
+    pub camera: Camera,
+    /// Its I2C bus.
+    pub i2c: I2c,
+    /// Its temperature.
+    pub thermal: Thermal,
+    /// Its power monitors.
+    #[serde(default)]
+    pub rails: Vec<Rail>,
+}
+
+impl Board {
+    /// Reads the contents of a `board.toml`; `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`BoardError`] with the key and what was expected.
+    pub fn parse(file: &str, text: &str) -> Result<Self, BoardError> {
+        let board: Self =
+            toml::from_str(text).map_err(|source| BoardError::Toml { file: file.into(), source: Box::new(source) })?;
+        let wrong = |key, actual: String, expected| Err(BoardError::Value { file: file.into(), key, actual, expected });
+        let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if board.id.is_empty() || !board.id.chars().all(name) {
+            return wrong("id", format!("`{}`", board.id), "small letters, digits and hyphens");
+        }
+        let Power { idle_watts, active_watts, budget_watts } = &board.power;
+        let cpu = board.cpu.as_ref();
+        let figures = [
+            ("power.idle_watts", idle_watts.as_ref()),
+            ("power.active_watts", active_watts.as_ref()),
+            ("power.budget_watts", budget_watts.as_ref()),
+            ("thermal.throttle_celsius", board.thermal.throttle_celsius.as_ref()),
+            ("cpu.max_mhz", cpu.map(|cpu| &cpu.max_mhz)),
+        ];
+        for (key, figure) in figures {
+            let Some(figure) = figure else { continue };
+            if !(figure.value.is_finite() && figure.value > 0.0) {
+                return wrong(key, figure.value.to_string(), "a number above 0");
+            }
+            if figure.source.trim().is_empty() {
+                return wrong(key, "without a source".into(), "where the figure comes from");
+            }
+        }
+        if let (Some(idle), Some(active)) = (idle_watts, active_watts)
+            && active.value < idle.value
+        {
+            return wrong("power.active_watts", active.value.to_string(), "no less than power.idle_watts");
+        }
+        Ok(board)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_data_is_refused_with_its_key() {
+        let error = |change: (&str, &str)| {
+            let text = crate::GENERIC.replace(change.0, change.1);
+            assert_ne!(text, crate::GENERIC);
+            Board::parse("x.toml", &text).unwrap_err().to_string()
+        };
+        assert!(error(("generic-linux", "Generic Linux")).contains("x.toml: id is `Generic Linux`"));
+        assert!(error(("[i2c]", "[i3c]")).contains("i3c"));
+        assert!(
+            error(("[camera]", "[power]\nidle_watts = { value = -1, source = \"x\" }\n[camera]"))
+                .contains("idle_watts is -1")
+        );
+        assert!(
+            error(("[camera]", "[power]\nidle_watts = { value = 2, source = \" \" }\n[camera]")).contains("source")
+        );
+        let both = "[power]\nidle_watts = { value = 2, source = \"x\" }\nactive_watts = { value = 1, source = \"x\" }\n[camera]";
+        assert!(error(("[camera]", both)).contains("no less than"));
+        assert!(Board::parse("x.toml", "id = ").unwrap_err().to_string().starts_with("x.toml: "));
+    }
+}

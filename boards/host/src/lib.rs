@@ -1,0 +1,56 @@
+//! What a Linux board is and how it is doing: board data, detection from the device tree, clock, governor, temperature.
+//!
+//! A board is data, a `board.toml` ([`Board`]); code is only for what data cannot say, such as a board family's own
+//! throttle flags. Everything is read below a root folder ([`System`]), so that a tree of files can stand for a board.
+
+mod board;
+mod state;
+mod system;
+
+pub use board::{Board, BoardError, Camera, Cpu, Figure, I2c, Power, Rail, Thermal};
+pub use state::{Core, State};
+pub use system::System;
+
+/// The board data of this crate: a machine of which nothing is known.
+pub const GENERIC: &str = include_str!("../boards/generic-linux.toml");
+
+/// The generic board.
+///
+/// # Panics
+/// Never: the data is part of the crate and read by a test.
+#[must_use]
+pub fn generic() -> Board {
+    Board::parse("generic-linux.toml", GENERIC).expect("the crate's own data")
+}
+
+/// The board among `boards` that `system` is, by its device tree; `None` for a machine that none of them describes.
+#[must_use]
+pub fn detect<'a>(system: &System, boards: &'a [Board]) -> Option<&'a Board> {
+    let compatible = system.compatible();
+    // The device tree lists the most specific name first, so its order counts, not that of the boards.
+    compatible.iter().find_map(|name| boards.iter().find(|board| board.compatible.contains(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_name_of_the_device_tree_decides() {
+        let board = |id: &str, compatible: &[&str]| Board {
+            id: id.into(),
+            compatible: compatible.iter().map(|&name| name.into()).collect(),
+            ..generic()
+        };
+        let boards = [board("soc", &["maker,soc"]), board("board", &["maker,board"])];
+        let folder = tempfile::tempdir().unwrap();
+        let system = System::at(folder.path());
+        assert_eq!(detect(&system, &boards), None);
+        let tree = folder.path().join("proc/device-tree");
+        std::fs::create_dir_all(&tree).unwrap();
+        std::fs::write(tree.join("compatible"), b"maker,board\0maker,soc\0").unwrap();
+        assert_eq!(detect(&system, &boards).map(|board| board.id.as_str()), Some("board"));
+        std::fs::write(tree.join("compatible"), b"other,board\0maker,soc\0").unwrap();
+        assert_eq!(detect(&system, &boards).map(|board| board.id.as_str()), Some("soc"));
+    }
+}

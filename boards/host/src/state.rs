@@ -1,0 +1,109 @@
+//! What decides how fast a machine is at this moment. Belongs beside every latency that is measured.
+
+use serde::Serialize;
+
+use crate::{Board, System};
+
+/// Clock of one core.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Core {
+    /// Number of the core.
+    pub core: u32,
+    /// Clock now, in MHz.
+    pub mhz: f64,
+    /// Highest clock that is allowed now, in MHz.
+    pub limit_mhz: Option<f64>,
+    /// Highest clock of the hardware, in MHz.
+    pub max_mhz: Option<f64>,
+    /// The kernel's rule for choosing the clock, for instance `ondemand`.
+    pub governor: Option<String>,
+}
+
+/// Clock, governor and temperature.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct State {
+    /// Clocks of the cores whose clock the kernel tells.
+    pub cores: Vec<Core>,
+    /// Temperature of the processor in degrees Celsius.
+    pub celsius: Option<f64>,
+}
+
+impl State {
+    /// Reads the state of `system`, which is a `board`.
+    #[must_use]
+    pub fn read(system: &System, board: &Board) -> Self {
+        Self { cores: cores(system), celsius: celsius(system, &board.thermal.zone) }
+    }
+}
+
+fn cores(system: &System) -> Vec<Core> {
+    let folder = "/sys/devices/system/cpu";
+    let numbers = system.names(folder).into_iter().filter_map(|name| name.strip_prefix("cpu")?.parse::<u32>().ok());
+    numbers
+        .filter_map(|core| {
+            let file = |name: &str| format!("{folder}/cpu{core}/cpufreq/{name}");
+            // The kernel tells kHz.
+            let mhz = |name: &str| Some(system.number(&file(name))? / 1e3);
+            Some(Core {
+                core,
+                mhz: mhz("scaling_cur_freq")?,
+                limit_mhz: mhz("scaling_max_freq"),
+                max_mhz: mhz("cpuinfo_max_freq"),
+                governor: system.read(&file("scaling_governor")),
+            })
+        })
+        .collect()
+}
+
+/// Temperature of the zone of this type, or of the hottest where there is none of it.
+fn celsius(system: &System, zone: &str) -> Option<f64> {
+    let folder = "/sys/class/thermal";
+    let zones: Vec<(String, f64)> = system
+        .names(folder)
+        .iter()
+        .filter(|name| name.starts_with("thermal_zone"))
+        .filter_map(|name| {
+            let kind = system.read(&format!("{folder}/{name}/type")).unwrap_or_default();
+            // The kernel tells thousandths of a degree.
+            Some((kind, system.number(&format!("{folder}/{name}/temp"))? / 1e3))
+        })
+        .collect();
+    let named = zones.iter().find(|(kind, _)| kind.eq_ignore_ascii_case(zone)).map(|(_, celsius)| *celsius);
+    named.or_else(|| zones.iter().map(|(_, celsius)| *celsius).reduce(f64::max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_and_temperature_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, contents: &str| {
+            let path = folder.path().join("sys").join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, contents).unwrap();
+        };
+        for (core, khz) in [(0, "600000\n"), (1, "1500000\n")] {
+            let base = format!("devices/system/cpu/cpu{core}/cpufreq");
+            write(&format!("{base}/scaling_cur_freq"), khz);
+            write(&format!("{base}/cpuinfo_max_freq"), "1500000\n");
+            write(&format!("{base}/scaling_governor"), "ondemand\n");
+        }
+        write("devices/system/cpu/cpufreq/ignored", "");
+        write("class/thermal/thermal_zone0/type", "gpu-thermal\n");
+        write("class/thermal/thermal_zone0/temp", "70500\n");
+        write("class/thermal/thermal_zone1/type", "cpu-thermal\n");
+        write("class/thermal/thermal_zone1/temp", "48123\n");
+        let system = System::at(folder.path());
+        let mut board = crate::generic();
+        board.thermal.zone = "cpu-thermal".into();
+        let state = State::read(&system, &board);
+        let core =
+            |core, mhz| Core { core, mhz, limit_mhz: None, max_mhz: Some(1500.0), governor: Some("ondemand".into()) };
+        assert_eq!(state, State { cores: vec![core(0, 600.0), core(1, 1500.0)], celsius: Some(48.123) });
+        board.thermal.zone = "other".into();
+        assert_eq!(State::read(&system, &board).celsius, Some(70.5));
+        assert_eq!(State::read(&System::at("/nonexistent"), &board), State::default());
+    }
+}

@@ -1,0 +1,108 @@
+//! A source by the name a person gives it.
+
+use std::path::Path;
+
+use super::idx::labels_beside;
+use super::{
+    CameraError, CameraRequest, CommandSource, FrameSource, IdxSource, ImageSource, Latest, PixelFormat, Reconnecting,
+    SyntheticSource,
+};
+
+/// Opens the source named `name`:
+///
+/// - `/dev/video0`: a V4L2 device, opened again when it fails, captured in a thread (see [`Reconnecting`], [`Latest`])
+/// - `command:rpicam-vid …`: the output of a command, likewise; the request must say what it writes
+/// - `synthetic`: endless made-up frames, at the requested rate
+/// - an IDX file (a name with `idx3`; labels are found beside it), an image file, or a folder of images
+///
+/// # Errors
+/// [`CameraError`] of the source, at once where it cannot be opened for the first time.
+pub fn open(name: &str, request: CameraRequest) -> Result<Box<dyn FrameSource>, CameraError> {
+    if let Some(command) = name.strip_prefix("command:") {
+        let command = command.trim().to_owned();
+        return camera(name, move || Ok(Box::new(CommandSource::spawn(&command, request)?)));
+    }
+    if name == "synthetic" {
+        let (width, height) = request.size.unwrap_or((64, 64));
+        let format = request.format.unwrap_or(PixelFormat::Grey);
+        let source = SyntheticSource::new(width, height).with_format(format);
+        return Ok(match request.fps {
+            Some(fps) if fps > 0 => Box::new(source.with_period(std::time::Duration::from_secs(1) / fps)),
+            _ => Box::new(source),
+        });
+    }
+    if name.starts_with("/dev/") {
+        return device(name, request);
+    }
+    let path = Path::new(name);
+    if path.file_name().is_some_and(|name| name.to_string_lossy().contains("idx3")) {
+        return Ok(Box::new(IdxSource::open(path, labels_beside(path).as_deref())?));
+    }
+    Ok(Box::new(ImageSource::open(path)?))
+}
+
+fn camera<F>(name: &str, open: F) -> Result<Box<dyn FrameSource>, CameraError>
+where
+    F: FnMut() -> Result<Box<dyn FrameSource>, CameraError> + Send + 'static,
+{
+    Ok(Box::new(Latest::new(name, Reconnecting::new(open)?)?))
+}
+
+#[cfg(all(feature = "v4l", target_os = "linux"))]
+fn device(name: &str, request: CameraRequest) -> Result<Box<dyn FrameSource>, CameraError> {
+    let path = name.to_owned();
+    camera(name, move || Ok(Box::new(super::V4lSource::open(&path, request)?)))
+}
+
+#[cfg(not(all(feature = "v4l", target_os = "linux")))]
+fn device(name: &str, _: CameraRequest) -> Result<Box<dyn FrameSource>, CameraError> {
+    let expected = "cameras are read on Linux, by a program built with the feature `v4l`".into();
+    Err(CameraError::Spec { text: name.into(), expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/camera");
+
+    fn first(name: &str, request: CameraRequest) -> super::super::Frame {
+        open(name, request).unwrap().next().unwrap().unwrap()
+    }
+
+    #[test]
+    fn files_and_generators_are_found_by_name() {
+        let any = CameraRequest::default();
+        assert_eq!(first(&format!("{FIXTURES}/grey-images-idx3-ubyte.gz"), any).label, Some(4));
+        assert_eq!(first(&format!("{FIXTURES}/colour.png"), any).width, 80);
+        assert_eq!(first(FIXTURES, any).height, 64);
+        let request = CameraRequest { size: Some((10, 8)), format: Some(PixelFormat::Rgb), fps: Some(100) };
+        assert_eq!(first("synthetic", request).pixels.len(), 240);
+    }
+
+    #[test]
+    fn a_command_that_ends_is_started_again() {
+        let request = CameraRequest { size: Some((2, 2)), format: Some(PixelFormat::Grey), fps: None };
+        let mut source = open("command: printf abcd", request).unwrap();
+        let (mut frames, mut lost) = (0, 0);
+        while frames < 2 {
+            match source.next() {
+                Ok(frame) => {
+                    assert_eq!(frame.unwrap().pixels, b"abcd");
+                    frames += 1;
+                }
+                Err(error) => {
+                    assert!(error.is_temporary(), "{error}");
+                    lost += 1;
+                }
+            }
+        }
+        assert!(lost >= 1);
+    }
+
+    #[test]
+    fn a_missing_device_is_told_at_once_with_what_to_do() {
+        let error = open("/dev/video-none", CameraRequest::default()).err().map(|error| error.to_string());
+        assert!(error.as_deref().is_some_and(|error| error.starts_with("/dev/video-none: ")), "{error:?}");
+    }
+}

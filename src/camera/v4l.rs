@@ -1,0 +1,149 @@
+//! Video4Linux2: `/dev/videoN`, by memory-mapped streaming.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use moq_v4l::buffer::{Flags, Type};
+use moq_v4l::framesize::FrameSizeEnum;
+use moq_v4l::io::mmap::Stream;
+use moq_v4l::io::traits::CaptureStream as _;
+use moq_v4l::video::Capture as _;
+use moq_v4l::video::capture::Parameters;
+use moq_v4l::{Device, Format, FourCC};
+
+use super::device::{CaptureDevice, Filled, Layout, Offer};
+use super::{CameraError, CameraRequest, DeviceSource, PixelFormat};
+
+/// Buffers shared with the driver: one being filled, one ready, one being read, one to spare.
+const BUFFERS: u32 = 4;
+/// `POLLIN` of poll(2).
+const POLLIN: i16 = 1;
+/// Four characters of V4L2 and the format they stand for.
+const FORMATS: [(&[u8; 4], PixelFormat); 6] = [
+    (b"GREY", PixelFormat::Grey),
+    (b"RGB3", PixelFormat::Rgb),
+    (b"YUYV", PixelFormat::Yuyv),
+    (b"NV12", PixelFormat::Nv12),
+    (b"MJPG", PixelFormat::Mjpeg),
+    (b"JPEG", PixelFormat::Mjpeg),
+];
+
+/// A frame source over a V4L2 device.
+pub type V4lSource = DeviceSource<V4lDevice>;
+
+/// An open V4L2 capture device.
+pub struct V4lDevice {
+    path: String,
+    device: Device,
+    stream: Option<Stream<'static>>,
+}
+
+impl V4lDevice {
+    /// Opens a device file.
+    ///
+    /// # Errors
+    /// [`CameraError::Device`] when it is missing, may not be used, or is no capture device.
+    pub fn open(path: &str) -> Result<Self, CameraError> {
+        let failed = |doing, source| CameraError::Device { device: path.into(), doing, source };
+        let device = Device::with_path(path).map_err(|source| failed("opening", source))?;
+        device.query_caps().map_err(|source| failed("asking what it is", source))?;
+        Ok(Self { path: path.into(), device, stream: None })
+    }
+
+    /// Name of the camera and of its driver.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn card(&self) -> io::Result<(String, String)> {
+        let capabilities = self.device.query_caps()?;
+        Ok((capabilities.card, capabilities.driver))
+    }
+}
+
+impl V4lSource {
+    /// Opens a device file and sets it up as asked.
+    ///
+    /// # Errors
+    /// [`CameraError::Device`], or [`CameraError::NotOffered`] with the formats and sizes that the device offers.
+    pub fn open(path: &str, request: CameraRequest) -> Result<Self, CameraError> {
+        Self::new(V4lDevice::open(path)?, request)
+    }
+}
+
+impl CaptureDevice for V4lDevice {
+    fn name(&self) -> &str {
+        &self.path
+    }
+
+    fn offers(&mut self) -> io::Result<Vec<Offer>> {
+        let mut offers = Vec::new();
+        for description in self.device.enum_formats()? {
+            let fourcc = description.fourcc;
+            let format = FORMATS.into_iter().find(|(code, _)| **code == fourcc.repr).map(|(_, format)| format);
+            // A driver that cannot list its sizes still has one: the one in force.
+            let Ok(sizes) = self.device.enum_framesizes(fourcc) else {
+                let now = self.device.format()?;
+                let size = (now.width, now.height);
+                offers.push(Offer { fourcc: fourcc.to_string(), format, min: size, max: size, step: (1, 1) });
+                continue;
+            };
+            offers.extend(sizes.into_iter().map(|size| {
+                let (min, max, step) = match size.size {
+                    FrameSizeEnum::Discrete(size) => ((size.width, size.height), (size.width, size.height), (1, 1)),
+                    FrameSizeEnum::Stepwise(range) => (
+                        (range.min_width, range.min_height),
+                        (range.max_width, range.max_height),
+                        (range.step_width.max(1), range.step_height.max(1)),
+                    ),
+                };
+                Offer { fourcc: fourcc.to_string(), format, min, max, step }
+            }));
+        }
+        Ok(offers)
+    }
+
+    fn start(&mut self, format: PixelFormat, (width, height): (u32, u32), fps: Option<u32>) -> io::Result<Layout> {
+        let offered: Vec<FourCC> = self.device.enum_formats()?.into_iter().map(|offer| offer.fourcc).collect();
+        let mut codes = FORMATS.into_iter().filter(|(_, code)| *code == format).map(|(code, _)| FourCC::new(code));
+        let fourcc = codes.find(|code| offered.contains(code)).ok_or(io::ErrorKind::Unsupported)?;
+        let set = self.device.set_format(&Format::new(width, height, fourcc))?;
+        if let Some(fps) = fps {
+            // Many drivers have one rate only and refuse any wish.
+            let _ = self.device.set_params(&Parameters::with_fps(fps));
+        }
+        let mut stream = Stream::with_buffers(&self.device, Type::VideoCapture, BUFFERS)?;
+        stream.set_timeout(DeviceSource::<Self>::TIMEOUT);
+        self.stream = Some(stream);
+        let format = FORMATS.into_iter().find(|(code, _)| **code == set.fourcc.repr).map(|(_, format)| format);
+        let format = format.ok_or_else(|| io::Error::other(format!("it set itself to {}", set.fourcc)))?;
+        Ok(Layout { format, width: set.width, height: set.height, stride: set.stride })
+    }
+
+    fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
+        let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        match self.device.handle().poll(POLLIN, milliseconds) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            result => Ok(result? > 0),
+        }
+    }
+
+    fn take(&mut self, bytes: &mut Vec<u8>) -> io::Result<Filled> {
+        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let (buffer, metadata) = stream.next()?;
+        bytes.clear();
+        // Some drivers leave the number of bytes used at 0 for formats of a fixed size.
+        let used = if metadata.bytesused == 0 { buffer.len() } else { metadata.bytesused as usize };
+        bytes.extend_from_slice(&buffer[..used.min(buffer.len())]);
+        Ok(Filled { sequence: metadata.sequence, damaged: metadata.flags.contains(Flags::ERROR) })
+    }
+}
+
+impl Drop for V4lDevice {
+    fn drop(&mut self) {
+        // The stream's own drop panics where stopping fails otherwise than by an unplugged device; by then nothing is
+        // left to be saved, and the loop goes on to reconnect.
+        let stream = self.stream.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(stream)));
+    }
+}

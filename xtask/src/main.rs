@@ -1,0 +1,76 @@
+//! Packages for boards, SD-card images and the system test. `cargo xtask --help` lists the tasks.
+
+mod cpio;
+mod debian;
+mod dist;
+mod guest;
+mod image;
+mod initramfs;
+mod modules;
+mod soak;
+mod system_test;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+
+/// Tasks around the project that are more than a cargo command.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Dist(dist::Args),
+    Image(image::Args),
+    Soak(soak::Args),
+    SystemTest(system_test::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Dist(args) => dist::run(&args),
+        Task::Image(args) => image::run(&args),
+        Task::Soak(args) => soak::run(&args),
+        Task::SystemTest(args) => system_test::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository's root.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Where cargo builds.
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// A folder for what tasks fetch and make, kept between runs.
+fn work_folder(name: &str) -> Result<PathBuf> {
+    let folder = target_folder().join("xtask").join(name);
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    Ok(folder)
+}
+
+/// Runs a command and fails where it does.
+fn run(command: &mut std::process::Command) -> Result<()> {
+    let text = format!("{command:?}");
+    let status = command.status().with_context(|| text.clone())?;
+    if !status.success() {
+        bail!("{text}: {status}");
+    }
+    Ok(())
+}
