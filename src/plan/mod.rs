@@ -6,7 +6,9 @@
 
 mod cost;
 mod error;
+pub(crate) mod kernels;
 mod partition;
+pub(crate) mod rewrite;
 
 use std::fmt;
 use std::sync::Arc;

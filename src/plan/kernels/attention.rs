@@ -36,11 +36,11 @@ fn attention_body<A: Arch>(q: &[f32], k: &[f32], v: &[f32], sizes: Sizes, scale:
             taps.extend((first..first + count).map(|m| &q[m * row + head * depth..][..depth]));
             let to = Columns { stride: padded, offset: 0, columns: keys };
             let scores = &mut scores[..count * padded];
-            rows_body::<A>(&taps, 1, depth, &packed_keys, 0, to, Epilogue::default(), scores);
+            rows_body::<A>(&taps, 1, 0, depth, &packed_keys, 0, to, Epilogue::default(), scores);
             softmax_rows::<A>(scores, padded, keys);
             let probabilities: Vec<&[f32]> = scores.chunks_exact(padded).map(|s| &s[..keys]).collect();
             let to = Columns { stride: value_row, offset: head * value_depth, columns: value_depth };
-            rows_body::<A>(&probabilities, 1, keys, &packed_values, first, to, Epilogue::default(), out);
+            rows_body::<A>(&probabilities, 1, 0, keys, &packed_values, first, to, Epilogue::default(), out);
         }
     }
 }

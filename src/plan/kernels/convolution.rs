@@ -1,6 +1,6 @@
 //! Dense and grouped convolution in channels-last layout, as a product over the pixels under the kernel.
 
-use super::matmul::{Columns, Epilogue, TILE, pack, packed_len, rows, scale_columns};
+use super::matmul::{Columns, Epilogue, ROWS, pack, packed_len, rows, scale_columns};
 
 /// Height and width.
 pub(crate) type Pair = [usize; 2];
@@ -71,37 +71,77 @@ impl Shape {
     }
 }
 
-/// Output pixels whose taps are listed at a time.
-const PIXELS: usize = 16 * TILE;
+/// Below this many channels, the taps of a kernel row are better read as one piece than one by one.
+const FEW_CHANNELS: usize = 48;
 
 /// Convolves one image `x` (height, width, channels) into `out`, with weights from [`Shape::pack`].
 pub(crate) fn convolve(x: &[f32], shape: &Shape, packed: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
+    let [kh, kw] = shape.window.kernel;
+    if shape.groups == 1 && shape.channels_in < FEW_CHANNELS && kw > 1 {
+        return by_kernel_rows(x, shape, packed, epilogue, out);
+    }
     let Shape { window, channels_in, channels_out, groups } = *shape;
     let (ci, co) = (channels_in / groups, channels_out / groups);
-    let taps_per_pixel = window.kernel[0] * window.kernel[1];
-    let zeros = vec![0.0; ci];
+    let zeros = vec![0.0; channels_in];
     let pixels = window.output[0] * window.output[1];
-    let mut taps: Vec<&[f32]> = Vec::with_capacity(PIXELS * taps_per_pixel);
-    for (g, packed) in packed.chunks_exact(shape.group_len()).enumerate() {
-        let bias = epilogue.bias.map(|b| &b[g * co..(g + 1) * co]);
-        for first in (0..pixels).step_by(PIXELS) {
-            taps.clear();
-            for pixel in first..(first + PIXELS).min(pixels) {
-                let (ys, y0) = window.taps(0, pixel / window.output[1]);
-                let (xs, x0) = window.taps(1, pixel % window.output[1]);
-                for ky in 0..window.kernel[0] {
-                    for kx in 0..window.kernel[1] {
-                        taps.push(if ys.contains(&ky) && xs.contains(&kx) {
-                            let (y, x_) = ((y0 + ky as isize) as usize, (x0 + kx as isize) as usize);
-                            &x[(y * window.input[1] + x_) * channels_in + g * ci..][..ci]
-                        } else {
-                            &zeros
-                        });
-                    }
+    let mut taps: Vec<&[f32]> = Vec::with_capacity(ROWS * kh * kw);
+    for first in (0..pixels).step_by(ROWS) {
+        taps.clear();
+        for pixel in first..(first + ROWS).min(pixels) {
+            let (ys, y0) = window.taps(0, pixel / window.output[1]);
+            let (xs, x0) = window.taps(1, pixel % window.output[1]);
+            for ky in 0..kh {
+                for kx in 0..kw {
+                    taps.push(if ys.contains(&ky) && xs.contains(&kx) {
+                        let at = (y0 + ky as isize) as usize * window.input[1] + (x0 + kx as isize) as usize;
+                        &x[at * channels_in..][..channels_in]
+                    } else {
+                        &zeros
+                    });
                 }
             }
-            let to = Columns { stride: channels_out, offset: g * co, columns: co };
-            rows(&taps, taps_per_pixel, ci, packed, first, to, Epilogue { bias, ..epilogue }, out);
         }
+        for (g, packed) in packed.chunks_exact(shape.group_len()).enumerate() {
+            let bias = epilogue.bias.map(|b| &b[g * co..(g + 1) * co]);
+            let to = Columns { stride: channels_out, offset: g * co, columns: co };
+            rows(&taps, kh * kw, g * ci, ci, packed, first, to, Epilogue { bias, ..epilogue }, out);
+        }
+    }
+}
+
+/// The same for an ungrouped convolution of few channels: in a copy of the image with its padding, the pixels under a
+/// kernel row are one piece of memory.
+fn by_kernel_rows(x: &[f32], shape: &Shape, packed: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
+    let Shape { window, channels_in, channels_out, .. } = *shape;
+    let [kh, kw] = window.kernel;
+    let padded = |axis: usize| {
+        let needed = (window.output[axis] - 1) * window.stride[axis] + window.kernel[axis];
+        needed.max(window.padding[axis] + window.input[axis])
+    };
+    let (rows_in, row_in) = (padded(0), padded(1) * channels_in);
+    let row = window.input[1] * channels_in;
+    let copy;
+    let x = if (rows_in, row_in) == (window.input[0], row) {
+        x
+    } else {
+        let mut image = vec![0.0; rows_in * row_in];
+        let top = window.padding[0] * row_in + window.padding[1] * channels_in;
+        for (to, from) in image[top..].chunks_mut(row_in).zip(x.chunks_exact(row)) {
+            to[..row].copy_from_slice(from);
+        }
+        copy = image;
+        &copy
+    };
+    let pixels = window.output[0] * window.output[1];
+    let mut taps: Vec<&[f32]> = Vec::with_capacity(ROWS * kh);
+    for first in (0..pixels).step_by(ROWS) {
+        taps.clear();
+        for pixel in first..(first + ROWS).min(pixels) {
+            let y = pixel / window.output[1] * window.stride[0];
+            let start = pixel % window.output[1] * window.stride[1] * channels_in;
+            taps.extend((y..y + kh).map(|y| &x[y * row_in + start..][..kw * channels_in]));
+        }
+        let to = Columns { stride: channels_out, offset: 0, columns: channels_out };
+        rows(&taps, kh, 0, kw * channels_in, packed, first, to, epilogue, out);
     }
 }

@@ -7,13 +7,17 @@
 use super::activation::Activation;
 use super::arch::{Arch, vectorised};
 
-/// Output columns computed together; packed weights are padded to a multiple of it.
+/// Output columns computed together; packed weights are padded to a multiple of it. Where no more than half of a last
+/// panel is used, only that half is computed.
 pub(crate) const PANEL: usize = 16;
+const HALF: usize = PANEL / 2;
 /// Output rows computed together: 6 x 16 results and what feeds them fill the sixteen AVX2 registers.
 pub(crate) const TILE: usize = 6;
 /// Rows of the left factor are taken in blocks of about this many floats, to be found in the second-level cache when
 /// the next panel of weights needs them.
 const BLOCK: usize = 32 * 1024;
+/// No block has more rows than this.
+pub(crate) const ROWS: usize = 16 * TILE;
 
 /// Length of the packed form of `reduction x columns` weights.
 pub(crate) fn packed_len(reduction: usize, columns: usize) -> usize {
@@ -66,12 +70,13 @@ pub(crate) struct Columns {
 
 /// Computes rows `first..first + taps.len() / taps_per_row` of a product.
 ///
-/// `taps` holds the pieces of each row, row after row; each piece has `piece` entries and the packed weights
-/// `taps_per_row * piece` rows.
+/// `taps` holds where the pieces of each row are, row after row: a piece is the `piece` entries from `offset` on. The
+/// packed weights have `taps_per_row * piece` rows.
 #[inline(always)]
 pub(crate) fn rows_body<A: Arch>(
     taps: &[&[f32]],
     taps_per_row: usize,
+    offset: usize,
     piece: usize,
     packed: &[f32],
     first: usize,
@@ -96,15 +101,8 @@ pub(crate) fn rows_body<A: Arch>(
                 let n = (block_end - row).min(TILE);
                 let taps = &taps[row * taps_per_row..(row + n) * taps_per_row];
                 let at = (first + row) * to.stride + to.offset + column;
-                let tile = Tile { taps, taps_per_row, piece, panel, bias: &bias };
-                match n {
-                    1 => tile.run::<A, 1>(at, to.stride, width, epilogue, out),
-                    2 => tile.run::<A, 2>(at, to.stride, width, epilogue, out),
-                    3 => tile.run::<A, 3>(at, to.stride, width, epilogue, out),
-                    4 => tile.run::<A, 4>(at, to.stride, width, epilogue, out),
-                    5 => tile.run::<A, 5>(at, to.stride, width, epilogue, out),
-                    _ => tile.run::<A, TILE>(at, to.stride, width, epilogue, out),
-                }
+                let tile = Tile { taps, taps_per_row, offset, piece, panel, bias: &bias, at, stride: to.stride, width, epilogue };
+                if width > HALF { tile.rows::<A, PANEL>(n, out) } else { tile.rows::<A, HALF>(n, out) }
                 row += n;
             }
         }
@@ -114,52 +112,66 @@ pub(crate) fn rows_body<A: Arch>(
 struct Tile<'a> {
     taps: &'a [&'a [f32]],
     taps_per_row: usize,
+    offset: usize,
     piece: usize,
     panel: &'a [f32],
     bias: &'a [f32; PANEL],
+    /// Where its first row starts in the output, and how far its rows are apart.
+    at: usize,
+    stride: usize,
+    /// Columns that exist.
+    width: usize,
+    epilogue: Epilogue<'a>,
 }
 
 impl Tile<'_> {
+    /// Computes `rows` rows of `N >= width` columns.
     #[inline(always)]
-    fn run<A: Arch, const M: usize>(
-        &self,
-        at: usize,
-        stride: usize,
-        width: usize,
-        epilogue: Epilogue<'_>,
-        out: &mut [f32],
-    ) {
-        let mut acc = [*self.bias; M];
+    fn rows<A: Arch, const N: usize>(&self, rows: usize, out: &mut [f32]) {
+        match rows {
+            1 => self.run::<A, 1, N>(out),
+            2 => self.run::<A, 2, N>(out),
+            3 => self.run::<A, 3, N>(out),
+            4 => self.run::<A, 4, N>(out),
+            5 => self.run::<A, 5, N>(out),
+            _ => self.run::<A, TILE, N>(out),
+        }
+    }
+
+    #[inline(always)]
+    fn run<A: Arch, const M: usize, const N: usize>(&self, out: &mut [f32]) {
+        let mut bias = [0.0; N];
+        bias.copy_from_slice(&self.bias[..N]);
+        let mut acc = [bias; M];
         for (t, weights) in self.panel.chunks_exact(self.piece * PANEL).enumerate() {
-            let pieces: [&[f32]; M] = std::array::from_fn(|i| &self.taps[i * self.taps_per_row + t][..self.piece]);
+            let pieces: [&[f32]; M] = std::array::from_fn(|i| &self.taps[i * self.taps_per_row + t][self.offset..][..self.piece]);
             for (k, w) in weights.as_chunks::<PANEL>().0.iter().enumerate().take(self.piece) {
-                for (acc, piece) in acc.iter_mut().zip(&pieces) {
-                    let x = piece[k];
+                let w: [f32; N] = *w.first_chunk().expect("N is at most a panel");
+                // SAFETY: every piece was cut to `self.piece` entries, and `take` keeps k below that. A check per entry
+                // would stand between the multiply-adds and keep the weights out of registers.
+                let x: [f32; M] = std::array::from_fn(|i| unsafe { *pieces[i].get_unchecked(k) });
+                for (acc, x) in acc.iter_mut().zip(x) {
                     for (acc, w) in acc.iter_mut().zip(w) {
-                        *acc = A::mul_add(x, *w, *acc);
+                        *acc = A::mul_add(x, w, *acc);
                     }
                 }
             }
         }
         for (i, mut values) in acc.into_iter().enumerate() {
-            let at = at + i * stride;
-            if width == PANEL {
-                if let Some(residual) = epilogue.residual {
-                    let residual = &residual[at..at + PANEL];
-                    for (v, r) in values.iter_mut().zip(residual) {
-                        *v += r;
-                    }
+            let at = self.at + i * self.stride;
+            // The usual case apart: a length known when compiling makes it straight vector code.
+            if self.width == N {
+                if let Some(residual) = self.epilogue.residual {
+                    values.iter_mut().zip(&residual[at..at + N]).for_each(|(v, r)| *v += r);
                 }
-                epilogue.activation.apply::<A, PANEL>(&mut values);
-                out[at..at + PANEL].copy_from_slice(&values);
+                self.epilogue.activation.apply::<A, N>(&mut values);
+                out[at..at + N].copy_from_slice(&values);
             } else {
-                if let Some(residual) = epilogue.residual {
-                    for (v, r) in values.iter_mut().zip(&residual[at..at + width]) {
-                        *v += r;
-                    }
+                if let Some(residual) = self.epilogue.residual {
+                    values.iter_mut().zip(&residual[at..at + self.width]).for_each(|(v, r)| *v += r);
                 }
-                epilogue.activation.apply::<A, PANEL>(&mut values);
-                out[at..at + width].copy_from_slice(&values[..width]);
+                self.epilogue.activation.apply::<A, N>(&mut values);
+                out[at..at + self.width].copy_from_slice(&values[..self.width]);
             }
         }
     }
@@ -167,12 +179,11 @@ impl Tile<'_> {
 
 vectorised! {
     /// See [`rows_body`].
-    pub(crate) fn rows(taps: &[&[f32]], taps_per_row: usize, piece: usize, packed: &[f32], first: usize, to: Columns, epilogue: Epilogue<'_>, out: &mut [f32]) = rows_body;
+    pub(crate) fn rows(taps: &[&[f32]], taps_per_row: usize, offset: usize, piece: usize, packed: &[f32], first: usize, to: Columns, epilogue: Epilogue<'_>, out: &mut [f32]) = rows_body;
 }
 
-/// `out = activation(x * weights + bias + residual)`: `x` is row-major with rows of `reduction` entries, `packed` the
-/// weights after [`pack`], `out` row-major with `columns` entries a row.
-pub(crate) fn matmul(
+#[inline(always)]
+fn matmul_body<A: Arch>(
     x: &[f32],
     reduction: usize,
     packed: &[f32],
@@ -180,6 +191,17 @@ pub(crate) fn matmul(
     epilogue: Epilogue<'_>,
     out: &mut [f32],
 ) {
-    let taps: Vec<&[f32]> = x.chunks_exact(reduction).collect();
-    rows(&taps, 1, reduction, packed, 0, Columns { stride: columns, offset: 0, columns }, epilogue, out);
+    let to = Columns { stride: columns, offset: 0, columns };
+    let mut taps: [&[f32]; ROWS] = [&[]; ROWS];
+    for (block, x) in x.chunks(ROWS * reduction).enumerate() {
+        let rows = x.len() / reduction;
+        taps.iter_mut().zip(x.chunks_exact(reduction)).for_each(|(tap, row)| *tap = row);
+        rows_body::<A>(&taps[..rows], 1, 0, reduction, packed, block * ROWS, to, epilogue, out);
+    }
+}
+
+vectorised! {
+    /// `out = activation(x * weights + bias + residual)`: `x` is row-major with rows of `reduction` entries, `packed`
+    /// the weights after [`pack`], `out` row-major with `columns` entries a row.
+    pub(crate) fn matmul(x: &[f32], reduction: usize, packed: &[f32], columns: usize, epilogue: Epilogue<'_>, out: &mut [f32]) = matmul_body;
 }

@@ -6,6 +6,24 @@ use super::math::exp;
 /// Lanes of a partial sum: independent accumulators hide the latency of the additions.
 const LANES: usize = 16;
 
+/// Folds lanes by halves, which vectorises where one by one would not.
+#[inline(always)]
+fn fold_lanes(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = f(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
 #[inline(always)]
 fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = row.as_chunks::<LANES>();
@@ -15,7 +33,7 @@ fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
             *a += f(*x);
         }
     }
-    acc.iter().sum::<f32>() + rest.iter().map(|x| f(*x)).sum::<f32>()
+    fold_lanes(acc, |a, b| a + b) + rest.iter().map(|x| f(*x)).sum::<f32>()
 }
 
 #[inline(always)]
@@ -48,10 +66,10 @@ pub(crate) fn softmax_rows<A: Arch>(rows: &mut [f32], stride: usize, width: usiz
         let mut max = [f32::NEG_INFINITY; LANES];
         for chunk in chunks.iter() {
             for (m, x) in max.iter_mut().zip(chunk) {
-                *m = if *x > *m { *x } else { *m };
+                *m = larger(*m, *x);
             }
         }
-        let max = max.iter().chain(rest.iter()).fold(f32::NEG_INFINITY, |m, x| m.max(*x));
+        let max = rest.iter().fold(fold_lanes(max, larger), |m, x| larger(m, *x));
         let mut acc = [0.0; LANES];
         for chunk in chunks.iter_mut() {
             for (a, x) in acc.iter_mut().zip(chunk) {
@@ -59,7 +77,7 @@ pub(crate) fn softmax_rows<A: Arch>(rows: &mut [f32], stride: usize, width: usiz
                 *a += *x;
             }
         }
-        let mut total = acc.iter().sum::<f32>();
+        let mut total = fold_lanes(acc, |a, b| a + b);
         for x in rest.iter_mut() {
             *x = exp::<A>(*x - max);
             total += *x;

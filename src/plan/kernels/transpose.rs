@@ -50,6 +50,13 @@ pub(crate) fn transpose(x: &[f32], shape: &[usize], order: &[usize], out: &mut [
 }
 
 fn matrix(x: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
+    if rows < BLOCK {
+        let x: Vec<&[f32]> = x.chunks_exact(columns).collect();
+        for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+            out.iter_mut().zip(&x).for_each(|(o, x)| *o = x[column]);
+        }
+        return;
+    }
     for r in (0..rows).step_by(BLOCK) {
         for c in (0..columns).step_by(BLOCK) {
             for column in c..(c + BLOCK).min(columns) {

@@ -24,6 +24,9 @@ pub(super) struct Depthwise {
     pub window: Window,
     pub channels: usize,
     pub tail: Tail,
+    /// Multiply-accumulates per image of the convolution in the model, which a later pass may have made cheaper:
+    /// figures shown to a user count the network as given.
+    pub macs: usize,
 }
 
 /// ([batch,] height, width, channels) of an output, from the shape of the input.
@@ -102,7 +105,8 @@ impl Fused for Depthwise {
     }
 
     fn macs(&self, inputs: &[&TypedFact]) -> TractResult<usize> {
-        Ok(self.output_shape(inputs)?.iter().product::<usize>() * pixels(self.window.kernel))
+        let images = concrete(inputs[0])?.iter().rev().skip(3).product::<usize>();
+        Ok(images * self.macs)
     }
 
     fn details(&self) -> Vec<String> {
@@ -195,7 +199,8 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Conv) -> 
     let packed;
     if op.group == channels_in && channels_in == channels_out && op.group > 1 {
         packed = depthwise::pack(channels_in, window.kernel, weights);
-        fused = Box::new(Depthwise { window, channels: channels_in, tail });
+        let macs = pixels(window.output) * pixels(window.kernel) * channels_in;
+        fused = Box::new(Depthwise { window, channels: channels_in, tail, macs });
     } else {
         let shape = Shape { window, channels_in, channels_out, groups: op.group };
         packed = shape.pack(weights);

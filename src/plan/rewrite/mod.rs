@@ -14,7 +14,10 @@ mod layer_norm;
 mod layout;
 mod linear;
 mod permute;
+mod pooled;
 mod pooling;
+mod scale;
+mod strided;
 
 use tract_core::internal::*;
 
@@ -26,6 +29,9 @@ pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     pooling::fuse(&mut model)?;
     linear::fuse(&mut model)?;
     let mut model = layout::settle(&model)?;
+    strided::fuse(&mut model)?;
     epilogue::fold(&mut model)?;
+    pooled::fuse(&mut model)?;
+    scale::fuse(&mut model)?;
     Ok(model)
 }

@@ -41,20 +41,6 @@ pub(super) fn inverse(order: &[usize]) -> TVec<usize> {
     inverse
 }
 
-/// Wires `from` with its axes in `order`; wires nothing where that is their order already.
-pub(super) fn wire_permuted(
-    model: &mut TypedModel,
-    name: &str,
-    from: OutletId,
-    order: &[usize],
-) -> TractResult<OutletId> {
-    if order.is_sorted() {
-        return Ok(from);
-    }
-    let name = model.unique_name(format!("{name}.permute")).into_owned();
-    Ok(model.wire_node(name, Permute { order: order.into() }, &[from])?[0])
-}
-
 /// A constant with its axes in `order`.
 pub(super) fn permuted_const(tensor: &Tensor, order: &[usize]) -> TractResult<Tensor> {
     tensor.clone().permute_axes(order)

@@ -1,0 +1,110 @@
+//! A depthwise convolution that only a sum or average pooling reads, as one convolution.
+//!
+//! Both are linear, so their composition is a depthwise convolution again: its kernel is the first's, spread over the
+//! pooled positions, and its stride the product of strides. With a 7x7 kernel pooled 16 by 16 that takes a 26th of the
+//! multiplications, since overlapping windows are never computed apart.
+
+use tract_core::internal::*;
+
+use super::convolution::Depthwise;
+use super::layer_norm::only_reader;
+use super::pooling::Pool;
+use crate::plan::kernels::Activation;
+use crate::plan::kernels::convolution::Window;
+use crate::plan::kernels::pool::Pooling;
+
+/// The window of a convolution followed by a pooling without padding.
+fn compose(first: &Window, second: &Window) -> Window {
+    let axes = [0, 1];
+    Window {
+        input: first.input,
+        output: second.output,
+        kernel: axes.map(|a| (second.kernel[a] - 1) * first.stride[a] + first.kernel[a]),
+        stride: axes.map(|a| second.stride[a] * first.stride[a]),
+        padding: first.padding,
+    }
+}
+
+/// Every pooled position exists.
+fn is_whole(window: &Window) -> bool {
+    (0..2).all(|axis| {
+        window.padding[axis] == 0
+            && (window.output[axis] - 1) * window.stride[axis] + window.kernel[axis] <= window.input[axis]
+    })
+}
+
+/// Packed weights (height, width, channel) of the composition.
+fn spread(weights: &[f32], channels: usize, first: &Window, second: &Window, scale: f32) -> Vec<f32> {
+    let kernel = compose(first, second).kernel;
+    let mut composed = vec![0.0; kernel[0] * kernel[1] * channels];
+    for py in 0..second.kernel[0] {
+        for px in 0..second.kernel[1] {
+            for ky in 0..first.kernel[0] {
+                for kx in 0..first.kernel[1] {
+                    let (y, x) = (py * first.stride[0] + ky, px * first.stride[1] + kx);
+                    let to = &mut composed[(y * kernel[1] + x) * channels..][..channels];
+                    let from = &weights[(ky * first.kernel[1] + kx) * channels..][..channels];
+                    to.iter_mut().zip(from).for_each(|(t, w)| *t += w);
+                }
+            }
+        }
+    }
+    composed.iter_mut().for_each(|w| *w *= scale);
+    composed
+}
+
+/// The weights with the addition of the image itself taken in, where that is the residual.
+fn with_identity(weights: &mut [f32], op: &Depthwise) -> bool {
+    let Window { input, output, kernel, stride, padding } = op.window;
+    if input != output || stride != [1, 1] || padding[0] >= kernel[0] || padding[1] >= kernel[1] {
+        return false;
+    }
+    let centre = (padding[0] * kernel[1] + padding[1]) * op.channels;
+    weights[centre..centre + op.channels].iter_mut().for_each(|w| *w += 1.0);
+    true
+}
+
+fn rule(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    _: &str,
+    op: &Depthwise,
+) -> TractResult<Option<TypedModelPatch>> {
+    rule_if!(op.tail.activation == Activation::Identity);
+    rule_if_some!(next = only_reader(model, node));
+    rule_if_some!(pool = next.op_as::<Pool>());
+    let Pooling::Sum { scale } = pool.pooling else { return Ok(None) };
+    rule_if!(is_whole(&pool.window));
+    let window = compose(&op.window, &pool.window);
+    let taps = |w: &Window| w.kernel[0] * w.kernel[1] * w.output[0] * w.output[1];
+    rule_if!(taps(&window) < taps(&op.window));
+
+    rule_if_some!(weights = &model.outlet_fact(node.inputs[1])?.konst);
+    let mut weights = weights.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
+    let mut op = op.clone();
+    if op.tail.residual {
+        rule_if!(node.inputs.last() == Some(&node.inputs[0]) && with_identity(&mut weights, &op));
+        op.tail.residual = false;
+    }
+    let weights = spread(&weights, op.channels, &op.window, &pool.window, scale);
+    let name = &next.name;
+    let mut patch = TypedModelPatch::default();
+    let mut inputs = tvec!(patch.tap_model(model, node.inputs[0])?);
+    inputs.push(patch.add_const(format!("{name}.weights"), tensor1(&weights))?);
+    if op.tail.bias {
+        rule_if_some!(bias = &model.outlet_fact(node.inputs[2])?.konst);
+        let pooled = scale * (pool.window.kernel[0] * pool.window.kernel[1]) as f32;
+        let bias: Vec<f32> = bias.try_as_plain_ram()?.as_slice::<f32>()?.iter().map(|b| b * pooled).collect();
+        inputs.push(patch.add_const(format!("{name}.bias"), tensor1(&bias))?);
+    }
+    op.window = window;
+    let wire = patch.wire_node(name, op, &inputs)?;
+    patch.shunt_outside(model, next.id.into(), wire[0])?;
+    Ok(Some(patch))
+}
+
+/// Merges depthwise convolutions with the poolings behind them.
+pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
+    Rewriter::default().with_rule_for::<Depthwise>("pooled depthwise convolution", rule).rewrite(&(), model)
+}

@@ -1,0 +1,73 @@
+//! Channels of an image scaled by a gate of one value each, as squeeze-and-excitation does.
+
+use tract_core::internal::*;
+use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::math::Mul;
+
+use super::fused::{Fused, concrete, fused_op};
+use super::layer_norm::is_bin;
+use crate::plan::kernels::pool::scale_rows;
+
+/// `x * gate`. Inputs: x as (batch.., positions.., channels); the gate, which has `batch` leading axes as x, then axes
+/// of size 1, then channels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scale {
+    pub batch: usize,
+}
+
+impl Fused for Scale {
+    const NAME: &'static str = "Scale";
+
+    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
+        Ok(concrete(inputs[0])?.into())
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+        let (x, shape) = inputs[0];
+        let image: usize = shape[self.batch..].iter().product();
+        let channels = shape[shape.len() - 1];
+        let gates = inputs[1].0.chunks_exact(channels);
+        for ((x, gate), out) in x.chunks_exact(image).zip(gates).zip(out.chunks_exact_mut(image)) {
+            scale_rows(x, gate, out);
+        }
+        Ok(())
+    }
+}
+fused_op!(Scale);
+
+/// How many leading axes `gate` shares with `shape`, if it is a gate for that shape.
+fn batch_axes(shape: &[usize], gate: &[usize]) -> Option<usize> {
+    let last = shape.len().checked_sub(1)?;
+    if gate.len() != shape.len() || gate[last] != shape[last] || shape.contains(&0) {
+        return None;
+    }
+    let batch = (0..last).take_while(|a| gate[*a] == shape[*a]).count();
+    // The axes shared must hold the whole batch: behind them, the gate has one value per channel.
+    gate[batch..last].iter().all(|d| *d == 1).then_some(batch)
+}
+
+fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, _: &TypedBinOp) -> TractResult<Option<TypedModelPatch>> {
+    rule_if!(is_bin::<Mul>(node) && node.outputs[0].fact.datum_type == f32::datum_type());
+    let facts = model.node_input_facts(node.id)?;
+    rule_if!(facts.iter().all(|f| f.datum_type == f32::datum_type() && f.konst.is_none()));
+    rule_if_some!(output = node.outputs[0].fact.shape.as_concrete());
+    for (x, gate) in [(0, 1), (1, 0)] {
+        let (Some(shape), Some(gate_shape)) = (facts[x].shape.as_concrete(), facts[gate].shape.as_concrete()) else {
+            continue;
+        };
+        if shape == output
+            && shape != gate_shape
+            && let Some(batch) = batch_axes(shape, gate_shape)
+        {
+            let inputs = [node.inputs[x], node.inputs[gate]];
+            return TypedModelPatch::replace_single_op(model, node, &inputs, Scale { batch })
+                .map(|patch| Some(patch.with_context(format!("scale {name}"))));
+        }
+    }
+    Ok(None)
+}
+
+/// Replaces products of an image and a gate by [`Scale`].
+pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
+    Rewriter::default().with_rule_for::<TypedBinOp>("gate", rule).rewrite(&(), model)
+}

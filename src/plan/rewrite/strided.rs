@@ -1,0 +1,56 @@
+//! Pointwise convolutions with a stride, which tract holds as two samplings of every nth position and a product: as one
+//! convolution they read where they need to and copy nothing.
+
+use tract_core::internal::*;
+use tract_core::ops::downsample::Downsample;
+
+use super::convolution::Convolution;
+use super::fused::concrete;
+use super::layer_norm::only_reader;
+use super::linear::Linear;
+use crate::plan::kernels::convolution::{Shape, Window};
+
+fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Linear) -> TractResult<Option<TypedModelPatch>> {
+    let rank = model.outlet_fact(node.inputs[0])?.rank();
+    rule_if!(rank == 3 || rank == 4);
+    // From the product backwards: samplings of height and width, in any order.
+    let mut stride = [1, 1];
+    let mut outlet = node.inputs[0];
+    while let Some(sampling) = model.node(outlet.node).op_as::<Downsample>() {
+        let sampler = model.node(outlet.node);
+        rule_if!(sampling.modulo == 0 && sampling.stride > 0 && only_reader(model, sampler).is_some());
+        let axis = match sampling.axis {
+            a if a == rank - 3 => 0,
+            a if a == rank - 2 => 1,
+            _ => return Ok(None),
+        };
+        stride[axis] *= sampling.stride as usize;
+        outlet = sampler.inputs[0];
+    }
+    rule_if!(stride != [1, 1]);
+    rule_if_some!(input = model.outlet_fact(outlet)?.shape.as_concrete());
+    let sampled = concrete(model.outlet_fact(node.inputs[0])?)?;
+    rule_if!(input[rank - 1] == op.reduction);
+    let window = Window {
+        input: [input[rank - 3], input[rank - 2]],
+        output: [sampled[rank - 3], sampled[rank - 2]],
+        kernel: [1, 1],
+        stride,
+        padding: [0, 0],
+    };
+    let mut made: TVec<usize> = sampled.into();
+    made[rank - 1] = op.columns;
+    rule_if!(made == op.shape);
+    let shape = Shape { window, channels_in: op.reduction, channels_out: op.columns, groups: 1 };
+    let mut patch = TypedModelPatch::default();
+    let mut inputs = patch.taps(model, &node.inputs)?;
+    inputs[0] = patch.tap_model(model, outlet)?;
+    let wire = patch.wire_node(name, Convolution { shape, tail: op.tail }, &inputs)?;
+    patch.shunt_outside(model, node.id.into(), wire[0])?;
+    Ok(Some(patch))
+}
+
+/// Replaces sampled products by strided [`Convolution`]s.
+pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
+    Rewriter::default().with_rule_for::<Linear>("strided product", rule).rewrite(&(), model)
+}
