@@ -7,11 +7,9 @@ use tract_core::ops::cnn::Conv;
 use tract_core::ops::einsum::EinSum;
 use tract_core::ops::konst::Const;
 
-/// Cost of one segment.
+/// Cost of some nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SegmentCost {
-    /// Nodes that compute something.
-    pub nodes: usize,
+pub(crate) struct GroupCost {
     pub macs: u64,
     pub parameters: u64,
     pub weight_bytes: u64,
@@ -39,8 +37,8 @@ pub(crate) fn bytes(fact: &TypedFact) -> TractResult<usize> {
 }
 
 /// Cost of the nodes `members`. A constant counts where it is seen first, `seen` says which were.
-pub(crate) fn of_segment(graph: &TypedModel, members: &[usize], seen: &mut HashSet<usize>) -> TractResult<SegmentCost> {
-    let mut cost = SegmentCost { nodes: members.len(), ..SegmentCost::default() };
+pub(crate) fn of_group(graph: &TypedModel, members: &[usize], seen: &mut HashSet<usize>) -> TractResult<GroupCost> {
+    let mut cost = GroupCost::default();
     for &id in members {
         cost.macs += macs(graph, id)?;
         for input in &graph.node(id).inputs {

@@ -25,6 +25,8 @@ use crate::model::{Model, ModelInfo};
 pub struct Plan {
     info: ModelInfo,
     stages: Vec<Stage>,
+    /// What the model's own graph costs, by which exits need it; independent of how it is rewritten.
+    costs: Vec<(ExitSet, cost::GroupCost)>,
     pub(crate) segments: Vec<PlannedSegment>,
     pub(crate) slots: usize,
     pub(crate) input: Slot,
@@ -36,7 +38,7 @@ pub(crate) struct PlannedSegment {
     pub inputs: Vec<Slot>,
     pub outputs: Vec<Slot>,
     pub plan: Arc<TypedSimplePlan>,
-    cost: cost::SegmentCost,
+    nodes: usize,
 }
 
 /// What one stage costs when every exit is evaluated.
@@ -44,7 +46,7 @@ pub(crate) struct PlannedSegment {
 pub struct Stage {
     /// The exit at its end.
     pub exit: String,
-    /// Graph nodes in this stage.
+    /// Operators that this stage runs.
     pub nodes: usize,
     /// Multiply-accumulates in this stage.
     pub macs: u64,
@@ -78,26 +80,33 @@ impl Plan {
     }
 
     fn build(model: Model, staged: bool) -> Result<Plan, PlanError> {
-        let Model { graph, mut info } = model;
+        let Model { mut graph, mut info } = model;
         let path = info.path.clone();
         let refuse = |place: &str, error: TractError| PlanError::Optimise {
             path: path.clone(),
             place: place.to_string(),
             reason: format!("{error:#}"),
         };
-        let parts = partition::partition(&graph, staged).map_err(|e| refuse("partition", e))?;
+        let in_graph = |error| refuse("graph", error);
+        let order = partition::exits_by_cost(&graph).map_err(in_graph)?;
+        info.exits = order.iter().map(|&output| info.exits[output].clone()).collect();
+        let outlets: Vec<OutletId> = order.iter().map(|&output| graph.outputs[output]).collect();
+        graph.select_output_outlets(&outlets).map_err(in_graph)?;
+        let costs = partition::costs(&graph, staged).map_err(in_graph)?;
+        let graph = rewrite::rewrite(graph).map_err(|e| refuse("rewriting", e))?;
+        let parts = partition::partition(&graph, staged).map_err(in_graph)?;
         // From here on the segments own the weights.
         drop(graph);
-        info.exits = parts.order.iter().map(|&output| info.exits[output].clone()).collect();
-        let stages = stages(&parts, &info.exits);
+        let stages = stages(&parts, &costs, &info.exits);
         let mut segments = vec![];
         for segment in parts.segments {
             let stage = segment.need.first().and_then(|exit| info.exits.get(exit)).map_or("", String::as_str);
             let plan = segment.graph.into_optimized().and_then(TypedSimplePlan::new).map_err(|e| refuse(stage, e))?;
-            let partition::Segment { need, inputs, outputs, cost, .. } = segment;
-            segments.push(PlannedSegment { need, inputs, outputs, plan, cost });
+            let partition::Segment { need, nodes, inputs, outputs, .. } = segment;
+            segments.push(PlannedSegment { need, nodes, inputs, outputs, plan });
         }
-        Ok(Plan { info, stages, segments, slots: parts.slot_bytes.len(), input: parts.input, exits: parts.exits })
+        let slots = parts.slot_bytes.len();
+        Ok(Plan { info, stages, costs, segments, slots, input: parts.input, exits: parts.exits })
     }
 
     /// What is known of the model; exits are in order of cost, cheapest first.
@@ -112,18 +121,19 @@ impl Plan {
 
     /// Multiply-accumulates of a frame that leaves at `exit` under `policy`.
     pub fn macs(&self, policy: &ExitPolicy, exit: usize) -> u64 {
-        self.run_to(policy, exit).map(|s| s.cost.macs).sum()
+        let evaluated = evaluated(policy, exit);
+        self.costs.iter().filter(|(need, _)| need.intersects(evaluated)).map(|(_, cost)| cost.macs).sum()
     }
 
-    /// Graph nodes that a frame leaving at `exit` under `policy` runs.
+    /// Operators that a frame leaving at `exit` under `policy` runs.
     pub fn nodes(&self, policy: &ExitPolicy, exit: usize) -> usize {
-        self.run_to(policy, exit).map(|s| s.cost.nodes).sum()
+        let evaluated = evaluated(policy, exit);
+        self.segments.iter().filter(|s| s.need.intersects(evaluated)).map(|s| s.nodes).sum()
     }
+}
 
-    fn run_to(&self, policy: &ExitPolicy, exit: usize) -> impl Iterator<Item = &PlannedSegment> {
-        let evaluated = (0..=exit).filter(|&k| policy.evaluates(k)).fold(ExitSet::default(), ExitSet::with);
-        self.segments.iter().filter(move |segment| segment.need.intersects(evaluated))
-    }
+fn evaluated(policy: &ExitPolicy, exit: usize) -> ExitSet {
+    (0..=exit).filter(|&k| policy.evaluates(k)).fold(ExitSet::default(), ExitSet::with)
 }
 
 impl fmt::Debug for Plan {
@@ -132,25 +142,26 @@ impl fmt::Debug for Plan {
     }
 }
 
-fn stages(parts: &partition::Partition, exits: &[String]) -> Vec<Stage> {
+fn stages(parts: &partition::Partition, costs: &[(ExitSet, cost::GroupCost)], exits: &[String]) -> Vec<Stage> {
     let mut cumulative_macs = 0;
-    let stage_of = |segment: &partition::Segment| segment.need.first();
     let mut stages = vec![];
     for (k, exit) in exits.iter().enumerate() {
-        let own: Vec<_> = parts.segments.iter().filter(|s| stage_of(s) == Some(k)).collect();
-        let later: Vec<_> = parts.segments.iter().filter(|s| stage_of(s) > Some(k)).collect();
-        let carried = |slot: &&Slot| later.iter().any(|s| s.inputs.contains(slot));
-        let carry = own.iter().flat_map(|s| &s.outputs).filter(carried).map(|slot| parts.slot_bytes[slot.0] as u64);
-        let macs = own.iter().map(|s| s.cost.macs).sum();
+        let own = || parts.segments.iter().filter(|s| s.need.first() == Some(k));
+        let carried = |slot: &&Slot| parts.segments.iter().any(|s| s.need.first() > Some(k) && s.inputs.contains(slot));
+        let carry = own().flat_map(|s| &s.outputs).filter(carried).map(|slot| parts.slot_bytes[slot.0] as u64);
+        let sum = |value: fn(&cost::GroupCost) -> u64| -> u64 {
+            costs.iter().filter(|(need, _)| need.first() == Some(k)).map(|(_, cost)| value(cost)).sum()
+        };
+        let macs = sum(|cost| cost.macs);
         cumulative_macs += macs;
         stages.push(Stage {
             exit: exit.clone(),
-            nodes: own.iter().map(|s| s.cost.nodes).sum(),
+            nodes: own().map(|s| s.nodes).sum(),
             macs,
             cumulative_macs,
-            exit_alone_macs: parts.segments.iter().filter(|s| s.need.contains(k)).map(|s| s.cost.macs).sum(),
-            parameters: own.iter().map(|s| s.cost.parameters).sum(),
-            weight_bytes: own.iter().map(|s| s.cost.weight_bytes).sum(),
+            exit_alone_macs: costs.iter().filter(|(need, _)| need.contains(k)).map(|(_, cost)| cost.macs).sum(),
+            parameters: sum(|cost| cost.parameters),
+            weight_bytes: sum(|cost| cost.weight_bytes),
             carry_bytes: carry.sum(),
         });
     }

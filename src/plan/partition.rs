@@ -5,7 +5,7 @@
 //! subset, so segments form an acyclic graph too, and a tensor with a single consumer never crosses from one segment to
 //! another unless it is an exit itself: fusing operators inside segments loses nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tract_core::internal::*;
 use tract_core::ops::konst::Const;
@@ -54,10 +54,10 @@ pub(crate) struct Slot(pub usize);
 /// Nodes of equal need, as a graph of their own.
 pub(crate) struct Segment {
     pub need: ExitSet,
+    pub nodes: usize,
     pub graph: TypedModel,
     pub inputs: Vec<Slot>,
     pub outputs: Vec<Slot>,
-    pub cost: cost::SegmentCost,
 }
 
 /// All segments, in an order in which they can run.
@@ -69,36 +69,49 @@ pub(crate) struct Partition {
     pub input: Slot,
     /// Where each exit's logits are found, in order of cost.
     pub exits: Vec<Slot>,
-    /// For each exit in order of cost, which output of the graph it was.
-    pub order: Vec<usize>,
 }
 
-/// Cuts a decluttered graph with concrete shapes, whose outputs are the exits and whose one input is the image. Without
-/// `staged` everything that any exit needs is one segment.
-pub(crate) fn partition(graph: &TypedModel, staged: bool) -> TractResult<Partition> {
+/// The nodes of a graph by which exits need them.
+struct Groups {
+    need: Vec<ExitSet>,
+    /// Needs, supersets before their subsets, each with its nodes in an order in which they can run.
+    groups: Vec<(ExitSet, Vec<usize>)>,
+}
+
+/// `exits` are in order of cost. Without `staged` everything that any exit needs is one group.
+fn group(graph: &TypedModel, exits: &[OutletId], staged: bool) -> TractResult<Groups> {
     let topological = graph.eval_order()?;
-    let order = exits_by_cost(graph, &topological)?;
-    let outlets: Vec<OutletId> = order.iter().map(|&output| graph.outputs[output]).collect();
-    let mut need = needs(graph, &topological, &outlets);
+    let mut need = needs(graph, &topological, exits);
     if !staged {
-        let all = (0..outlets.len()).fold(ExitSet::default(), ExitSet::with);
+        let all = (0..exits.len()).fold(ExitSet::default(), ExitSet::with);
         need.iter_mut().filter(|need| need.len() > 0).for_each(|need| *need = all);
     }
-
-    // Members of each segment in the order in which the graph runs.
-    let is_exit = |node: usize| outlets.iter().any(|outlet| outlet.node == node);
     let mut members: HashMap<ExitSet, Vec<usize>> = HashMap::new();
     for &id in &topological {
         let node = graph.node(id);
         // Constants go along with whoever uses them.
-        let is_member = !node.op_is::<TypedSource>() && (!node.op_is::<Const>() || is_exit(id));
+        let is_exit = exits.iter().any(|outlet| outlet.node == id);
+        let is_member = !node.op_is::<TypedSource>() && (!node.op_is::<Const>() || is_exit);
         if is_member && need[id].len() > 0 {
             members.entry(need[id]).or_default().push(id);
         }
     }
-    let mut needs: Vec<ExitSet> = members.keys().copied().collect();
-    needs.sort_by_key(|need| (std::cmp::Reverse(need.len()), *need));
+    let mut groups: Vec<_> = members.into_iter().collect();
+    groups.sort_by_key(|(need, _)| (std::cmp::Reverse(need.len()), *need));
+    Ok(Groups { need, groups })
+}
 
+/// What each group of nodes of a decluttered graph costs, whose outputs are the exits in order of cost.
+pub(crate) fn costs(graph: &TypedModel, staged: bool) -> TractResult<Vec<(ExitSet, cost::GroupCost)>> {
+    let mut counted = HashSet::new();
+    let groups = group(graph, &graph.outputs, staged)?.groups;
+    groups.into_iter().map(|(need, members)| Ok((need, cost::of_group(graph, &members, &mut counted)?))).collect()
+}
+
+/// Cuts a graph with concrete shapes, whose outputs are the exits in order of cost and whose one input is the image.
+pub(crate) fn partition(graph: &TypedModel, staged: bool) -> TractResult<Partition> {
+    let outlets = &graph.outputs;
+    let Groups { need, groups } = group(graph, outlets, staged)?;
     let mut slots: Vec<OutletId> = vec![graph.input_outlets()?[0]];
     let mut slot_of = |outlet: OutletId| {
         Slot(slots.iter().position(|&slot| slot == outlet).unwrap_or_else(|| {
@@ -108,35 +121,31 @@ pub(crate) fn partition(graph: &TypedModel, staged: bool) -> TractResult<Partiti
     };
     let input = slot_of(graph.input_outlets()?[0]);
     let exits: Vec<Slot> = outlets.iter().map(|&outlet| slot_of(outlet)).collect();
-    let mut counted_constants = std::collections::HashSet::new();
     let mut segments = vec![];
-    for key in needs {
-        let members = &members[&key];
+    for (key, members) in groups {
         let crosses = |outlet: OutletId| {
-            let leaves = graph
-                .outlet_successors(outlet)
-                .iter()
-                .any(|inlet| need[inlet.node] != key && need[inlet.node].len() > 0);
-            leaves || outlets.contains(&outlet)
+            let readers = graph.outlet_successors(outlet).iter().map(|inlet| need[inlet.node]);
+            outlets.contains(&outlet) || readers.into_iter().any(|need| need != key && need.len() > 0)
         };
-        let (sub, inputs, outputs) = extract(graph, members, crosses)?;
+        let (sub, inputs, outputs) = extract(graph, &members, crosses)?;
         segments.push(Segment {
             need: key,
-            cost: cost::of_segment(graph, members, &mut counted_constants)?,
+            nodes: members.len(),
             graph: sub,
             inputs: inputs.into_iter().map(&mut slot_of).collect(),
             outputs: outputs.into_iter().map(&mut slot_of).collect(),
         });
     }
     let slot_bytes = slots.iter().map(|&outlet| cost::bytes(graph.outlet_fact(outlet)?)).collect::<TractResult<_>>()?;
-    Ok(Partition { segments, slot_bytes, input, exits, order })
+    Ok(Partition { segments, slot_bytes, input, exits })
 }
 
 /// Outputs of the graph in order of what it costs to compute each of them alone; equal ones as the file has them.
-fn exits_by_cost(graph: &TypedModel, topological: &[usize]) -> TractResult<Vec<usize>> {
+pub(crate) fn exits_by_cost(graph: &TypedModel) -> TractResult<Vec<usize>> {
+    let topological = graph.eval_order()?;
     let mut costs = vec![];
     for &outlet in &graph.outputs {
-        let need = needs(graph, topological, &[outlet]);
+        let need = needs(graph, &topological, &[outlet]);
         let mut macs = 0u64;
         let mut nodes = 0usize;
         for &id in topological.iter().filter(|&&id| need[id].len() > 0) {
