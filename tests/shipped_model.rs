@@ -1,0 +1,106 @@
+//! What the shipped model promises: PyTorch's logits, the model card's accuracy, weights held once.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dyn_perceiver::camera::{Frame, FrameSource, IdxSource};
+use dyn_perceiver::exit::Measure;
+use dyn_perceiver::model::Model;
+use dyn_perceiver::pipeline::Classifier;
+use dyn_perceiver::plan::Plan;
+
+/// Counts the bytes that are allocated and not freed.
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist")
+}
+
+fn plan() -> Arc<Plan> {
+    Arc::new(Plan::new(Model::load(folder().join("model.onnx")).unwrap()).unwrap())
+}
+
+fn frames() -> IdxSource {
+    let labels = folder().join("frames-labels-idx1-ubyte.gz");
+    IdxSource::open(folder().join("frames-images-idx3-ubyte.gz"), Some(&labels)).unwrap()
+}
+
+fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// One test, so that nothing else allocates while bytes are counted.
+#[test]
+fn the_shipped_model_keeps_its_promises() {
+    // Library statics that are made on first use are not the model's.
+    drop(plan());
+    let before = LIVE.load(Ordering::Relaxed);
+    let plan = plan();
+    let loaded = LIVE.load(Ordering::Relaxed) - before;
+    let file = plan.info().file_bytes as usize;
+    assert!(loaded as f64 <= 1.3 * file as f64, "{loaded} bytes held for a file of {file}");
+    assert!(file <= 4_000_000);
+
+    assert_eq!(plan.info().exits, ["early3", "att", "cnn", "merge"]);
+    let stages = plan.stages();
+    assert!(stages[0].exit_alone_macs as f64 <= 0.4 * stages[3].cumulative_macs as f64);
+
+    let mut classifier = Classifier::new(plan.clone()).unwrap();
+    matches_pytorch(&mut classifier);
+    let card = json(&folder().join("accuracy.json"));
+    let mut right = [0; 4];
+    let mut source = frames();
+    let mut frame = Frame::default();
+    let mut count = 0;
+    while source.read(&mut frame).unwrap() {
+        let image = classifier.tensor(&frame).unwrap().to_vec();
+        count += 1;
+        for (right, logits) in right.iter_mut().zip(classifier.runtime().all_logits(&image).unwrap()) {
+            let class = Measure::MaxSoftmax.read(&logits).unwrap().class;
+            *right += u32::from(Some(class as u32) == frame.label);
+        }
+    }
+    assert_eq!(count, 1000);
+    for (name, right) in plan.info().exits.iter().zip(right) {
+        assert_eq!(f64::from(right) / 1000.0, card["frames"]["accuracy"][name].as_f64().unwrap(), "{name}");
+    }
+}
+
+/// Logits of all exits within 1e-4 relative (L2) of PyTorch's, from the same images.
+fn matches_pytorch(classifier: &mut Classifier) {
+    let fixture = json(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pytorch_logits.json"));
+    let mut source = frames();
+    let names = classifier.runtime().plan().info().exits.clone();
+    for index in 0..fixture["frames"].as_u64().unwrap() as usize {
+        let frame = source.next().unwrap().unwrap();
+        let image = classifier.tensor(&frame).unwrap().to_vec();
+        for (name, logits) in names.iter().zip(classifier.runtime().all_logits(&image).unwrap()) {
+            let expected: Vec<f64> =
+                fixture["logits"][name][index].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+            assert_eq!(logits.len(), expected.len());
+            let distance: f64 = logits.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
+            let norm: f64 = expected.iter().map(|b| b * b).sum();
+            assert!((distance / norm).sqrt() < 1e-4, "frame {index}, {name}: {logits:?} instead of {expected:?}");
+        }
+    }
+}
