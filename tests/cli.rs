@@ -168,5 +168,5 @@ fn wrong_policies_and_images_are_refused() {
     refuses(&["run", "--model", &model, "--frames", "/no/such"], &["/no/such"]);
     refuses(&["run", "--model", &model, "--synthetic", "5", "--soc", "2"], &["--soc 2"]);
     refuses(&["run", "--model", &model, "--synthetic", "5", "--fps", "0"], &["--fps 0"]);
-    refuses(&["run", "--model", &model, "--synthetic", "5", "--active-watts", "1"], &["watts"]);
+    refuses(&["run", "--model", &model, "--synthetic", "5", "--active-watts", "1"], &["1 W", "active at least idle"]);
 }

@@ -10,6 +10,8 @@ use tract_core::ops::konst::Const;
 /// Cost of some nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupCost {
+    /// Nodes that compute something.
+    pub nodes: usize,
     pub macs: u64,
     pub parameters: u64,
     pub weight_bytes: u64,
@@ -38,7 +40,7 @@ pub(crate) fn bytes(fact: &TypedFact) -> TractResult<usize> {
 
 /// Cost of the nodes `members`. A constant counts where it is seen first, `seen` says which were.
 pub(crate) fn of_group(graph: &TypedModel, members: &[usize], seen: &mut HashSet<usize>) -> TractResult<GroupCost> {
-    let mut cost = GroupCost::default();
+    let mut cost = GroupCost { nodes: members.len(), ..GroupCost::default() };
     for &id in members {
         cost.macs += macs(graph, id)?;
         for input in &graph.node(id).inputs {

@@ -38,7 +38,6 @@ pub(crate) struct PlannedSegment {
     pub inputs: Vec<Slot>,
     pub outputs: Vec<Slot>,
     pub plan: Arc<TypedSimplePlan>,
-    nodes: usize,
 }
 
 /// What one stage costs when every exit is evaluated.
@@ -46,7 +45,7 @@ pub(crate) struct PlannedSegment {
 pub struct Stage {
     /// The exit at its end.
     pub exit: String,
-    /// Operators that this stage runs.
+    /// Nodes of the model's graph in this stage.
     pub nodes: usize,
     /// Multiply-accumulates in this stage.
     pub macs: u64,
@@ -102,8 +101,8 @@ impl Plan {
         for segment in parts.segments {
             let stage = segment.need.first().and_then(|exit| info.exits.get(exit)).map_or("", String::as_str);
             let plan = segment.graph.into_optimized().and_then(TypedSimplePlan::new).map_err(|e| refuse(stage, e))?;
-            let partition::Segment { need, nodes, inputs, outputs, .. } = segment;
-            segments.push(PlannedSegment { need, nodes, inputs, outputs, plan });
+            let partition::Segment { need, inputs, outputs, .. } = segment;
+            segments.push(PlannedSegment { need, inputs, outputs, plan });
         }
         let slots = parts.slot_bytes.len();
         Ok(Plan { info, stages, costs, segments, slots, input: parts.input, exits: parts.exits })
@@ -121,19 +120,18 @@ impl Plan {
 
     /// Multiply-accumulates of a frame that leaves at `exit` under `policy`.
     pub fn macs(&self, policy: &ExitPolicy, exit: usize) -> u64 {
-        let evaluated = evaluated(policy, exit);
-        self.costs.iter().filter(|(need, _)| need.intersects(evaluated)).map(|(_, cost)| cost.macs).sum()
+        self.costs_to(policy, exit).map(|cost| cost.macs).sum()
     }
 
-    /// Operators that a frame leaving at `exit` under `policy` runs.
+    /// Nodes of the model's graph that a frame leaving at `exit` under `policy` evaluates.
     pub fn nodes(&self, policy: &ExitPolicy, exit: usize) -> usize {
-        let evaluated = evaluated(policy, exit);
-        self.segments.iter().filter(|s| s.need.intersects(evaluated)).map(|s| s.nodes).sum()
+        self.costs_to(policy, exit).map(|cost| cost.nodes).sum()
     }
-}
 
-fn evaluated(policy: &ExitPolicy, exit: usize) -> ExitSet {
-    (0..=exit).filter(|&k| policy.evaluates(k)).fold(ExitSet::default(), ExitSet::with)
+    fn costs_to(&self, policy: &ExitPolicy, exit: usize) -> impl Iterator<Item = &cost::GroupCost> {
+        let evaluated = (0..=exit).filter(|&k| policy.evaluates(k)).fold(ExitSet::default(), ExitSet::with);
+        self.costs.iter().filter(move |(need, _)| need.intersects(evaluated)).map(|(_, cost)| cost)
+    }
 }
 
 impl fmt::Debug for Plan {
@@ -156,7 +154,7 @@ fn stages(parts: &partition::Partition, costs: &[(ExitSet, cost::GroupCost)], ex
         cumulative_macs += macs;
         stages.push(Stage {
             exit: exit.clone(),
-            nodes: own().map(|s| s.nodes).sum(),
+            nodes: sum(|cost| cost.nodes as u64) as usize,
             macs,
             cumulative_macs,
             exit_alone_macs: costs.iter().filter(|(need, _)| need.contains(k)).map(|(_, cost)| cost.macs).sum(),

@@ -54,7 +54,6 @@ pub(crate) struct Slot(pub usize);
 /// Nodes of equal need, as a graph of their own.
 pub(crate) struct Segment {
     pub need: ExitSet,
-    pub nodes: usize,
     pub graph: TypedModel,
     pub inputs: Vec<Slot>,
     pub outputs: Vec<Slot>,
@@ -130,7 +129,6 @@ pub(crate) fn partition(graph: &TypedModel, staged: bool) -> TractResult<Partiti
         let (sub, inputs, outputs) = extract(graph, &members, crosses)?;
         segments.push(Segment {
             need: key,
-            nodes: members.len(),
             graph: sub,
             inputs: inputs.into_iter().map(&mut slot_of).collect(),
             outputs: outputs.into_iter().map(&mut slot_of).collect(),
