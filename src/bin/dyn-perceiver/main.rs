@@ -5,7 +5,9 @@ mod classify;
 mod doctor;
 mod evaluate;
 mod failure;
+mod import;
 mod inspect;
+mod models;
 mod plot;
 mod profile;
 mod run;
@@ -39,6 +41,8 @@ enum Command {
     Calibrate(calibrate::Args),
     Evaluate(evaluate::Args),
     Doctor(doctor::Args),
+    Models(models::Args),
+    Import(import::Args),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Models(args) => models::run(args),
+        Command::Import(args) => import::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
