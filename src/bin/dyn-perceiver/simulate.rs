@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
+use dyn_perceiver::energy::profile::Profile;
 use dyn_perceiver::energy::simulate::{
-    Arrivals, InjectedFault, Outcome, Records, Scenario, Simulation, Strategy, Summary, summarise,
+    Arrivals, InjectedFault, Outcome, Scenario, Simulation, Strategy, Summary, stage_shares, summarise,
 };
-use dyn_perceiver::energy::{FrameDemand, GovernorSettings, PowerModel};
+use dyn_perceiver::energy::{FrameDemand, GovernorSettings, JoulesSource, PowerModel};
+use dyn_perceiver::exit::Frontier;
+use dyn_perceiver::policy::{self, Records, SolveOptions, Synthetic};
 use serde_json::json;
 
 use crate::failure::{Failure, OrInput as _};
@@ -16,16 +19,23 @@ use crate::{simulate_plot, table};
 /// Simulate missions on a battery and compare who decides: always full, first exit, SoC steps, governor, oracle
 ///
 /// Battery, weather, scene, gauge noise and the error of the power model are drawn anew for every mission; one seed
-/// always gives the same missions. The joules are modelled: watts x latency.
+/// always gives the same missions. Without a profile the joules are modelled: watts x latency.
 ///
-/// JSON keys: scenario {hours, reserve, capacity_wh, fault, records, samples, missions, seed}, strategies {name: {missions,
+/// JSON keys: scenario {hours, reserve, capacity_wh, fault, records, samples, joules, missions, seed}, strategies {name: {missions,
 /// frames, accuracy, right, right_per_watt_hour, lifetime, soc_mean, soc_lowest, within_2_points, below_2_points,
 /// brown_outs, switches, reasons}}, governor_over_steps {frames, right_per_watt_hour}, governor_over_oracle {right}.
 #[derive(ClapArgs)]
 pub struct Args {
-    /// Calibration records and policy of a model [default: synthetic records]
-    #[command(flatten)]
-    source: Source,
+    /// Calibration records, as `calibrate` writes them [default: synthetic ones]
+    #[arg(long, value_name = "FILE")]
+    records: Option<PathBuf>,
+    /// Policy file of the same model; records it was calibrated on make it look better than it is [default: found on one
+    /// half of the records, while frames are drawn from the other]
+    #[arg(long, value_name = "FILE", requires = "records")]
+    policy: Option<PathBuf>,
+    /// Joules per stage, as `profile` writes them, in place of watts and latency
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Length of a mission in hours
     #[arg(long, default_value_t = 24.0)]
     hours: f32,
@@ -82,10 +92,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Where frames and operating points come from.
-#[derive(ClapArgs)]
-struct Source {}
-
 fn fault(name: &str) -> Result<InjectedFault, String> {
     let known = || InjectedFault::ALL.map(InjectedFault::name).join(", ");
     InjectedFault::ALL
@@ -126,36 +132,53 @@ impl Args {
         Ok(scenario)
     }
 
-    /// Joules per stage, sharing the latency of the whole network by MACs.
-    fn power(&self, macs: &[f32]) -> Result<PowerModel, Failure> {
-        let all: f32 = macs.iter().sum();
-        let seconds: Vec<f32> = macs.iter().map(|stage| self.latency_ms / 1000.0 * stage / all).collect();
-        let resting = self.suspend_watts.unwrap_or(self.idle_watts);
-        let model = PowerModel::from_latency(resting, self.active_watts, &seconds).or_input()?;
-        let model = PowerModel::new(self.idle_watts, model.stages(), model.source()).or_input()?;
-        match self.suspend_watts {
-            Some(watts) => model.with_suspend(watts).or_input(),
-            None => Ok(model),
+    /// Joules per stage: the profile's, or the latency of the whole network shared as the stages share its cost.
+    fn power(&self, records: &Records) -> Result<PowerModel, Failure> {
+        if let Some(path) = &self.profile {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string()).or_input()?;
+            let profile: Profile =
+                serde_json::from_str(&text).with_context(|| path.display().to_string()).or_input()?;
+            return profile.power_model().with_context(|| path.display().to_string()).or_input();
         }
+        let resting = self.suspend_watts.unwrap_or(self.idle_watts);
+        // What a frame adds to the resting consumption; checked by the model.
+        let joules = self.latency_ms / 1000.0 * (self.active_watts - resting);
+        let shares = stage_shares(&records.costs);
+        let stages: Vec<f32> = shares.iter().map(|(stage, _)| joules * *stage as f32).collect();
+        let exclusive: Vec<f32> = shares.iter().map(|(_, part)| joules * *part as f32).collect();
+        let model = PowerModel::new(self.idle_watts, &stages, JoulesSource::Modelled)
+            .and_then(|model| model.with_exclusive(&exclusive))
+            .and_then(|model| match self.suspend_watts {
+                Some(watts) => model.with_suspend(watts),
+                None => Ok(model),
+            });
+        model.or_input()
     }
+}
+
+/// Records, the operating points, the records that frames are drawn from, and a word for where they come from.
+fn source(args: &Args) -> Result<(Records, Frontier, Vec<u32>, String), Failure> {
+    let (records, origin) = match &args.records {
+        Some(path) => (policy::read_records(path).or_input()?, path.display().to_string()),
+        None => (Synthetic::four_exits().records(8000, 1)?, "synthetic".to_owned()),
+    };
+    if let Some(path) = &args.policy {
+        let calibrated = policy::file::load(path).or_input()?;
+        let frontier = calibrated.for_model(records.model).with_context(|| path.display().to_string()).or_input()?;
+        let (frontier, rows) = (frontier.clone(), records.rows());
+        return Ok((records, frontier, rows, origin));
+    }
+    let (calibration, drawn) = policy::split(&records.rows(), 0.5, 1);
+    let frontier = policy::solve(&records, &calibration, &SolveOptions::default()).or_input()?.frontier;
+    Ok((records, frontier, drawn, origin))
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let scenario = args.scenario()?;
-    // Stages of a Dyn-Perceiver by share of the MACs, and exits whose skill grows.
-    let macs = [0.38, 0.22, 0.25, 0.15];
-    let records = Records::synthetic(4000, &[1.0, 1.35, 1.6, 1.8], 1);
-    let cumulative: Vec<f32> = macs
-        .iter()
-        .scan(0.0, |sum, stage| {
-            *sum += stage;
-            Some(*sum)
-        })
-        .collect();
-    let frontier = records.sweep(&cumulative).or_input()?;
-    let origin = "synthetic".to_owned();
-    let samples = records.samples();
-    let simulation = Simulation::new(scenario, &frontier, records, args.power(&macs)?).or_input()?;
+    let (records, frontier, rows, origin) = source(&args)?;
+    let power = args.power(&records)?;
+    let joules = power.source();
+    let simulation = Simulation::new(scenario, &frontier, &records, &rows, power).or_input()?;
 
     let outcomes = missions(&simulation, args.seed, args.seeds.max(1));
     let mission = simulation.scenario().mission;
@@ -170,7 +193,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if let Some(path) = &args.plot {
         simulate_plot::draw(&simulation, args.seed, path)?;
     }
-    print(&args, &origin, samples, &summaries)
+    print(&args, &origin, rows.len(), joules, &summaries)
 }
 
 /// Every strategy through every mission, on all cores.
@@ -194,7 +217,13 @@ fn missions(simulation: &Simulation, first: u64, count: u64) -> Vec<Vec<Outcome>
     all.into_iter().map(|(_, outcomes)| outcomes).collect()
 }
 
-fn print(args: &Args, origin: &str, samples: usize, summaries: &[(Strategy, Summary)]) -> Result<(), Failure> {
+fn print(
+    args: &Args,
+    origin: &str,
+    samples: usize,
+    joules: JoulesSource,
+    summaries: &[(Strategy, Summary)],
+) -> Result<(), Failure> {
     let of = |strategy: Strategy| summaries.iter().find(|(s, _)| *s == strategy).map(|(_, summary)| summary);
     let ratio = |a: Strategy, b: Strategy, value: fn(&Summary) -> f64| match (of(a), of(b)) {
         (Some(a), Some(b)) if value(b) > 0.0 => value(a) / value(b),
@@ -211,7 +240,7 @@ fn print(args: &Args, origin: &str, samples: usize, summaries: &[(Strategy, Summ
             .collect::<Result<_, serde_json::Error>>()?;
         let object = json!({
             "scenario": {"hours": args.hours, "reserve": args.reserve / 100.0, "capacity_wh": args.capacity_wh,
-                         "fault": args.fault.map(InjectedFault::name), "records": origin, "samples": samples,
+                         "fault": args.fault.map(InjectedFault::name), "records": origin, "samples": samples, "joules": joules,
                          "missions": args.seeds.max(1), "seed": args.seed},
             "strategies": strategies,
             "governor_over_steps": {"frames": frames, "right_per_watt_hour": right_steps},
@@ -223,7 +252,7 @@ fn print(args: &Args, origin: &str, samples: usize, summaries: &[(Strategy, Summ
     let fault = args.fault.map_or(String::new(), |fault| format!(", gauge fault {}", fault.name()));
     writeln!(
         out,
-        "{} missions of {} h, {} Wh, reserve {} %{fault}; {samples} {origin} records; joules modelled\n",
+        "{} missions of {} h, {} Wh, reserve {} %{fault}\nframes drawn from {samples} records ({origin}); joules {joules}\n",
         args.seeds.max(1),
         args.hours,
         args.capacity_wh,

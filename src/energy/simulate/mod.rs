@@ -4,16 +4,16 @@
 //! frames, weather and sun, and every strategy replays the same one, so that their differences are their own.
 
 mod cell;
+mod frames;
 mod gauge;
-mod records;
 mod replay;
 mod scenario;
 mod summary;
 mod trace;
 
 pub use cell::{Cell, CellSettings};
+pub use frames::{Frames, stage_shares};
 pub use gauge::{FaultWindow, InjectedFault, SimulatedGauge};
-pub use records::{Records, RecordsError};
 pub use replay::{Outcome, Sample, Simulation, SimulationError, Strategy};
 pub use scenario::{Arrivals, Scenario, Spells};
 pub use summary::{Summary, summarise};

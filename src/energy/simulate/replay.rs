@@ -8,12 +8,13 @@ use super::super::governor::{
     BudgetGovernor, FrameDemand, Governor, GovernorInput, Ladder, LadderError, MissionError, Reason, SocStep, SocSteps,
 };
 use super::cell::{Cell, CellSettings};
+use super::frames::Frames;
 use super::gauge::{FaultWindow, SimulatedGauge};
-use super::records::Records;
 use super::scenario::Scenario;
 use super::trace::Trace;
 use crate::energy::PowerModel;
 use crate::exit::{ExitPolicy, Frontier, PolicyError};
+use crate::policy::Records;
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,17 +109,16 @@ impl Running {
 #[derive(Clone, Debug)]
 pub struct Simulation {
     scenario: Scenario,
-    records: Records,
+    frames: Frames,
     power: PowerModel,
     ladder: Ladder,
     points: usize,
-    /// The frontier's policies, then the whole network, then the first exit alone.
-    policies: Vec<ExitPolicy>,
+    /// Of the frontier's policies, then of the whole network, then of the first exit alone.
     accuracy: Vec<f32>,
 }
 
 /// Why a simulation cannot be set up.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SimulationError {
     /// Frontier and power model are for different networks.
@@ -132,6 +132,12 @@ pub enum SimulationError {
         /// Exits of the records.
         actual: usize,
     },
+    /// There are no records to draw frames from.
+    #[error("no records to draw frames from")]
+    NoRecords,
+    /// Logits that a policy needs cannot be read.
+    #[error("reading records: {0}")]
+    Logits(#[from] std::io::Error),
     /// The mission or the settings are out of range.
     #[error(transparent)]
     Mission(#[from] MissionError),
@@ -141,31 +147,30 @@ pub enum SimulationError {
 }
 
 impl Simulation {
-    /// Sets up a simulation.
+    /// Sets up a simulation whose frames are drawn from `rows` of the records, which are sorted. For figures that hold,
+    /// the frontier must have been found on other rows.
     ///
     /// # Errors
     /// [`SimulationError`] when frontier, records and power model are not of one network or the mission is impossible.
     pub fn new(
         scenario: Scenario,
         frontier: &Frontier,
-        records: Records,
+        records: &Records,
+        rows: &[u32],
         power: PowerModel,
     ) -> Result<Self, SimulationError> {
         let ladder = Ladder::new(frontier, &power)?;
         let exits = frontier.exits();
-        if records.exits() != exits {
-            return Err(SimulationError::Records { expected: exits, actual: records.exits() });
-        }
-        let mut policies: Vec<ExitPolicy> = frontier.points().iter().map(|point| point.policy.clone()).collect();
-        let mut accuracy: Vec<f32> = frontier.points().iter().map(|point| point.accuracy).collect();
-        for exit in [exits - 1, 0] {
-            let policy = ExitPolicy::only(exit, exits)?;
-            accuracy.push(records.judge(&policy, &vec![0.0; exits]).accuracy);
-            policies.push(policy);
+        if records.exits.len() != exits {
+            return Err(SimulationError::Records { expected: exits, actual: records.exits.len() });
         }
         // Refused here rather than in the middle of a run.
         BudgetGovernor::new(ladder.clone(), &power, scenario.mission, scenario.settings)?;
-        Ok(Simulation { scenario, records, power, ladder, points: frontier.points().len(), policies, accuracy })
+        let mut policies: Vec<ExitPolicy> = frontier.points().iter().map(|point| point.policy.clone()).collect();
+        policies.extend([ExitPolicy::only(exits.saturating_sub(1), exits)?, ExitPolicy::only(0, exits)?]);
+        let frames = Frames::new(records, rows, &policies, &power)?;
+        let accuracy = (0..policies.len()).map(|policy| frames.accuracy(policy)).collect();
+        Ok(Simulation { scenario, frames, power, ladder, points: frontier.points().len(), accuracy })
     }
 
     /// The scenario.
@@ -180,13 +185,12 @@ impl Simulation {
 
     /// Draws the mission of a seed.
     pub fn trace(&self, seed: u64) -> Trace {
-        Trace::draw(&self.scenario, &self.records, &self.power, &self.policies, seed)
+        Trace::draw(&self.scenario, &self.frames, seed)
     }
 
     /// Runs one strategy through a mission; with `sample_every` ticks between samples, 0 for none.
     pub fn run(&self, strategy: Strategy, trace: &Trace, seed: u64, sample_every: usize) -> Outcome {
         match strategy {
-            // "Full" runs every stage, so it costs what the last exit with all earlier ones evaluated does.
             Strategy::Full => self.replay(trace, sample_every, |_, _| self.fixed(self.points)),
             Strategy::First => self.replay(trace, sample_every, |_, _| self.fixed(self.points + 1)),
             Strategy::Governor => self.run_governor(trace, seed, sample_every),

@@ -1,10 +1,8 @@
 //! What chance brings in one mission: frames and what every policy makes of them, temperature, sun, the real board.
 
+use super::frames::Frames;
 use super::gauge::normal;
-use super::records::Records;
 use super::scenario::{Arrivals, Scenario};
-use crate::energy::PowerModel;
-use crate::exit::ExitPolicy;
 
 /// One mission's worth of chance, the same for every strategy.
 #[derive(Clone, Debug)]
@@ -31,13 +29,7 @@ pub struct Trace {
 
 impl Trace {
     /// Draws a mission. Every policy judges the same frames.
-    pub fn draw(
-        scenario: &Scenario,
-        records: &Records,
-        power: &PowerModel,
-        policies: &[ExitPolicy],
-        seed: u64,
-    ) -> Self {
+    pub fn draw(scenario: &Scenario, drawn_from: &Frames, seed: u64) -> Self {
         let mut weather = fastrand::Rng::with_seed(seed);
         let mut camera = weather.fork();
         let between = |rng: &mut fastrand::Rng, (low, high): (f32, f32)| low + rng.f32() * (high - low);
@@ -50,25 +42,12 @@ impl Trace {
         );
         let fault_at = between(&mut weather, (0.2, 0.7));
 
-        // What each policy makes of each sample, and the samples by difficulty.
-        let outcome = |sample: usize| {
-            policies.iter().map(move |policy| {
-                let (exit, right) = records.leaves(policy, sample);
-                (power.policy_joules(policy, exit), f32::from(u8::from(right)))
-            })
-        };
-        let outcomes: Vec<(f32, f32)> = (0..records.samples()).flat_map(outcome).collect();
-        let mut by_ease: Vec<usize> = (0..records.samples()).collect();
-        let ease = |&sample: &usize| records.confidence(sample).iter().sum::<f32>();
-        by_ease.sort_by(|a, b| ease(a).total_cmp(&ease(b)));
-        let half = by_ease.len().div_ceil(2);
-
         let ticks = (scenario.mission.duration.as_secs_f32() / scenario.tick).ceil() as usize;
         let mut trace = Trace {
             tick: scenario.tick,
-            policies: policies.len(),
+            policies: drawn_from.policies(),
             frames: Vec::with_capacity(ticks),
-            made: Vec::with_capacity(ticks * policies.len()),
+            made: Vec::with_capacity(ticks * drawn_from.policies()),
             celsius: Vec::with_capacity(ticks),
             sun: Vec::with_capacity(ticks),
             health,
@@ -102,13 +81,11 @@ impl Trace {
                 }
             };
             let start = trace.made.len();
-            trace.made.resize(start + policies.len(), (0.0, 0.0));
+            trace.made.resize(start + drawn_from.policies(), (0.0, 0.0));
             let Some(made) = trace.made.get_mut(start..) else { continue };
             for _ in 0..count {
                 let from_hard = hard == (camera.f32() < scenario.spells.purity);
-                let pick = if from_hard { camera.usize(..half) } else { by_ease.len() - 1 - camera.usize(..half) };
-                let sample = by_ease.get(pick).copied().unwrap_or(0);
-                let row = outcomes.get(sample * policies.len()..(sample + 1) * policies.len()).unwrap_or(&[]);
+                let row = drawn_from.pick(&mut camera, from_hard);
                 for (sum, one) in made.iter_mut().zip(row) {
                     sum.0 += one.0;
                     sum.1 += one.1;
@@ -155,25 +132,27 @@ mod tests {
     use core::time::Duration;
 
     use super::*;
-    use crate::energy::JoulesSource;
+    use crate::energy::{JoulesSource, PowerModel};
+    use crate::exit::ExitPolicy;
+    use crate::policy::Synthetic;
 
     #[test]
     fn one_seed_one_trace_and_the_rates_are_those_asked_for() {
-        let records = Records::synthetic(500, &[0.5, 1.5], 3);
-        let power = PowerModel::new(0.5, &[1.0, 2.0], JoulesSource::Modelled).unwrap();
-        let policies = [ExitPolicy::only(0, 2).unwrap(), ExitPolicy::only(1, 2).unwrap()];
+        let records = Synthetic::four_exits().records(500, 3).unwrap();
+        let power = PowerModel::new(0.5, &[1.0, 2.0, 3.0, 4.0], JoulesSource::Modelled).unwrap();
+        let policies = [ExitPolicy::only(0, 4).unwrap(), ExitPolicy::only(3, 4).unwrap()];
+        let frames = Frames::new(&records, &records.rows(), &policies, &power).unwrap();
         for arrivals in [Arrivals::Periodic(0.5), Arrivals::Poisson(7200.0), Arrivals::DayNight(12_000.0, 2400.0)] {
             let scenario = Scenario::new(Duration::from_secs(86_400), 0.1, arrivals, 10_000.0);
-            let draw = |seed| Trace::draw(&scenario, &records, &power, &policies, seed);
+            let draw = |seed| Trace::draw(&scenario, &frames, seed);
             let trace = draw(1);
-            let frames: u32 = (0..trace.ticks()).map(|tick| trace.frames(tick)).sum();
-            assert!((f64::from(frames) / (7200.0 * 24.0) - 1.0).abs() < 0.02, "{arrivals:?}: {frames}");
+            let count: u32 = (0..trace.ticks()).map(|tick| trace.frames(tick)).sum();
+            assert!((f64::from(count) / (7200.0 * 24.0) - 1.0).abs() < 0.02, "{arrivals:?}: {count}");
             assert_eq!(trace.made, draw(1).made);
             assert_ne!(trace.made, draw(2).made);
             // Spells are of both kinds, so that the mean over a day is near that of the records.
             let right: f32 = (0..trace.ticks()).map(|tick| trace.made(tick, 1).1).sum();
-            let expected = records.judge(&policies[1], &[1.0, 2.0]).accuracy;
-            assert!((right / frames as f32 - expected).abs() < 0.06);
+            assert!((right / count as f32 - frames.accuracy(1)).abs() < 0.06);
         }
     }
 }
