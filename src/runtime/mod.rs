@@ -24,7 +24,7 @@ use tract_core::internal::*;
 pub use deadline::StageLimits;
 pub use error::RunError;
 
-use crate::exit::{Decision, ExitPolicy, Observer};
+use crate::exit::{Answer, Decision, ExitPolicy, Observer};
 use crate::plan::{Plan, Slot};
 
 /// Runs the stage plans of one [`Plan`], one image (or batch) at a time. Make one per thread; weights are shared.
