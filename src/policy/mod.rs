@@ -53,3 +53,6 @@ pub use simulate::{Summary, Taken, cost_of, evaluated, simulate, summarise};
 pub use solve::{Compared, SolveError, SolveOptions, Solved, solve};
 pub use sweep::quantile_sweep;
 pub use synthetic::{Optimum, Synthetic};
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! The format is described in `docs/calibration.md`, so that records can be made from any model by any program.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;

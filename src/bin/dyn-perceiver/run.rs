@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::camera::{self, CameraError, CameraRequest, FrameSource, PixelFormat};
-use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, PowerModel, SocSteps};
-use dyn_perceiver::exit::ExitPolicy;
+use dyn_perceiver::energy::{Battery, Choice, Governor, GovernorInput, JOULES_PER_MWH, PowerModel, Reason, SocSteps};
+use dyn_perceiver::exit::{ExitPolicy, Frontier, Mixer};
 use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, PipelineError, Step, Summary};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Runtime;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::{Failure, OrInput as _};
 use crate::service::Service;
-use crate::shipped::{self, ModelArgs, PolicyArgs};
+use crate::shipped::{self, ModelArgs, Points, PolicyArgs};
 use crate::table;
 
 /// Thresholds, the same at every exit, that the state of charge steps through when no policy is given.
@@ -92,9 +92,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     check(&args)?;
     let plan = args.model.plan()?;
     let exits = plan.info().exits.clone();
-    let points = match args.policy.policy(&plan)? {
-        Some(policy) => vec![policy],
-        None => ladder(&args.policy, &plan)?,
+    let calibrated = args.policy.points(&plan)?;
+    let points = match (&calibrated, args.policy.policy(&plan)?) {
+        (Some(calibrated), _) => calibrated.policies(),
+        (None, Some(policy)) => vec![policy],
+        (None, None) => ladder(&args.policy, &plan)?,
     };
     let source = source(&args)?;
     let frames = source.frames().map(|all| all.min(args.limit.unwrap_or(u64::MAX)));
@@ -113,7 +115,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     })?;
 
     let labels = plan.info().labels.clone();
-    let governor = SocSteps::even(points.len());
+    let governor = match calibrated {
+        Some(Points { frontier, mixer: Some(mixer) }) => Chooser::Budget { frontier, mixer, begun: false },
+        _ => Chooser::Charge(SocSteps::even(points.len())),
+    };
     let config = PipelineConfig { points, power, battery, period, compare_full: !args.no_compare };
     let mut view = View::new(&args, &exits, labels)?;
     view.header(&plan, &config, frames);
@@ -158,6 +163,26 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     service.stopping();
     view.summary(&summary, pipeline.battery().soc(), pipeline.dropped(), ended)
+}
+
+/// What the operating point follows.
+enum Chooser {
+    /// The state of charge.
+    Charge(SocSteps),
+    /// A mean cost per frame, as expected by calibration.
+    Budget { frontier: Frontier, mixer: Mixer, begun: bool },
+}
+
+impl Governor for Chooser {
+    fn choose(&mut self, input: &GovernorInput) -> Choice {
+        match self {
+            Chooser::Charge(steps) => steps.choose(input),
+            Chooser::Budget { frontier, mixer, begun } => {
+                let reason = if std::mem::replace(begun, true) { Reason::Budget } else { Reason::Start };
+                Choice { point: mixer.next_point(frontier), period: None, reason }
+            }
+        }
+    }
 }
 
 fn check(args: &Args) -> Result<(), Failure> {

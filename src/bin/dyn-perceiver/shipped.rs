@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use dyn_perceiver::exit::{ExitPolicy, Measure};
+use dyn_perceiver::exit::{ExitPolicy, Frontier, Measure, Mixer};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
 
+use crate::evaluate;
 use crate::failure::{Failure, OrInput as _};
 
 /// Where the shipped files lie, from the repository's root.
@@ -52,9 +53,18 @@ pub fn plan(path: &Path, exits: Option<Vec<String>>) -> Result<Arc<Plan>, Failur
     Ok(Arc::new(Plan::new(model).or_input()?))
 }
 
-/// The policy that a user spells out.
+/// The policy that a user spells out, or a policy file and what to choose from it.
 #[derive(Args)]
 pub struct PolicyArgs {
+    /// Policy file that `calibrate` wrote
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["exit", "thresholds"])]
+    policy: Option<PathBuf>,
+    /// Mean cost per frame to meet with the policy file: MACs such as 3.5M, or 20ms, or 5mJ, by its unit
+    #[arg(long, value_name = "COST", requires = "policy")]
+    budget: Option<String>,
+    /// Accuracy to reach with the policy file, such as 0.92
+    #[arg(long, value_name = "SHARE", requires = "policy", conflicts_with = "budget")]
+    accuracy: Option<f32>,
     /// Leave at this exit, by name or number from 1, and evaluate no other
     #[arg(long, value_name = "EXIT")]
     exit: Option<String>,
@@ -66,7 +76,42 @@ pub struct PolicyArgs {
     confidence: Measure,
 }
 
+/// Operating points from a policy file.
+pub struct Points {
+    pub frontier: Frontier,
+    /// What meets the budget, where one was asked for.
+    pub mixer: Option<Mixer>,
+}
+
+impl Points {
+    /// The policies, cheapest first.
+    pub fn policies(&self) -> Vec<ExitPolicy> {
+        self.frontier.points().iter().map(|point| point.policy.clone()).collect()
+    }
+
+    /// The policy for the next frame: as the budget wants it, else the most accurate.
+    pub fn next_policy(&mut self) -> &ExitPolicy {
+        let last = self.frontier.points().len() - 1;
+        let point = self.mixer.as_mut().map_or(last, |mixer| mixer.next_point(&self.frontier));
+        &self.frontier.points()[point].policy
+    }
+}
+
 impl PolicyArgs {
+    /// The points of the policy file, if one was named; only the one that is wanted where an accuracy was.
+    pub fn points(&self, plan: &Plan) -> Result<Option<Points>, Failure> {
+        let Some(path) = &self.policy else { return Ok(None) };
+        let calibrated = dyn_perceiver::policy::file::load(path).or_input()?;
+        let frontier = evaluate::for_plan(&calibrated, plan, path)?;
+        if let Some(accuracy) = self.accuracy {
+            let point = evaluate::accuracy_point(frontier, accuracy)?;
+            let frontier = Frontier::new(frontier.unit(), &frontier.points()[point..=point])?;
+            return Ok(Some(Points { frontier, mixer: None }));
+        }
+        let mixer = self.budget.as_ref().map(|text| evaluate::budget(text, frontier).map(Mixer::new)).transpose()?;
+        Ok(Some(Points { frontier: frontier.clone(), mixer }))
+    }
+
     /// The policy asked for, if one was.
     pub fn policy(&self, plan: &Plan) -> Result<Option<ExitPolicy>, Failure> {
         let names = &plan.info().exits;

@@ -1,0 +1,181 @@
+//! Calibration as a user meets it: images to a policy file, and the policy file in use.
+
+mod graphs;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use graphs::three_exits;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const IMAGES: u32 = 60;
+
+fn program(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dyn-perceiver")).args(args).output().unwrap()
+}
+
+fn json(args: &[&str]) -> Value {
+    let output = program(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Exit code 2 and a message that holds all of `parts`.
+fn refuses(args: &[&str], parts: &[&str]) {
+    let output = program(args);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+    assert!(parts.iter().all(|part| message.contains(part)), "{args:?} should mention {parts:?}, says: {message}");
+}
+
+/// A folder with a model, and an IDX pair of images made of noise with labels that the model cannot know.
+struct Scene {
+    folder: TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut state = 1u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let head = |kind: u8, sizes: &[u32]| {
+            let mut bytes = vec![0, 0, 8, kind];
+            sizes.iter().for_each(|size| bytes.extend(size.to_be_bytes()));
+            bytes
+        };
+        let mut images = head(3, &[IMAGES, 8, 8]);
+        images.extend((0..IMAGES * 64).map(|_| noise()));
+        let mut labels = head(1, &[IMAGES]);
+        labels.extend((0..IMAGES).map(|_| noise() % 5));
+        std::fs::write(folder.path().join("x-images-idx3-ubyte"), images).unwrap();
+        std::fs::write(folder.path().join("x-labels-idx1-ubyte"), labels).unwrap();
+        std::fs::write(folder.path().join("model.onnx"), three_exits(&["exit1", "exit2", "exit3"]).bytes()).unwrap();
+        Scene { folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_string()
+    }
+
+    fn calibrate(&self, more: &[&str]) -> Value {
+        let (model, data, policy) =
+            (self.path("model.onnx"), self.path("x-images-idx3-ubyte"), self.path("policy.json"));
+        json(&[&["calibrate", &model, "--data", &data, "-o", &policy, "--json"], more].concat())
+    }
+}
+
+#[test]
+fn images_become_a_policy_that_commands_follow() {
+    let scene = Scene::new();
+    let report = scene.calibrate(&[]);
+    assert_eq!(report["samples"], IMAGES);
+    assert_eq!(report["unit"], "macs");
+    let points = report["points"].as_array().unwrap();
+    let cost = |i: usize| points[i]["cost"].as_f64().unwrap();
+    assert!((1..points.len()).all(|i| cost(i) > cost(i - 1)));
+
+    let (model, data, policy) =
+        (scene.path("model.onnx"), scene.path("x-images-idx3-ubyte"), scene.path("policy.json"));
+    let plot = scene.path("plot.svg");
+    let records = scene.path("policy.records.csv");
+    let report = json(&[
+        "evaluate",
+        &model,
+        "--policy",
+        &policy,
+        "--data",
+        &data,
+        "--calibration",
+        &records,
+        "--plot",
+        &plot,
+        "--json",
+    ]);
+    assert_eq!(report["images"], IMAGES);
+    for run in report["runs"].as_array().unwrap() {
+        let shares: f64 = run["shares"].as_object().unwrap().values().map(|share| share.as_f64().unwrap()).sum();
+        assert!((shares - 1.0).abs() < 1e-9);
+        // So few images allow no more than a frame's difference.
+        assert!(run["deviation"].as_f64().unwrap().abs() < 0.1, "{run}");
+    }
+    let svg = std::fs::read_to_string(&plot).unwrap();
+    for part in ["accuracy, %", "MAC per frame", "exit1", "this frontier", "quantile sweep", "best in hindsight"] {
+        assert!(svg.contains(part), "{part}");
+    }
+
+    // Solved again from the records, in binary: the same content.
+    let binary = scene.path("policy.postcard");
+    json(&["calibrate", &model, "--data", &records, "-o", &binary, "--json"]);
+    let read = |path: &str| dyn_perceiver::policy::file::load(Path::new(path)).unwrap();
+    assert_eq!(read(&binary), read(&policy));
+
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ankle_boot.png");
+    let image = image.to_str().unwrap();
+    let dearest = format!("{}", 2.0 * cost(points.len() - 1));
+    for choice in [&["--budget", &*dearest][..], &["--accuracy", "0.01"], &[], &["--deadline", "10s"]] {
+        let answer = json(&[&["classify", image, "--model", &model, "--policy", &policy, "--json"], choice].concat());
+        assert!(answer["class"].as_u64().unwrap() < 5, "{answer}");
+    }
+    refuses(&["classify", image, "--model", &model, "--policy", &policy, "--accuracy", "1.0"], &["accuracy of 1"]);
+    refuses(&["classify", image, "--model", &model, "--policy", &policy, "--budget", "1"], &["below the cheapest"]);
+    refuses(&["classify", image, "--model", &model, "--policy", &policy, "--budget", "5mJ"], &["macs", "5mJ"]);
+    refuses(&["classify", image, "--model", &model, "--deadline", "1us"], &["within 1µs"]);
+}
+
+#[test]
+fn a_stopped_run_goes_on_and_finds_the_same() {
+    let scene = Scene::new();
+    scene.calibrate(&[]);
+    let files = ["policy.json", "policy.records.csv", "policy.records.csv.logits"];
+    let whole = files.map(|name| std::fs::read(scene.path(name)).unwrap());
+    // As if it had been killed in the middle of a row.
+    for (name, bytes) in files.iter().zip(&whole) {
+        std::fs::remove_file(scene.path(name)).unwrap();
+        if *name != "policy.json" {
+            std::fs::write(scene.path(&format!("{name}.part")), &bytes[..bytes.len() * 2 / 3]).unwrap();
+        }
+    }
+    let jobs = scene.calibrate(&["--jobs", "1"]);
+    assert_eq!(jobs["samples"], IMAGES);
+    for (name, bytes) in files.iter().zip(&whole) {
+        assert!(&std::fs::read(scene.path(name)).unwrap() == bytes, "{name}");
+    }
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let scene = Scene::new();
+    scene.calibrate(&[]);
+    let (model, policy) = (scene.path("model.onnx"), scene.path("policy.json"));
+    let (data, records) = (scene.path("x-images-idx3-ubyte"), scene.path("policy.records.csv"));
+    let other = scene.path("other.onnx");
+    std::fs::write(&other, three_exits(&["one", "two", "three"]).bytes()).unwrap();
+    refuses(&["evaluate", &other, "--policy", &policy, "--data", &data], &["policy.json", "sha256:"]);
+    refuses(&["calibrate", &other, "--data", &records], &["policy.records.csv", "records of model sha256:"]);
+
+    let text = std::fs::read_to_string(&policy).unwrap();
+    std::fs::write(&policy, text.replace("\"samples\": 60", "\"samples\": 61")).unwrap();
+    refuses(&["evaluate", &model, "--policy", &policy, "--data", &data], &["policy.json", "checksum"]);
+
+    let damaged = scene.path("damaged.csv");
+    let rows = std::fs::read_to_string(&records).unwrap();
+    let row = rows.lines().find(|line| line.starts_with("4,")).unwrap();
+    let mut cells: Vec<&str> = row.split(',').collect();
+    cells[3] = "NaN";
+    std::fs::write(&damaged, rows.replace(row, &cells.join(","))).unwrap();
+    refuses(&["calibrate", &model, "--data", &damaged], &["damaged.csv, row 5", "exit1.max-softmax", "NaN"]);
+
+    let unlabelled = scene.path("y-images-idx3-ubyte");
+    std::fs::copy(&data, &unlabelled).unwrap();
+    let output = scene.path("p.json");
+    refuses(&["calibrate", &model, "--data", &unlabelled, "-o", &output], &["no label"]);
+    refuses(&["calibrate", &model, "--data", &data, "--range", "50..90", "-o", &output], &["60 samples", "50 to 90"]);
+    let limit = ["--max-loss", "0.01", "--confidence", "0.95"];
+    let args = ["calibrate", &model, "--data", &records, "-o", &output];
+    refuses(&[&args[..], &limit].concat(), &["60 samples", "598"]);
+    assert!(!Path::new(&output).exists());
+}
