@@ -49,3 +49,40 @@ vectorised! {
     /// `out = softmax(scale * q * k^T) * v` for every head (Vaswani et al., 2017).
     pub(crate) fn attention(q: &[f32], k: &[f32], v: &[f32], sizes: Sizes, scale: f32, out: &mut [f32]) = attention_body;
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::oracle::{assert_close, values};
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn equals_its_definition(
+            queries in 1_usize..67, keys in 1_usize..67, heads in 1_usize..5, depth in 1_usize..34, value_depth in 1_usize..34,
+            scale in 0.1_f32..3.0,
+        ) {
+            let sizes = Sizes { queries, keys, heads, depth, value_depth };
+            let q = values(1, queries * heads * depth);
+            let k = values(2, keys * heads * depth);
+            let v = values(3, keys * heads * value_depth);
+            let mut expected = vec![0.0; queries * heads * value_depth];
+            for (m, h) in (0..queries).flat_map(|m| (0..heads).map(move |h| (m, h))) {
+                let score = |n: usize| -> f64 {
+                    let dot = |d: usize| f64::from(q[(m * heads + h) * depth + d]) * f64::from(k[(n * heads + h) * depth + d]);
+                    f64::from(scale) * (0..depth).map(dot).sum::<f64>()
+                };
+                let scores: Vec<f64> = (0..keys).map(|n| score(n).exp()).collect();
+                let total: f64 = scores.iter().sum();
+                for e in 0..value_depth {
+                    let mixed: f64 = (0..keys).map(|n| scores[n] * f64::from(v[(n * heads + h) * value_depth + e])).sum();
+                    expected[(m * heads + h) * value_depth + e] = (mixed / total) as f32;
+                }
+            }
+            let mut out = vec![f32::NAN; expected.len()];
+            attention(&q, &k, &v, sizes, scale, &mut out);
+            assert_close(&out, &expected);
+        }
+    }
+}

@@ -145,3 +145,122 @@ fn by_kernel_rows(x: &[f32], shape: &Shape, packed: &[f32], epilogue: Epilogue<'
         rows(&taps, kh, 0, kw * channels_in, packed, first, to, epilogue, out);
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::super::depthwise;
+    use super::super::oracle::{activation, activations, assert_close, assert_close_to, values};
+    use super::super::pool::{Pooling, pool};
+    use super::*;
+
+    /// Any window with its padding, that has an output.
+    pub(crate) fn windows() -> impl Strategy<Value = Window> {
+        let pair = |to: usize| prop::array::uniform2(0..to);
+        (pair(17), pair(8), pair(3), pair(5), pair(5)).prop_filter_map("no output", |(size, k, s, before, after)| {
+            let (input, kernel, stride) = (size.map(|d| d + 1), k.map(|d| d + 1), s.map(|d| d + 1));
+            let room: Vec<Option<usize>> =
+                (0..2).map(|a| (input[a] + before[a] + after[a]).checked_sub(kernel[a])).collect();
+            let output = [room[0]? / stride[0] + 1, room[1]? / stride[1] + 1];
+            Some(Window { input, output, kernel, stride, padding: before })
+        })
+    }
+
+    /// The definition, in double precision: `bias + sum` over the taps inside.
+    pub(crate) fn plain(x: &[f32], shape: &Shape, oihw: &[f32], bias: &[f32]) -> Vec<f64> {
+        let Shape { window: w, channels_in, channels_out, groups } = *shape;
+        let (ci, co) = (channels_in / groups, channels_out / groups);
+        let mut out = vec![];
+        for (oy, ox, n) in (0..w.output[0])
+            .flat_map(|y| (0..w.output[1]).flat_map(move |x| (0..channels_out).map(move |n| (y, x, n))))
+        {
+            let mut sum = f64::from(bias[n]);
+            for (ky, kx, i) in
+                (0..w.kernel[0]).flat_map(|y| (0..w.kernel[1]).flat_map(move |x| (0..ci).map(move |i| (y, x, i))))
+            {
+                let y = (oy * w.stride[0] + ky).checked_sub(w.padding[0]).filter(|y| *y < w.input[0]);
+                let column = (ox * w.stride[1] + kx).checked_sub(w.padding[1]).filter(|x| *x < w.input[1]);
+                if let (Some(y), Some(column)) = (y, column) {
+                    let value = x[(y * w.input[1] + column) * channels_in + n / co * ci + i];
+                    let weight = oihw[((n * ci + i) * w.kernel[0] + ky) * w.kernel[1] + kx];
+                    sum += f64::from(value) * f64::from(weight);
+                }
+            }
+            out.push(sum);
+        }
+        out
+    }
+
+    fn largest(sums: &[f64]) -> f32 {
+        sums.iter().fold(1.0, |m: f64, x| m.max(x.abs())) as f32
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn equals_its_definition(
+            window in windows(), groups in 1_usize..4, ci in 1_usize..67, co in 1_usize..40, act in activations(),
+            residual: bool,
+        ) {
+            let shape = Shape { window, channels_in: groups * ci, channels_out: groups * co, groups };
+            let x = values(1, window.input[0] * window.input[1] * shape.channels_in);
+            let w = values(2, shape.channels_out * ci * window.kernel[0] * window.kernel[1]);
+            let bias = values(3, shape.channels_out);
+            let sums = plain(&x, &shape, &w, &bias);
+            let r = values(4, sums.len());
+            let expected: Vec<f32> = sums
+                .iter()
+                .zip(&r)
+                .map(|(s, r)| activation(act, s + if residual { f64::from(*r) } else { 0.0 }) as f32)
+                .collect();
+            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act };
+            let mut out = vec![f32::NAN; expected.len()];
+            convolve(&x, &shape, &shape.pack(&w), epilogue, &mut out);
+            assert_close_to(&out, &expected, largest(&sums));
+        }
+
+        #[test]
+        fn depthwise_equals_its_definition(window in windows(), channels in 1_usize..67, act in activations(), residual: bool) {
+            let shape = Shape { window, channels_in: channels, channels_out: channels, groups: channels };
+            let x = values(1, window.input[0] * window.input[1] * channels);
+            let w = values(2, channels * window.kernel[0] * window.kernel[1]);
+            let bias = values(3, channels);
+            let sums = plain(&x, &shape, &w, &bias);
+            let r = values(4, sums.len());
+            let expected: Vec<f32> = sums
+                .iter()
+                .zip(&r)
+                .map(|(s, r)| activation(act, s + if residual { f64::from(*r) } else { 0.0 }) as f32)
+                .collect();
+            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act };
+            let mut out = vec![f32::NAN; expected.len()];
+            let packed = depthwise::pack(channels, window.kernel, &w);
+            depthwise::depthwise(&x, &window, channels, &packed, epilogue, &mut out);
+            assert_close_to(&out, &expected, largest(&sums));
+        }
+
+        #[test]
+        fn pooling_equals_its_definition(window in windows(), channels in 1_usize..40) {
+            prop_assume!((0..2).all(|a| (0..window.output[a]).all(|o| !window.taps(a, o).0.is_empty())));
+            let x = values(1, window.input[0] * window.input[1] * channels);
+            let inside = |oy: usize, ox: usize, c: usize| -> Vec<f32> {
+                let (ys, y0) = window.taps(0, oy);
+                let (xs, x0) = window.taps(1, ox);
+                let at = |y: usize, x_: usize| x[(((y0 + y as isize) * window.input[1] as isize + x0 + x_ as isize) as usize) * channels + c];
+                ys.flat_map(|y| xs.clone().map(move |x| (y, x))).map(|(y, x)| at(y, x)).collect()
+            };
+            let outputs: Vec<Vec<f32>> = (0..window.output[0] * window.output[1] * channels)
+                .map(|i| inside(i / channels / window.output[1], i / channels % window.output[1], i % channels))
+                .collect();
+            let mut out = vec![f32::NAN; outputs.len()];
+            pool(&x, &window, channels, Pooling::Max, &mut out);
+            let expected: Vec<f32> = outputs.iter().map(|v| v.iter().copied().fold(f32::NEG_INFINITY, f32::max)).collect();
+            prop_assert_eq!(&out, &expected);
+            pool(&x, &window, channels, Pooling::Sum { scale: 0.5 }, &mut out);
+            let expected: Vec<f32> = outputs.iter().map(|v| v.iter().sum::<f32>() * 0.5).collect();
+            assert_close(&out, &expected);
+        }
+    }
+}

@@ -205,3 +205,54 @@ vectorised! {
     /// the weights after [`pack`], `out` row-major with `columns` entries a row.
     pub(crate) fn matmul(x: &[f32], reduction: usize, packed: &[f32], columns: usize, epilogue: Epilogue<'_>, out: &mut [f32]) = matmul_body;
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::arch::{Fused, Separate};
+    use super::super::oracle::{activation, activations, assert_close_to, values};
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn equals_three_loops(
+            m in 1_usize..140, k in 1_usize..67, n in 1_usize..67, bias: bool, residual: bool, act in activations(),
+        ) {
+            let (x, w) = (values(1, m * k), values(2, k * n));
+            let (b, r) = (values(3, n), values(4, m * n));
+            let expected: Vec<f32> = (0..m * n)
+                .map(|i| {
+                    let (row, column) = (i / n, i % n);
+                    let product: f64 = (0..k).map(|k_| f64::from(x[row * k + k_]) * f64::from(w[k_ * n + column])).sum();
+                    let bias = if bias { f64::from(b[column]) } else { 0.0 };
+                    let residual = if residual { f64::from(r[i]) } else { 0.0 };
+                    activation(act, product + bias + residual) as f32
+                })
+                .collect();
+            let mut packed = vec![0.0; packed_len(k, n)];
+            pack(k, n, |k, n_| w[k * n + n_], &mut packed);
+            let epilogue = Epilogue { bias: bias.then_some(&b), residual: residual.then_some(&r), activation: act };
+            let kernels: [fn(&[f32], usize, &[f32], usize, Epilogue<'_>, &mut [f32]); 3] =
+                [matmul, matmul_body::<Fused>, matmul_body::<Separate>];
+            for kernel in kernels {
+                // NaN where nothing was stored.
+                let mut out = vec![f32::NAN; m * n];
+                kernel(&x, k, &packed, n, epilogue, &mut out);
+                assert_close_to(&out, &expected, 1.0 + k as f32 / 8.0);
+            }
+        }
+
+        #[test]
+        fn scaled_columns_scale_the_product(k in 1_usize..20, n in 1_usize..40) {
+            let (w, s) = (values(1, k * n), values(2, n));
+            let [mut scaled, mut expected] = [(); 2].map(|()| vec![0.0; packed_len(k, n)]);
+            pack(k, n, |k, n_| w[k * n + n_], &mut scaled);
+            scale_columns(&mut scaled, k, n, |n| s[n]);
+            pack(k, n, |k, n_| w[k * n + n_] * s[n_], &mut expected);
+            prop_assert_eq!(scaled, expected);
+        }
+    }
+}

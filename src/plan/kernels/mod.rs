@@ -14,6 +14,8 @@ pub(crate) mod depthwise;
 pub(crate) mod math;
 pub(crate) mod matmul;
 pub(crate) mod norm;
+#[cfg(test)]
+pub(crate) mod oracle;
 pub(crate) mod pool;
 pub(crate) mod transpose;
 

@@ -96,3 +96,51 @@ vectorised! {
     /// Soft-max of each row of `width` entries, in place.
     pub(crate) fn softmax(rows: &mut [f32], width: usize) = softmax_body;
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::oracle::{assert_close, values};
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn layer_norm_equals_its_definition(rows in 1_usize..9, width in 1_usize..67, mean in -100.0_f32..100.0) {
+            let x: Vec<f32> = values(1, rows * width).iter().map(|x| x + mean).collect();
+            let (scale, shift) = (values(2, width), values(3, width));
+            let expected: Vec<f32> = x
+                .chunks(width)
+                .flat_map(|row| {
+                    let mean = row.iter().map(|x| f64::from(*x)).sum::<f64>() / width as f64;
+                    let variance = row.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / width as f64;
+                    let norm = |x: f32| (f64::from(x) - mean) / (variance + 1e-5).sqrt();
+                    row.iter()
+                        .enumerate()
+                        .map(|(i, x)| (norm(*x) * f64::from(scale[i]) + f64::from(shift[i])) as f32)
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            let mut out = vec![f32::NAN; x.len()];
+            layer_norm(&x, &scale, &shift, 1e-5, &mut out);
+            // A large mean costs digits in any float32 implementation.
+            let largest = expected.iter().fold(1e-3_f32, |m, x| m.max(x.abs()));
+            for (f, e) in out.iter().zip(&expected) {
+                prop_assert!((f - e).abs() <= largest * (1e-5 + 1e-5 * mean.abs()), "{} instead of {}", f, e);
+            }
+        }
+
+        #[test]
+        fn softmax_equals_its_definition(rows in 1_usize..9, width in 1_usize..67, spread in 0.1_f32..60.0) {
+            let x: Vec<f32> = values(1, rows * width).iter().map(|x| x * spread).collect();
+            let mut out = x.clone();
+            softmax(&mut out, width);
+            for (x, out) in x.chunks(width).zip(out.chunks(width)) {
+                let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let exps: Vec<f64> = x.iter().map(|x| f64::from(x - max).exp()).collect();
+                let total: f64 = exps.iter().sum();
+                assert_close(out, &exps.iter().map(|e| (e / total) as f32).collect::<Vec<_>>());
+            }
+        }
+    }
+}

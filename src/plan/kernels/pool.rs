@@ -60,3 +60,20 @@ vectorised! {
     /// Multiplies each row of `x` by `scale`.
     pub(crate) fn scale_rows(x: &[f32], scale: &[f32], out: &mut [f32]) = scale_rows_body;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::oracle::values;
+    use super::*;
+
+    #[test]
+    fn rows_are_scaled_entry_by_entry() {
+        for width in 1..67 {
+            let (x, scale) = (values(1, 5 * width), values(2, width));
+            let mut out = vec![f32::NAN; x.len()];
+            scale_rows(&x, &scale, &mut out);
+            let expected: Vec<f32> = x.iter().enumerate().map(|(i, x)| x * scale[i % width]).collect();
+            assert_eq!(out, expected);
+        }
+    }
+}

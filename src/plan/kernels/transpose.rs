@@ -91,3 +91,41 @@ fn general(x: &[f32], shape: &[usize], order: &[usize], out: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::oracle::values;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_element_arrives(
+            shape in prop::collection::vec(prop::sample::select(vec![1_usize, 1, 2, 3, 5, 17, 20]), 1..5),
+            keys in prop::array::uniform5(0_u32..1000),
+        ) {
+            let mut order: Vec<usize> = (0..shape.len()).collect();
+            order.sort_by_key(|a| keys[*a]);
+            let len: usize = shape.iter().product();
+            let x = values(1, len);
+            let to: Vec<usize> = order.iter().map(|a| shape[*a]).collect();
+            let mut expected = vec![0.0; len];
+            for (i, e) in expected.iter_mut().enumerate() {
+                // The index in the output, axis by axis, and from it the place in the input.
+                let (mut rest, mut index) = (i, vec![0; shape.len()]);
+                for axis in (0..to.len()).rev() {
+                    index[order[axis]] = rest % to[axis];
+                    rest /= to[axis];
+                }
+                *e = x[index.iter().zip(&shape).fold(0, |at, (i, d)| at * d + i)];
+            }
+            let mut out = vec![f32::NAN; len];
+            transpose(&x, &shape, &order, &mut out);
+            prop_assert_eq!(&out, &expected);
+            if is_reshape(&shape, &order) {
+                prop_assert_eq!(&x, &expected);
+            }
+        }
+    }
+}

@@ -248,3 +248,77 @@ fn rule(
 pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
     Rewriter::default().with_rule_for::<Softmax>("attention", rule).rewrite(&(), model)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tract_core::ops::math::mul;
+
+    use super::super::testing::{Builder, count, in_place, same};
+    use super::*;
+
+    fn softmax(axis: usize) -> Softmax {
+        Softmax { axes: tvec!(axis), quant_output_dt: None, kind: SoftmaxKind::Softmax }
+    }
+
+    /// Shape of an operand written as letters, given each letter's size.
+    fn shape(letters: &str, size: impl Fn(char) -> usize) -> Vec<usize> {
+        letters.chars().map(size).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn one_operator_for_every_way_to_write_it(
+            form in prop::sample::select(vec![
+                ("md", "nd", "mn", "ne", "me"),
+                ("mhd", "nhd", "hmn", "nhe", "mhe"),
+                ("bmhd", "bnhd", "bhmn", "bnhe", "bmhe"),
+                ("bhmd", "bhnd", "bhmn", "bhne", "bhme"),
+                ("bhmd", "bhdn", "bhmn", "bhne", "bmhe"),
+                ("bmd", "bnd", "bmn", "bne", "bme"),
+                ("adm", "nd", "mn", "ne", "aem"),
+            ]),
+            m in 1_usize..40, n in 1_usize..40, h in 1_usize..4, d in 1_usize..20, e in 1_usize..20, b in 1_usize..3,
+            scale in prop::option::of(0.1_f32..2.0),
+        ) {
+            let (q, k, p, v, o) = form;
+            let size = |c| match c { 'm' => m, 'n' => n, 'h' => h, 'd' => d, 'e' => e, 'b' => b, _ => 1 };
+            let mut builder = Builder::default();
+            let [qs, ks, vs] = [q, k, v].map(|l| builder.source(&shape(l, size)));
+            let mut scores = builder.einsum(&format!("{q},{k}->{p}"), qs, ks);
+            if let Some(scale) = scale {
+                let scale = builder.scalar(scale, p.len());
+                scores = builder.bin(mul(), scores, scale);
+            }
+            let axis = p.find('n').unwrap();
+            let probabilities = builder.wire(softmax(axis), &[scores]);
+            let y = builder.einsum(&format!("{p},{v}->{o}"), probabilities, vs);
+            let model = same(&builder.finish(&[y]), in_place(fuse));
+            prop_assert_eq!(count::<Attention>(&model), 1);
+        }
+    }
+
+    #[test]
+    fn probabilities_that_are_an_output_stay() {
+        let mut b = Builder::default();
+        let [q, k, v] = [[5, 4], [6, 4], [6, 3]].map(|s| b.source(&s));
+        let scores = b.einsum("md,nd->mn", q, k);
+        let probabilities = b.wire(softmax(1), &[scores]);
+        let y = b.einsum("mn,ne->me", probabilities, v);
+        let model = same(&b.finish(&[y, probabilities]), in_place(fuse));
+        assert_eq!(count::<Attention>(&model), 0);
+    }
+
+    #[test]
+    fn a_softmax_over_queries_is_no_attention() {
+        let mut b = Builder::default();
+        let [q, k, v] = [[5, 4], [6, 4], [6, 3]].map(|s| b.source(&s));
+        let scores = b.einsum("md,nd->mn", q, k);
+        let probabilities = b.wire(softmax(0), &[scores]);
+        let y = b.einsum("mn,ne->me", probabilities, v);
+        let model = same(&b.finish(&[y]), in_place(fuse));
+        assert_eq!(count::<Attention>(&model), 0);
+    }
+}

@@ -217,3 +217,62 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Conv) -> 
 pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
     Rewriter::default().with_rule_for::<Conv>("convolution", rule).rewrite(&(), model)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+    use tract_core::ops::cnn::PaddingSpec;
+
+    use super::super::testing::{Builder, count, in_place, same};
+    use super::*;
+
+    pub(crate) fn spec(kernel: [usize; 2], stride: [usize; 2], before: [usize; 2], after: [usize; 2], ci: usize, co: usize) -> PoolSpec {
+        PoolSpec {
+            data_format: DataFormat::NCHW,
+            kernel_shape: kernel.into(),
+            padding: PaddingSpec::Explicit(before.into(), after.into()),
+            dilations: None,
+            strides: Some(stride.into()),
+            input_channels: ci,
+            output_channels: co,
+        }
+    }
+
+    pub(crate) fn conv(b: &mut Builder, x: OutletId, spec: PoolSpec, group: usize) -> OutletId {
+        let shape = [spec.output_channels, spec.input_channels / group, spec.kernel_shape[0], spec.kernel_shape[1]];
+        let kernel = b.constant(&shape);
+        let bias = b.constant(&[spec.output_channels]);
+        b.wire(Conv { pool_spec: spec, kernel_fmt: KernelFormat::OIHW, group, q_params: None }, &[x, kernel, bias])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn one_operator_for_every_geometry(
+            size in prop::array::uniform2(1_usize..14), kernel in prop::array::uniform2(1_usize..6),
+            stride in prop::array::uniform2(1_usize..4), before in prop::array::uniform2(0_usize..4),
+            after in prop::array::uniform2(0_usize..4), batch in 1_usize..3,
+            (group, ci, co) in (1_usize..4, 1_usize..6, 1_usize..20), depthwise: bool,
+        ) {
+            prop_assume!((0..2).all(|a| size[a] + before[a] + after[a] >= kernel[a]));
+            let (group, ci, co) = if depthwise { (ci * 5, ci * 5, ci * 5) } else { (group, group * ci, group * co) };
+            let mut b = Builder::default();
+            let x = b.source(&[batch, ci, size[0], size[1]]);
+            let y = conv(&mut b, x, spec(kernel, stride, before, after, ci, co), group);
+            let model = same(&b.finish(&[y]), in_place(fuse));
+            prop_assert_eq!(count::<Convolution>(&model) + count::<Depthwise>(&model), 1);
+            prop_assert_eq!(count::<Depthwise>(&model) == 1, group == ci && ci == co && group > 1);
+        }
+    }
+
+    #[test]
+    fn a_dilated_convolution_stays() {
+        let mut b = Builder::default();
+        let x = b.source(&[1, 3, 9, 9]);
+        let spec = PoolSpec { dilations: Some(tvec!(2, 2)), ..spec([3, 3], [1, 1], [0, 0], [0, 0], 3, 4) };
+        let y = conv(&mut b, x, spec, 1);
+        let model = same(&b.finish(&[y]), in_place(fuse));
+        assert_eq!(count::<Conv>(&model), 1);
+    }
+}

@@ -153,3 +153,97 @@ pub(super) fn fold(model: &mut TypedModel) -> TractResult<()> {
         .with_rule_for::<Depthwise>("tail of a depthwise convolution", |_: &(), m, n, _, op| rule(m, n, op))
         .rewrite(&(), model)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tract_core::ops::binary::TypedBinOp;
+    use tract_core::ops::math::{add, max, min, mul};
+    use tract_core::ops::nn::{gelu_exact, hard_swish, sigmoid};
+
+    use super::super::testing::{Builder, count, same};
+    use super::super::{layout, linear};
+    use super::*;
+
+    fn passes(mut model: TypedModel) -> TractResult<TypedModel> {
+        linear::fuse(&mut model)?;
+        let mut model = layout::settle(&model)?;
+        fold(&mut model)?;
+        Ok(model)
+    }
+
+    fn step(b: &mut Builder, kind: u8, y: OutletId, columns: usize) -> OutletId {
+        let shape = b.shape(y);
+        match kind {
+            0 => {
+                let bias = b.constant(&[1, columns]);
+                b.bin(add(), y, bias)
+            }
+            1 => {
+                let scale = b.constant(&[1, columns]);
+                b.bin(mul(), scale, y)
+            }
+            2 => {
+                let residual = b.source(&shape);
+                b.bin(add(), residual, y)
+            }
+            3 => {
+                let zero = b.scalar(0.0, 2);
+                b.bin(max(), y, zero)
+            }
+            4 => {
+                let limit = b.scalar(0.5, 2);
+                b.bin(min(), limit, y)
+            }
+            5 => b.wire(hard_swish(), &[y]),
+            6 => b.wire(gelu_exact(), &[y]),
+            7 => b.wire(sigmoid(), &[y]),
+            _ => {
+                let position = b.constant(&shape);
+                b.bin(add(), y, position)
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn any_chain_computes_the_same(m in 1_usize..9, k in 1_usize..9, n in 1_usize..40, steps in prop::collection::vec(0_u8..9, 0..6)) {
+            let mut b = Builder::default();
+            let x = b.source(&[m, k]);
+            let weights = b.constant(&[k, n]);
+            let mut y = b.einsum("mk,kn->mn", x, weights);
+            for kind in steps {
+                y = step(&mut b, kind, y, n);
+            }
+            same(&b.finish(&[y]), passes);
+        }
+
+        #[test]
+        fn the_usual_chains_become_one_operator(activation in 3_u8..8, residual: bool) {
+            let mut b = Builder::default();
+            let x = b.source(&[5, 4]);
+            let weights = b.constant(&[4, 24]);
+            let mut y = b.einsum("mk,kn->mn", x, weights);
+            for kind in [1, 0].into_iter().chain(residual.then_some(2)).chain([activation]) {
+                y = step(&mut b, kind, y, 24);
+            }
+            let model = same(&b.finish(&[y]), passes);
+            prop_assert_eq!(count::<Linear>(&model), 1);
+            prop_assert_eq!(count::<TypedBinOp>(&model) + count::<ElementWiseOp>(&model), 0);
+        }
+    }
+
+    #[test]
+    fn an_output_or_a_second_reader_ends_the_chain() {
+        let mut b = Builder::default();
+        let x = b.source(&[5, 4]);
+        let weights = b.constant(&[4, 24]);
+        let y = b.einsum("mk,kn->mn", x, weights);
+        let biased = step(&mut b, 0, y, 24);
+        let rectified = step(&mut b, 3, biased, 24);
+        let model = same(&b.finish(&[rectified, biased]), passes);
+        assert_eq!(count::<TypedBinOp>(&model), 1);
+    }
+}

@@ -129,3 +129,67 @@ fn rule(
 pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
     Rewriter::default().with_rule_for::<RmsNorm>("layer normalisation", rule).rewrite(&(), model)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tract_core::ops::math::{add, mul, sub};
+
+    use super::super::testing::{Builder, count, in_place, same};
+    use super::*;
+
+    /// x normalised along `axis` as tract holds it; the first reader of the difference, and the result.
+    fn chain(b: &mut Builder, x: OutletId, axis: usize) -> (OutletId, OutletId) {
+        let shape = b.shape(x);
+        let sum = b.wire(Reduce { axes: tvec!(axis), reducer: Reducer::Sum }, &[x]);
+        let inverse = b.scalar(1.0 / shape[axis] as f32, shape.len());
+        let mean = b.bin(mul(), sum, inverse);
+        let difference = b.bin(sub(), x, mean);
+        let norm = b.wire(RmsNorm { axis, eps: Arc::new(tensor0(1e-5_f32)) }, &[difference]);
+        (difference, norm)
+    }
+
+    fn affine(b: &mut Builder, x: OutletId, axis: usize) -> OutletId {
+        let shape: TVec<usize> = b.shape(x).iter().enumerate().map(|(a, d)| if a == axis { *d } else { 1 }).collect();
+        let scale = b.constant(&shape);
+        let scaled = b.bin(mul(), x, scale);
+        let shift = b.constant(&shape);
+        b.bin(add(), shift, scaled)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn one_operator_for_any_axis(shape in prop::collection::vec(1_usize..20, 1..4), axis in 0_usize..3, with_affine: bool) {
+            let axis = axis % shape.len();
+            let mut b = Builder::default();
+            let x = b.source(&shape);
+            let (_, norm) = chain(&mut b, x, axis);
+            let y = if with_affine { affine(&mut b, norm, axis) } else { norm };
+            let model = same(&b.finish(&[y]), in_place(fuse));
+            prop_assert_eq!(count::<LayerNorm>(&model), 1);
+            prop_assert_eq!(count::<RmsNorm>(&model) + count::<TypedBinOp>(&model), 0);
+        }
+    }
+
+    #[test]
+    fn a_difference_that_is_an_output_is_left_alone() {
+        let mut b = Builder::default();
+        let x = b.source(&[3, 8]);
+        let (difference, norm) = chain(&mut b, x, 1);
+        let model = same(&b.finish(&[norm, difference]), in_place(fuse));
+        assert_eq!(count::<LayerNorm>(&model), 0);
+    }
+
+    #[test]
+    fn a_scale_that_is_no_constant_along_the_axis_stays() {
+        let mut b = Builder::default();
+        let x = b.source(&[3, 8]);
+        let (_, norm) = chain(&mut b, x, 1);
+        let matrix = b.constant(&[3, 8]);
+        let y = b.bin(mul(), norm, matrix);
+        let model = same(&b.finish(&[y]), in_place(fuse));
+        assert_eq!((count::<LayerNorm>(&model), count::<TypedBinOp>(&model)), (1, 1));
+    }
+}

@@ -254,3 +254,86 @@ pub(super) fn settle(source: &TypedModel) -> TractResult<TypedModel> {
     target.compact()?;
     Ok(target)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tract_core::ops::math::{add, tanh};
+    use tract_core::ops::nn::{Reducer, SoftmaxKind};
+
+    use super::super::testing::{Builder, count, same};
+    use super::*;
+
+    /// One random step on a tensor of rank 3.
+    fn step(b: &mut Builder, kind: u8, a: usize, c: usize, x: OutletId) -> OutletId {
+        let shape = b.shape(x);
+        match kind {
+            0 => b.wire(AxisOp::Move(a, c), &[x]),
+            1 => {
+                let mut order = natural(3);
+                order.swap(a, c);
+                b.wire(Permute { order }, &[x])
+            }
+            2 => b.wire(tanh(), &[x]),
+            3 => {
+                let constant = b.constant(&shape);
+                b.bin(add(), constant, x)
+            }
+            4 => {
+                let sums = b.wire(Reduce { axes: tvec!(a), reducer: Reducer::Sum }, &[x]);
+                b.bin(add(), x, sums)
+            }
+            5 => b.wire(Softmax { axes: tvec!(a), quant_output_dt: None, kind: SoftmaxKind::Softmax }, &[x]),
+            6 => b.wire(TypedConcat { axis: a }, &[x, x]),
+            7 => b.wire(Downsample { axis: a, stride: 2, modulo: 0 }, &[x]),
+            8 => {
+                let added = b.wire(AxisOp::Add(a), &[x]);
+                let moved = b.wire(AxisOp::Move(a, c), &[added]);
+                b.wire(AxisOp::Rm(c), &[moved])
+            }
+            9 => {
+                let at = a.min(1);
+                let from = tvec!(shape[at].to_dim(), shape[at + 1].to_dim());
+                let to = tvec!((shape[at] * shape[at + 1]).to_dim());
+                let flat = b.wire(AxisOp::Reshape(at, from.clone(), to.clone()), &[x]);
+                let flat = b.wire(tanh(), &[flat]);
+                b.wire(AxisOp::Reshape(at, to, from), &[flat])
+            }
+            _ => {
+                let end = shape[a].div_ceil(2);
+                b.wire(Slice::new(a, 0, end), &[x])
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn any_graph_computes_the_same(
+            shape in prop::array::uniform3(1_usize..6), steps in prop::collection::vec((0_u8..11, 0_usize..3, 0_usize..3), 1..9),
+        ) {
+            let mut b = Builder::default();
+            let mut x = b.source(&shape);
+            let mut outputs = vec![x];
+            for (kind, a, c) in steps {
+                x = step(&mut b, kind, a, c, x);
+                outputs.push(x);
+            }
+            // The last and a middle one are outputs: views must not leak out in a moved order.
+            let outputs = [outputs[outputs.len() / 2], x];
+            same(&b.finish(&outputs), |model| settle(&model));
+        }
+    }
+
+    #[test]
+    fn moves_that_cancel_leave_nothing() {
+        let mut b = Builder::default();
+        let x = b.source(&[2, 3, 4]);
+        let moved = b.wire(Permute { order: tvec!(0, 2, 1) }, &[x]);
+        let y = b.wire(tanh(), &[moved]);
+        let y = b.wire(AxisOp::Move(1, 2), &[y]);
+        let model = same(&b.finish(&[y]), |model| settle(&model));
+        assert_eq!(count::<Permute>(&model) + count::<AxisOp>(&model), 0);
+    }
+}

@@ -180,3 +180,57 @@ fn rule(
 pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
     Rewriter::default().with_rule_for::<EinSum>("linear", rule).rewrite(&(), model)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{Builder, count, in_place, same};
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn one_operator_for_every_product_with_constant_weights(
+            form in prop::sample::select(vec![
+                ("mk", "kn", "mn"), ("mk", "nk", "mn"), ("mk", "kn", "nm"), ("km", "kn", "mn"),
+                ("akm", "kn", "mn"), ("mk", "kn", "anm"), ("NIHW", "OI", "NOHW"), ("IHW", "OI", "NOHW"),
+                ("mbk", "bkn", "mn"), ("mk", "khd", "hmd"), ("ckba", "nk", "n"), ("I", "OI", "OHW"),
+            ]),
+            sizes in prop::collection::vec(1_usize..12, 26), weights_first: bool,
+        ) {
+            let (x, w, o) = form;
+            // Axes of only one tensor beside the batch must have size 1 (a, c, H and W where x lacks them).
+            let size = |l: char| match l {
+                'a' | 'c' => 1,
+                'b' if !w.contains('b') => 1,
+                'H' | 'W' if !x.contains(l) => 1,
+                'N' if !x.contains(l) => 1,
+                l => sizes[l.to_ascii_lowercase() as usize - 'a' as usize],
+            };
+            let mut b = Builder::default();
+            let source = b.source(&x.chars().map(size).collect::<Vec<_>>());
+            let weights = b.constant(&w.chars().map(size).collect::<Vec<_>>());
+            let y = if weights_first {
+                b.einsum(&format!("{w},{x}->{o}"), weights, source)
+            } else {
+                b.einsum(&format!("{x},{w}->{o}"), source, weights)
+            };
+            let model = same(&b.finish(&[y]), in_place(fuse));
+            prop_assert_eq!(count::<Linear>(&model), 1);
+        }
+    }
+
+    #[test]
+    fn products_of_two_activations_and_batched_weights_stay() {
+        let mut b = Builder::default();
+        let [x, y] = [[5, 4], [4, 3]].map(|s| b.source(&s));
+        let product = b.einsum("mk,kn->mn", x, y);
+        let batch = b.source(&[2, 5, 4]);
+        let weights = b.constant(&[2, 4, 3]);
+        let batched = b.einsum("bmk,bkn->bmn", batch, weights);
+        let model = same(&b.finish(&[product, batched]), in_place(fuse));
+        assert_eq!(count::<Linear>(&model), 0);
+    }
+}

@@ -18,6 +18,8 @@ mod pooled;
 mod pooling;
 mod scale;
 mod strided;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use tract_core::internal::*;
 

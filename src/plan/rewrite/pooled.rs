@@ -108,3 +108,57 @@ fn rule(
 pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
     Rewriter::default().with_rule_for::<Depthwise>("pooled depthwise convolution", rule).rewrite(&(), model)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tract_core::ops::cnn::SumPool;
+    use tract_core::ops::math::add;
+
+    use super::super::convolution::tests::{conv, spec};
+    use super::super::testing::{Builder, count, same};
+    use super::super::{convolution, epilogue, layout, pooling};
+    use super::*;
+
+    fn passes(mut model: TypedModel) -> TractResult<TypedModel> {
+        convolution::fuse(&mut model)?;
+        pooling::fuse(&mut model)?;
+        let mut model = layout::settle(&model)?;
+        epilogue::fold(&mut model)?;
+        fuse(&mut model)?;
+        Ok(model)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn one_convolution_with_and_without_its_residual(
+            pooled in prop::array::uniform2(1_usize..4), pool in prop::array::uniform2(2_usize..5),
+            half in prop::array::uniform2(0_usize..4), channels in 2_usize..20, residual: bool, normalize: bool,
+        ) {
+            let mut b = Builder::default();
+            let x = b.source(&[2, channels, pooled[0] * pool[0], pooled[1] * pool[1]]);
+            let kernel = half.map(|h| 2 * h + 1);
+            let mut y = conv(&mut b, x, spec(kernel, [1, 1], half, half, channels, channels), channels);
+            if residual {
+                y = b.bin(add(), x, y);
+            }
+            let pool_spec = spec(pool, pool, [0, 0], [0, 0], channels, channels);
+            let y = b.wire(SumPool { pool_spec, count_include_pad: false, normalize }, &[y]);
+            let model = same(&b.finish(&[y]), passes);
+            prop_assert_eq!(count::<Pool>(&model), usize::from(kernel == [1, 1]));
+        }
+    }
+
+    #[test]
+    fn a_convolution_with_another_reader_stays() {
+        let mut b = Builder::default();
+        let x = b.source(&[1, 4, 8, 8]);
+        let y = conv(&mut b, x, spec([3, 3], [1, 1], [1, 1], [1, 1], 4, 4), 4);
+        let pool_spec = spec([4, 4], [4, 4], [0, 0], [0, 0], 4, 4);
+        let pooled = b.wire(SumPool { pool_spec, count_include_pad: false, normalize: true }, &[y]);
+        let model = same(&b.finish(&[pooled, y]), passes);
+        assert_eq!((count::<Pool>(&model), count::<Depthwise>(&model)), (1, 1));
+    }
+}

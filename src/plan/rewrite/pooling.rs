@@ -83,3 +83,38 @@ pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
         })
         .rewrite(&(), model)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::convolution::tests::spec;
+    use super::super::testing::{Builder, count, in_place, same};
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn one_operator_for_every_pooling_it_can_be(
+            size in prop::array::uniform2(4_usize..14), kernel in prop::array::uniform2(1_usize..5),
+            stride in prop::array::uniform2(1_usize..4), before in prop::array::uniform2(0_usize..2),
+            channels in 1_usize..20, maximum: bool, count_include_pad: bool, normalize: bool,
+        ) {
+            prop_assume!((0..2).all(|a| before[a] < kernel[a]));
+            let mut b = Builder::default();
+            let x = b.source(&[2, channels, size[0], size[1]]);
+            let pool_spec = spec(kernel, stride, before, before, channels, channels);
+            let y = if maximum {
+                b.wire(MaxPool { pool_spec, with_index_outputs: None }, &[x])
+            } else {
+                b.wire(SumPool { pool_spec, count_include_pad, normalize }, &[x])
+            };
+            let model = same(&b.finish(&[y]), in_place(fuse));
+            let kept = !maximum && normalize && !count_include_pad && before != [0, 0];
+            if !kept {
+                prop_assert_eq!(count::<Pool>(&model), 1);
+            }
+        }
+    }
+}

@@ -71,3 +71,36 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, _: &TypedBinOp
 pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
     Rewriter::default().with_rule_for::<TypedBinOp>("gate", rule).rewrite(&(), model)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tract_core::ops::math::mul;
+
+    use super::super::testing::{Builder, count, in_place, same};
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn one_operator_for_a_gate_per_image(batch in 1_usize..3, h in 1_usize..6, w in 2_usize..6, c in 1_usize..30, first: bool) {
+            let mut b = Builder::default();
+            let x = b.source(&[batch, h, w, c]);
+            let gate = b.source(&[batch, 1, 1, c]);
+            let y = if first { b.bin(mul(), gate, x) } else { b.bin(mul(), x, gate) };
+            let model = same(&b.finish(&[y]), in_place(fuse));
+            prop_assert_eq!(count::<Scale>(&model), 1);
+        }
+    }
+
+    #[test]
+    fn a_gate_per_position_stays() {
+        let mut b = Builder::default();
+        let x = b.source(&[2, 4, 5, 6]);
+        let gate = b.source(&[2, 1, 5, 6]);
+        let y = b.bin(mul(), x, gate);
+        let model = same(&b.finish(&[y]), in_place(fuse));
+        assert_eq!(count::<Scale>(&model), 0);
+    }
+}

@@ -54,3 +54,51 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Linear) -
 pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
     Rewriter::default().with_rule_for::<Linear>("strided product", rule).rewrite(&(), model)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{Builder, count, same};
+    use super::super::{layout, linear};
+    use super::*;
+
+    fn passes(mut model: TypedModel) -> TractResult<TypedModel> {
+        linear::fuse(&mut model)?;
+        let mut model = layout::settle(&model)?;
+        fuse(&mut model)?;
+        Ok(model)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn one_convolution(
+            (h, w) in (1_usize..12, 1_usize..12), stride in prop::array::uniform2(1_usize..4), ci in 1_usize..9, co in 1_usize..20,
+            batch in 1_usize..3,
+        ) {
+            // A sampling by 1 is an axis left as it is, which is what tract makes of it.
+            prop_assume!(stride != [1, 1]);
+            let mut b = Builder::default();
+            let x = b.source(&[batch, h, w, ci]);
+            let rows = b.wire(Downsample { axis: 1, stride: stride[0] as isize, modulo: 0 }, &[x]);
+            let sampled = b.wire(Downsample { axis: 2, stride: stride[1] as isize, modulo: 0 }, &[rows]);
+            let weights = b.constant(&[co, ci]);
+            let y = b.einsum("nhwi,oi->nhwo", sampled, weights);
+            let model = same(&b.finish(&[y]), passes);
+            prop_assert_eq!((count::<Convolution>(&model), count::<Downsample>(&model)), (1, 0));
+        }
+    }
+
+    #[test]
+    fn a_sampling_that_does_not_start_at_0_stays() {
+        let mut b = Builder::default();
+        let x = b.source(&[7, 6, 3]);
+        let sampled = b.wire(Downsample { axis: 0, stride: 2, modulo: 1 }, &[x]);
+        let weights = b.constant(&[3, 5]);
+        let y = b.einsum("hwk,kn->hwn", sampled, weights);
+        let model = same(&b.finish(&[y]), passes);
+        assert_eq!(count::<Downsample>(&model), 1);
+    }
+}
