@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::camera::{CameraError, Crop, Frame, FrameSource, Preprocess, Preprocessor};
+use crate::energy::gauge::open::AnyGauge;
+use crate::energy::gauge::{GaugeWatch, WatchSettings};
 use crate::energy::{Battery, Choice, FuelGauge as _, GaugeState, Governor, GovernorInput, PowerModel};
 use crate::exit::{ExitPolicy, PolicyError};
 use crate::model::{InputSpec, Interpolation};
@@ -131,7 +133,20 @@ pub struct Pipeline<S, G> {
     frame: Frame,
     clock: Duration,
     since_choice: (u32, f32),
+    gauge: Option<Gauge>,
 }
+
+/// A sensor in place of the modelled battery.
+struct Gauge {
+    watch: GaugeWatch<AnyGauge>,
+    /// Whether the modelled battery has the real one's capacity, so that a reading which never moves is noticed.
+    modelled: bool,
+    /// The last state, when it was read, and the modelled state of charge then.
+    last: Option<(GaugeState, Instant, f32)>,
+}
+
+/// Gauges average over seconds; reading them more often only costs time on the bus.
+const GAUGE_PERIOD: Duration = Duration::from_secs(1);
 
 /// What happened to one frame.
 #[derive(Clone, Debug)]
@@ -178,7 +193,16 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
             frame,
             clock: Duration::ZERO,
             since_choice: (0, 0.0),
+            gauge: None,
         })
+    }
+
+    /// The same loop, governed by what `gauge` reads instead of the modelled battery. `modelled` says whether the
+    /// configured battery has the real one's capacity; only then can a gauge that sticks be told from one that does not.
+    #[must_use]
+    pub fn with_gauge(mut self, gauge: AnyGauge, modelled: bool) -> Self {
+        self.gauge = Some(Gauge { watch: GaugeWatch::new(gauge, WatchSettings::default()), modelled, last: None });
+        self
     }
 
     /// The battery as it stands.
@@ -196,12 +220,12 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
     /// # Errors
     /// [`PipelineError`] when the source fails or the frame cannot be classified; the loop may go on.
     pub fn step(&mut self) -> Result<Option<Step>, PipelineError> {
-        let Ok(reading) = self.config.battery.read();
-        if self.config.battery.is_empty() {
+        if self.gauge.is_none() && self.config.battery.is_empty() {
             return Ok(None);
         }
+        let state = self.charge();
         let (frames, joules) = std::mem::take(&mut self.since_choice);
-        let input = GovernorInput::new(self.clock, GaugeState::Good(reading)).with_frames(frames, joules);
+        let input = GovernorInput::new(self.clock, state).with_frames(frames, joules);
         let choice = self.governor.choose(&input);
         if choice.stops() || !self.source.read(&mut self.frame)? {
             return Ok(None);
@@ -231,11 +255,32 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
             truth: self.frame.label.map(|label| label as usize),
             outcome,
             full,
-            soc: self.config.battery.soc(),
+            soc: match &self.gauge {
+                Some(_) => state.reading().map_or(0.0, |reading| reading.soc),
+                None => self.config.battery.soc(),
+            },
             choice: Choice { point, ..choice },
             joules,
             joules_full,
             preprocessing,
         }))
+    }
+
+    /// The state of charge: the gauge's, read once a second, or the modelled battery's.
+    fn charge(&mut self) -> GaugeState {
+        let soc = self.config.battery.soc();
+        let Some(gauge) = &mut self.gauge else {
+            let Ok(reading) = self.config.battery.read();
+            return GaugeState::Good(reading);
+        };
+        if let Some((state, at, _)) = gauge.last
+            && at.elapsed() < GAUGE_PERIOD
+        {
+            return state;
+        }
+        let before = gauge.last.map_or(soc, |(.., soc)| soc);
+        let state = gauge.watch.observe(self.clock, if gauge.modelled { before - soc } else { 0.0 });
+        gauge.last = Some((state, Instant::now(), soc));
+        state
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::camera::{self, CameraError, CameraRequest, FrameSource, PixelFormat};
+use dyn_perceiver::energy::gauge::open::open_gauge;
 use dyn_perceiver::energy::{Battery, Choice, Governor, GovernorInput, JOULES_PER_MWH, PowerModel, Reason, SocSteps};
 use dyn_perceiver::exit::{ExitPolicy, Frontier, Mixer};
 use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, PipelineError, Step, Summary};
@@ -68,6 +69,10 @@ pub struct Args {
     /// Capacity of the simulated battery [default: what the full network would use for 60 % of the frames]
     #[arg(long, value_name = "MWH")]
     battery_mwh: Option<f32>,
+    /// Fuel gauge that decides instead of the simulated battery: power-supply, max17048:/dev/i2c-1, lc709203f:BUS,
+    /// bq27441:BUS or pisugar3:BUS
+    #[arg(long, value_name = "NAME")]
+    gauge: Option<String>,
     /// State of charge at the start, in [0, 1]
     #[arg(long, value_name = "SOC", default_value_t = 1.0)]
     soc: f32,
@@ -123,6 +128,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut view = View::new(&args, &exits, labels)?;
     view.header(&plan, &config, frames);
     let mut pipeline = Pipeline::new(source, governor, plan, config)?;
+    if let Some(name) = &args.gauge {
+        pipeline = pipeline.with_gauge(open_gauge(name).or_input()?, args.battery_mwh.is_some());
+    }
     let mut summary = Summary::new(&exits);
     let mut ended = "end of frames";
     let mut next = Instant::now();

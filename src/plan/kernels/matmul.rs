@@ -42,7 +42,8 @@ pub(crate) fn pack(reduction: usize, columns: usize, weight: impl Fn(usize, usiz
 /// Multiplies column `n` of packed weights by `scale(n)`.
 pub(crate) fn scale_columns(packed: &mut [f32], reduction: usize, columns: usize, scale: impl Fn(usize) -> f32) {
     for (p, panel) in packed.chunks_exact_mut(reduction * PANEL).enumerate() {
-        let scales: [f32; PANEL] = std::array::from_fn(|j| if p * PANEL + j < columns { scale(p * PANEL + j) } else { 0.0 });
+        let scales: [f32; PANEL] =
+            std::array::from_fn(|j| if p * PANEL + j < columns { scale(p * PANEL + j) } else { 0.0 });
         for row in panel.as_chunks_mut::<PANEL>().0 {
             row.iter_mut().zip(&scales).for_each(|(w, s)| *w *= s);
         }
@@ -101,8 +102,23 @@ pub(crate) fn rows_body<A: Arch>(
                 let n = (block_end - row).min(TILE);
                 let taps = &taps[row * taps_per_row..(row + n) * taps_per_row];
                 let at = (first + row) * to.stride + to.offset + column;
-                let tile = Tile { taps, taps_per_row, offset, piece, panel, bias: &bias, at, stride: to.stride, width, epilogue };
-                if width > HALF { tile.rows::<A, PANEL>(n, out) } else { tile.rows::<A, HALF>(n, out) }
+                let tile = Tile {
+                    taps,
+                    taps_per_row,
+                    offset,
+                    piece,
+                    panel,
+                    bias: &bias,
+                    at,
+                    stride: to.stride,
+                    width,
+                    epilogue,
+                };
+                if width > HALF {
+                    tile.rows::<A, PANEL>(n, out)
+                } else {
+                    tile.rows::<A, HALF>(n, out)
+                }
                 row += n;
             }
         }
@@ -144,7 +160,8 @@ impl Tile<'_> {
         bias.copy_from_slice(&self.bias[..N]);
         let mut acc = [bias; M];
         for (t, weights) in self.panel.chunks_exact(self.piece * PANEL).enumerate() {
-            let pieces: [&[f32]; M] = std::array::from_fn(|i| &self.taps[i * self.taps_per_row + t][self.offset..][..self.piece]);
+            let pieces: [&[f32]; M] =
+                std::array::from_fn(|i| &self.taps[i * self.taps_per_row + t][self.offset..][..self.piece]);
             for (k, w) in weights.as_chunks::<PANEL>().0.iter().enumerate().take(self.piece) {
                 let w: [f32; N] = *w.first_chunk().expect("N is at most a panel");
                 // SAFETY: every piece was cut to `self.piece` entries, and `take` keeps k below that. A check per entry

@@ -9,9 +9,7 @@ fn simplified(shape: &[usize], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
     for &axis in order.iter().filter(|a| shape[**a] != 1) {
         match groups.last_mut() {
             Some(group)
-                if group.last().is_some_and(|last| {
-                    *last < axis && shape[last + 1..axis].iter().all(|d| *d == 1)
-                }) =>
+                if group.last().is_some_and(|last| *last < axis && shape[last + 1..axis].iter().all(|d| *d == 1)) =>
             {
                 group.push(axis);
             }

@@ -96,8 +96,7 @@ impl Fused for Depthwise {
     }
 
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
-        let (image, result) =
-            (pixels(self.window.input) * self.channels, pixels(self.window.output) * self.channels);
+        let (image, result) = (pixels(self.window.input) * self.channels, pixels(self.window.output) * self.channels);
         each_image(inputs, image, result, &self.tail, out, |x, epilogue, out| {
             depthwise::depthwise(x, &self.window, self.channels, inputs[1].0, epilogue, out);
         });

@@ -67,7 +67,8 @@ fn then(model: &TypedModel, node: &TypedNode, before: Activation) -> TractResult
             _ => return Ok(None),
         };
         rule_if!(!limit.is_nan());
-        let both = if is_bin::<Max>(node) { (low.max(limit), high.max(limit)) } else { (low.min(limit), high.min(limit)) };
+        let both =
+            if is_bin::<Max>(node) { (low.max(limit), high.max(limit)) } else { (low.min(limit), high.min(limit)) };
         return Ok(Some(Activation::Clamp { low: both.0, high: both.1 }));
     }
     rule_if!(before == Activation::Identity);

@@ -28,10 +28,8 @@ pub(super) trait Fused: Send + Sync + 'static {
 pub(super) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
     let facts: TVec<TypedFact> = inputs.iter().map(|t| TypedFact::shape_and_dt_of(t)).collect();
     let shape = op.output_shape(&facts.iter().collect::<TVec<_>>())?;
-    let views: TVec<(&[f32], &[usize])> = inputs
-        .iter()
-        .map(|t| Ok((t.try_as_plain_ram()?.as_slice::<f32>()?, t.shape())))
-        .collect::<TractResult<_>>()?;
+    let views: TVec<(&[f32], &[usize])> =
+        inputs.iter().map(|t| Ok((t.try_as_plain_ram()?.as_slice::<f32>()?, t.shape()))).collect::<TractResult<_>>()?;
     // SAFETY: floats have no invalid bit patterns, and every kernel stores each element of its output before any is
     // read; zeroing first would cost as much memory traffic as many of the kernels themselves.
     let mut out = unsafe { Tensor::uninitialized::<f32>(&shape)? };

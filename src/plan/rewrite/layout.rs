@@ -7,10 +7,10 @@
 use tract_core::internal::*;
 use tract_core::ops::array::{Slice, TypedConcat};
 use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::downsample::Downsample;
 use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::konst::Const;
 use tract_core::ops::nn::{Reduce, RmsNorm, Softmax};
-use tract_core::ops::downsample::Downsample;
 
 use super::convolution::{Convolution, Depthwise};
 use super::fused::concrete;
@@ -149,8 +149,7 @@ impl Settler<'_> {
             }
             AxisOp::Add(axis) => {
                 let outlet = self.wire(&node.name, AxisOp::Add(0), &[outlet])?;
-                let order =
-                    std::iter::once(*axis).chain(order.iter().map(|a| a + usize::from(a >= axis))).collect();
+                let order = std::iter::once(*axis).chain(order.iter().map(|a| a + usize::from(a >= axis))).collect();
                 self.views.insert(node.id.into(), View { outlet, order });
             }
             AxisOp::Reshape(at, from, to) => {

@@ -131,13 +131,7 @@ fn roles(op: &EinSum, x: usize, facts: &[&TypedFact], output: &TypedFact) -> Tra
     }))
 }
 
-fn rule(
-    _: &(),
-    model: &TypedModel,
-    node: &TypedNode,
-    name: &str,
-    op: &EinSum,
-) -> TractResult<Option<TypedModelPatch>> {
+fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &EinSum) -> TractResult<Option<TypedModelPatch>> {
     let facts = model.node_input_facts(node.id)?;
     let float = |f: &TypedFact| f.datum_type == f32::datum_type() && f.is_plain();
     rule_if!(op.q_params.is_none() && node.inputs.len() == 2 && facts.iter().all(|f| float(f)));

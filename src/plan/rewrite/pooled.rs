@@ -64,13 +64,7 @@ fn with_identity(weights: &mut [f32], op: &Depthwise) -> bool {
     true
 }
 
-fn rule(
-    _: &(),
-    model: &TypedModel,
-    node: &TypedNode,
-    _: &str,
-    op: &Depthwise,
-) -> TractResult<Option<TypedModelPatch>> {
+fn rule(_: &(), model: &TypedModel, node: &TypedNode, _: &str, op: &Depthwise) -> TractResult<Option<TypedModelPatch>> {
     rule_if!(op.tail.activation == Activation::Identity);
     rule_if_some!(next = only_reader(model, node));
     rule_if_some!(pool = next.op_as::<Pool>());

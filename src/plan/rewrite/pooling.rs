@@ -66,9 +66,8 @@ pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
         .with_rule_for::<SumPool>("sum pooling", |_: &(), model, node, _, op| {
             replace(model, node, &op.pool_spec, |window| {
                 // Without padding all windows count the same; with it only if padding counts.
-                let whole = (0..2).all(|axis| {
-                    (0..window.output[axis]).all(|o| window.taps(axis, o).0 == (0..window.kernel[axis]))
-                });
+                let whole = (0..2)
+                    .all(|axis| (0..window.output[axis]).all(|o| window.taps(axis, o).0 == (0..window.kernel[axis])));
                 let scale = 1.0 / (window.kernel[0] * window.kernel[1]) as f32;
                 match (op.normalize, whole || op.count_include_pad) {
                     (false, _) => Some(Pooling::Sum { scale: 1.0 }),

@@ -46,7 +46,13 @@ fn batch_axes(shape: &[usize], gate: &[usize]) -> Option<usize> {
     gate[batch..last].iter().all(|d| *d == 1).then_some(batch)
 }
 
-fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, _: &TypedBinOp) -> TractResult<Option<TypedModelPatch>> {
+fn rule(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    _: &TypedBinOp,
+) -> TractResult<Option<TypedModelPatch>> {
     rule_if!(is_bin::<Mul>(node) && node.outputs[0].fact.datum_type == f32::datum_type());
     let facts = model.node_input_facts(node.id)?;
     rule_if!(facts.iter().all(|f| f.datum_type == f32::datum_type() && f.konst.is_none()));
