@@ -24,7 +24,7 @@ pub(super) struct Attention {
 impl Fused for Attention {
     const NAME: &'static str = "Attention";
 
-    fn output_shape(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
+    fn output_shape(&self, _inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         Ok(self.shape.clone())
     }
 
@@ -40,7 +40,7 @@ impl Fused for Attention {
         Ok(())
     }
 
-    fn macs(&self, _inputs: &[&TypedFact]) -> TractResult<usize> {
+    fn macs(&self, _inputs: &[&[usize]]) -> TractResult<usize> {
         let batch = self.shape.iter().product::<usize>() / (self.sizes.queries * self.sizes.heads * self.sizes.value_depth);
         let Sizes { queries, keys, heads, depth, value_depth } = self.sizes;
         Ok(batch * queries * keys * heads * (depth + value_depth))
