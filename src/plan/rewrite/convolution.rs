@@ -5,7 +5,7 @@ use tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
 use tract_core::ops::nn::DataFormat;
 
 use super::epilogue::{Tail, WithTail};
-use super::fused::{Fused, concrete, fused_op};
+use super::fused::{Fused, fused_op};
 use super::permute::{Permute, inverse};
 use crate::plan::kernels::convolution::{Shape, Window, convolve};
 use crate::plan::kernels::{depthwise, matmul};
@@ -24,9 +24,6 @@ pub(super) struct Depthwise {
     pub window: Window,
     pub channels: usize,
     pub tail: Tail,
-    /// Multiply-accumulates per image of the convolution in the model, which a later pass may have made cheaper:
-    /// figures shown to a user count the network as given.
-    pub macs: usize,
 }
 
 /// ([batch,] height, width, channels) of an output, from the shape of the input.
@@ -62,9 +59,9 @@ fn pixels(pair: [usize; 2]) -> usize {
 impl Fused for Convolution {
     const NAME: &'static str = "Convolution";
 
-    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
+    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
-        Ok(image_shape(concrete(inputs[0])?, &self.shape.window, self.shape.channels_out))
+        Ok(image_shape(inputs[0], &self.shape.window, self.shape.channels_out))
     }
 
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
@@ -76,7 +73,7 @@ impl Fused for Convolution {
         Ok(())
     }
 
-    fn macs(&self, inputs: &[&TypedFact]) -> TractResult<usize> {
+    fn macs(&self, inputs: &[&[usize]]) -> TractResult<usize> {
         let outputs: usize = self.output_shape(inputs)?.iter().product();
         Ok(outputs * pixels(self.shape.window.kernel) * (self.shape.channels_in / self.shape.groups))
     }
@@ -90,9 +87,9 @@ fused_op!(Convolution);
 impl Fused for Depthwise {
     const NAME: &'static str = "Depthwise";
 
-    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
+    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
-        Ok(image_shape(concrete(inputs[0])?, &self.window, self.channels))
+        Ok(image_shape(inputs[0], &self.window, self.channels))
     }
 
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
@@ -103,9 +100,8 @@ impl Fused for Depthwise {
         Ok(())
     }
 
-    fn macs(&self, inputs: &[&TypedFact]) -> TractResult<usize> {
-        let images = concrete(inputs[0])?.iter().rev().skip(3).product::<usize>();
-        Ok(images * self.macs)
+    fn macs(&self, inputs: &[&[usize]]) -> TractResult<usize> {
+        Ok(self.output_shape(inputs)?.iter().product::<usize>() * pixels(self.window.kernel))
     }
 
     fn details(&self) -> Vec<String> {
@@ -198,8 +194,7 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Conv) -> 
     let packed;
     if op.group == channels_in && channels_in == channels_out && op.group > 1 {
         packed = depthwise::pack(channels_in, window.kernel, weights);
-        let macs = pixels(window.output) * pixels(window.kernel) * channels_in;
-        fused = Box::new(Depthwise { window, channels: channels_in, tail, macs });
+        fused = Box::new(Depthwise { window, channels: channels_in, tail });
     } else {
         let shape = Shape { window, channels_in, channels_out, groups: op.group };
         packed = shape.pack(weights);
@@ -228,10 +223,10 @@ pub(super) mod tests {
     pub(crate) fn spec(kernel: [usize; 2], stride: [usize; 2], before: [usize; 2], after: [usize; 2], ci: usize, co: usize) -> PoolSpec {
         PoolSpec {
             data_format: DataFormat::NCHW,
-            kernel_shape: kernel.into(),
-            padding: PaddingSpec::Explicit(before.into(), after.into()),
+            kernel_shape: kernel.as_slice().into(),
+            padding: PaddingSpec::Explicit(before.as_slice().into(), after.as_slice().into()),
             dilations: None,
-            strides: Some(stride.into()),
+            strides: Some(stride.as_slice().into()),
             input_channels: ci,
             output_channels: co,
         }

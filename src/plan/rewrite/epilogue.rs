@@ -23,7 +23,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// That there are as many inputs as the tail says.
-    pub(super) fn check(&self, inputs: &[&TypedFact]) -> TractResult<()> {
+    pub(super) fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
         let expected = 2 + usize::from(self.bias) + usize::from(self.residual);
         ensure!(inputs.len() == expected, "expected {expected} inputs, found {}", inputs.len());
         Ok(())

@@ -7,14 +7,14 @@ pub(super) trait Fused: Send + Sync + 'static {
     /// The operator's name in dumps and profiles.
     const NAME: &'static str;
 
-    /// Shape of the output.
-    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>>;
+    /// Shape of the output, from those of the inputs.
+    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>>;
 
     /// Fills `out` from the inputs, each given with its shape.
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()>;
 
-    /// Multiply-accumulates per evaluation.
-    fn macs(&self, _inputs: &[&TypedFact]) -> TractResult<usize> {
+    /// Multiply-accumulates per evaluation, from the shapes of the inputs.
+    fn macs(&self, _inputs: &[&[usize]]) -> TractResult<usize> {
         Ok(0)
     }
 
@@ -26,15 +26,21 @@ pub(super) trait Fused: Send + Sync + 'static {
 
 /// Evaluates a fused operator.
 pub(super) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-    let facts: TVec<TypedFact> = inputs.iter().map(|t| TypedFact::shape_and_dt_of(t)).collect();
-    let shape = op.output_shape(&facts.iter().collect::<TVec<_>>())?;
-    let views: TVec<(&[f32], &[usize])> =
-        inputs.iter().map(|t| Ok((t.try_as_plain_ram()?.as_slice::<f32>()?, t.shape()))).collect::<TractResult<_>>()?;
+    let shape = op.output_shape(&inputs.iter().map(|t| t.shape()).collect::<TVec<_>>())?;
+    let views: TVec<(&[f32], &[usize])> = inputs
+        .iter()
+        .map(|t| Ok((t.try_as_plain_ram()?.as_slice::<f32>()?, t.shape())))
+        .collect::<TractResult<_>>()?;
     // SAFETY: floats have no invalid bit patterns, and every kernel stores each element of its output before any is
     // read; zeroing first would cost as much memory traffic as many of the kernels themselves.
     let mut out = unsafe { Tensor::uninitialized::<f32>(&shape)? };
     op.compute(&views, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
     Ok(tvec!(out.into_tvalue()))
+}
+
+/// The concrete shapes of facts.
+pub(super) fn shapes<'a>(facts: &[&'a TypedFact]) -> TractResult<TVec<&'a [usize]>> {
+    facts.iter().map(|fact| concrete(fact)).collect()
 }
 
 /// The concrete shape of a fact.
@@ -67,12 +73,14 @@ macro_rules! fused_op {
 
         impl TypedOp for $op {
             fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-                let shape = $crate::plan::rewrite::fused::Fused::output_shape(self, inputs)?;
+                use $crate::plan::rewrite::fused::{Fused, shapes};
+                let shape = self.output_shape(&shapes(inputs)?)?;
                 Ok(tvec!(f32::datum_type().fact(&*shape)))
             }
 
             fn cost(&self, inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
-                let macs = $crate::plan::rewrite::fused::Fused::macs(self, inputs)?;
+                use $crate::plan::rewrite::fused::{Fused, shapes};
+                let macs = self.macs(&shapes(inputs)?)?;
                 Ok(if macs == 0 { tvec!() } else { tvec!((Cost::FMA(f32::datum_type()), macs.to_dim())) })
             }
 

@@ -23,7 +23,7 @@ pub(super) struct Linear {
 impl Fused for Linear {
     const NAME: &'static str = "Linear";
 
-    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
+    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
         Ok(self.shape.clone())
     }
@@ -34,7 +34,7 @@ impl Fused for Linear {
         Ok(())
     }
 
-    fn macs(&self, _inputs: &[&TypedFact]) -> TractResult<usize> {
+    fn macs(&self, _inputs: &[&[usize]]) -> TractResult<usize> {
         Ok(self.shape.iter().product::<usize>() * self.reduction)
     }
 

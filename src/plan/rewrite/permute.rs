@@ -2,7 +2,7 @@
 
 use tract_core::internal::*;
 
-use super::fused::{Fused, concrete, fused_op};
+use super::fused::{Fused, fused_op};
 use crate::plan::kernels::transpose;
 
 /// Output axis `k` is input axis `order[k]`.
@@ -14,8 +14,8 @@ pub(super) struct Permute {
 impl Fused for Permute {
     const NAME: &'static str = "Permute";
 
-    fn output_shape(&self, inputs: &[&TypedFact]) -> TractResult<TVec<usize>> {
-        let shape = concrete(inputs[0])?;
+    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
+        let shape = inputs[0];
         ensure!(shape.len() == self.order.len(), "order {:?} on shape {:?}", self.order, shape);
         Ok(self.order.iter().map(|a| shape[*a]).collect())
     }
