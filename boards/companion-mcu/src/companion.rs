@@ -52,11 +52,6 @@ impl<G: FuelGauge, U: Write> Companion<G, U> {
         })
     }
 
-    /// Rungs of the governor's ladder.
-    pub fn rungs(&self) -> usize {
-        self.governor.ladder().rungs().len()
-    }
-
     /// Watts that the Linux board should be drawing.
     pub fn spending(&self) -> f32 {
         self.power.resting_watts() + self.rate * self.joules

@@ -1,21 +1,27 @@
 //! On a host: packs the configuration, plays the bench, reads messages.
 
 use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use companion_mcu::Config;
 use companion_mcu::bench::play;
 use dyn_perceiver::energy::link::{Decoder, Message};
+use dyn_perceiver::energy::{GovernorSettings, Mission, PowerModel};
+use dyn_perceiver::exit::CalibratedPolicy;
+use dyn_perceiver::policy::{EvidenceKind, SolveOptions, Synthetic, file, solve};
 
 const USAGE: &str = "\
-usage: companion-mcu pack CONFIG.json OUT.postcard   check a configuration and write it for the flash
-       companion-mcu play CONFIG.postcard            the day on the bench: the bytes of the UART on stdout
-       companion-mcu read                            messages from the bytes on stdin, one a line";
+usage: companion-mcu pack POLICY CONFIG.json OUT.postcard   check policy and configuration, write them for the flash
+       companion-mcu bench-policy OUT.json                  the policy of a synthetic network, for the bench
+       companion-mcu play CONFIG.postcard                   the day on the bench: the bytes of the UART on stdout
+       companion-mcu read                                   messages from the bytes on stdin, one a line";
 
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["pack", from, to] => pack(from, to),
+        ["pack", policy, config, to] => pack(policy, config, to),
+        ["bench-policy", to] => bench_policy(to),
         ["play", from] => play_to_stdout(from),
         ["read"] => read(),
         _ => {
@@ -32,15 +38,37 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn pack(from: &str, to: &str) -> Result<(), String> {
+/// The part of the configuration that is not in a policy file.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Board {
+    power: PowerModel,
+    mission: Mission,
+    settings: GovernorSettings,
+}
+
+fn pack(policy: &str, from: &str, to: &str) -> Result<(), String> {
+    let policy = file::load(Path::new(policy)).map_err(|error| error.to_string())?;
     let text = std::fs::read_to_string(from).map_err(|error| format!("{from}: {error}"))?;
-    let config: Config = serde_json::from_str(&text).map_err(|error| format!("{from}: {error}"))?;
+    let board: Board = serde_json::from_str(&text).map_err(|error| format!("{from}: {error}"))?;
+    let Board { power, mission, settings } = board;
+    let config = Config { frontier: policy.frontier().clone(), power, mission, settings };
     config.governor().map_err(|error| format!("{from}: {error}"))?;
     let mut buffer = vec![0; 64 * 1024];
     let bytes = postcard::to_slice(&config, &mut buffer).map_err(|error| format!("{from}: {error}"))?;
     let beside = format!("{to}.tmp");
     std::fs::write(&beside, bytes).map_err(|error| format!("{beside}: {error}"))?;
     std::fs::rename(&beside, to).map_err(|error| format!("{to}: {error}"))
+}
+
+fn bench_policy(to: &str) -> Result<(), String> {
+    let records = Synthetic::four_exits().records(4000, 1).map_err(|error| error.to_string())?;
+    // Every other kind of evidence makes the policy larger, and the bench does not look at it.
+    let options = SolveOptions { evidence: vec![EvidenceKind::Own], ..SolveOptions::default() };
+    let solved = solve(&records, &records.rows(), &options).map_err(|error| error.to_string())?;
+    let names = records.exits.iter().map(String::as_str);
+    let policy = CalibratedPolicy::new(records.model, names, records.len() as u32, None, solved.frontier);
+    file::save(&policy.map_err(|error| error.to_string())?, Path::new(to)).map_err(|error| error.to_string())
 }
 
 fn play_to_stdout(from: &str) -> Result<(), String> {

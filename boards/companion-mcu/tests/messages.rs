@@ -39,7 +39,7 @@ fn the_bench_gives_the_golden_messages() {
 #[test]
 fn the_configuration_in_flash_is_the_readable_one() {
     let packed = std::env::temp_dir().join(format!("companion-{}.postcard", std::process::id()));
-    let (done, _) = tool(&["pack", "config.json", packed.to_str().unwrap()], Vec::new());
+    let (done, _) = tool(&["pack", "policy.json", "config.json", packed.to_str().unwrap()], Vec::new());
     assert!(done);
     let (new, flash) = (std::fs::read(&packed).unwrap(), std::fs::read("config.postcard").unwrap());
     std::fs::remove_file(packed).unwrap();
@@ -49,6 +49,6 @@ fn the_configuration_in_flash_is_the_readable_one() {
 #[test]
 fn damage_is_told() {
     assert!(!tool(&["read"], vec![1, 2, 3, 0]).0);
-    assert!(!tool(&["pack", "Cargo.toml", "/nowhere/config"], Vec::new()).0);
+    assert!(!tool(&["pack", "policy.json", "Cargo.toml", "config.new"], Vec::new()).0);
     assert!(!tool(&["nonsense"], Vec::new()).0);
 }
