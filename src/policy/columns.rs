@@ -118,7 +118,6 @@ impl<'a> Fitted<'a> {
         let mut wanted: Vec<ExitMask> = prefixes.into_iter().flat_map(beginnings).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        wanted.retain(|prefix| !self.means.contains_key(prefix));
         let classes = self.records.classes;
         let empty = ExitReading { class: 0, confidence: [0.0; Measure::ALL.len()] };
         let mut readings = vec![vec![empty; self.rows.len()]; wanted.len()];

@@ -27,7 +27,7 @@ pub enum CostError {
         exits: usize,
     },
     /// A cost is negative or not finite.
-    #[error("the cost of exits {} is {cost}, expected a number not below 0", exit_numbers(*.mask))]
+    #[error("the cost of exits {} is {cost}, expected a number not below 0", exit_numbers(.mask))]
     Number {
         /// The exits.
         mask: ExitMask,
@@ -41,7 +41,7 @@ pub enum CostError {
         exit: usize,
     },
     /// A set of exits costs more than the same exits with another one.
-    #[error("exits {} cost {cost}, more than exits {} with {}", exit_numbers(*.mask), exit_numbers(*.with), cost_with)]
+    #[error("exits {} cost {cost}, more than exits {} with {}", exit_numbers(.mask), exit_numbers(.with), .cost_with)]
     NotMonotone {
         /// The smaller set.
         mask: ExitMask,
@@ -54,8 +54,8 @@ pub enum CostError {
     },
 }
 
-fn exit_numbers(mask: ExitMask) -> String {
-    let numbers: Vec<String> = exits_of(mask).map(|exit| (exit + 1).to_string()).collect();
+fn exit_numbers(mask: &ExitMask) -> String {
+    let numbers: Vec<String> = exits_of(*mask).map(|exit| (exit + 1).to_string()).collect();
     numbers.join("+")
 }
 

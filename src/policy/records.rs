@@ -100,7 +100,8 @@ impl Records {
         self.readings.extend_from_slice(readings);
     }
 
-    /// Appends a sample with the logits of every exit, exit by exit.
+    /// The logits of the sample appended last, exit by exit.
+    #[cfg(test)]
     pub(super) fn push_logits(&mut self, logits: &[f32]) {
         match &mut self.logits {
             Logits::Memory(all) => all.extend_from_slice(logits),
