@@ -197,7 +197,7 @@ mod tests {
                 b.bin(min(), limit, y)
             }
             5 => b.wire(hard_swish(), &[y]),
-            6 => b.wire(gelu_exact(), &[y]),
+            6 => b.wire(gelu_exact::gelu_exact(), &[y]),
             7 => b.wire(sigmoid(), &[y]),
             _ => {
                 let position = b.constant(&shape);
