@@ -8,7 +8,7 @@ use dyn_perceiver::energy::profile::Profile;
 use dyn_perceiver::energy::simulate::{
     Arrivals, InjectedFault, Outcome, Scenario, Simulation, Strategy, Summary, stage_shares, summarise,
 };
-use dyn_perceiver::energy::{FrameDemand, GovernorSettings, JoulesSource, PowerModel};
+use dyn_perceiver::energy::{FrameDemand, JoulesSource, PowerModel};
 use dyn_perceiver::exit::Frontier;
 use dyn_perceiver::policy::{self, Records, SolveOptions, Synthetic};
 use serde_json::json;
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, default_value_t = 10.0)]
     reserve: f32,
     /// Nameplate capacity of the battery in watt-hours
-    #[arg(long, default_value_t = 170.0)]
+    #[arg(long, default_value_t = 150.0)]
     capacity_wh: f32,
     /// Milliseconds from frame to frame
     #[arg(long, default_value_t = 250.0, group = "demand")]
@@ -52,11 +52,11 @@ pub struct Args {
     #[arg(long, group = "demand", value_name = "RATE")]
     per_hour: Option<f32>,
     /// Frames at random, so many an hour by day and so many by night
-    #[arg(long, group = "demand", value_name = "DAY,NIGHT", value_delimiter = ',', num_args = 2)]
-    day_night: Option<Vec<f32>>,
+    #[arg(long, group = "demand", value_name = "DAY,NIGHT", value_parser = pair)]
+    day_night: Option<(f32, f32)>,
     /// The governor chooses the period, between these milliseconds
-    #[arg(long, group = "demand", value_name = "SHORTEST,LONGEST", value_delimiter = ',', num_args = 2)]
-    between_ms: Option<Vec<f32>>,
+    #[arg(long, group = "demand", value_name = "SHORTEST,LONGEST", value_parser = pair)]
+    between_ms: Option<(f32, f32)>,
     /// Accuracy never to go below, in percent
     #[arg(long, value_name = "PERCENT")]
     floor: Option<f32>,
@@ -92,6 +92,12 @@ pub struct Args {
     json: bool,
 }
 
+/// Two numbers with a comma between.
+fn pair(text: &str) -> Result<(f32, f32), String> {
+    let numbers = text.split_once(',').and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
+    numbers.ok_or_else(|| "expected two numbers with a comma between".to_owned())
+}
+
 fn fault(name: &str) -> Result<InjectedFault, String> {
     let known = || InjectedFault::ALL.map(InjectedFault::name).join(", ");
     InjectedFault::ALL
@@ -102,13 +108,9 @@ fn fault(name: &str) -> Result<InjectedFault, String> {
 
 impl Args {
     fn scenario(&self) -> Result<Scenario, Failure> {
-        let pair = |values: &Option<Vec<f32>>| match values.as_deref() {
-            Some([a, b]) => Some((*a, *b)),
-            _ => None,
-        };
-        let arrivals = if let Some((day, night)) = pair(&self.day_night) {
+        let arrivals = if let Some((day, night)) = self.day_night {
             Arrivals::DayNight(day, night)
-        } else if let Some((shortest, _)) = pair(&self.between_ms) {
+        } else if let Some((shortest, _)) = self.between_ms {
             Arrivals::Periodic(shortest / 1000.0)
         } else {
             self.per_hour.map_or(Arrivals::Periodic(self.period_ms / 1000.0), Arrivals::Poisson)
@@ -121,14 +123,13 @@ impl Args {
         }
         let duration = Duration::try_from_secs_f32(self.hours * 3600.0).context("--hours").or_input()?;
         let mut scenario = Scenario::new(duration, self.reserve / 100.0, arrivals, self.capacity_wh * 1000.0);
-        if let Some((shortest, longest)) = pair(&self.between_ms) {
+        if let Some((shortest, longest)) = self.between_ms {
             let period = |ms: f32| Duration::try_from_secs_f32(ms / 1000.0).context("--between-ms").or_input();
             scenario.mission.frames = FrameDemand::Between(period(shortest)?, period(longest)?);
         }
         scenario.mission.floor = self.floor.map(|percent| percent / 100.0);
         scenario.fault = self.fault;
         scenario.solar_watts = self.solar;
-        scenario.settings = GovernorSettings { efficiency: scenario.cell.efficiency, ..scenario.settings };
         Ok(scenario)
     }
 

@@ -42,12 +42,15 @@ pub struct GaugeWatch<G> {
     last: Option<(GaugeReading, Duration)>,
     /// The last state of charge read, and what the load should have taken since it last changed.
     unmoved: Option<(f32, f32)>,
+    /// The last good state of charge less what the load should have taken since. A gauge that jumped must not be believed
+    /// again only because the battery has drained by as much meanwhile.
+    ceiling: Option<f32>,
 }
 
 impl<G: FuelGauge> GaugeWatch<G> {
     /// Watches `gauge`.
     pub fn new(gauge: G, settings: WatchSettings) -> Self {
-        GaugeWatch { gauge, settings, last: None, unmoved: None }
+        GaugeWatch { gauge, settings, last: None, unmoved: None, ceiling: None }
     }
 
     /// The gauge itself.
@@ -58,8 +61,10 @@ impl<G: FuelGauge> GaugeWatch<G> {
     /// Reads the gauge. `elapsed` is the time since the mission began; `expected_drop` is the state of charge that the
     /// load should have taken since the last call, by the power model, or 0 where that is unknown.
     pub fn observe(&mut self, elapsed: Duration, expected_drop: f32) -> GaugeState {
+        self.ceiling = self.ceiling.map(|ceiling| ceiling - expected_drop.max(0.0));
         match self.read_with_retries().and_then(|reading| self.check(reading, expected_drop)) {
             Ok(reading) => {
+                self.ceiling = Some(reading.soc);
                 self.last = Some((reading, elapsed));
                 GaugeState::Good(reading)
             }
@@ -101,13 +106,18 @@ impl<G: FuelGauge> GaugeWatch<G> {
         };
         self.unmoved = Some((reading.soc, unmoved));
         // Empty is where a gauge rightly stays.
-        if unmoved > self.settings.stuck_drop && reading.soc > 0.0 {
-            return Err(Fault::Stuck);
+        let stuck = unmoved > self.settings.stuck_drop && reading.soc > 0.0;
+        let jumped = !charging && self.ceiling.is_some_and(|ceiling| reading.soc > ceiling + self.settings.jump);
+        let fault = match (stuck, jumped) {
+            (true, _) => Fault::Stuck,
+            (_, true) => Fault::Jump,
+            _ => return Ok(reading),
+        };
+        // The charge is wrong, not the voltage: a brown-out must still be seen coming.
+        if let Some((last, _)) = &mut self.last {
+            last.volts = reading.volts;
         }
-        match self.last {
-            Some((last, _)) if !charging && reading.soc > last.soc + self.settings.jump => Err(Fault::Jump),
-            _ => Ok(reading),
-        }
+        Err(fault)
     }
 }
 
@@ -197,5 +207,21 @@ mod tests {
         assert!(matches!(w.observe(seconds(1), 0.0), GaugeState::Stale { fault: Fault::Jump, .. }));
         assert!(matches!(w.observe(seconds(2), 0.0), GaugeState::Good(_)));
         assert!(matches!(w.observe(seconds(3), 0.0), GaugeState::Good(_)));
+    }
+
+    #[test]
+    fn a_gauge_that_jumped_is_not_believed_once_the_battery_has_drained_by_as_much() {
+        let mut script = std::vec![Ok(GaugeReading::new(0.6).with_volts(3.9))];
+        script.extend((0..40u8).map(|i| Ok(GaugeReading::new(0.9 - 0.01 * f32::from(i)).with_volts(3.5))));
+        let mut w = watch(&script);
+        assert!(matches!(w.observe(seconds(0), 0.0), GaugeState::Good(_)));
+        for i in 1..=40 {
+            let state = w.observe(seconds(20 * i), 0.01);
+            // The voltage is fresh although the charge is not believed.
+            assert!(
+                matches!(state, GaugeState::Stale { fault: Fault::Jump, last, .. } if last.volts == Some(3.5)),
+                "{i}: {state:?}"
+            );
+        }
     }
 }

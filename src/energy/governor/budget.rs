@@ -11,6 +11,8 @@ use crate::energy::PowerModel;
 
 /// Share of the mission that the planned rate of frames weighs against the observed one.
 const PLAN_WEIGHT: f32 = 0.25;
+/// Charge above the reserve that is aimed at: the end is reached from above, and the gauge is no finer.
+const MARGIN: f32 = 0.005;
 /// Charge above the reserve at which the cheapest point is left again.
 const RESERVE_HYSTERESIS: f32 = 0.005;
 
@@ -141,7 +143,7 @@ impl BudgetGovernor {
     fn target(&mut self, elapsed: Duration) -> (f32, Option<Duration>, Reason) {
         let soc = self.learned.soc.unwrap_or(0.0);
         let left = self.seconds_left(elapsed).max(1.0);
-        let usable = (soc - self.mission.reserve) * self.learned.joules_per_charge();
+        let usable = (soc - self.mission.reserve - MARGIN) * self.learned.joules_per_charge();
         let watts = usable / left - self.resting_watts;
         // A whole rung: mixing in a cheaper one would be below the floor half of the time.
         let floor = self.mission.floor.map_or(0.0, |accuracy| libm::ceilf(self.ladder.position_of_accuracy(accuracy)));

@@ -51,7 +51,7 @@ impl Guard {
     }
 
     pub(super) fn judge(&mut self, input: &GovernorInput) -> Verdict {
-        if let (GaugeState::Good(reading), Some(limit)) = (&input.gauge, self.brown_out)
+        if let (Some(reading), Some(limit)) = (input.gauge.reading(), self.brown_out)
             && let Some(volts) = reading.volts
         {
             if volts < limit {

@@ -22,9 +22,9 @@ pub struct Learned {
 }
 
 /// Charge that must fall before what was learned about the battery weighs as much as its nameplate.
-const NAMEPLATE_WEIGHT: f32 = 0.1;
+const NAMEPLATE_WEIGHT: f32 = 0.03;
 /// Charge over which what was learned about the battery fades by a factor e: it follows temperature.
-const BATTERY_MEMORY: f32 = 0.4;
+const BATTERY_MEMORY: f32 = 0.15;
 /// Seconds over which a difference between gauge and prediction is believed: gauges are noisy and coarse.
 const GAUGE_SECONDS: f32 = 1200.0;
 /// Seconds over which the real cost of frames is averaged: longer than a spell of hard frames, so that a spell is paid

@@ -39,7 +39,8 @@ pub struct Mission {
 pub struct GovernorSettings {
     /// Nameplate capacity of the battery in milliwatt-hours.
     pub capacity_mwh: f32,
-    /// Share of it that reaches the board, in (0, 1]: converter and battery losses. A start for what is learned.
+    /// Share of it that reaches the board, in (0, 1]: losses of converter and battery, age, cold. A start for what is
+    /// learned; rather too low, since what is saved early can still be spent, and not the other way round.
     pub efficiency: f32,
     /// Shortest time between two changes of the operating point.
     pub dwell: Duration,
@@ -60,7 +61,7 @@ impl GovernorSettings {
     pub const fn new(capacity_mwh: f32) -> Self {
         GovernorSettings {
             capacity_mwh,
-            efficiency: 0.9,
+            efficiency: 0.75,
             dwell: Duration::from_secs(30),
             max_rungs: 2,
             hysteresis: 0.25,

@@ -172,8 +172,8 @@ pub(super) mod tests {
         let Shape { window: w, channels_in, channels_out, groups } = *shape;
         let (ci, co) = (channels_in / groups, channels_out / groups);
         let mut out = vec![];
-        for (oy, ox, n) in (0..w.output[0])
-            .flat_map(|y| (0..w.output[1]).flat_map(move |x| (0..channels_out).map(move |n| (y, x, n))))
+        for (oy, ox, n) in
+            (0..w.output[0]).flat_map(|y| (0..w.output[1]).flat_map(move |x| (0..channels_out).map(move |n| (y, x, n))))
         {
             let mut sum = f64::from(bias[n]);
             for (ky, kx, i) in

@@ -220,7 +220,14 @@ pub(super) mod tests {
     use super::super::testing::{Builder, count, in_place, same};
     use super::*;
 
-    pub(crate) fn spec(kernel: [usize; 2], stride: [usize; 2], before: [usize; 2], after: [usize; 2], ci: usize, co: usize) -> PoolSpec {
+    pub(crate) fn spec(
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        before: [usize; 2],
+        after: [usize; 2],
+        ci: usize,
+        co: usize,
+    ) -> PoolSpec {
         PoolSpec {
             data_format: DataFormat::NCHW,
             kernel_shape: kernel.as_slice().into(),
