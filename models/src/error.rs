@@ -66,7 +66,7 @@ pub enum Error {
         symbol: String,
     },
     /// Reading or writing failed.
-    #[error("{path}: {source}")]
+    #[error("cannot access {path}")]
     Io {
         /// The file.
         path: PathBuf,

@@ -194,8 +194,8 @@ pub fn save(
     }
     writeln!(out, "{}  {}, {}", path.display(), table::bytes(bytes), config.name())?;
     let side = config.input_size;
-    let parameters = table::count(network.parameter_count() as u64);
-    writeln!(out, "{side}x{side} image, {} classes, {parameters}parameters", config.classes)?;
+    let parameters = network.parameter_count();
+    writeln!(out, "{side}x{side} image, {} classes, {parameters} parameters", config.classes)?;
     let needs: Vec<String> = EXITS.into_iter().zip(macs).map(|(e, m)| format!("{e} {}MACs", table::count(m))).collect();
     writeln!(out, "each exit by itself: {}", needs.join(", "))?;
     Ok(())
