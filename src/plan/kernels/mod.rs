@@ -17,6 +17,8 @@ pub(crate) mod norm;
 #[cfg(test)]
 pub(crate) mod oracle;
 pub(crate) mod pool;
+#[cfg(test)]
+mod speed;
 pub(crate) mod transpose;
 
 pub(crate) use activation::Activation;

@@ -55,8 +55,7 @@ vectorised! {
     pub(crate) fn layer_norm(x: &[f32], scale: &[f32], shift: &[f32], epsilon: f32, out: &mut [f32]) = layer_norm_body;
 }
 
-/// Soft-max of the first `width` entries of each row of `stride` entries; the others become 0. Each row's entries are
-/// scaled first.
+/// Soft-max of the first `width` entries of each row of `stride` entries; the others become 0.
 #[inline(always)]
 pub(crate) fn softmax_rows<A: Arch>(rows: &mut [f32], stride: usize, width: usize) {
     for row in rows.chunks_exact_mut(stride) {
@@ -87,20 +86,11 @@ pub(crate) fn softmax_rows<A: Arch>(rows: &mut [f32], stride: usize, width: usiz
     }
 }
 
-#[inline(always)]
-fn softmax_body<A: Arch>(rows: &mut [f32], width: usize) {
-    softmax_rows::<A>(rows, width, width);
-}
-
-vectorised! {
-    /// Soft-max of each row of `width` entries, in place.
-    pub(crate) fn softmax(rows: &mut [f32], width: usize) = softmax_body;
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::arch::{Fused, Separate};
     use super::super::oracle::{assert_close, values};
     use super::*;
 
@@ -133,13 +123,15 @@ mod tests {
         #[test]
         fn softmax_equals_its_definition(rows in 1_usize..9, width in 1_usize..67, spread in 0.1_f32..60.0) {
             let x: Vec<f32> = values(1, rows * width).iter().map(|x| x * spread).collect();
+            for kernel in [softmax_rows::<Fused>, softmax_rows::<Separate>] {
             let mut out = x.clone();
-            softmax(&mut out, width);
+            kernel(&mut out, width, width);
             for (x, out) in x.chunks(width).zip(out.chunks(width)) {
                 let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let exps: Vec<f64> = x.iter().map(|x| f64::from(x - max).exp()).collect();
                 let total: f64 = exps.iter().sum();
                 assert_close(out, &exps.iter().map(|e| (e / total) as f32).collect::<Vec<_>>());
+            }
             }
         }
     }

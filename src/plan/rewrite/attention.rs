@@ -41,7 +41,8 @@ impl Fused for Attention {
     }
 
     fn macs(&self, _inputs: &[&[usize]]) -> TractResult<usize> {
-        let batch = self.shape.iter().product::<usize>() / (self.sizes.queries * self.sizes.heads * self.sizes.value_depth);
+        let batch =
+            self.shape.iter().product::<usize>() / (self.sizes.queries * self.sizes.heads * self.sizes.value_depth);
         let Sizes { queries, keys, heads, depth, value_depth } = self.sizes;
         Ok(batch * queries * keys * heads * (depth + value_depth))
     }
@@ -205,12 +206,10 @@ fn rule(
         (0..rank).filter(|a| !chosen.contains(a)).chain(chosen.iter().copied()).collect()
     };
     let (b, h) = (batch, heads);
-    let q_order =
-        complete(q_shape.len(), &[b.map(|b| b.0.0), Some(q_query), h.map(|h| h.0.0), Some(q_depth)]);
+    let q_order = complete(q_shape.len(), &[b.map(|b| b.0.0), Some(q_query), h.map(|h| h.0.0), Some(q_depth)]);
     let k_order = complete(k_shape.len(), &[b.map(|b| b.0.1), Some(k_keys), h.map(|h| h.0.1), Some(k_depth)]);
     let v_order = complete(v_shape.len(), &[b.map(|b| b.1.0), Some(v_keys), h.map(|h| h.1.0), Some(v_depth)]);
-    let out_order =
-        complete(out_shape.len(), &[b.map(|b| b.1.1), Some(out_query), h.map(|h| h.1.1), Some(out_depth)]);
+    let out_order = complete(out_shape.len(), &[b.map(|b| b.1.1), Some(out_query), h.map(|h| h.1.1), Some(out_depth)]);
     let sizes = Sizes {
         queries: q_shape[q_query],
         keys: k_shape[k_keys],
@@ -228,11 +227,9 @@ fn rule(
 
     let mut patch = TypedModelPatch::default();
     let mut wires = tvec!();
-    for (tag, outlet, order) in [
-        ("q", before.inputs[1 - k_slot], q_order),
-        ("k", before.inputs[k_slot], k_order),
-        ("v", value_outlet, v_order),
-    ] {
+    for (tag, outlet, order) in
+        [("q", before.inputs[1 - k_slot], q_order), ("k", before.inputs[k_slot], k_order), ("v", value_outlet, v_order)]
+    {
         let tap = patch.tap_model(model, outlet)?;
         wires.push(patch.wire_node(format!("{name}.{tag}"), Permute { order }, &[tap])?[0]);
     }

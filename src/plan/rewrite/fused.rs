@@ -13,6 +13,11 @@ pub(super) trait Fused: Send + Sync + 'static {
     /// Fills `out` from the inputs, each given with its shape.
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()>;
 
+    /// Whether the output has the elements of the first input in the same order, so that its memory will do.
+    fn is_reshape(&self, _inputs: &[&[usize]]) -> bool {
+        false
+    }
+
     /// Multiply-accumulates per evaluation, from the shapes of the inputs.
     fn macs(&self, _inputs: &[&[usize]]) -> TractResult<usize> {
         Ok(0)
@@ -26,11 +31,17 @@ pub(super) trait Fused: Send + Sync + 'static {
 
 /// Evaluates a fused operator.
 pub(super) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-    let shape = op.output_shape(&inputs.iter().map(|t| t.shape()).collect::<TVec<_>>())?;
-    let views: TVec<(&[f32], &[usize])> = inputs
-        .iter()
-        .map(|t| Ok((t.try_as_plain_ram()?.as_slice::<f32>()?, t.shape())))
-        .collect::<TractResult<_>>()?;
+    let shapes: TVec<&[usize]> = inputs.iter().map(|t| t.shape()).collect();
+    let shape = op.output_shape(&shapes)?;
+    let reshape = op.is_reshape(&shapes);
+    drop(shapes);
+    if reshape {
+        let mut tensor = inputs.into_iter().next().context("expected an input")?.into_tensor();
+        tensor.set_shape(&shape)?;
+        return Ok(tvec!(tensor.into_tvalue()));
+    }
+    let views: TVec<(&[f32], &[usize])> =
+        inputs.iter().map(|t| Ok((t.try_as_plain_ram()?.as_slice::<f32>()?, t.shape()))).collect::<TractResult<_>>()?;
     // SAFETY: floats have no invalid bit patterns, and every kernel stores each element of its output before any is
     // read; zeroing first would cost as much memory traffic as many of the kernels themselves.
     let mut out = unsafe { Tensor::uninitialized::<f32>(&shape)? };
@@ -40,7 +51,7 @@ pub(super) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<T
 
 /// The concrete shapes of facts.
 pub(super) fn shapes<'a>(facts: &[&'a TypedFact]) -> TractResult<TVec<&'a [usize]>> {
-    facts.iter().map(|fact| concrete(fact)).collect()
+    facts.iter().map(|&fact| concrete(fact)).collect()
 }
 
 /// The concrete shape of a fact.

@@ -16,6 +16,8 @@ mod linear;
 mod permute;
 mod pooled;
 mod pooling;
+#[cfg(test)]
+mod profile;
 mod scale;
 mod strided;
 #[cfg(test)]

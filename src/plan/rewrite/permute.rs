@@ -20,6 +20,10 @@ impl Fused for Permute {
         Ok(self.order.iter().map(|a| shape[*a]).collect())
     }
 
+    fn is_reshape(&self, inputs: &[&[usize]]) -> bool {
+        transpose::is_reshape(inputs[0], &self.order)
+    }
+
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
         let (x, shape) = inputs[0];
         transpose::transpose(x, shape, &self.order, out);
