@@ -22,8 +22,9 @@ fn saves_for_ever() {
     loop {
         periods += 1;
         let soc = 1.0 / periods as f32;
-        let learned = Some(Learned { soc: Some(soc), ..Learned::new(36_000.0) });
-        save(&path, &Stored { periods, learned, coulomb: Some(CoulombState { soc }), power: None }).unwrap();
+        let mut learned = Learned::new(36_000.0);
+        learned.soc = Some(soc);
+        save(&path, &Stored { periods, learned: Some(learned), coulomb: Some(CoulombState { soc }), power: None }).unwrap();
         writeln!(out, "saved {periods}").unwrap();
     }
 }

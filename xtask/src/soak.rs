@@ -1,6 +1,6 @@
 //! Runs the loop for long and watches its memory and its account of frames.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
