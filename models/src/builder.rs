@@ -348,7 +348,8 @@ mod tests {
 
     #[test]
     fn pooling_rows_average_the_windows_of_pytorch() {
-        assert_eq!(pooling_matrix(4, 7)[4..8], [1.0, 0.0, 0.0, 0.0]);
+        // Row 1 of 7 over 4 inputs: from floor(4 / 7) to ceil(8 / 7).
+        assert_eq!(pooling_matrix(4, 7)[4..8], [0.5, 0.5, 0.0, 0.0]);
         assert_eq!(pooling_matrix(4, 7)[8..12], [0.0, 1.0, 0.0, 0.0]);
         assert_eq!(pooling_matrix(3, 2), [0.5, 0.5, 0.0, 0.0, 0.5, 0.5]);
         for (from, to) in [(1, 7), (2, 7), (10, 7), (28, 7)] {
