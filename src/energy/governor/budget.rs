@@ -13,6 +13,8 @@ use crate::energy::PowerModel;
 const PLAN_WEIGHT: f32 = 0.25;
 /// Charge above the reserve that is aimed at: the end is reached from above, and the gauge is no finer.
 const MARGIN: f32 = 0.005;
+/// Charge kept back at the beginning and released as the mission goes on: what a cold night may take.
+const CONTINGENCY: f32 = 0.03;
 /// Charge above the reserve at which the cheapest point is left again.
 const RESERVE_HYSTERESIS: f32 = 0.005;
 
@@ -143,7 +145,8 @@ impl BudgetGovernor {
     fn target(&mut self, elapsed: Duration) -> (f32, Option<Duration>, Reason) {
         let soc = self.learned.soc.unwrap_or(0.0);
         let left = self.seconds_left(elapsed).max(1.0);
-        let usable = (soc - self.mission.reserve - MARGIN) * self.learned.joules_per_charge();
+        let margin = MARGIN + CONTINGENCY * left / self.mission.duration.as_secs_f32();
+        let usable = (soc - self.mission.reserve - margin) * self.learned.joules_per_charge();
         let watts = usable / left - self.resting_watts;
         // A whole rung: mixing in a cheaper one would be below the floor half of the time.
         let floor = self.mission.floor.map_or(0.0, |accuracy| libm::ceilf(self.ladder.position_of_accuracy(accuracy)));

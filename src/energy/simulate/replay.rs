@@ -23,8 +23,8 @@ pub enum Strategy {
     Full,
     /// The first exit for every frame.
     First,
-    /// Three SoC steps (most accurate, middle, cheapest point), their bounds tuned in hindsight, mission by mission, to
-    /// end at the reserve.
+    /// Three SoC steps (most accurate, middle, cheapest point), tuned in hindsight, mission by mission, to end at the
+    /// reserve: their bounds, or where the period is free the period.
     Steps,
     /// The budget governor.
     Governor,
@@ -195,8 +195,16 @@ impl Simulation {
             Strategy::First => self.replay(trace, sample_every, |_, _| self.fixed(self.points + 1)),
             Strategy::Governor => self.run_governor(trace, seed, sample_every),
             Strategy::Steps => {
-                let bound = self.tune(|bound| self.run_steps(trace, seed, 0, bound).soc, true);
-                self.run_steps(trace, seed, sample_every, bound)
+                // One number is tuned: the period where it is free, at bounds of two and one thirds, else the bounds.
+                let longest = self.longest_pace();
+                let steps = |x: f32, sample_every: usize| {
+                    if longest < 1.0 {
+                        self.run_steps(trace, seed, sample_every, 2.0 / 3.0, 1.0 - x * (1.0 - longest))
+                    } else {
+                        self.run_steps(trace, seed, sample_every, x, 1.0)
+                    }
+                };
+                steps(self.tune(|x| steps(x, 0).soc, true), sample_every)
             }
             Strategy::Oracle => {
                 let at = self.tune(|x| self.run_constant(trace, 0, x).soc, false);
@@ -253,7 +261,7 @@ impl Simulation {
         self.replay(trace, sample_every, |_, _| running)
     }
 
-    fn run_steps(&self, trace: &Trace, seed: u64, sample_every: usize, bound: f32) -> Outcome {
+    fn run_steps(&self, trace: &Trace, seed: u64, sample_every: usize, bound: f32, pace: f32) -> Outcome {
         let top = self.ladder.top();
         let step = |from: f32, rung: usize| SocStep { from, point: self.ladder.rung(rung).point };
         // Full down to `bound`, the middle down to half of it: one number to tune.
@@ -267,7 +275,7 @@ impl Simulation {
         self.replay(trace, sample_every, |moment, cell| {
             let input = moment.input(&mut watch, cell, self.settings_charge());
             let choice = steps.choose(&input);
-            Running { reason: Some(choice.reason), ..self.fixed(choice.point) }
+            Running { reason: Some(choice.reason), pace, ..Running::only(choice.point) }
         })
     }
 
