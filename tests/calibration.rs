@@ -153,7 +153,7 @@ fn what_does_not_belong_together_is_refused() {
     let (model, policy) = (scene.path("model.onnx"), scene.path("policy.json"));
     let (data, records) = (scene.path("x-images-idx3-ubyte"), scene.path("policy.records.csv"));
     let other = scene.path("other.onnx");
-    std::fs::write(&other, three_exits(&["one", "two", "three"]).bytes()).unwrap();
+    std::fs::write(&other, three_exits(&["exit1", "exit2"]).bytes()).unwrap();
     refuses(&["evaluate", &other, "--policy", &policy, "--data", &data], &["policy.json", "sha256:"]);
     refuses(&["calibrate", &other, "--data", &records], &["policy.records.csv", "records of model sha256:"]);
 

@@ -140,17 +140,49 @@ pub fn solve(records: &Records, rows: &[u32], options: &SolveOptions) -> Result<
 
     let mut points = sweep_prices(&columns, costs, &masks);
     fill(&columns, costs, &mut points);
-    hull::thin(&mut points, MAX_POINTS, |(_, _, score)| (score.mean_cost(), score.accuracy()));
+    hull::thin(&mut points, MAX_POINTS, Point::coordinates);
     let mut operating = vec![];
-    for (mask, thresholds, _) in &points {
-        operating.push(operating_point(records, rows, &columns, *mask, thresholds, optimism)?);
+    for point in &points {
+        operating.push(operating_point(records, rows, &columns, point, optimism)?);
     }
     let frontier = Frontier::new(costs.unit(), &increasing(operating))?;
     Ok(Solved { frontier, compared, chosen, optimism })
 }
 
-/// A set of exits, the bins to leave from at each but the last, and what that gave.
-type Point = (ExitMask, Vec<u16>, Score);
+/// A policy in terms of columns, and what it gave.
+#[derive(Clone, Debug)]
+struct Point {
+    /// The exits evaluated.
+    mask: ExitMask,
+    /// Bins to leave from at each of them but the last.
+    bins: Vec<u16>,
+    /// What that gave on the samples.
+    score: Score,
+    /// The accuracy it is credited with.
+    accuracy: f64,
+}
+
+impl Point {
+    fn new(ladder: &Ladder<'_>, bins: Vec<u16>, part: Part<'_>) -> Self {
+        let score = ladder.score(&bins, part);
+        Point { mask: ladder.mask, bins, score, accuracy: score.accuracy() }
+    }
+
+    /// Cost and accuracy.
+    fn coordinates(&self) -> (f64, f64) {
+        (self.score.mean_cost(), self.accuracy)
+    }
+
+    /// The bin to leave from at an exit, in a policy that evaluates more exits but does the same: `most`, that nothing
+    /// reaches, where this policy passes by; 0 where it leaves at the latest.
+    fn bin(&self, exit: usize, most: u16) -> u16 {
+        match exits_of(self.mask).position(|own| own == exit) {
+            Some(place) => self.bins.get(place).copied().unwrap_or(0),
+            None if self.mask >> exit > 1 => most,
+            None => 0,
+        }
+    }
+}
 
 fn compared_value(compared: &[Compared], index: usize) -> f64 {
     compared.get(index).map_or(f64::NEG_INFINITY, |c| c.value)
@@ -225,8 +257,8 @@ fn held_out(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask], folds: &[u
     for fold in 0..count as u8 {
         let (train, judge) = (Part::Without(folds, fold), Part::Only(folds, fold));
         for (total, price) in totals.iter_mut().zip(compared_prices(costs)) {
-            if let Some((mask, thresholds, _)) = best_at(columns, costs, masks, price, train) {
-                *total = total.plus(Ladder::new(columns, costs, mask).score(&thresholds, judge));
+            if let Some(point) = best_at(columns, costs, masks, price, train) {
+                *total = total.plus(Ladder::new(columns, costs, point.mask).score(&point.bins, judge));
             }
         }
     }
@@ -237,8 +269,8 @@ fn held_out(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask], folds: &[u
 fn optimism(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask], folds: &[u8], count: usize) -> f64 {
     let dealt = Part::Without(folds, NO_FOLD - 1);
     let flattery = held_out(columns, costs, masks, folds, count).into_iter().filter_map(|(price, value)| {
-        let (_, thresholds, score) = best_at(columns, costs, masks, price, dealt)?;
-        (!thresholds.is_empty()).then(|| score.value(price) - value)
+        let point = best_at(columns, costs, masks, price, dealt)?;
+        (!point.bins.is_empty()).then(|| point.score.value(price) - value)
     });
     mean(flattery).max(0.0)
 }
@@ -248,10 +280,9 @@ fn best_at(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask], price: f64,
     let mut best: Option<Point> = None;
     for &mask in masks {
         let ladder = Ladder::new(columns, costs, mask);
-        let thresholds = ladder.solve(price, part, None);
-        let score = ladder.score(&thresholds, part);
-        if best.as_ref().is_none_or(|(_, _, b)| score.value(price) > b.value(price) + 1e-12) {
-            best = Some((mask, thresholds, score));
+        let point = Point::new(&ladder, ladder.solve(price, part, None), part);
+        if best.as_ref().is_none_or(|best| point.score.value(price) > best.score.value(price) + 1e-12) {
+            best = Some(point);
         }
     }
     best
@@ -259,30 +290,29 @@ fn best_at(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask], price: f64,
 
 /// What is best at some price, in order of cost.
 fn sweep_prices(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask]) -> Vec<Point> {
-    let coordinates = |(_, _, score): &Point| (score.mean_cost(), score.accuracy());
     let mut points: Vec<Point> = vec![];
     for &mask in masks {
         let ladder = Ladder::new(columns, costs, mask);
         let mut start: Option<Vec<u16>> = None;
         for price in prices(costs, PRICES, 20.0, 2e-4).chain([0.0]) {
             let thresholds = ladder.solve(price, Part::All, start.as_deref());
-            points.push((mask, thresholds.clone(), ladder.score(&thresholds, Part::All)));
+            points.push(Point::new(&ladder, thresholds.clone(), Part::All));
             start = Some(thresholds);
         }
     }
-    hull::upper(&mut points, coordinates);
+    hull::upper(&mut points, Point::coordinates);
     // Between two neighbours nothing may be better than their mix; the price at which they tie tells.
     let mut asked = 0;
     let mut index = 0;
     while index + 1 < points.len() && asked < MAX_POINTS {
-        let ((c0, a0), (c1, a1)) = (coordinates(&points[index]), coordinates(&points[index + 1]));
+        let ((c0, a0), (c1, a1)) = (points[index].coordinates(), points[index + 1].coordinates());
         let price = (a1 - a0) / (c1 - c0);
         asked += 1;
         let found = best_at(columns, costs, masks, price, Part::All);
         match found {
-            Some(point) if point.2.value(price) > points[index].2.value(price) + 1e-9 => {
+            Some(point) if point.score.value(price) > points[index].score.value(price) + 1e-9 => {
                 points.push(point);
-                hull::upper(&mut points, coordinates);
+                hull::upper(&mut points, Point::coordinates);
                 index = 0;
             }
             _ => index += 1,
@@ -291,41 +321,61 @@ fn sweep_prices(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask]) -> Vec
     points
 }
 
-/// Adds points between neighbours that are far apart in cost, with thresholds between theirs, until there are enough:
-/// they are not better than a mix of the two, but a point of their own.
+/// Adds points between neighbours that are far apart in cost, with thresholds between theirs, until there are enough. On
+/// the samples such a point may lie a little off the line between its neighbours; where that is within the standard
+/// error, the line is taken for its accuracy.
 fn fill(columns: &Columns<'_>, costs: &Costs, points: &mut Vec<Point>) {
-    let mut refused = vec![];
+    let mut refused: Vec<(ExitMask, Vec<u16>)> = vec![];
     while points.len() < ENOUGH_POINTS {
-        let gap = |i: &usize| points[i + 1].2.mean_cost() - points[*i].2.mean_cost();
+        let gap = |i: &usize| points[i + 1].score.mean_cost() - points[*i].score.mean_cost();
         let open = (0..points.len().saturating_sub(1))
-            .filter(|&i| points[i].0 == points[i + 1].0 && !refused.contains(&points[i].2.right));
+            .filter(|&i| !refused.iter().any(|(mask, bins)| (*mask, bins) == (points[i].mask, &points[i].bins)));
         let Some(index) = open.max_by(|a, b| gap(a).total_cmp(&gap(b))) else { break };
-        let ((mask, low, below), (_, high, above)) = (&points[index], &points[index + 1]);
-        let between: Vec<u16> = low.iter().zip(high).map(|(&l, &h)| l.midpoint(h)).collect();
-        let score = Ladder::new(columns, costs, *mask).score(&between, Part::All);
-        let inside = |low: f64, middle: f64, high: f64| low < middle && middle < high;
-        if inside(below.mean_cost(), score.mean_cost(), above.mean_cost())
-            && inside(below.accuracy(), score.accuracy(), above.accuracy())
-        {
-            points.insert(index + 1, (*mask, between, score));
-        } else {
-            refused.push(below.right);
+        let (low, high) = (&points[index], &points[index + 1]);
+        match between(columns, costs, low, high) {
+            Some(point) => points.insert(index + 1, point),
+            None => refused.push((low.mask, low.bins.clone())),
         }
     }
+}
+
+/// A point whose thresholds lie half way between those of its neighbours, over the exits of either.
+fn between(columns: &Columns<'_>, costs: &Costs, low: &Point, high: &Point) -> Option<Point> {
+    [high.mask, low.mask].into_iter().find_map(|mask| {
+        let ladder = Ladder::new(columns, costs, mask);
+        let exits: Vec<usize> = exits_of(mask).collect();
+        let bins: Vec<u16> = exits[..exits.len() - 1]
+            .iter()
+            .zip(&ladder.columns)
+            .map(|(&exit, column)| {
+                let most = column.ranges.len() as u16;
+                low.bin(exit, most).midpoint(high.bin(exit, most))
+            })
+            .collect();
+        let score = ladder.score(&bins, Part::All);
+        let (c0, c1) = (low.score.mean_cost(), high.score.mean_cost());
+        let share = (score.mean_cost() - c0) / (c1 - c0);
+        let line = low.accuracy + share * (high.accuracy - low.accuracy);
+        // The samples answered otherwise than by a neighbour are about as many as leave elsewhere, at most all.
+        let moved = (share.min(1.0 - share)).max(0.0) * score.samples as f64;
+        let error = moved.max(1.0).sqrt() * (line * (1.0 - line)).sqrt() / score.samples as f64;
+        let fits = share > 1e-6 && share < 1.0 - 1e-6 && score.accuracy() >= line - error;
+        fits.then_some(Point { mask, bins, score, accuracy: line })
+    })
 }
 
 fn operating_point(
     records: &Records,
     rows: &[u32],
     columns: &Columns<'_>,
-    mask: ExitMask,
-    thresholds: &[u16],
+    point: &Point,
     optimism: f64,
 ) -> Result<OperatingPoint, SolveError> {
-    let ladder = Ladder::new(columns, &records.costs, mask);
+    let Point { mask, bins, accuracy, .. } = point;
+    let ladder = Ladder::new(columns, &records.costs, *mask);
     let mut rules = vec![ExitRule::Skip; records.exits.len()];
-    let each = thresholds.iter().zip(&ladder.columns).map(|(&bin, column)| column.threshold(bin as usize));
-    for (exit, threshold) in exits_of(mask).zip(each.chain([0.0])) {
+    let each = bins.iter().zip(&ladder.columns).map(|(&bin, column)| column.threshold(bin as usize));
+    for (exit, threshold) in exits_of(*mask).zip(each.chain([0.0])) {
         rules[exit] = ExitRule::Leave(threshold);
     }
     let mut policy = ExitPolicy::new(columns.measure, &rules)?;
@@ -333,7 +383,7 @@ fn operating_point(
         policy = policy.with_evidence(columns.evidence.clone())?;
     }
     let summary = summarise(&policy, &records.costs, &simulate(&policy, records, rows)?);
-    let expected = if thresholds.is_empty() { summary.accuracy } else { summary.accuracy - optimism };
+    let expected = if bins.is_empty() { *accuracy } else { accuracy - optimism };
     Ok(OperatingPoint {
         policy,
         accuracy: expected.max(0.0) as f32,
