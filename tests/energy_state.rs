@@ -24,7 +24,8 @@ fn saves_for_ever() {
         let soc = 1.0 / periods as f32;
         let mut learned = Learned::new(36_000.0);
         learned.soc = Some(soc);
-        save(&path, &Stored { periods, learned: Some(learned), coulomb: Some(CoulombState { soc }), power: None }).unwrap();
+        save(&path, &Stored { periods, learned: Some(learned), coulomb: Some(CoulombState { soc }), power: None })
+            .unwrap();
         writeln!(out, "saved {periods}").unwrap();
     }
 }
