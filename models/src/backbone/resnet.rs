@@ -34,8 +34,8 @@ fn parse(name: &str) -> Option<Box<dyn Backbone>> {
         }
     };
     let base = (CHANNELS as f64 * multiplier) as usize;
-    // Eight heads must divide the channels of stage 4.
-    (base >= 8 && base % 2 == 0).then(|| Box::new(ResNet50 { base }) as Box<dyn Backbone>)
+    // Attention that writes to features is an eighth of their channels wide.
+    (base >= 8).then(|| Box::new(ResNet50 { base }) as Box<dyn Backbone>)
 }
 
 impl Backbone for ResNet50 {

@@ -213,7 +213,7 @@ impl Machine<'_> {
 
     fn set_items(&mut self, items: Vec<Id>) -> Result<(), Refusal> {
         let target = self.top()?;
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return self.malformed("a key without a value");
         }
         match &mut self.objects[target] {
