@@ -181,8 +181,8 @@ mod tests {
         }
         assert_eq!(read + latest.dropped(), 60);
         assert!(latest.dropped() > 20, "{} dropped", latest.dropped());
-        // Frames do not queue up: the last is no older than the first, beside a period and the scheduler's share.
-        assert!(*ages.last().unwrap() < period + Duration::from_millis(20), "{ages:?}");
+        // Frames do not queue up: 60 of them read 11 ms too slowly would be 660 ms late in the end.
+        assert!(*ages.last().unwrap() < Duration::from_millis(300), "{ages:?}");
     }
 
     /// Fails at every second read.

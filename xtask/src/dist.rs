@@ -163,7 +163,7 @@ fn debian_package(architecture: &str, files: &[File]) -> Result<Vec<u8>> {
     ];
     for (name, contents) in parts {
         // name, time, owner, group, mode, size: fixed columns, then two magic bytes.
-        write!(package, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", contents.len())?;
+        writeln!(package, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, "100644", contents.len())?;
         package.extend(&contents);
         if contents.len() % 2 == 1 {
             package.push(b'\n');

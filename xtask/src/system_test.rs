@@ -103,6 +103,8 @@ impl Steps {
 
 fn first_boot(guest: &mut Guest, parts: &image::Parts, steps: &mut Steps) -> Result<()> {
     guest.wait_for("GUEST READY", LIMIT)?;
+    // The shell's greeting.
+    guest.run("true", LIMIT)?;
     let kernel = guest.check("uname -mr")?;
     ensure!(kernel.ends_with("aarch64"), "the guest says it is {kernel}");
     guest.check("grep -q ' /boot vfat ' /proc/mounts && grep -q ' /data ext4 ' /proc/mounts")?;
@@ -155,6 +157,7 @@ fn first_boot(guest: &mut Guest, parts: &image::Parts, steps: &mut Steps) -> Res
 
 fn second_boot(guest: &mut Guest, _: &image::Parts, steps: &mut Steps) -> Result<()> {
     guest.wait_for("GUEST READY", LIMIT)?;
+    guest.run("true", LIMIT)?;
     let kept = guest.check(&format!("grep -c '\"kind\":\"frame\"' {RESULTS}"))?;
     guest.power_off("umount /data; poweroff -f", LIMIT)?;
     steps.pass(&format!("a second start finds the results of {kept} frames on the card, and powers off"));
