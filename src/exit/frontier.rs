@@ -103,7 +103,8 @@ impl Frontier {
                 return Err(FrontierError::Accuracy { point: index, accuracy: *accuracy });
             }
             let total: f32 = shares.iter().sum();
-            if shares.iter().any(|share| !(0.0..=1.0).contains(share)) || !((total - 1.0).abs() < 1e-3) {
+            let sums_to_one = (0.999..=1.001).contains(&total);
+            if shares.iter().any(|share| !(0.0..=1.0).contains(share)) || !sums_to_one {
                 return Err(FrontierError::Shares { point: index });
             }
             if before.is_some_and(|b| b.cost >= *cost || b.accuracy >= *accuracy) {

@@ -76,6 +76,9 @@ pub enum CollectError {
     Policy(#[from] PolicyError),
 }
 
+/// The name of a sample by its number.
+type NameOf = Box<dyn Fn(u64) -> String>;
+
 /// Labelled samples in files: an IDX pair, or a folder with a folder per class.
 pub struct LabelledData {
     path: PathBuf,
@@ -91,7 +94,7 @@ impl LabelledData {
     /// # Errors
     /// [`CollectError::Camera`], or [`CollectError::Range`] when there are fewer samples.
     pub fn open(path: &Path, range: Option<Range<u64>>) -> Result<Self, CollectError> {
-        let (source, name): (Box<dyn FrameSource>, Box<dyn Fn(u64) -> String>) = if path.is_dir() {
+        let (source, name): (Box<dyn FrameSource>, NameOf) = if path.is_dir() {
             let (source, names) = (ImageSource::open(path)?, ImageSource::open(path)?);
             let root = path.to_path_buf();
             let name = move |i: u64| {

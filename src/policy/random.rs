@@ -26,7 +26,7 @@ impl Random {
 
     /// Uniform in 0..`n`; 0 when `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
-        (u128::from(self.next_u64()) * n as u128 >> 64) as usize
+        ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
     }
 
     /// Fisher-Yates shuffle.

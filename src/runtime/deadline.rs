@@ -24,7 +24,7 @@ impl StageLimits {
         image: &[f32],
         runs: usize,
     ) -> Result<StageLimits, RunError> {
-        let mut times = vec![Vec::with_capacity(runs); MAX_EXITS];
+        let mut times = vec![vec![]; MAX_EXITS];
         for run in 0..=runs {
             runtime.begin(image)?;
             for exit in (0..policy.rules().len()).filter(|&exit| policy.evaluates(exit)) {

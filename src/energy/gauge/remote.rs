@@ -1,7 +1,7 @@
 //! A companion microcontroller as a gauge and as a governor: its messages, read from a serial line.
 
 use std::io::Read;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,11 +65,8 @@ impl Companion {
     /// # Errors
     /// [`Silence`] when none came within the patience.
     pub fn newest(&mut self) -> Result<Message, Silence> {
-        loop {
-            match self.messages.try_recv() {
-                Ok(message) => self.newest = Some((message, Instant::now())),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-            }
+        while let Ok(message) = self.messages.try_recv() {
+            self.newest = Some((message, Instant::now()));
         }
         let since = self.newest.map_or(self.opened, |(_, at)| at).elapsed();
         match self.newest {
