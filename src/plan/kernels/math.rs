@@ -39,7 +39,7 @@ pub(crate) fn sigmoid<A: Arch>(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn gelu<A: Arch>(x: f32) -> f32 {
     const H: [f32; 9] = [
-        0.693_147_2,
+        std::f32::consts::LN_2,
         0.797_885_7,
         0.318_296_58,
         0.036_393_713,

@@ -74,6 +74,7 @@ pub(crate) struct Columns {
 /// `taps` holds where the pieces of each row are, row after row: a piece is the `piece` entries from `offset` on. The
 /// packed weights have `taps_per_row * piece` rows.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn rows_body<A: Arch>(
     taps: &[&[f32]],
     taps_per_row: usize,

@@ -164,7 +164,8 @@ fn rule(
 
     // Axes of the values: keys (summed), depth (new), shared.
     let mut v_keys = None;
-    let (mut value_depth, mut shared_v): (TVec<(usize, usize)>, TVec<(usize, usize, usize)>) = (tvec!(), tvec!());
+    let mut value_depth: TVec<(usize, usize)> = tvec!();
+    let mut shared_v: TVec<(usize, usize, usize)> = tvec!();
     let mut out_query = None;
     for l in &mix_labels {
         match (of_p(l), of_v(l), l.out) {
