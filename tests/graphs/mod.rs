@@ -23,6 +23,7 @@ impl Graph {
     }
 
     /// An entry of the model's metadata.
+    #[allow(dead_code, reason = "not every test that has this module writes metadata")]
     pub fn metadata(mut self, key: &str, value: &str) -> Self {
         self.metadata.push(StringStringEntryProto { key: key.into(), value: value.into() });
         self

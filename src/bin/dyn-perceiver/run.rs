@@ -121,7 +121,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
     let labels = plan.info().labels.clone();
     let governor = match calibrated {
-        Some(Points { frontier, mixer: Some(mixer) }) => Chooser::Budget { frontier, mixer, begun: false },
+        Some(Points { frontier, mixer: Some(mixer) }) => {
+            Chooser::Budget { frontier: Box::new(frontier), mixer, begun: false }
+        }
         _ => Chooser::Charge(SocSteps::even(points.len())),
     };
     let config = PipelineConfig { points, power, battery, period, compare_full: !args.no_compare };
@@ -178,7 +180,7 @@ enum Chooser {
     /// The state of charge.
     Charge(SocSteps),
     /// A mean cost per frame, as expected by calibration.
-    Budget { frontier: Frontier, mixer: Mixer, begun: bool },
+    Budget { frontier: Box<Frontier>, mixer: Mixer, begun: bool },
 }
 
 impl Governor for Chooser {

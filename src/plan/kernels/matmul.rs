@@ -253,8 +253,8 @@ mod tests {
             let mut packed = vec![0.0; packed_len(k, n)];
             pack(k, n, |k, n_| w[k * n + n_], &mut packed);
             let epilogue = Epilogue { bias: bias.then_some(&b), residual: residual.then_some(&r), activation: act };
-            let kernels: [fn(&[f32], usize, &[f32], usize, Epilogue<'_>, &mut [f32]); 3] =
-                [matmul, matmul_body::<Fused>, matmul_body::<Separate>];
+            type Kernel = fn(&[f32], usize, &[f32], usize, Epilogue<'_>, &mut [f32]);
+            let kernels: [Kernel; 3] = [matmul, matmul_body::<Fused>, matmul_body::<Separate>];
             for kernel in kernels {
                 // NaN where nothing was stored.
                 let mut out = vec![f32::NAN; m * n];
