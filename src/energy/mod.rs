@@ -7,6 +7,7 @@
 //! Units: energy in joules, power in watts, charge as state of charge (SoC) in [0, 1] or in milliwatt-hours.
 
 mod battery;
+mod clock;
 pub mod gauge;
 pub mod governor;
 pub mod link;

@@ -11,8 +11,8 @@ use embedded_io::Write;
 
 use crate::{Companion, Config, ConfigError};
 
-/// Time from one step of the companion to the next.
-pub const STEP: Duration = Duration::from_secs(60);
+/// Seconds from one step of the companion to the next.
+pub const STEP_SECONDS: u64 = 60;
 /// Steps of the day: eight hours and ten minutes, ten minutes more than the mission.
 pub const STEPS: u32 = 490;
 
@@ -29,9 +29,9 @@ pub fn play<U: Write<Error = Infallible>>(
     let mut companion = Companion::new(config, Max17048::new(Wire(&bench)), line)?;
     let per_charge = config.settings.joules_per_charge();
     for step in 0..STEPS {
-        let spent = companion.spending() * STEP.as_secs_f32();
+        let spent = companion.spending() * STEP_SECONDS as f32;
         bench.set(bench.get().at(step, spent, per_charge));
-        let Ok(message) = companion.step(STEP * step);
+        let Ok(message) = companion.step(Duration::from_secs(STEP_SECONDS * u64::from(step)));
         each(step, &message);
     }
     Ok(())

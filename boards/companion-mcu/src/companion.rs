@@ -21,7 +21,8 @@ pub struct Companion<G, U> {
     rate: f32,
     line: U,
     sequence: u16,
-    last: Duration,
+    /// Seconds since the mission began at the last step.
+    last: f32,
     /// Frames due but not whole yet.
     due: f32,
     joules: f32,
@@ -46,7 +47,7 @@ impl<G: FuelGauge, U: Write> Companion<G, U> {
             rate,
             line,
             sequence: 0,
-            last: Duration::ZERO,
+            last: 0.0,
             due: 0.0,
             joules: 0.0,
         })
@@ -62,8 +63,9 @@ impl<G: FuelGauge, U: Write> Companion<G, U> {
     /// # Errors
     /// What the line reports; the decision stands, and the next message carries the next one.
     pub fn step(&mut self, elapsed: Duration) -> Result<Message, U::Error> {
-        let seconds = elapsed.saturating_sub(self.last).as_secs_f32();
-        self.last = elapsed;
+        let now = elapsed.as_secs_f32();
+        let seconds = (now - self.last).max(0.0);
+        self.last = now;
         // The Linux board does not report back: it is taken to have run what it was told.
         self.due += seconds * self.rate;
         let frames = self.due as u32;

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::clock::since;
 use super::{FuelGauge, GaugeReading, OcvCurve, PowerMonitor};
 
 /// What the counter must know of the battery.
@@ -70,12 +71,12 @@ impl<M: PowerMonitor, C: FnMut() -> Duration> FuelGauge for CoulombGauge<M, C> {
         let power = self.monitor.read_power()?;
         let now = (self.clock)();
         let by_voltage = self.settings.ocv.soc(power.volts + power.amperes * self.settings.ohms);
-        let gap = self.last.map(|last| now.saturating_sub(last));
+        let gap = self.last.map(|last| since(last, now));
         self.last = Some(now);
 
         let resting = power.amperes.abs() < self.settings.rest_amperes;
         self.resting_since = if resting { self.resting_since.or(Some(now)) } else { None };
-        let rested = self.resting_since.is_some_and(|since| now.saturating_sub(since) >= self.settings.rest_time);
+        let rested = self.resting_since.is_some_and(|begun| since(begun, now) >= self.settings.rest_time);
 
         let counted = match (self.soc, gap) {
             (Some(soc), Some(gap)) if gap <= LONGEST_GAP && self.settings.capacity_mah > 0.0 => {

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::super::clock::since;
 use super::{Fault, FuelGauge, GaugeReading, GaugeState, SensorError};
 
 /// What counts as a fault.
@@ -70,7 +71,7 @@ impl<G: FuelGauge> GaugeWatch<G> {
             }
             Err(fault) => match self.last {
                 Some((last, at)) => {
-                    let age = elapsed.saturating_sub(at);
+                    let age = since(at, elapsed);
                     if age > self.settings.fail_after {
                         GaugeState::Failed { fault }
                     } else {

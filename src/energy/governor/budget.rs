@@ -8,6 +8,7 @@ use super::learned::Learned;
 use super::mission::{FrameDemand, GovernorSettings, Mission, MissionError};
 use super::{Choice, Governor, GovernorInput, Reason};
 use crate::energy::PowerModel;
+use crate::energy::clock::since;
 
 /// Share of the mission that the planned rate of frames weighs against the observed one.
 const PLAN_WEIGHT: f32 = 0.25;
@@ -128,12 +129,12 @@ impl BudgetGovernor {
 
     /// Seconds from `elapsed` to the end of the mission.
     fn seconds_left(&self, elapsed: Duration) -> f32 {
-        self.mission.duration.saturating_sub(elapsed).as_secs_f32()
+        since(elapsed, self.mission.duration).as_secs_f32()
     }
 
     /// Accounts for what was spent since the last full decision.
     fn account(&mut self, elapsed: Duration, gauge: Option<f32>, charging: bool) {
-        let seconds = elapsed.saturating_sub(self.pending.since).as_secs_f32();
+        let seconds = since(self.pending.since, elapsed).as_secs_f32();
         let Pending { frames, joules, expected, .. } = self.pending;
         self.learned.drain(seconds, self.resting_watts * seconds + joules, gauge, charging);
         self.learned.frames(seconds, frames, joules, expected);
@@ -287,7 +288,7 @@ impl Governor for BudgetGovernor {
             Verdict::Believe(reading) => reading,
         };
         // A full decision at most once per dwell time: between them nothing that matters can change.
-        let resting = input.elapsed.saturating_sub(self.pending.since) < self.settings.dwell;
+        let resting = since(self.pending.since, input.elapsed) < self.settings.dwell;
         let held = matches!(self.choice.reason, Reason::BrownOut | Reason::GaugeFailed | Reason::StaleDegrade);
         if self.started && resting && !held {
             let reason = match self.choice.reason {

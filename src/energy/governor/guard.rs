@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::GovernorInput;
 use super::mission::GovernorSettings;
+use crate::energy::clock::since;
 use crate::energy::gauge::{GaugeReading, GaugeState};
 
 /// Volts above the brown-out voltage at which inference goes on: without load the voltage recovers by itself.
@@ -71,7 +72,7 @@ impl Guard {
             }
             GaugeState::Failed { .. } => Verdict::Failed,
             GaugeState::Stale { age, .. } => {
-                let over = age.saturating_sub(self.hold);
+                let over = since(self.hold, age);
                 if over.is_zero() {
                     return Verdict::Hold;
                 }

@@ -5,17 +5,19 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::energy::clock::millis;
+
 /// How frames come.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[serde(rename_all = "kebab-case")]
 pub enum FrameDemand {
     /// One frame every so often.
-    Period(Duration),
+    Period(#[serde(with = "millis")] Duration),
     /// Frames at events, on average so many an hour; the real rate is learned.
     PerHour(f32),
     /// The governor chooses the period, between the two.
-    Between(Duration, Duration),
+    Between(#[serde(with = "millis")] Duration, #[serde(with = "millis")] Duration),
 }
 
 /// How long the battery must last, for how many frames, and what must be left.
@@ -23,6 +25,7 @@ pub enum FrameDemand {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Mission {
     /// How long.
+    #[serde(with = "millis")]
     pub duration: Duration,
     /// State of charge to be left at the end, in [0, 1].
     pub reserve: f32,
@@ -43,14 +46,17 @@ pub struct GovernorSettings {
     /// learned; rather too low, since what is saved early can still be spent, and not the other way round.
     pub efficiency: f32,
     /// Shortest time between two changes of the operating point.
+    #[serde(with = "millis")]
     pub dwell: Duration,
     /// The most rungs of the ladder to move at once.
     pub max_rungs: u8,
     /// How far, in rungs, the target must leave the present pair of rungs before another pair is mixed.
     pub hysteresis: f32,
     /// How long a stale gauge leaves the operating point as it is.
+    #[serde(with = "millis")]
     pub stale_hold: Duration,
     /// After that, time for each rung down.
+    #[serde(with = "millis")]
     pub stale_step: Duration,
     /// Voltage below which inference stops; it goes on a tenth of a volt above.
     pub brown_out_volts: Option<f32>,
