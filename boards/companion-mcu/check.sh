@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the firmware, shows that no path to a panic is left in it, runs it in QEMU and compares what it says with the
-# golden files; reports flash, RAM and the instructions of a decision.
+# golden files; reports flash, static RAM, stack and the instructions of a decision.
 #
 # Needs the target (rustup target add thumbv7em-none-eabihf), qemu-system-arm, and defmt-print (cargo install
 # defmt-print) for the log. `check.sh --overwrite` writes new golden files. CARGO names another cargo.
@@ -8,6 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 cargo=${CARGO:-cargo}
 target=thumbv7em-none-eabihf
+# defmt leaves out what is below this level when it compiles.
+export DEFMT_LOG=debug
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 overwrite=${1:-}

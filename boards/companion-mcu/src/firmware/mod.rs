@@ -25,19 +25,47 @@ fn main() -> ! {
 
 /// The day on the bench; none when the configuration is refused.
 fn run() -> Option<()> {
-    let config = Config::from_postcard(CONFIG).ok()?;
+    let config = match Config::from_postcard(CONFIG) {
+        Ok(config) => config,
+        Err(_error) => {
+            #[cfg(feature = "log")]
+            defmt::error!("the configuration in flash is refused");
+            return None;
+        }
+    };
     #[cfg(feature = "log")]
     let mut before = None;
     let played = play(&config, Uart::new(), |_step, _message| {
         #[cfg(feature = "log")]
-        if before != Some(_message.reason) {
-            before = Some(_message.reason);
-            defmt::info!("minute {}: point {}, {}", _step, _message.point, _message.reason);
+        {
+            use dyn_perceiver::energy::Reason;
+
+            // Normal running changes from minute to minute and is not worth a line each time.
+            let reason = if _message.reason == Reason::Hold { Reason::Budget } else { _message.reason };
+            if before != Some(reason) {
+                before = Some(reason);
+                defmt::info!("minute {}: point {}, {}", _step, _message.point, reason);
+            }
         }
     });
-    played.ok()?;
+    if let Err(_error) = played {
+        #[cfg(feature = "log")]
+        match _error {
+            companion_mcu::ConfigError::Ladder(error) => {
+                defmt::error!("the configuration in flash is refused: {}", error)
+            }
+            companion_mcu::ConfigError::Mission(error) => {
+                defmt::error!("the configuration in flash is refused: {}", error)
+            }
+            _ => defmt::error!("the configuration in flash is refused"),
+        }
+        return None;
+    }
     #[cfg(feature = "log")]
-    measure(&config);
+    {
+        measure(&config);
+        defmt::debug!("stack: {} bytes at most", stack_used());
+    }
     Some(())
 }
 
@@ -72,6 +100,22 @@ fn measure(config: &Config) {
     let full = measure(config.settings.dwell);
     let held = measure(Duration::ZERO);
     defmt::debug!("instructions of a full decision: {}, between decisions: {}", full, held);
+}
+
+/// Bytes of the stack that were ever used: the start-up code paints RAM, and the lowest word that lost its paint tells.
+#[cfg(feature = "log")]
+fn stack_used() -> usize {
+    unsafe extern "C" {
+        static _stack_start: u32;
+    }
+    let top = (&raw const _stack_start) as usize;
+    let bottom = cortex_m_rt::heap_start() as usize;
+    let painted = (bottom..top).step_by(4).take_while(|address| {
+        // SAFETY: from the end of the static variables to the top of the stack there is RAM, and reading it changes nothing.
+        let word = unsafe { (*address as *const u32).read_volatile() };
+        word == cortex_m_rt::STACK_PAINT_VALUE
+    });
+    top - bottom - 4 * painted.count()
 }
 
 /// With logging, a panic is logged and ends the program.
