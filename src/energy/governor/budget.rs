@@ -400,8 +400,8 @@ mod tests {
             choose(1_000_000.0),
             Choice { point: 2, period: Some(Duration::from_secs(1)), reason: Reason::Plenty }
         );
-        // What is chosen fits the energy: (6.3 Wh - 5 Wh idle) over ten hours at 1 J.
-        let watts = 0.9 * 7.0 / 10.0 - 0.5;
+        // What is chosen fits the energy: what 7 Wh hold above the reserve, less 5 Wh of idling, over ten hours at 1 J.
+        let watts = (0.9 - MARGIN - CONTINGENCY) * 7.0 / 10.0 - 0.5;
         assert!((poor.period.unwrap().as_secs_f32() - 1.0 / watts).abs() < 0.5, "{poor:?}");
     }
 

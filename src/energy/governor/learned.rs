@@ -37,10 +37,11 @@ impl Learned {
         Learned { soc: None, nameplate, spent: 0.0, fallen: 0.0, price: 1.0, frames: 0.0, seconds: 0.0 }
     }
 
-    /// Joules that one whole charge delivers, between 0.4 and 1.5 times the nameplate.
+    /// Joules that one whole charge delivers, between 0.4 and 1.25 times the nameplate's: what sun seems
+    /// to add to the battery is gone at night.
     pub fn joules_per_charge(&self) -> f32 {
         let joules = (self.nameplate * NAMEPLATE_WEIGHT + self.spent) / (NAMEPLATE_WEIGHT + self.fallen);
-        joules.max(0.4 * self.nameplate).min(1.5 * self.nameplate)
+        joules.max(0.4 * self.nameplate).min(1.25 * self.nameplate)
     }
 
     /// Takes in `seconds` in which `joules` left the battery; the gauge now says `gauge`, if it can be believed.
