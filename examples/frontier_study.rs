@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
 use dyn_perceiver::policy::{
-    Curves, Difference, EvidenceKind, GuaranteeError, Limit, Records, SolveOptions, Synthetic, certify, mixed_accuracy,
-    quantile_sweep, read_records, simulate, solve, split, summarise,
+    Curves, Difference, EvidenceKind, GuaranteeError, Limit, Records, SolveOptions, Synthetic, certify, exhaustive,
+    mixed_accuracy, quantile_sweep, read_records, simulate, solve, split, summarise,
 };
 
 /// Levels of each threshold that the search in hindsight tries.
@@ -129,7 +129,9 @@ fn judge<'a>(
 fn against_others(name: &str, calibration: &Records, judged: &Records) -> Result<(), Box<dyn Error>> {
     let solved = solve(calibration, &calibration.rows(), &SolveOptions::default())?;
     let sweep = quantile_sweep(calibration, &calibration.rows())?;
-    let curves = Curves::judge(&solved.frontier, &sweep, judged, &judged.rows(), LEVELS)?;
+    let found = exhaustive(calibration, &calibration.rows(), Measure::MaxSoftmax, LEVELS)?;
+    let searched: Vec<ExitPolicy> = found.into_iter().map(|found| found.policy).collect();
+    let curves = Curves::judge(&solved.frontier, &sweep, &searched, judged, &judged.rows(), LEVELS)?;
     let chosen = solved.compared[solved.chosen];
     println!("\n### Against the authors' sweep and the oracle: {name}\n");
     println!(
@@ -140,25 +142,32 @@ fn against_others(name: &str, calibration: &Records, judged: &Records) -> Result
         chosen.measure,
         chosen.evidence.name()
     );
-    println!("| mean cost, share of whole | this frontier | authors' sweep | best in hindsight |");
-    println!("| --- | --- | --- | --- |");
+    println!(
+        "| mean cost, share of whole | this frontier | authors' sweep | every policy tried on the same | best in hindsight |"
+    );
+    println!("| --- | --- | --- | --- | --- |");
     let (first, last) = (curves.frontier[0].0, curves.frontier[curves.frontier.len() - 1].0);
     for step in 0..=10 {
         let cost = first + (last - first) * f64::from(step) / 10.0;
-        let sweep = mixed_accuracy(&curves.sweep, cost).map_or("none".into(), percent);
+        let [sweep, searched] =
+            [&curves.sweep, &curves.searched].map(|curve| mixed_accuracy(curve, cost).map_or("none".into(), percent));
         println!(
-            "| {} | {} | {sweep} | {} |",
+            "| {} | {} | {sweep} | {searched} | {} |",
             percent(cost / judged.costs.full()),
             percent(curves.at(cost)),
             percent(curves.oracle_at(cost))
         );
     }
     for (exit, (cost, accuracy)) in judged.exits.iter().zip(&curves.exits) {
-        println!("| {} | {exit} alone: {} | | |", percent(cost / judged.costs.full()), percent(*accuracy));
+        println!("| {} | {exit} alone: {} | | | |", percent(cost / judged.costs.full()), percent(*accuracy));
     }
     println!(
         "\nless the authors' sweep, at the cost of each of its policies, in percentage points: {}",
         points(curves.against_sweep())
+    );
+    println!(
+        "less every policy tried on the same samples, at the cost of each that was best there: {}",
+        points(curves.against_searched())
     );
     println!("less the best in hindsight, at 50 costs: {}", points(curves.against_oracle(50)));
     Ok(())
@@ -174,7 +183,7 @@ fn candidates(calibration: &Records, judged: &Records) -> Result<(), Box<dyn Err
         for measure in Measure::ALL {
             let options = SolveOptions { measures: vec![measure], evidence: vec![evidence], ..SolveOptions::default() };
             let solved = solve(calibration, &calibration.rows(), &options)?;
-            let curves = Curves::judge(&solved.frontier, &sweep, judged, &judged.rows(), 4)?;
+            let curves = Curves::judge(&solved.frontier, &sweep, &[], judged, &judged.rows(), 4)?;
             let best = curves.frontier.iter().map(|p| p.1).fold(0.0, f64::max);
             let mean = curves.against_sweep().map_or("none".into(), |d| format!("{:+.2}", 100.0 * d.mean));
             println!("| {measure} | {} | {} | {mean} |", evidence.name(), percent(best));

@@ -9,7 +9,7 @@ use super::records::{ExitReading, Records};
 use crate::exit::{Curve, Evidence, Measure, mix};
 
 /// Bins a column of confidences is cut into, at most.
-pub(super) const BINS: usize = 256;
+pub(super) const BINS: usize = 1024;
 
 /// The kinds of [`Evidence`], without their parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(column.ranges.len(), BINS);
         let mut counts = vec![0; BINS];
         column.bins.iter().for_each(|&bin| counts[bin as usize] += 1);
-        assert!(counts.iter().all(|&count| (19..=20).contains(&count)), "{counts:?}");
+        assert!(counts.iter().all(|&count| (4..=5).contains(&count)), "{counts:?}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Curves {
     pub expected: Vec<CostAccuracy>,
     /// The authors' sweep; empty without policies for it.
     pub sweep: Vec<CostAccuracy>,
+    /// Every policy tried on the samples that the frontier was found on, and the best for their cost judged here.
+    pub searched: Vec<CostAccuracy>,
     /// The best policies in hindsight: sought, by trying all, on the very samples they are judged on.
     pub oracle: Vec<CostAccuracy>,
 }
@@ -37,14 +39,15 @@ pub struct Difference {
 }
 
 impl Curves {
-    /// Judges the frontier, the sweep's policies and an oracle with so many `levels` of each threshold on `rows` of the
-    /// records.
+    /// Judges on `rows` of the records: the frontier, the policies of a sweep and of an exhaustive search on the samples
+    /// calibrated on, and an oracle with so many `levels` of each threshold.
     ///
     /// # Errors
     /// As [`super::solve()`].
     pub fn judge(
         frontier: &Frontier,
         sweep: &[ExitPolicy],
+        searched: &[ExitPolicy],
         records: &Records,
         rows: &[u32],
         levels: usize,
@@ -62,6 +65,7 @@ impl Curves {
         let alone = (0..exits).map(|exit| judge(&ExitPolicy::only(exit, exits)?)).collect::<Result<_, _>>()?;
         let points = frontier.points().iter().map(|point| judge(&point.policy)).collect::<Result<_, _>>()?;
         let swept = sweep.iter().map(judge).collect::<Result<_, _>>()?;
+        let searched = searched.iter().map(judge).collect::<Result<_, _>>()?;
         let mut oracle = vec![];
         for found in exhaustive(records, rows, Measure::MaxSoftmax, levels)? {
             oracle.push((found.cost, found.accuracy));
@@ -71,6 +75,7 @@ impl Curves {
             frontier: sorted(points),
             expected: frontier.points().iter().map(|p| (p.cost.into(), p.accuracy.into())).collect(),
             sweep: sorted(swept),
+            searched: sorted(searched),
             oracle,
         })
     }
@@ -89,8 +94,18 @@ impl Curves {
     /// The frontier less the sweep, at the cost of every policy of the sweep that costs at least what the frontier's
     /// cheapest point does. None without a sweep.
     pub fn against_sweep(&self) -> Option<Difference> {
+        self.against(&self.sweep)
+    }
+
+    /// The frontier less the exhaustive search on the same samples, at the cost of every policy that it found. None
+    /// without such policies.
+    pub fn against_searched(&self) -> Option<Difference> {
+        self.against(&self.searched)
+    }
+
+    fn against(&self, others: &[CostAccuracy]) -> Option<Difference> {
         let least = self.frontier.first()?.0;
-        difference(self.sweep.iter().filter(|p| p.0 >= least).map(|&(cost, accuracy)| (cost, self.at(cost) - accuracy)))
+        difference(others.iter().filter(|p| p.0 >= least).map(|&(cost, accuracy)| (cost, self.at(cost) - accuracy)))
     }
 
     /// The frontier less the oracle, at so many `costs` evenly from the cheapest to the dearest point of the frontier.

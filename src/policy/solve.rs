@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::columns::{Columns, EvidenceKind, Fitted};
 use super::costs::{Costs, ExitMask, exits_of};
 use super::hull;
+use super::isotonic::isotonic;
 use super::lagrange::{Ladder, NO_FOLD, Part, Score};
 use super::random::Random;
 use super::records::Records;
@@ -17,6 +18,8 @@ use crate::exit::{ExitPolicy, ExitRule, Frontier, FrontierError, MAX_POINTS, Mea
 const PRICES: usize = 64;
 /// Prices at which measures, evidence and sets of exits are compared.
 const COMPARED_PRICES: usize = 12;
+/// Budgets over which they are compared.
+const COMPARED_BUDGETS: usize = 32;
 /// Samples on which they are compared, at most.
 const COMPARED_SAMPLES: usize = 10_000;
 /// Samples on which sets of exits are sifted, at most.
@@ -60,7 +63,7 @@ impl Default for SolveOptions {
 /// A frontier and how it was chosen.
 #[derive(Clone, Debug)]
 pub struct Solved {
-    /// The frontier. Expected accuracies are those on the samples, less the optimism.
+    /// The frontier. Expected accuracies are those on the samples, their gains shrunk by the optimism.
     pub frontier: Frontier,
     /// Every combination compared, in the order compared.
     pub compared: Vec<Compared>,
@@ -77,8 +80,8 @@ pub struct Compared {
     pub measure: Measure,
     /// The kind of evidence.
     pub evidence: EvidenceKind,
-    /// Held-out accuracy less the price of cost, averaged over prices.
-    pub value: f64,
+    /// Mean held-out accuracy over budgets.
+    pub accuracy: f64,
 }
 
 /// Why there is no frontier.
@@ -120,30 +123,31 @@ pub fn solve(records: &Records, rows: &[u32], options: &SolveOptions) -> Result<
     fitted.prepare_means(masks.iter().copied())?;
     let folds = deal(rows.len(), options.folds.max(2), COMPARED_SAMPLES, options.seed);
 
-    let mut compared = vec![];
-    let mut best: Option<(usize, Columns<'_>)> = None;
+    let mut candidates = vec![];
     for kind in fitted.kinds().filter(|kind| options.evidence.contains(kind)) {
         for &measure in &options.measures {
             let mut columns = fitted.columns(kind, measure);
             masks.iter().for_each(|&mask| columns.make(&fitted, mask));
-            let value = mean(held_out(&columns, costs, &masks, &folds, options.folds.max(2)).iter().map(|v| v.1));
-            let better = |(index, _): &(usize, _)| value > compared_value(&compared, *index) + WORTHWHILE;
-            let index = compared.len();
-            if best.as_ref().is_none_or(better) {
-                best = Some((index, columns));
-            }
-            compared.push(Compared { measure, evidence: kind, value });
+            let scores = held_out(&columns, costs, &masks, &folds, options.folds.max(2));
+            candidates.push((kind, columns, scores));
         }
     }
-    let (chosen, columns) = best.ok_or(SolveError::NothingToChoose)?;
-    let optimism = optimism(&columns, costs, &masks, &folds, options.folds.max(2));
+    let compared = compare(&candidates, costs);
+    let chosen = choose(&compared).ok_or(SolveError::NothingToChoose)?;
+    let (_, columns, scores) = candidates.swap_remove(chosen);
+    let optimism = optimism(&columns, costs, &masks, &folds, &scores);
 
     let mut points = sweep_prices(&columns, costs, &masks);
     fill(&columns, costs, &mut points);
     hull::thin(&mut points, MAX_POINTS, Point::coordinates);
+    // No thresholds were fitted to the cheapest point, and most to the dearest: what the first gives is taken at its word,
+    // and what others gain on it is shrunk so that the dearest loses the whole optimism.
+    let (least, most) = (points.first().map_or(0.0, |p| p.accuracy), points.last().map_or(0.0, |p| p.accuracy));
+    let kept = if most > least { (1.0 - optimism / (most - least)).max(0.0) } else { 0.0 };
     let mut operating = vec![];
     for point in &points {
-        operating.push(operating_point(records, rows, &columns, point, optimism)?);
+        let expected = least + kept * (point.accuracy - least);
+        operating.push(operating_point(records, rows, &columns, point, expected)?);
     }
     let frontier = Frontier::new(costs.unit(), &increasing(operating))?;
     Ok(Solved { frontier, compared, chosen, optimism })
@@ -184,8 +188,37 @@ impl Point {
     }
 }
 
-fn compared_value(compared: &[Compared], index: usize) -> f64 {
-    compared.get(index).map_or(f64::NEG_INFINITY, |c| c.value)
+/// A kind of evidence, its columns for a measure, and what they gave on held-out folds at every compared price.
+type Candidate<'a> = (EvidenceKind, Columns<'a>, Vec<Score>);
+
+/// The mean of each candidate's held-out accuracy over budgets, evenly from the cheapest to what candidates come to at the
+/// lowest price. In between, accuracy is interpolated, and smoothed to grow with cost.
+fn compare(candidates: &[Candidate<'_>], costs: &Costs) -> Vec<Compared> {
+    // The last compared price is 0: what that costs says little, for any gain is worth it.
+    let reach = mean(candidates.iter().map(|(_, _, scores)| scores[COMPARED_PRICES - 2].mean_cost()));
+    let least = (0..costs.exits()).map(|exit| costs.of(1 << exit)).fold(f64::INFINITY, f64::min);
+    candidates
+        .iter()
+        .map(|(evidence, columns, scores)| {
+            let mut points: Vec<(f64, f64)> = scores.iter().map(|s| (s.mean_cost(), s.accuracy())).collect();
+            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let (accuracy, weight): (Vec<f64>, Vec<f64>) = points.iter().map(|p| (p.1, 1.0)).unzip();
+            points.iter_mut().zip(isotonic(&accuracy, &weight)).for_each(|(point, smooth)| point.1 = smooth);
+            points.dedup_by(|b, a| a.0 == b.0);
+            let budgets = (0..=COMPARED_BUDGETS).map(|i| least + (reach - least) * i as f64 / COMPARED_BUDGETS as f64);
+            let at = |cost| hull::mixed_accuracy(&points, cost).or(points.first().map(|p| p.1)).unwrap_or(0.0);
+            Compared { measure: columns.measure, evidence: *evidence, accuracy: mean(budgets.map(at)) }
+        })
+        .collect()
+}
+
+/// The best candidate; an earlier, simpler one where a later one is not worth it.
+fn choose(compared: &[Compared]) -> Option<usize> {
+    (0..compared.len()).reduce(
+        |best, next| {
+            if compared[next].accuracy > compared[best].accuracy + WORTHWHILE { next } else { best }
+        },
+    )
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
@@ -200,7 +233,7 @@ fn prices(costs: &Costs, count: usize, dear: f64, cheap: f64) -> impl Iterator<I
 }
 
 fn compared_prices(costs: &Costs) -> impl Iterator<Item = f64> + use<> {
-    prices(costs, COMPARED_PRICES - 1, 2.0, 2e-3).chain([0.0])
+    prices(costs, COMPARED_PRICES - 1, 2.0, 0.02).chain([0.0])
 }
 
 /// The fold of every sample; those beyond `most` are in none.
@@ -251,8 +284,8 @@ fn sets_of_exits(records: &Records, fitted: &Fitted<'_>, samples: usize, options
     kept
 }
 
-/// For each compared price: the price, and the value on held-out folds of what was best on the other folds.
-fn held_out(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask], folds: &[u8], count: usize) -> Vec<(f64, f64)> {
+/// For each compared price, what was best on the other folds gave on each fold, all folds together.
+fn held_out(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask], folds: &[u8], count: usize) -> Vec<Score> {
     let mut totals = vec![Score::default(); COMPARED_PRICES];
     for fold in 0..count as u8 {
         let (train, judge) = (Part::Without(folds, fold), Part::Only(folds, fold));
@@ -262,15 +295,15 @@ fn held_out(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask], folds: &[u
             }
         }
     }
-    compared_prices(costs).zip(totals).map(|(price, total)| (price, total.value(price))).collect()
+    totals
 }
 
 /// How much the samples fitted to flatter, in accuracy: the mean over prices at which there are thresholds to fit.
-fn optimism(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask], folds: &[u8], count: usize) -> f64 {
+fn optimism(columns: &Columns<'_>, costs: &Costs, masks: &[ExitMask], folds: &[u8], scores: &[Score]) -> f64 {
     let dealt = Part::Without(folds, NO_FOLD - 1);
-    let flattery = held_out(columns, costs, masks, folds, count).into_iter().filter_map(|(price, value)| {
+    let flattery = compared_prices(costs).zip(scores).filter_map(|(price, held_out)| {
         let point = best_at(columns, costs, masks, price, dealt)?;
-        (!point.bins.is_empty()).then(|| point.score.value(price) - value)
+        (!point.bins.is_empty()).then(|| point.score.value(price) - held_out.value(price))
     });
     mean(flattery).max(0.0)
 }
@@ -369,9 +402,9 @@ fn operating_point(
     rows: &[u32],
     columns: &Columns<'_>,
     point: &Point,
-    optimism: f64,
+    expected: f64,
 ) -> Result<OperatingPoint, SolveError> {
-    let Point { mask, bins, accuracy, .. } = point;
+    let Point { mask, bins, .. } = point;
     let ladder = Ladder::new(columns, &records.costs, *mask);
     let mut rules = vec![ExitRule::Skip; records.exits.len()];
     let each = bins.iter().zip(&ladder.columns).map(|(&bin, column)| column.threshold(bin as usize));
@@ -383,10 +416,9 @@ fn operating_point(
         policy = policy.with_evidence(columns.evidence.clone())?;
     }
     let summary = summarise(&policy, &records.costs, &simulate(&policy, records, rows)?);
-    let expected = if bins.is_empty() { *accuracy } else { accuracy - optimism };
     Ok(OperatingPoint {
         policy,
-        accuracy: expected.max(0.0) as f32,
+        accuracy: expected as f32,
         cost: summary.cost as f32,
         shares: summary.shares.into_iter().map(|share| share as f32).collect(),
     })

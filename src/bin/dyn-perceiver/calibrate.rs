@@ -23,7 +23,7 @@ use crate::{shipped, table};
 ///
 /// Runs every labelled image to the last exit, records what each exit says, and writes the best policies as a policy file,
 /// for --policy of other commands. A run that was stopped goes on where it was. JSON keys: policy, records, model, samples,
-/// unit, compared [{confidence, evidence, value}], chosen {confidence, evidence}, optimism, guarantee {max_loss, confidence,
+/// unit, compared [{confidence, evidence, accuracy}], chosen {confidence, evidence}, optimism, guarantee {max_loss, confidence,
 /// samples, more_samples}, points [{accuracy, cost, shares {exit: share}, thresholds {exit: threshold}}].
 #[derive(ClapArgs)]
 pub struct Args {
@@ -237,7 +237,7 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome) -> Res
         let compared: Vec<_> = solved
             .compared
             .iter()
-            .map(|c| json!({"confidence": c.measure.name(), "evidence": name(c.evidence), "value": c.value}))
+            .map(|c| json!({"confidence": c.measure.name(), "evidence": name(c.evidence), "accuracy": c.accuracy}))
             .collect();
         let points: Vec<_> = frontier
             .points()
