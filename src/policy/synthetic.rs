@@ -60,7 +60,7 @@ impl Synthetic {
         Ok(records)
     }
 
-    /// The best that any policy can do at a price, from first principles: at the last exit V = E[right] - price x cost,
+    /// The best that any policy can do at a price, from first principles: at the last exit V = P(right) - price x cost,
     /// before it V_k = E max(P(right | c_k) - price x cost_k, V_k+1).
     pub fn optimum(&self, price: f64) -> Optimum {
         let mut best: Option<Optimum> = None;
