@@ -105,6 +105,27 @@ fn run_ends_with_a_summary_that_adds_up() {
     assert!(socs.windows(2).all(|pair| pair[1] < pair[0]), "the battery drains");
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_a_run_with_its_summary() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+
+    let folder = Folder::new();
+    let model = model(&folder);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dyn-perceiver"))
+        .args(["run", "--model", &model, "--synthetic", "100000", "--fps", "20", "--battery-mwh", "100000", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let last: serde_json::Value = serde_json::from_str(&lines.last().unwrap().unwrap()).unwrap();
+    assert_eq!((&last["kind"], &last["ended"]), (&"summary".into(), &"interrupted".into()));
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn wrong_models_are_refused_by_name() {
     let folder = Folder::new();

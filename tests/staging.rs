@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::runtime::Runtime;
+use dyn_perceiver::runtime::{RunError, Runtime};
 use graphs::Graph;
 use proptest::prelude::*;
 
@@ -147,4 +147,22 @@ fn two_exits_of_the_same_tensor() {
     let logits = runtime.all_logits(&image(plan.info().input.len())).unwrap();
     assert_eq!(logits[0], logits[1]);
     assert_eq!(plan.stages()[1].macs, 0);
+}
+
+#[test]
+fn input_that_is_no_image_is_refused_and_the_runtime_goes_on() {
+    let plan = Arc::new(Plan::new(load(&graphs::three_exits(&["exit1", "exit2"]).bytes(), None)).unwrap());
+    let mut runtime = Runtime::new(plan.clone()).unwrap();
+    let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[0.5]).unwrap();
+    let image = image(plan.info().input.len());
+    assert!(matches!(runtime.advance(0), Err(RunError::NoImage)));
+    let mut broken = image.clone();
+    broken[7] = f32::NAN;
+    assert!(matches!(runtime.run(&broken, &policy), Err(RunError::InputNotFinite { index: 7, .. })));
+    broken[7] = f32::INFINITY;
+    assert!(matches!(runtime.run(&broken, &policy), Err(RunError::InputNotFinite { index: 7, .. })));
+    assert!(matches!(runtime.run(&image[1..], &policy), Err(RunError::InputLength { .. })));
+    let three = ExitPolicy::only(0, 3).unwrap();
+    assert!(matches!(runtime.run(&image, &three), Err(RunError::PolicyExits { expected: 2, actual: 3 })));
+    assert!(runtime.run(&image, &policy).is_ok());
 }
