@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
+use dyn_perceiver::energy::JoulesSource;
 use dyn_perceiver::energy::gauge::open::{open_monitor, open_rapl};
 use dyn_perceiver::energy::profile::{Profile, ProfileSettings, SampledMeter, measure, model};
 use dyn_perceiver::plan::Plan;
@@ -105,7 +106,11 @@ fn print(args: &Args, profile: &Profile) -> Result<(), Failure> {
         writeln!(out, "{}", serde_json::to_string(profile)?)?;
         return Ok(());
     }
-    writeln!(out, "{} ({}); idle {:.2} W\n", profile.source, profile.method, profile.idle_watts)?;
+    match profile.source {
+        JoulesSource::Measured => write!(out, "measured by {}", profile.method)?,
+        JoulesSource::Modelled => write!(out, "{}", profile.method)?,
+    }
+    writeln!(out, "; idle {:.2} W\n", profile.idle_watts)?;
     let rows: Vec<Vec<String>> = profile
         .stages
         .iter()
