@@ -14,6 +14,7 @@ mod policy_file;
 
 pub use confidence::{LogitsError, Measure, Reading};
 pub use digest::{ModelDigest, NoDigest};
+#[cfg(feature = "std")]
 pub(crate) use evidence::mix;
 pub use evidence::{Answer, Curve, Evidence, EvidenceError, Observer};
 pub use frontier::{CostUnit, Frontier, FrontierError, MAX_POINTS, Mix, OperatingPoint};
