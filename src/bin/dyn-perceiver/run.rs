@@ -23,7 +23,7 @@ use crate::table;
 /// Thresholds, the same at every exit, that the state of charge steps through when no policy is given.
 const LADDER: [f32; 6] = [0.0, 0.5, 0.7, 0.85, 0.95, 0.99];
 /// Without --battery-mwh the battery holds what the full network would use for this share of the frames.
-const BATTERY_SHARE: f32 = 0.6;
+const BATTERY_SHARE: f32 = 0.75;
 /// Size at which a log is put aside.
 const LOG_BYTES: u64 = 8 << 20;
 /// Logs that are kept besides the present one.
@@ -66,7 +66,7 @@ pub struct Args {
     fps: Option<f64>,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Capacity of the simulated battery [default: what the full network would use for 60 % of the frames]
+    /// Capacity of the simulated battery [default: what the full network would use for 75 % of the frames]
     #[arg(long, value_name = "MWH")]
     battery_mwh: Option<f32>,
     /// Fuel gauge that decides instead of the simulated battery: power-supply, max17048:/dev/i2c-1, lc709203f:BUS,
