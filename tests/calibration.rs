@@ -1,33 +1,16 @@
 //! Calibration as a user meets it: images to a policy file, and the policy file in use.
 
 mod graphs;
+mod program;
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use graphs::three_exits;
+use program::{json, refuses};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const IMAGES: u32 = 60;
-
-fn program(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dyn-perceiver")).args(args).output().unwrap()
-}
-
-fn json(args: &[&str]) -> Value {
-    let output = program(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Exit code 2 and a message that holds all of `parts`.
-fn refuses(args: &[&str], parts: &[&str]) {
-    let output = program(args);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
-    assert!(parts.iter().all(|part| message.contains(part)), "{args:?} should mention {parts:?}, says: {message}");
-}
 
 /// A folder with a model, and an IDX pair of images made of noise with labels that the model cannot know.
 struct Scene {

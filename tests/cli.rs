@@ -1,29 +1,17 @@
 //! The program as a user meets it: what it prints, and what it says to wrong input.
 
 mod graphs;
+mod program;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use graphs::{Graph, three_exits};
+use program::{program, refuses};
 use tempfile::TempDir;
-
-fn program(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dyn-perceiver")).args(args).output().unwrap()
-}
 
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// Exit code 2, one message on stderr that holds all of `parts`, nothing on stdout, no panic.
-fn refuses(args: &[&str], parts: &[&str]) {
-    let output = program(args);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
-    assert!(parts.iter().all(|part| message.contains(part)), "{args:?} should mention {parts:?}, says: {message}");
-    assert!(!message.contains("panicked"), "{message}");
-    assert!(output.stdout.is_empty(), "{args:?} printed {}", stdout(&output));
 }
 
 struct Folder(TempDir);

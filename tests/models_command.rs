@@ -1,28 +1,11 @@
 //! `dyn-perceiver models` and `import` as a user meets them.
 
+mod program;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use serde_json::Value;
+use program::{json, program, refuses};
 use tempfile::TempDir;
-
-fn program(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_dyn-perceiver")).args(args).output().unwrap()
-}
-
-fn json(args: &[&str]) -> Value {
-    let output = program(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Exit code 2 and a message with all of `parts`.
-fn refuses(args: &[&str], parts: &[&str]) {
-    let output = program(args);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
-    assert!(parts.iter().all(|part| message.contains(part)), "{args:?} should mention {parts:?}, says: {message}");
-}
 
 fn fixture(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tests/fixtures").join(name);

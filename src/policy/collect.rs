@@ -8,7 +8,8 @@ use std::time::Instant;
 use thiserror::Error;
 
 use super::costs::{CostError, Costs, ExitMask, exits_of};
-use super::record_file::{RecordWriter, RecordsError};
+use super::record_error::RecordsError;
+use super::record_writer::RecordWriter;
 use super::records::Records;
 use crate::camera::{CameraError, Frame, FrameSource, IdxSource, ImageSource};
 use crate::energy::PowerModel;
