@@ -15,7 +15,7 @@ const PLAN_WEIGHT: f32 = 0.25;
 /// Charge above the reserve that is aimed at: the end is reached from above, and the gauge is no finer.
 const MARGIN: f32 = 0.005;
 /// Charge kept back at the beginning and released as the mission goes on: what a cold night may take.
-const CONTINGENCY: f32 = 0.03;
+const CONTINGENCY: f32 = 0.02;
 /// Charge above the reserve at which the cheapest point is left again.
 const RESERVE_HYSTERESIS: f32 = 0.005;
 
@@ -147,7 +147,7 @@ impl BudgetGovernor {
         let soc = self.learned.soc.unwrap_or(0.0);
         let left = self.seconds_left(elapsed).max(1.0);
         let margin = MARGIN + CONTINGENCY * left / self.mission.duration.as_secs_f32();
-        let usable = (soc - self.mission.reserve - margin) * self.learned.joules_per_charge();
+        let usable = self.learned.joules_down_to(self.mission.reserve + margin);
         let watts = usable / left - self.resting_watts;
         // A whole rung: mixing in a cheaper one would be below the floor half of the time.
         let floor = self.mission.floor.map_or(0.0, |accuracy| libm::ceilf(self.ladder.position_of_accuracy(accuracy)));

@@ -21,6 +21,9 @@ pub struct Learned {
     seconds: f32,
 }
 
+/// By how much of its mean the voltage of a lithium-ion battery falls from full to empty: the first half of a charge
+/// holds more energy than the second. A battery whose voltage falls less is found to hold more as it empties.
+const VOLTAGE_FALL: f32 = 0.16;
 /// Charge that must fall before what was learned about the battery weighs as much as its nameplate.
 const NAMEPLATE_WEIGHT: f32 = 0.03;
 /// Charge over which what was learned about the battery fades by a factor e: it follows temperature.
@@ -30,6 +33,11 @@ const GAUGE_SECONDS: f32 = 1200.0;
 /// Seconds over which the real cost of frames is averaged: longer than a spell of hard frames, so that a spell is paid
 /// for by the easy frames around it and not by lowering its own accuracy.
 const PRICE_SECONDS: f32 = 7200.0;
+
+/// Share of a whole charge's energy that a battery at `soc` holds.
+fn energy(soc: f32) -> f32 {
+    soc * (1.0 + 0.5 * VOLTAGE_FALL * (soc - 1.0))
+}
 
 impl Learned {
     /// Nothing learned yet about a battery that delivers `nameplate` joules.
@@ -44,13 +52,20 @@ impl Learned {
         joules.max(0.4 * self.nameplate).min(1.25 * self.nameplate)
     }
 
+    /// Joules that the battery delivers until it is at `soc`; none before the first reading.
+    pub fn joules_down_to(&self, soc: f32) -> f32 {
+        let now = self.soc.unwrap_or(0.0);
+        (energy(now) - energy(soc)) * self.joules_per_charge()
+    }
+
     /// Takes in `seconds` in which `joules` left the battery; the gauge now says `gauge`, if it can be believed.
     pub(super) fn drain(&mut self, seconds: f32, joules: f32, gauge: Option<f32>, charging: bool) {
         let Some(soc) = self.soc else {
             self.soc = gauge;
             return;
         };
-        let per_charge = self.joules_per_charge();
+        // The energy of the next bit of charge: the voltage is higher the fuller the battery.
+        let per_charge = self.joules_per_charge() * (1.0 + VOLTAGE_FALL * (soc - 0.5));
         let predicted = if per_charge > 0.0 { soc - joules / per_charge } else { soc };
         let gain = 1.0 - libm::expf(-seconds / GAUGE_SECONDS);
         let corrected = match gauge {
@@ -60,7 +75,7 @@ impl Learned {
             None => predicted,
         };
         if gauge.is_some() && !charging {
-            let fallen = soc - corrected;
+            let fallen = energy(soc) - energy(corrected);
             let fade = libm::expf(-fallen.abs() / BATTERY_MEMORY);
             self.spent = (self.spent * fade + joules).max(0.0);
             self.fallen = (self.fallen * fade + fallen).max(0.0);
