@@ -16,9 +16,9 @@ pub struct Learned {
     fallen: f32,
     /// Real joules per frame over expected ones.
     pub price: f32,
-    /// Frames seen, and the seconds in which they came.
+    /// Frames seen, and frames that the mission expected meanwhile.
     frames: f32,
-    seconds: f32,
+    planned: f32,
 }
 
 /// By how much of its mean the voltage of a lithium-ion battery falls from full to empty: the first half of a charge
@@ -42,7 +42,7 @@ fn energy(soc: f32) -> f32 {
 impl Learned {
     /// Nothing learned yet about a battery that delivers `nameplate` joules.
     pub const fn new(nameplate: f32) -> Self {
-        Learned { soc: None, nameplate, spent: 0.0, fallen: 0.0, price: 1.0, frames: 0.0, seconds: 0.0 }
+        Learned { soc: None, nameplate, spent: 0.0, fallen: 0.0, price: 1.0, frames: 0.0, planned: 0.0 }
     }
 
     /// Joules that one whole charge delivers, between 0.4 and 1.25 times the nameplate's: what sun seems
@@ -83,26 +83,27 @@ impl Learned {
         self.soc = Some(corrected.clamp(0.0, 1.0));
     }
 
-    /// Takes in that `frames` frames in `seconds` cost `real` joules where `expected` were expected.
-    pub(super) fn frames(&mut self, seconds: f32, frames: f32, real: f32, expected: f32) {
+    /// Takes in that `frames` frames came in `seconds` where `planned` were planned, and cost `real` joules where
+    /// `expected` were expected.
+    pub(super) fn frames(&mut self, seconds: f32, frames: f32, planned: f32, real: f32, expected: f32) {
         self.frames += frames;
-        self.seconds += seconds;
+        self.planned += planned;
         if expected > 0.0 && real.is_finite() {
             let gain = 1.0 - libm::expf(-seconds / PRICE_SECONDS);
             self.price = (self.price + gain * (real / expected - self.price)).clamp(0.25, 4.0);
         }
     }
 
-    /// Frames per second: `planned`, giving way to what was seen as time passes; the plan weighs as much as
-    /// `plan_seconds` of observation.
-    pub fn frame_rate(&self, planned: f32, plan_seconds: f32) -> f32 {
-        let rate = (planned * plan_seconds + self.frames) / (plan_seconds + self.seconds);
-        if rate.is_finite() { rate.max(0.0) } else { planned }
+    /// Frames that come for each that the mission planned: 1, giving way to what was seen as time passes. The plan weighs
+    /// as much as `weight` frames seen.
+    pub fn demand(&self, weight: f32) -> f32 {
+        let demand = (weight + self.frames) / (weight + self.planned);
+        if demand.is_finite() { demand.max(0.0) } else { 1.0 }
     }
 
     /// Whether every number is one that learning can produce: for state read from a file.
     pub fn is_sound(&self) -> bool {
-        let positive = [self.nameplate, self.spent, self.fallen, self.price, self.frames, self.seconds];
+        let positive = [self.nameplate, self.spent, self.fallen, self.price, self.frames, self.planned];
         positive.iter().all(|x| x.is_finite() && *x >= 0.0) && self.soc.is_none_or(|soc| (0.0..=1.0).contains(&soc))
     }
 
@@ -134,11 +135,11 @@ mod tests {
     fn learns_what_frames_cost_and_how_many_come() {
         let mut learned = Learned::new(1.0);
         for _ in 0..3600 {
-            learned.frames(10.0, 20.0, 2.4, 2.0);
+            learned.frames(10.0, 20.0, 10.0, 2.4, 2.0);
         }
         assert!((learned.price - 1.2).abs() < 0.01);
-        assert!((learned.frame_rate(1.0, 36_000.0) - 1.5).abs() < 0.01);
-        learned.frames(10.0, 1.0, f32::NAN, 1.0);
+        assert!((learned.demand(36_000.0) - 1.5).abs() < 0.01);
+        learned.frames(10.0, 1.0, 1.0, f32::NAN, 1.0);
         assert!(learned.is_sound());
     }
 }
