@@ -39,7 +39,7 @@ pub struct Spells {
 }
 
 /// Time of day at which every mission begins.
-const BEGINS: Duration = Duration::from_secs(6 * 3600);
+pub(super) const BEGINS: Duration = Duration::from_secs(6 * 3600);
 
 /// A mission with everything that chance decides.
 #[derive(Clone, Debug, PartialEq)]
