@@ -1,1 +1,5 @@
+//! dyn-perceiver beside the runtimes people would use instead.
+
+mod result;
+
 fn main() {}
