@@ -72,10 +72,9 @@ fn full_table(measured: &Measured, model: &str, cpu: &[&Contest<'_>], cuda: &[&C
         }
     }
     for runtime in runtimes {
-        let of = |contest: &'_ Contest<'_>| contest.entrants.iter().find(|e| e.time.runtime == runtime).copied();
         let mut row = vec![runtime.to_string()];
         for contest in cpu {
-            match of(contest) {
+            match of(contest, runtime) {
                 Some(entrant) => row.extend([
                     seconds_spread(entrant.frame_s),
                     entrant.ratio.map_or("not in turns".into(), ratio_spread),
@@ -86,7 +85,7 @@ fn full_table(measured: &Measured, model: &str, cpu: &[&Contest<'_>], cuda: &[&C
                 }
             }
         }
-        row.push(match cuda.iter().find_map(|contest| of(contest)) {
+        row.push(match cuda.iter().find_map(|contest| of(contest, runtime)) {
             Some(entrant) => time_and_ratio(&entrant),
             None => match (reason(measured, runtime, model, Device::Cuda), &measured.run.machine.gpu) {
                 (Some(reason), _) => reason.into(),
@@ -98,6 +97,10 @@ fn full_table(measured: &Measured, model: &str, cpu: &[&Contest<'_>], cuda: &[&C
         table.rows.push(row);
     }
     table
+}
+
+fn of<'a>(contest: &Contest<'a>, runtime: &str) -> Option<Entrant<'a>> {
+    contest.entrants.iter().find(|entrant| entrant.time.runtime == runtime).copied()
 }
 
 /// Median time, and median ratio where there is one.

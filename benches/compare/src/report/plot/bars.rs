@@ -122,7 +122,7 @@ impl Panel {
             .x_desc(plain(&self.axis))
             .axis_style(INK)
             .axis_desc_style(("sans-serif", super::SIZE, &INK))
-            .label_style(("sans-serif", super::SIZE - 1.5, &INK))
+            .label_style(("sans-serif", super::SIZE, &INK))
             .light_line_style(TRANSPARENT)
             .bold_line_style(INK.mix(0.15))
             .draw()?;

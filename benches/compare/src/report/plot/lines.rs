@@ -1,5 +1,6 @@
 //! Points, joined or not, over a figure or over names.
 
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -107,7 +108,7 @@ impl Chart {
             .y_label_formatter(&round)
             .axis_style(INK)
             .axis_desc_style(("sans-serif", SIZE, &INK))
-            .label_style(("sans-serif", SIZE - 1.5, &INK))
+            .label_style(("sans-serif", SIZE, &INK))
             .light_line_style(TRANSPARENT)
             .bold_line_style(INK.mix(0.15));
         if matches!(self.x, Axis::Names(..)) {
