@@ -126,7 +126,7 @@ fn only_rounds_side_by_side_are_compared() {
 #[test]
 fn wrong_outputs_are_refused() {
     let (markdown, html) = report(&synthetic::whole_run("a", workstation(), DAY, 1.0, 0.01, 1));
-    assert!(markdown.contains("Left out: 1 results of mnn for tiny on CPU"), "{markdown}");
+    assert!(markdown.contains("Left out: results of mnn for tiny on CPU (lines: 1)"), "{markdown}");
     assert!(markdown.lines().all(|line| !line.contains("mnn") || !line.contains(" ms")), "{markdown}");
     assert!(html.contains("refused: wrong outputs"));
 }

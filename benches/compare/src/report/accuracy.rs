@@ -4,7 +4,7 @@ use super::contest::{OURS, threads_name};
 use super::document::{Document, Table};
 use super::plot::{Axis, Bar, Bars, Chart, Line, Mark, Panel, Stroke, Style};
 use super::styles::Styles;
-use super::units::{count, digits, joules, percent, seconds};
+use super::units::{count, joules, percent, seconds};
 use crate::result::{Frontier, Point};
 use crate::runs::Measured;
 
@@ -148,10 +148,8 @@ fn table(frontier: &Frontier, place: &str) -> Table {
     table
 }
 
+/// One decimal, unless it says nothing.
 fn digits_of_percent(share: f64) -> String {
-    match 100.0 * share {
-        whole if whole.fract().abs() < 1e-9 => format!("{whole:.0}"),
-        small if small < 1.0 => digits(small),
-        other => format!("{other:.1}"),
-    }
+    let text = format!("{:.1}", 100.0 * share);
+    text.strip_suffix(".0").unwrap_or(&text).into()
 }

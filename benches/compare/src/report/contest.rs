@@ -103,9 +103,14 @@ pub fn contests(times: &[Time]) -> Vec<Contest<'_>> {
 }
 
 fn contest(goal: Goal, times: &[Time]) -> Contest<'_> {
-    let all: Vec<&Time> = times.iter().filter(|time| goal.reached_by(time)).collect();
-    // A task may have been timed in several groups: the one that most took part in is compared, others fill gaps.
-    let most = (all.iter().rev()).max_by_key(|time| all.iter().filter(|other| in_turns(time, other)).count());
+    let exact = |time: &Time| Goal::of(time) == goal;
+    // Our own full network is no alternative to our adaptive one.
+    let all: Vec<&Time> =
+        times.iter().filter(|time| exact(time) || time.runtime != OURS && goal.reached_by(time)).collect();
+    // A task may have been timed in several groups: of those with the very task, the one that most took part in is compared;
+    // others fill gaps.
+    let size = |time: &Time| all.iter().filter(|other| in_turns(time, other)).count();
+    let most = all.iter().rev().filter(|time| exact(time)).max_by_key(|time| size(time));
     let beside = |time: &Time| most.is_some_and(|most| in_turns(most, time));
     let (main, rest): (Vec<&Time>, Vec<&Time>) = all.iter().partition(|time| beside(time));
     let mut chosen: Vec<&Time> = vec![];
@@ -113,10 +118,6 @@ fn contest(goal: Goal, times: &[Time]) -> Contest<'_> {
         if !chosen.iter().any(|other| other.runtime == time.runtime && other.task == time.task) {
             chosen.push(time);
         }
-    }
-    if matches!(goal.answer, Answer::Adaptive(_)) {
-        // Our own full network is no alternative to our adaptive one.
-        chosen.retain(|time| time.runtime != OURS || time.task != Task::Full);
     }
     let mut entrants: Vec<Entrant<'_>> = (chosen.into_iter())
         .filter_map(|time| {

@@ -71,11 +71,11 @@ pub fn checks(document: &mut Document, measured: &Measured) {
     document.table(table);
     for refused in measured.refused.iter().filter(|refused| refused.results > 0) {
         document.text(format!(
-            "Left out: {} results of {} for {} on {}, since its outputs are wrong.",
-            refused.results,
+            "Left out: results of {} for {} on {} (lines: {}), since its outputs are wrong.",
             refused.runtime,
             refused.model,
             device_name(refused.device),
+            refused.results,
         ));
     }
 }
@@ -84,7 +84,7 @@ pub fn checks(document: &mut Document, measured: &Measured) {
 pub fn absent(document: &mut Document, measured: &Measured) {
     document.heading(4, "What is absent, and why");
     if measured.absent.is_empty() {
-        document.text("Nothing: every runtime took part in every task.");
+        document.text("The run names nothing that was absent.");
         return;
     }
     let mut table = Table::new("Runtimes that did not take part", &["runtime", "model", "device", "reason"]);

@@ -15,7 +15,8 @@ use crate::runs::{Measured, machines};
 pub fn page(runs: &[Measured]) -> anyhow::Result<Document> {
     let mut document = Document::default();
     let styles = Styles::new(runs);
-    let machines = machines(runs);
+    let mut machines = machines(runs);
+    machines.sort_by_key(|(machine, _)| machine.emulated);
     document.heading(1, "dyn-perceiver beside other runtimes");
     document.text(
         "Same models, inputs, threads and machine; runtimes took turns, so that round i of one ran right beside round i of the \
@@ -49,7 +50,9 @@ pub fn page(runs: &[Measured]) -> anyhow::Result<Document> {
 
 fn run(document: &mut Document, measured: &Measured, styles: &Styles) -> anyhow::Result<()> {
     environment::add(document, measured);
-    environment::checks(document, measured);
+    if !(measured.run.machine.emulated && measured.checks.is_empty()) {
+        environment::checks(document, measured);
+    }
     if measured.run.machine.emulated {
         document.text(
             "This run was emulated. Times under emulation say nothing about the processor, so none are reported; executed \
@@ -67,6 +70,8 @@ fn run(document: &mut Document, measured: &Measured, styles: &Styles) -> anyhow:
         accuracy::add(document, measured, styles)?;
         losses::add(document, measured, &losses(&contests));
     }
-    environment::absent(document, measured);
+    if !(measured.run.machine.emulated && measured.absent.is_empty()) {
+        environment::absent(document, measured);
+    }
     Ok(())
 }
