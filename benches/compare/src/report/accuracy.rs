@@ -1,7 +1,7 @@
 //! Accuracy against latency, energy and MACs, as figures 7, 8 and 10 of the Dyn-Perceiver paper plot it, and where frames leave.
 
 use super::contest::{OURS, threads_name};
-use super::document::{Document, Table};
+use super::document::{Document, Figure, Table};
 use super::plot::{Axis, Bar, Bars, Chart, Line, Mark, Panel, Stroke, Style};
 use super::styles::Styles;
 use super::units::{count, joules, percent, seconds};
@@ -29,11 +29,11 @@ pub fn add(document: &mut Document, measured: &Measured, styles: &Styles) -> any
                 _ => format!("{place}: accuracy against {name} on {frames} frames."),
             };
             let chart = chart(format!("{model}: accuracy against {name}"), axis, cost, &frontier.points, styles);
-            document.figure(format!("{name}-{model}-{threads}"), caption, chart.svg()?);
+            document.figure(Figure::new(format!("{name}-{model}-{threads}"), caption, chart.svg()?));
         }
         if let Some(bars) = shares(frontier) {
             let caption = format!("{place}: where frames leave under each operating point, exits in order of cost.");
-            document.figure(format!("shares-{model}-{threads}"), caption, bars.svg()?);
+            document.figure(Figure::new(format!("shares-{model}-{threads}"), caption, bars.svg()?));
         }
         if frontier.points.iter().all(|point| point.joules.is_none()) {
             document.text("No energy: no model of this machine's power is at hand.");

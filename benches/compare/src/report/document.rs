@@ -44,6 +44,13 @@ pub struct Figure {
     pub svg: String,
 }
 
+impl Figure {
+    /// A plot with its name and caption.
+    pub fn new(name: impl Into<String>, caption: impl Into<String>, svg: String) -> Self {
+        Self { name: name.into(), caption: caption.into(), svg }
+    }
+}
+
 impl Table {
     /// Without rows. Columns whose name begins with `#` hold figures.
     pub fn new(caption: impl Into<String>, columns: &[&str]) -> Self {
@@ -86,12 +93,17 @@ impl Document {
     }
 
     /// A plot.
-    pub fn figure(&mut self, name: impl Into<String>, caption: impl Into<String>, svg: String) {
-        self.blocks.push(Block::Figure(Figure { name: name.into(), caption: caption.into(), svg }));
+    pub fn figure(&mut self, figure: Figure) {
+        self.blocks.push(Block::Figure(figure));
+    }
+
+    /// Plots one after another: a wide page sets them side by side.
+    pub fn figures(&mut self, figures: Vec<Figure>) {
+        self.blocks.extend(figures.into_iter().map(Block::Figure));
     }
 
     /// The plots, each with the name of its file: numbered, since names come from result files and need not differ.
-    pub fn figures(&self) -> impl Iterator<Item = (String, &Figure)> {
+    pub fn numbered_figures(&self) -> impl Iterator<Item = (String, &Figure)> {
         let figures = self.blocks.iter().filter_map(|block| match block {
             Block::Figure(figure) => Some(figure),
             _ => None,

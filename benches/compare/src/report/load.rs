@@ -1,6 +1,6 @@
 //! Loading, the first result, memory and bytes on disk.
 
-use super::document::{Document, Table};
+use super::document::{Document, Figure, Table};
 use super::plot::{Bar, Bars, Panel, Style};
 use super::units::{bytes, seconds};
 use crate::result::Load;
@@ -19,6 +19,7 @@ pub fn add(document: &mut Document, measured: &Measured) -> anyhow::Result<()> {
         "Each in processes of its own. The first result is counted from opening the file. Memory is the most the process held; of \
          it, what it held before it loaded anything is the runtime's own: program, interpreter, libraries.",
     );
+    let mut plots = vec![];
     for &model in &measured.models() {
         let loads: Vec<&Load> = measured.loads.iter().filter(|load| load.model == model).collect();
         if loads.is_empty() {
@@ -51,9 +52,10 @@ pub fn add(document: &mut Document, measured: &Measured) -> anyhow::Result<()> {
         }
         document.heading(5, model);
         let caption = format!("{model}: what loading costs. Bars in two parts end at the sum of both.");
-        document.figure(format!("load-{model}"), caption, plot(model, &loads).svg()?);
+        plots.push(Figure::new(format!("load-{model}"), caption, plot(model, &loads).svg()?));
         document.table(table);
     }
+    document.figures(plots);
     Ok(())
 }
 

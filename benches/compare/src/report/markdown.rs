@@ -5,7 +5,7 @@ use super::document::{Block, Document, Table};
 /// The whole document; plots are linked in the folder `plots`.
 pub fn render(document: &Document, plots: &str) -> String {
     let mut text = String::new();
-    let mut files = document.figures();
+    let mut files = document.numbered_figures();
     for block in &document.blocks {
         match block {
             Block::Heading(level, heading) => text += &format!("{} {}\n\n", "#".repeat(*level), escape(heading)),

@@ -52,7 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let plots = args.output.join("plots");
     fs::create_dir_all(&plots).with_context(|| format!("cannot make {}", plots.display())).or_input()?;
     let mut written = vec![];
-    for (file, figure) in document.figures() {
+    for (file, figure) in document.numbered_figures() {
         written.push(write(&plots.join(file), &figure.svg)?);
     }
     written.push(write(&args.output.join("report.md"), &markdown::render(&document, "plots"))?);

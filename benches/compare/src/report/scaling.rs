@@ -1,7 +1,7 @@
 //! How times change with threads and with frames per call.
 
 use super::contest::{Answer, Contest, Entrant, OURS, device_name, series_name, shares_name, threads_name};
-use super::document::{Document, Table};
+use super::document::{Document, Figure, Table};
 use super::plot::{Axis, Chart, Line, Mark, Stroke};
 use super::styles::Styles;
 use super::times::time_and_ratio;
@@ -32,13 +32,13 @@ pub fn add(
         document.heading(5, model);
         if let Some(chart) = threads {
             let caption = format!("{model}, full network, one frame at a time, over threads.");
-            document.figure(format!("threads-{model}"), caption, chart.svg()?);
+            document.figure(Figure::new(format!("threads-{model}"), caption, chart.svg()?));
         }
         if batches.len() > 1 {
             let rows = rows(&of_model);
             let (chart, place) = over_batches(model, &batches, &rows, styles);
             let caption = format!("{model}, {place}, over frames per call. Dashed: adaptive. Hollow: on CUDA.");
-            document.figure(format!("batch-{model}"), caption, chart.svg()?);
+            document.figure(Figure::new(format!("batch-{model}"), caption, chart.svg()?));
             document.table(batch_table(model, &batches, &rows));
         }
     }

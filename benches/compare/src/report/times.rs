@@ -3,7 +3,7 @@
 use super::contest::{
     Answer, Contest, Entrant, OURS, answer_name, device_name, series_name, shares_name, threads_name,
 };
-use super::document::{Document, Table};
+use super::document::{Document, Figure, Table};
 use super::environment::reason;
 use super::plot::{Axis, Bar, Bars, Chart, Line, Mark, Panel, Stroke};
 use super::styles::Styles;
@@ -26,6 +26,7 @@ pub fn full(
         "One frame at a time through the whole network: median of the rounds, and quartiles. Ratios are to the fastest peer, the \
          fastest runtime that is not dyn-perceiver, round against round; below 1 is faster than any peer.",
     );
+    let mut plots = vec![];
     for &model in &measured.models() {
         let full = |device| at_once(contests, model, device).filter(|contest| contest.goal.answer == Answer::Full);
         let mut cpu: Vec<&Contest<'_>> = full(Device::Cpu).collect();
@@ -40,12 +41,13 @@ pub fn full(
             .chain(cuda.iter().map(|c| ("CUDA".to_string(), *c)))
             .collect();
         let bars = bars(format!("{model}: full network, one frame"), &all, styles);
-        document.figure(
+        plots.push(Figure::new(
             format!("full-{model}"),
             format!("{model}, full network: whiskers are quartiles."),
             bars.svg()?,
-        );
+        ));
     }
+    document.figures(plots);
     Ok(())
 }
 
@@ -146,7 +148,7 @@ pub fn exits(
         "Staged: the runtime stops after the exit. Cut: a second model file that ends at the exit. Fetched: the whole model, of \
          which one output is asked for, as people try first. Median time, and ratio to the fastest peer at that exit.",
     );
-    let mut any = false;
+    let mut plots = vec![];
     for (model, device, threads) in places(measured, contests, |answer| matches!(answer, Answer::Exit(_))) {
         let mut found: Vec<&Contest<'_>> = at_once(contests, model, device)
             .filter(|c| c.goal.threads == threads && matches!(c.goal.answer, Answer::Exit(_)))
@@ -154,7 +156,6 @@ pub fn exits(
         // Cheapest first, by our own staged time where there is one.
         let cost = |c: &Contest<'_>| c.ours().or(c.entrants.first()).map_or(0.0, |entrant| entrant.frame_s.median);
         found.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
-        any = true;
         let place = format!("{}, {}", device_name(device), threads_name(threads));
         document.heading(5, format!("{model}, {place}"));
         document.table(matrix(format!("{model}, each exit alone, {place}"), "exit", &found, |answer| match answer {
@@ -163,11 +164,12 @@ pub fn exits(
         }));
         let chart = exits_chart(format!("{model}: each exit alone, {place}"), &found, styles);
         let caption = format!("{model}, each exit alone, {place}. Dashed: the whole model with one output fetched.");
-        document.figure(format!("exits-{model}-{threads}"), caption, chart.svg()?);
+        plots.push(Figure::new(format!("exits-{model}-{threads}"), caption, chart.svg()?));
     }
-    if !any {
+    if plots.is_empty() {
         document.text("No exit was timed alone in this run.");
     }
+    document.figures(plots);
     Ok(())
 }
 
@@ -266,12 +268,11 @@ pub fn adaptive(
         "Frames leave at the exits in these shares, cheapest exit first. A runtime without early exits runs its full network for \
          every frame instead. Mean time per frame, and ratio to the fastest peer.",
     );
-    let mut any = false;
+    let mut plots = vec![];
     for (model, device, threads) in places(measured, contests, |answer| matches!(answer, Answer::Adaptive(_))) {
         let found: Vec<&Contest<'_>> = at_once(contests, model, device)
             .filter(|c| c.goal.threads == threads && matches!(c.goal.answer, Answer::Adaptive(_)))
             .collect();
-        any = true;
         let place = format!("{}, {}", device_name(device), threads_name(threads));
         let shares = |answer: &Answer| match answer {
             Answer::Adaptive(shares) => shares_name(shares),
@@ -283,10 +284,11 @@ pub fn adaptive(
             found.iter().map(|contest| (format!("leaving at {}", shares(&contest.goal.answer)), *contest)).collect();
         let bars = bars(format!("{model}: adaptive, {place}"), &panels, styles);
         let caption = format!("{model}, adaptive at fixed shares, {place}: whiskers are quartiles.");
-        document.figure(format!("adaptive-{model}-{threads}"), caption, bars.svg()?);
+        plots.push(Figure::new(format!("adaptive-{model}-{threads}"), caption, bars.svg()?));
     }
-    if !any {
+    if plots.is_empty() {
         document.text("Nothing was timed adaptively in this run.");
     }
+    document.figures(plots);
     Ok(())
 }

@@ -93,6 +93,7 @@ impl Chart {
         let ys = bounds(points().map(|p| p.1), self.from_zero);
         let mut chart = ChartBuilder::on(area)
             .margin_top(top + 8)
+            .margin_left(MARGIN)
             .margin_right(MARGIN + 8)
             .margin_bottom(2)
             .x_label_area_size(BENEATH)
