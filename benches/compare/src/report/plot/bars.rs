@@ -135,7 +135,7 @@ impl Panel {
                 area.draw(&Rectangle::new(corners, style.colour.filled()))?;
                 let inside = (bar.inside)(value).filter(|inside| x1 - x0 > width(inside) + 4);
                 if let Some(inside) = inside {
-                    text(area, &inside, ((x0 + x1) / 2, y), Pos::new(HPos::Center, VPos::Center), BLACK)?;
+                    text(area, &inside, ((x0 + x1) / 2, y), Pos::new(HPos::Center, VPos::Center), style.on())?;
                 }
                 from += value;
             }

@@ -59,6 +59,13 @@ impl Style {
     pub fn of(index: usize) -> Self {
         Self { colour: COLOURS[index % COLOURS.len()], shape: SHAPES[index % SHAPES.len()] }
     }
+
+    /// Text on the colour: what is easier to read. Not quite white, which a page takes for paper.
+    fn on(self) -> RGBColor {
+        let RGBColor(red, green, blue) = self.colour;
+        let luminance = 0.2126 * f64::from(red) + 0.7152 * f64::from(green) + 0.0722 * f64::from(blue);
+        if luminance < 105.0 { RGBColor(254, 254, 254) } else { BLACK }
+    }
 }
 
 /// How a shape is drawn.
