@@ -31,6 +31,21 @@ pub enum Record {
     Instructions(Instructions),
 }
 
+impl Record {
+    /// The run that the line belongs to; none for the line that begins one.
+    pub fn run(&self) -> Option<&str> {
+        match self {
+            Record::Run(_) => None,
+            Record::Absent(absent) => Some(&absent.run),
+            Record::Check(check) => Some(&check.run),
+            Record::Time(time) => Some(&time.run),
+            Record::Load(load) => Some(&load.run),
+            Record::Frontier(frontier) => Some(&frontier.run),
+            Record::Instructions(instructions) => Some(&instructions.run),
+        }
+    }
+}
+
 /// One run of the comparison on one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -275,11 +290,11 @@ pub struct Instructions {
     pub counter: String,
 }
 
-/// All records of a file, in order.
+/// All records of a file in order, each with the number of its line.
 ///
 /// # Errors
 /// Names the file and the line that is no record, or one of another version.
-pub fn read(path: &Path) -> anyhow::Result<Vec<Record>> {
+pub fn read(path: &Path) -> anyhow::Result<Vec<(usize, Record)>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut records = vec![];
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -290,7 +305,7 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Record>> {
         {
             bail!("{}: version {} of results, this program knows version {SCHEMA}", at(), run.schema);
         }
-        records.push(record);
+        records.push((index + 1, record));
     }
     Ok(records)
 }

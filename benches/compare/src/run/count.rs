@@ -12,7 +12,7 @@ use super::peer::{Missing, Peer, Runtime};
 use super::reference::{Reference, TOLERANCE};
 use super::results::Results;
 use super::series::Clocked as _;
-use crate::WrongInput;
+use crate::failure;
 use crate::protocol::Load;
 use crate::result::{Absent, Check, Device, How, Instructions, Record, Task};
 
@@ -55,11 +55,11 @@ pub struct Args {
 /// Counts.
 ///
 /// # Errors
-/// [`WrongInput`] when the program or a model is missing; else what cannot be read, written or started.
+/// Wrong input when the program or a model is missing; else what cannot be read, written or started.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if !args.program.exists() {
         let program = args.program.display();
-        bail!(WrongInput(format!(
+        return Err(failure::input(format!(
             "{program} is missing; cargo build --release -p compare --target aarch64-unknown-linux-gnu makes it"
         )));
     }

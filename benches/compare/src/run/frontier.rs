@@ -17,8 +17,8 @@ use super::models::Model;
 use super::peer::Peer;
 use super::series::{Clocked, in_turns};
 use crate::protocol::Load;
-use crate::ratio;
 use crate::result::{Device, Frontier, Point, Record, Task};
+use crate::rounds::Spread;
 
 /// How joules are had.
 enum Energy {
@@ -179,6 +179,7 @@ fn peers(bench: &Bench<'_>, model: &Model) -> Vec<(String, f64)> {
     }
     let mut clocked: Vec<&mut dyn Clocked> = running.iter_mut().map(|(_, peer)| peer as &mut dyn Clocked).collect();
     let series = in_turns(&mut clocked, bench.effort(1));
-    let median = |series: anyhow::Result<super::series::Series>| ratio::quartiles(&series.ok()?.rounds_s).map(|q| q[1]);
+    let median =
+        |series: anyhow::Result<super::series::Series>| Spread::of(&series.ok()?.rounds_s).map(|spread| spread.median);
     running.into_iter().zip(series).filter_map(|((name, _), series)| Some((name, median(series)?))).collect()
 }

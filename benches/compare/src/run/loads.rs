@@ -6,8 +6,8 @@ use super::models::Model;
 use super::peer::{Missing, Peer};
 use super::{Bench, describe};
 use crate::protocol::Load;
-use crate::ratio;
 use crate::result::{self, Device, Record, Task};
+use crate::rounds::Spread;
 use crate::run::series::Clocked as _;
 
 /// Frames that a process computes before its memory is read.
@@ -37,7 +37,7 @@ pub fn measure(bench: &mut Bench<'_>, model: &Model) -> anyhow::Result<()> {
         match (0..times).map(|_| once(bench, index, &load)).collect::<anyhow::Result<Vec<_>>>() {
             Ok(seen) => {
                 let median = |value: fn(&Seen) -> f64| {
-                    ratio::quartiles(&seen.iter().map(value).collect::<Vec<_>>()).map_or(f64::NAN, |q| q[1])
+                    Spread::of(&seen.iter().map(value).collect::<Vec<_>>()).map_or(f64::NAN, |spread| spread.median)
                 };
                 bench.results.write(Record::Load(result::Load {
                     run: bench.results.run.clone(),

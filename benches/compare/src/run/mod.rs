@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::WrongInput;
+use crate::failure;
 use crate::protocol::Load;
 use crate::result::{Absent, Check, Device, Record, Task, Time};
 use models::Model;
@@ -84,7 +84,7 @@ pub struct Args {
 /// Runs the comparison.
 ///
 /// # Errors
-/// [`WrongInput`] for names that are not known; else what cannot be read, written or started.
+/// Wrong input for names that are not known; else what cannot be read, written or started.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let root = repository()?;
     let cache = args.cache.clone().unwrap_or_else(|| root.join("target/compare"));
@@ -131,7 +131,7 @@ fn chosen(args: &Args, all: Vec<Runtime>) -> anyhow::Result<Vec<Runtime>> {
     };
     let known = || all.iter().map(|runtime| runtime.name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(name) = names.iter().find(|name| all.iter().all(|runtime| runtime.name != **name)) {
-        anyhow::bail!(WrongInput(format!("no runtime {name:?}, only {}", known())));
+        return Err(failure::input(format!("no runtime {name:?}, only {}", known())));
     }
     Ok(all.into_iter().filter(|runtime| names.contains(&runtime.name)).collect())
 }
@@ -160,7 +160,7 @@ impl Bench<'_> {
         threads.sort_unstable();
         threads.dedup();
         if threads.contains(&0) {
-            anyhow::bail!(WrongInput("a runtime needs at least one thread".to_owned()));
+            return Err(failure::input("a runtime needs at least one thread".to_owned()));
         }
         let versions = self.versions(refused)?;
         let Args { machine, quick, emulated, .. } = self.args;

@@ -9,7 +9,7 @@ use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
 use prost::Message as _;
 use tract_onnx::pb::ModelProto;
 
-use crate::WrongInput;
+use crate::failure;
 
 /// The trained model in the repository.
 pub const SHIPPED: &str = "fashion-mnist";
@@ -52,15 +52,15 @@ impl Model {
 /// Refuses what [`prepare`] would refuse, before anything long begins.
 ///
 /// # Errors
-/// [`WrongInput`] for a name that is not known and no ONNX file.
+/// Wrong input for a name that is not known and no ONNX file.
 pub fn check(wanted: &[String]) -> anyhow::Result<()> {
     for name in wanted.iter().filter(|name| names().all(|known| known != **name)) {
         if !name.ends_with(".onnx") {
             let known = names().collect::<Vec<_>>().join(", ");
-            bail!(WrongInput(format!("no model {name:?}; there are {known}, or a file ending in .onnx")));
+            return Err(failure::input(format!("no model {name:?}; there are {known}, or a file ending in .onnx")));
         }
         if !Path::new(name).exists() {
-            bail!(WrongInput(format!("{name}: no such file")));
+            return Err(failure::input(format!("{name}: no such file")));
         }
     }
     Ok(())
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn an_unknown_model_lists_those_that_there_are() {
         let error = check(&["resnet18".to_owned()]).unwrap_err();
-        assert!(error.is::<WrongInput>());
+        assert_eq!(failure::code(&error), 2);
         let error = error.to_string();
         assert!(error.contains("resnet18") && error.contains("reg800m_perceiver_t128"), "{error}");
     }

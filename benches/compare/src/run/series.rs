@@ -67,7 +67,7 @@ pub fn in_turns(clocked: &mut [&mut dyn Clocked], effort: Effort) -> Vec<anyhow:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ratio;
+    use crate::rounds::{Spread, ratios};
 
     /// A runtime on a machine whose speed wanders, seen by a clock of its own.
     struct Fake<'a> {
@@ -97,7 +97,7 @@ mod tests {
             let series = in_turns(&mut [&mut one, &mut two], EFFORT);
             let [one, two] = [0, 1].map(|i| series[i].as_ref().unwrap().clone());
             assert_eq!((one.calls, two.calls), (3, 2));
-            let ratio = ratio::pairwise(&two.rounds_s, &one.rounds_s).unwrap();
+            let ratio = Spread::of(&ratios(&two.rounds_s, &one.rounds_s)).unwrap();
             assert!((ratio.median - 2.0).abs() < 0.1, "seed {seed}: {ratio:?}");
         }
     }

@@ -57,7 +57,10 @@ impl Venv {
     pub fn at(folder: &Path, cache: &Path) -> anyhow::Result<Venv> {
         let python = folder.join("bin/python");
         if !python.exists() {
-            bail!(crate::WrongInput(format!("{}: no virtual environment, it has no bin/python", folder.display())));
+            return Err(crate::failure::input(format!(
+                "{}: no virtual environment, it has no bin/python",
+                folder.display()
+            )));
         }
         Ok(Venv { python, worker: write_worker(cache)?, refused: vec![] })
     }
