@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
 use prost::Message as _;
 use tract_onnx::pb::ModelProto;
