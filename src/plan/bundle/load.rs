@@ -242,3 +242,84 @@ fn check_slots(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::compile;
+    use super::*;
+    use crate::model::Model;
+    use crate::plan::Plan;
+    use crate::plan::bundle::Target;
+    use crate::runtime::Runtime;
+
+    /// Manifest and weights of the shipped model.
+    fn parts() -> (Vec<u8>, Vec<u8>) {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist/model.onnx");
+        let (bytes, _) = compile::bundle(Model::load(model).unwrap(), None, Target::host()).unwrap();
+        let parts = container::split(&bytes, Path::new("a.dynp")).unwrap();
+        (bytes[parts.manifest].to_vec(), bytes[parts.weights].to_vec())
+    }
+
+    fn load_joined(manifest: &[u8], weights: &[u8]) -> Result<Plan, crate::plan::PlanError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.dynp");
+        std::fs::write(&path, container::join(manifest, weights)).unwrap();
+        Plan::load(&path, &LoadOptions::default())
+    }
+
+    /// With the right checksums, whatever the content.
+    #[test]
+    fn content_that_makes_no_sense_is_refused_and_what_is_loaded_runs() {
+        let (manifest, weights) = parts();
+        let strategy = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..3);
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(300));
+        let ran = runner.run(&strategy, |changes| {
+            let mut changed = manifest.clone();
+            for (at, value) in changes {
+                changed[at.index(manifest.len())] = value;
+            }
+            if let Ok(plan) = load_joined(&changed, &weights) {
+                let image = vec![0.5; plan.info().input.len()];
+                let exits = plan.info().exits.len();
+                let logits = Runtime::new(Arc::new(plan)).unwrap().all_logits(&image);
+                prop_assert!(logits.is_ok_and(|logits| logits.len() == exits));
+            }
+            Ok(())
+        });
+        ran.unwrap();
+    }
+
+    #[test]
+    fn refuses_by_place() {
+        let (manifest, weights) = parts();
+        let refused = |change: &dyn Fn(&mut Manifest)| {
+            let mut decoded: Manifest = postcard::from_bytes(&manifest).unwrap();
+            change(&mut decoded);
+            let manifest = postcard::to_allocvec(&decoded).unwrap();
+            load_joined(&manifest, &weights).map(|_| ()).unwrap_err().to_string()
+        };
+        let layout = refused(&|manifest| manifest.layout ^= 1);
+        assert!(layout.contains("weights are laid out for"), "{layout}");
+        for (place, change) in [
+            ("model: 2 channels", (|m| m.model.input.channels = 2) as fn(&mut Manifest)),
+            ("model: 11 labels", |m| m.model.labels.as_mut().unwrap().push("eleventh".into())),
+            ("stages: expected one for each exit", |m| m.stages.truncate(3)),
+            ("graph: exit", |m| m.model.classes = 11),
+            ("graph: slot", |m| m.segments.swap(0, 1)),
+            ("graph: 3 exits", |m| m.exits.truncate(3)),
+            ("graph: nothing makes slot", |m| m.segments.truncate(1)),
+            ("manifest", |m| m.segments[0].nodes.truncate(1)),
+        ] {
+            let error = refused(&change);
+            assert!(error.contains("a.dynp") && error.contains(place), "{place}: {error}");
+        }
+        let mut long = manifest.clone();
+        long.push(0);
+        let error = load_joined(&long, &weights).unwrap_err().to_string();
+        assert!(error.contains("manifest: 1 bytes too many"), "{error}");
+        let error = load_joined(&manifest, &weights[..weights.len() / 2]).unwrap_err().to_string();
+        assert!(error.contains("graph: weights of shape"), "{error}");
+    }
+}
