@@ -39,7 +39,10 @@ fn same_as_the_model(model: impl Fn() -> Model) {
     bundle::compile(model(), None, Target::host(), &path).unwrap();
     let (expected, found) = (Plan::new(model()).unwrap(), load(&path).unwrap());
     let (e, f) = (expected.info(), found.info());
-    assert_eq!((e.digest, &e.input, e.classes, &e.exits, &e.labels), (f.digest, &f.input, f.classes, &f.exits, &f.labels));
+    assert_eq!(
+        (e.digest, &e.input, e.classes, &e.exits, &e.labels),
+        (f.digest, &f.input, f.classes, &f.exits, &f.labels)
+    );
     assert_eq!(expected.stages(), found.stages());
     let exits = e.exits.len();
     for exit in 0..exits {

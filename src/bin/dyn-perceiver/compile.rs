@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
 use dyn_perceiver::model::{LoadOptions, Model};
-use dyn_perceiver::plan::bundle::{self, BundleError, Target};
 use dyn_perceiver::plan::PlanError;
+use dyn_perceiver::plan::bundle::{self, BundleError, Target};
 use serde_json::json;
 
 use crate::failure::{Failure, OrInput as _};
@@ -43,8 +43,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if bundle::is_bundle(&args.model) {
         return Err(anyhow!("{}: a bundle already, expected an ONNX file", args.model.display())).or_input();
     }
-    let model = Model::load_with(&args.model, &LoadOptions { exits: args.exits, ..LoadOptions::default() }).or_input()?;
-    let policy = args.policy.as_ref().map(dyn_perceiver::policy::file::load).transpose().or_input()?;
+    let model =
+        Model::load_with(&args.model, &LoadOptions { exits: args.exits, ..LoadOptions::default() }).or_input()?;
+    let policy = args.policy.as_deref().map(dyn_perceiver::policy::file::load).transpose().or_input()?;
     let target = args.target.unwrap_or_else(Target::host);
     let compiled = bundle::compile(model, policy, target, &args.output).map_err(|error| match error {
         PlanError::Bundle(BundleError::Write { .. }) => Failure::Failed(error.into()),

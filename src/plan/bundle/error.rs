@@ -32,7 +32,7 @@ pub enum BundleError {
         path: PathBuf,
     },
     /// Made by a version of the program that writes another format.
-    #[error("{}: header: version {found} of the bundle format, expected {VERSION}: compile the model anew", path.display())]
+    #[error("{}: header: version {found} of the bundle format, expected {}: compile the model anew", path.display(), VERSION)]
     Version {
         /// The bundle.
         path: PathBuf,

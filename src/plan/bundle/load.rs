@@ -62,22 +62,18 @@ pub(in crate::plan) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts
 
     let weights = Weights { mapping: Arc::new(mapping), bytes: container.weights };
     // tract asserts where its own translators never err.
-    let built = catch_unwind(AssertUnwindSafe(|| {
+    let built = catch_unwind(AssertUnwindSafe(|| -> TractResult<Vec<partition::Segment>> {
         let segments = segments.into_iter().map(|s| segment(s, &weights)).collect::<TractResult<Vec<_>>>()?;
         check_slots(&segments, slots, input, &exits, &info)?;
         Ok(segments)
     }));
     let segments = match built {
         Ok(Ok(segments)) => segments,
-        Ok(Err(error)) => return Err(content("graph", TractError::to_string(&error) + &causes(&error))),
+        Ok(Err(error)) => return Err(content("graph", format!("{error:#}"))),
         Err(_) => return Err(content("graph", "an operator's attributes contradict each other".into())),
     };
     let parts = Parts { info, stages, costs, segments, slots, input, exits };
     Ok((parts, BundleInfo { source: model.source, program, target, policy }))
-}
-
-fn causes(error: &TractError) -> String {
-    error.chain().skip(1).map(|cause| format!(": {cause}")).collect()
 }
 
 fn check_info(info: &ModelInfo) -> TractResult<()> {

@@ -66,8 +66,16 @@ pub(super) struct Node {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Kind {
     /// The segment's next input.
-    Source { shape: Vec<usize> },
+    Source {
+        shape: Vec<usize>,
+    },
     /// Floats from byte `at` of the weights on.
-    Weights { shape: Vec<usize>, at: usize },
-    Operator { operator: Operator, inputs: Vec<Outlet> },
+    Weights {
+        shape: Vec<usize>,
+        at: usize,
+    },
+    Operator {
+        operator: Operator,
+        inputs: Vec<Outlet>,
+    },
 }

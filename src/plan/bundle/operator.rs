@@ -22,28 +22,58 @@ pub(super) enum Operator {
     AddAxis(usize),
     RemoveAxis(usize),
     MoveAxis(usize, usize),
-    Reshape { at: usize, from: Vec<usize>, to: Vec<usize> },
+    Reshape {
+        at: usize,
+        from: Vec<usize>,
+        to: Vec<usize>,
+    },
     /// By its name in [`BINARY`].
     Binary(String),
     /// By its name in [`UNARY`].
     Unary(String),
     LeakyRelu(f32),
-    Reduce { axes: Vec<usize>, reducer: Reduction },
-    Softmax { axes: Vec<usize>, logarithm: bool },
-    RmsNorm { axis: usize, epsilon: f32 },
-    Concat { axis: usize },
-    Slice { axis: usize, start: usize, end: usize },
-    Sample { axis: usize, stride: isize, modulo: usize },
+    Reduce {
+        axes: Vec<usize>,
+        reducer: Reduction,
+    },
+    Softmax {
+        axes: Vec<usize>,
+        logarithm: bool,
+    },
+    RmsNorm {
+        axis: usize,
+        epsilon: f32,
+    },
+    Concat {
+        axis: usize,
+    },
+    Slice {
+        axis: usize,
+        start: usize,
+        end: usize,
+    },
+    Sample {
+        axis: usize,
+        stride: isize,
+        modulo: usize,
+    },
     Broadcast(Vec<usize>),
     /// A product of tensors, as `mk,kn->mn`.
     Product(String),
-    Convolution { window: Window, groups: usize },
+    Convolution {
+        window: Window,
+        groups: usize,
+    },
     MaxPool(Window),
-    SumPool { window: Window, count_include_pad: bool, normalize: bool },
+    SumPool {
+        window: Window,
+        count_include_pad: bool,
+        normalize: bool,
+    },
 }
 
 /// How [`Reduce`] makes one value of several.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Reduction {
     Max,
     Min,
@@ -74,8 +104,7 @@ enum Padding {
     SameLower,
 }
 
-const BINARY: &[fn() -> TypedBinOp] =
-    &[math::add, math::sub, math::mul, math::div, math::min, math::max, math::pow];
+const BINARY: &[fn() -> TypedBinOp] = &[math::add, math::sub, math::mul, math::div, math::min, math::max, math::pow];
 
 const UNARY: &[fn() -> ElementWiseOp] = &[
     nn::sigmoid,
@@ -109,7 +138,7 @@ impl Operator {
         let stored = Self::form(op)?;
         // The forms leave out what they have no room for, such as an output of another type.
         let restored = Self::form(op)?.into_op().ok()?;
-        (&*restored == op).then_some(stored)
+        (*restored == *op).then_some(stored)
     }
 
     fn form(op: &dyn TypedOp) -> Option<Operator> {
@@ -180,7 +209,7 @@ impl Operator {
             }
             Operator::LeakyRelu(alpha) => Box::new(nn::leaky_relu(alpha)),
             Operator::Reduce { axes, reducer } => {
-                let found = REDUCTIONS.iter().find(|(reduction, _)| *reduction as u8 == reducer as u8);
+                let found = REDUCTIONS.iter().find(|(reduction, _)| *reduction == reducer);
                 let (_, reducer) = found.context("no such reduction")?;
                 Box::new(Reduce { axes: axes.into(), reducer: *reducer })
             }
@@ -208,9 +237,7 @@ impl Operator {
                 let (pool_spec, kernel_fmt) = (window.into_spec(), KernelFormat::OIHW);
                 Box::new(Conv { pool_spec, kernel_fmt, group: groups, q_params: None })
             }
-            Operator::MaxPool(window) => {
-                Box::new(MaxPool { pool_spec: window.into_spec(), with_index_outputs: None })
-            }
+            Operator::MaxPool(window) => Box::new(MaxPool { pool_spec: window.into_spec(), with_index_outputs: None }),
             Operator::SumPool { window, count_include_pad, normalize } => {
                 Box::new(SumPool { pool_spec: window.into_spec(), count_include_pad, normalize })
             }
