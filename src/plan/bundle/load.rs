@@ -302,11 +302,14 @@ mod tests {
             ("model: 2 channels", (|m| m.model.input.channels = 2) as fn(&mut Manifest)),
             ("model: 11 labels", |m| m.model.labels.as_mut().unwrap().push("eleventh".into())),
             ("stages: expected one for each exit", |m| m.stages.truncate(3)),
-            ("graph: exit", |m| m.model.classes = 11),
+            ("graph: early3 has shape", |m| {
+                m.model.classes = 11;
+                m.model.labels = None;
+            }),
             ("graph: slot", |m| m.segments.swap(0, 1)),
             ("graph: 3 exits", |m| m.exits.truncate(3)),
             ("graph: nothing makes slot", |m| m.segments.truncate(1)),
-            ("manifest", |m| m.segments[0].nodes.truncate(1)),
+            ("graph: output 0 of node", |m| m.segments[0].nodes.truncate(1)),
         ] {
             let error = refused(&change);
             assert!(error.contains("a.dynp") && error.contains(place), "{place}: {error}");
