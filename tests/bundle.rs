@@ -237,6 +237,7 @@ fn every_command_takes_a_bundle_in_place_of_the_model() {
     assert_eq!(run["stages"].as_array().unwrap().len(), 3);
 
     refuses(&["compile", &bundle, "-o", &onnx], &["three.dynp", "a bundle already"]);
+    refuses(&["compile", &onnx, "-o", &onnx], &["three.onnx", "the model's place"]);
     refuses(&["compile", &onnx, "--target", "z80", "-o", &bundle], &["z80", "cortex-a72"]);
     let mut broken = std::fs::read(&bundle).unwrap();
     *broken.last_mut().unwrap() ^= 1;

@@ -43,6 +43,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if bundle::is_bundle(&args.model) {
         return Err(anyhow!("{}: a bundle already, expected an ONNX file", args.model.display())).or_input();
     }
+    if args.output.canonicalize().is_ok_and(|output| args.model.canonicalize().is_ok_and(|model| model == output)) {
+        return Err(anyhow!("{}: the bundle would take the model's place", args.output.display())).or_input();
+    }
     let model =
         Model::load_with(&args.model, &LoadOptions { exits: args.exits, ..LoadOptions::default() }).or_input()?;
     let policy = args.policy.as_deref().map(dyn_perceiver::policy::file::load).transpose().or_input()?;

@@ -340,6 +340,10 @@ mod tests {
                 normalize: false,
             }),
         ];
+        // Another order of variants is another format, and needs another version.
+        let variant = |op: &dyn TypedOp| postcard::to_allocvec(&Operator::of(op).unwrap()).unwrap()[0];
+        let variants: Vec<u8> = ops.iter().map(|op| variant(&**op)).collect();
+        assert_eq!(variants, [1, 2, 3, 4, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]);
         ops.extend(BINARY.iter().map(|make| Box::new(make()) as Box<dyn TypedOp>));
         ops.extend(UNARY.iter().map(|make| Box::new(make()) as Box<dyn TypedOp>));
         for (_, reducer) in REDUCTIONS {

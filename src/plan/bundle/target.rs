@@ -123,8 +123,10 @@ mod tests {
         assert!(error.contains("z80") && error.contains("cortex-a72"), "{error}");
     }
 
+    /// Computed apart from this code, from how the kernels document their weights. Another number is right where their
+    /// layout was changed on purpose; every bundle has to be compiled anew then.
     #[test]
-    fn the_layout_is_a_constant_of_the_program() {
-        assert_eq!(layout(), layout());
+    fn the_layout_is_the_one_documented() {
+        assert_eq!(layout(), 0x8c60_3091);
     }
 }
