@@ -1,12 +1,14 @@
 //! What a start costs, from an ONNX file and from a bundle made of it, in processes of their own:
 //! `cargo run --release --example start -- model.onnx [RUNS]`.
 //!
-//! The table has the median time from starting the process to the logits of the last exit, and, on Linux, the most
-//! memory that the process held at once and what of its memory at the end is its own, not the mapped file's.
+//! The table has the median time from starting the process to the logits of the last exit; on Linux, the most memory that
+//! the process had held by then, and what of its memory was its own and not the mapped file's; and the time of a frame
+//! after that, each process counting with its median of fifteen.
 
 use std::error::Error;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,29 +24,38 @@ fn status(key: &str) -> u64 {
     line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// One start, in this process.
+/// One start, in this process, and some frames.
 fn start(path: &str) -> Result<(), Box<dyn Error>> {
     let plan = Arc::new(Plan::load(path, &LoadOptions::default())?);
     let image = vec![0.5; plan.info().input.len()];
     let last = plan.stages().len() - 1;
     let mut runtime = Runtime::new(plan)?;
-    runtime.begin(&image)?;
-    runtime.advance(last)?;
+    let mut frame = || -> Result<f64, Box<dyn Error>> {
+        let begun = Instant::now();
+        runtime.begin(&image)?;
+        runtime.advance(last)?;
+        Ok(1e3 * begun.elapsed().as_secs_f64())
+    };
+    frame()?;
     println!("{} {}", status("VmHWM"), status("RssAnon"));
+    let frames = (0..15).map(|_| frame()).collect::<Result<_, _>>()?;
+    println!("{}", median(frames));
     Ok(())
 }
 
-/// Milliseconds, and the two figures in KiB that [`start`] prints.
-fn measure(path: &str) -> Result<[f64; 3], Box<dyn Error>> {
+/// Milliseconds to the first result, the two figures in KiB that [`start`] prints with it, and milliseconds of a frame.
+fn measure(path: &str) -> Result<[f64; 4], Box<dyn Error>> {
     let begun = Instant::now();
-    let output = Command::new(std::env::current_exe()?).args(["--start", path]).output()?;
-    let milliseconds = 1e3 * begun.elapsed().as_secs_f64();
-    let text = String::from_utf8(output.stdout)?;
+    let mut child = Command::new(std::env::current_exe()?).args(["--start", path]).stdout(Stdio::piped()).spawn()?;
+    let mut output = BufReader::new(child.stdout.take().ok_or("no output")?);
+    let mut text = String::new();
+    output.read_line(&mut text)?;
+    let first = 1e3 * begun.elapsed().as_secs_f64();
+    output.read_line(&mut text)?;
+    child.wait()?;
     let figures: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-    let [peak, own] = figures[..] else {
-        return Err(format!("{path}: {}", String::from_utf8_lossy(&output.stderr)).into());
-    };
-    Ok([milliseconds, peak, own])
+    let [peak, own, frame] = figures[..] else { return Err(format!("{path}: no result").into()) };
+    Ok([first, peak / 1024.0, own / 1024.0, frame])
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -70,11 +81,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             row.push(measure(path)?);
         }
     }
-    println!("{}, medians of {runs}", Path::new(model).file_name().unwrap_or_default().display());
-    println!("| from | start to first result, ms | peak memory, MiB | of its own, MiB |\n| --- | --- | --- | --- |");
-    for (name, row) in ["ONNX", "bundle"].iter().zip(&rows) {
-        let [milliseconds, peak, own] = [0, 1, 2].map(|i| median(row.iter().map(|figures| figures[i]).collect()));
-        println!("| {name} | {milliseconds:.1} | {:.1} | {:.1} |", peak / 1024.0, own / 1024.0);
+    println!("| model | from | start to first result, ms | peak memory, MiB | of its own, MiB | frame, ms |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    let name = Path::new(model).file_stem().unwrap_or_default().display();
+    for (from, row) in ["ONNX", "bundle"].iter().zip(&rows) {
+        let [first, peak, own, frame] = [0, 1, 2, 3].map(|i| median(row.iter().map(|figures| figures[i]).collect()));
+        println!("| {name} | {from} | {first:.1} | {peak:.1} | {own:.1} | {frame:.2} |");
     }
     Ok(())
 }
