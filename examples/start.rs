@@ -3,19 +3,22 @@
 //!
 //! The table has the median time from starting the process to the logits of the last exit; on Linux, the most memory that
 //! the process had held by then, and what of its memory was its own and not the mapped file's; and the time of a frame
-//! after that, each process counting with its median of fifteen.
+//! once the process has run for a second and a half, each process counting with its median of fifteen.
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::plan::bundle::{self, Target};
 use dyn_perceiver::runtime::Runtime;
+
+/// Frames are timed when the process is as old as this: clocks have risen then, however long the start took.
+const SETTLED: Duration = Duration::from_millis(1500);
 
 /// A line of `/proc/self/status`, in KiB; 0 where there is none.
 fn status(key: &str) -> u64 {
@@ -26,6 +29,7 @@ fn status(key: &str) -> u64 {
 
 /// One start, in this process, and some frames.
 fn start(path: &str) -> Result<(), Box<dyn Error>> {
+    let started = Instant::now();
     let plan = Arc::new(Plan::load(path, &LoadOptions::default())?);
     let image = vec![0.5; plan.info().input.len()];
     let last = plan.stages().len() - 1;
@@ -38,6 +42,9 @@ fn start(path: &str) -> Result<(), Box<dyn Error>> {
     };
     frame()?;
     println!("{} {}", status("VmHWM"), status("RssAnon"));
+    while started.elapsed() < SETTLED {
+        frame()?;
+    }
     let frames = (0..15).map(|_| frame()).collect::<Result<_, _>>()?;
     println!("{}", median(frames));
     Ok(())
