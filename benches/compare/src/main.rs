@@ -25,6 +25,8 @@ struct Cli {
 enum Command {
     /// Measure every runtime on this machine and append the results to a file.
     Run(Box<run::Args>),
+    /// Count instructions per inference on emulated ARM processors and append the results to a file.
+    Count(Box<run::count::Args>),
     /// Be one runtime, driven over standard input.
     #[command(hide = true)]
     Worker(worker::Args),
@@ -45,6 +47,7 @@ impl std::error::Error for WrongInput {}
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Count(args) => run::count::run(&args),
         Command::Worker(args) => worker::run(&args),
     };
     match done {

@@ -23,6 +23,8 @@ pub enum Request {
     },
     /// Answered by [`Memory`].
     Memory,
+    /// Yield to other threads, which an emulator's counter takes for a mark; answered by [`Marked`].
+    Mark,
 }
 
 /// A model and how to run it.
@@ -102,4 +104,11 @@ pub struct Timed {
 pub struct Memory {
     /// The most it ever held, bytes.
     pub peak_rss_bytes: u64,
+}
+
+/// The process has yielded.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Marked {
+    /// Always so.
+    pub marked: bool,
 }

@@ -96,8 +96,8 @@ pub fn measure(bench: &mut Bench<'_>, model: &Model) -> anyhow::Result<()> {
             ..full.clone()
         });
     }
-    bench.write(Record::Frontier(Frontier {
-        run: bench.id.clone(),
+    bench.results.write(Record::Frontier(Frontier {
+        run: bench.results.run.clone(),
         model: model.name.clone(),
         threads: 1,
         frames: frames.images.len(),

@@ -39,8 +39,8 @@ pub fn measure(bench: &mut Bench<'_>, model: &Model) -> anyhow::Result<()> {
                 let median = |value: fn(&Seen) -> f64| {
                     ratio::quartiles(&seen.iter().map(value).collect::<Vec<_>>()).map_or(f64::NAN, |q| q[1])
                 };
-                bench.write(Record::Load(result::Load {
-                    run: bench.id.clone(),
+                bench.results.write(Record::Load(result::Load {
+                    run: bench.results.run.clone(),
                     model: model.name.clone(),
                     runtime: runtime.name.clone(),
                     format: "onnx".to_owned(),

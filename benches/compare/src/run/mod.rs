@@ -1,36 +1,37 @@
 //! `compare run`: measures every runtime on the same models, inputs and threads, in turns, and appends what it found to a
 //! file of results.
 
+pub mod count;
 mod frontier;
 mod loads;
 mod machine;
 mod models;
 mod peer;
 mod progress;
+mod reference;
+mod results;
 mod runtimes;
 mod series;
 mod tasks;
 mod venv;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::WrongInput;
 use crate::protocol::Load;
-use crate::result::{Absent, Check, Device, Record, Run, SCHEMA, Task, Time};
+use crate::result::{Absent, Check, Device, Record, Task, Time};
 use models::Model;
 use peer::{Missing, Peer, Runtime};
 use progress::Progress;
+use reference::{Reference, TOLERANCE};
+use results::Results;
 use series::{Clocked, Effort, in_turns};
 use tasks::{Extent, Group};
-
-/// Largest difference that passes as the same result, over the largest logit.
-const TOLERANCE: f64 = 1e-3;
 
 /// Arguments of `compare run`.
 #[derive(clap::Args)]
@@ -104,14 +105,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let library = args.onnxruntime.clone().or_else(|| venv.as_ref().and_then(venv::Venv::onnxruntime));
     let runtimes = chosen(args, runtimes::all(&std::env::current_exe()?, library.as_deref(), venv.as_ref()))?;
-    let id = format!("{:x}-{:x}", now_s(), std::process::id());
-    let output = File::options().create(true).append(true).open(&args.output);
-    let output = output.with_context(|| format!("cannot write {}", args.output.display()))?;
-    let mut bench = Bench { args, runtimes, cache, id, output, progress, absent: vec![], root };
-    bench.everything()?;
-    if !args.json {
-        println!("results are in {}; `compare report {0}` makes tables and plots of them", args.output.display());
-    }
+    let results = Results::append(&args.output, args.json)?;
+    let refused = venv.map(|venv| venv.refused).unwrap_or_default();
+    let mut bench = Bench { args, runtimes, cache, results, progress, absent: vec![], root };
+    bench.everything(&refused)?;
+    bench.results.end();
     Ok(())
 }
 
@@ -125,10 +123,6 @@ fn repository() -> anyhow::Result<PathBuf> {
     }
     let found = here.ancestors().find(|folder| is_root(folder));
     found.map(Path::to_path_buf).context("the shipped model is not found; run this inside the repository")
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 fn chosen(args: &Args, all: Vec<Runtime>) -> anyhow::Result<Vec<Runtime>> {
@@ -147,8 +141,7 @@ struct Bench<'a> {
     args: &'a Args,
     runtimes: Vec<Runtime>,
     cache: PathBuf,
-    id: String,
-    output: File,
+    results: Results,
     progress: Progress,
     /// Runtimes that are missing altogether, on a device.
     absent: Vec<(usize, Device)>,
@@ -156,39 +149,25 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn everything(&mut self) -> anyhow::Result<()> {
-        let machine = machine::read(self.args.machine.clone(), self.args.emulated);
-        let gpu = machine.gpu.is_some();
-        let cores = machine.cores;
+    fn everything(&mut self, refused: &[(String, String)]) -> anyhow::Result<()> {
         let names: Vec<String> = match &self.args.models {
             Some(names) => names.clone(),
             None => models::names().take(if self.args.quick { 2 } else { 4 }).map(str::to_owned).collect(),
         };
-        // Names are checked before anything long begins.
-        for name in &names {
-            if !name.ends_with(".onnx") && models::names().all(|known| known != name) {
-                let known = models::names().collect::<Vec<_>>().join(", ");
-                anyhow::bail!(WrongInput(format!("no model {name:?}: {known}, or a file ending in .onnx")));
-            }
-        }
+        models::check(&names)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut threads = self.args.threads.clone().unwrap_or_else(|| vec![1, cores]);
         threads.sort_unstable();
         threads.dedup();
         if threads.contains(&0) {
             anyhow::bail!(WrongInput("a runtime needs at least one thread".to_owned()));
         }
-        let versions = self.versions()?;
-        self.write(Record::Run(Run {
-            schema: SCHEMA,
-            id: self.id.clone(),
-            started_s: now_s(),
-            commit: machine::commit(&self.root),
-            quick: self.args.quick,
-            machine,
-            versions: versions.found,
-        }))?;
+        let versions = self.versions(refused)?;
+        let Args { machine, quick, emulated, .. } = self.args;
+        let machine = self.results.begin(&self.root, machine.clone(), *quick, *emulated, versions.found)?;
+        let gpu = machine.gpu.is_some();
         for absent in versions.absent {
-            self.write(Record::Absent(absent))?;
+            self.results.write(Record::Absent(absent))?;
         }
         let batches = self.args.batches.clone().unwrap_or(if self.args.quick { vec![] } else { vec![8, 32] });
         for name in &names {
@@ -209,9 +188,7 @@ impl Bench<'_> {
                 frontier::measure(self, &model)?;
             }
             self.cuda(&model, gpu, &batches)?;
-            for path in model.cut.iter().chain(Some(&model.whole).filter(|path| path.starts_with(&folder))) {
-                let _ = fs::remove_file(path);
-            }
+            model.remove(&folder);
         }
         Ok(())
     }
@@ -240,7 +217,7 @@ impl Bench<'_> {
     }
 
     /// Starts every runtime once.
-    fn versions(&mut self) -> anyhow::Result<Versions> {
+    fn versions(&mut self, refused: &[(String, String)]) -> anyhow::Result<Versions> {
         let mut versions = Versions { found: BTreeMap::new(), absent: vec![] };
         for index in 0..self.runtimes.len() {
             let runtime = self.runtimes[index].clone();
@@ -248,6 +225,8 @@ impl Bench<'_> {
             match Peer::start(&runtime, Some(&self.log())) {
                 Ok(peer) => drop(versions.found.insert(runtime.name, peer.version.clone())),
                 Err(Missing(reason)) => {
+                    let refusal = refused.iter().find(|(requirement, _)| venv::provides(requirement, &runtime.name));
+                    let reason = refusal.map_or(reason, |(requirement, why)| format!("{requirement}: {why}"));
                     self.absent.extend([(index, Device::Cpu), (index, Device::Cuda)]);
                     let reason =
                         if runtime.command.is_empty() { "left out: no virtual environment".into() } else { reason };
@@ -261,11 +240,11 @@ impl Bench<'_> {
     fn absence(&self, runtime: usize, model: Option<&Model>, device: Device, reason: &str) -> Absent {
         let model = model.map(|model| model.name.clone());
         let runtime = self.runtimes[runtime].name.clone();
-        Absent { run: self.id.clone(), runtime, model, device, reason: reason.to_owned() }
+        Absent { run: self.results.run.clone(), runtime, model, device, reason: reason.to_owned() }
     }
 
     fn missing(&mut self, runtime: usize, model: Option<&Model>, device: Device, reason: &str) -> anyhow::Result<()> {
-        self.write(Record::Absent(self.absence(runtime, model, device, reason)))
+        self.results.write(Record::Absent(self.absence(runtime, model, device, reason)))
     }
 
     /// Where workers write what they have to say besides answers.
@@ -356,7 +335,7 @@ impl Bench<'_> {
             }
         };
         let check = Check {
-            run: self.id.clone(),
+            run: self.results.run.clone(),
             model: model.name.clone(),
             runtime: self.runtimes[index].name.clone(),
             device: load.device,
@@ -366,7 +345,7 @@ impl Bench<'_> {
         let passed = check.passed();
         // One line per runtime is enough where all is well.
         if !passed || load.task == Task::Full {
-            self.write(Record::Check(check))?;
+            self.results.write(Record::Check(check))?;
         }
         Ok(passed.then_some(peer))
     }
@@ -387,8 +366,8 @@ impl Bench<'_> {
             let (index, load) = key;
             match series {
                 Ok(series) => {
-                    self.write(Record::Time(Time {
-                        run: self.id.clone(),
+                    self.results.write(Record::Time(Time {
+                        run: self.results.run.clone(),
                         model: model.name.clone(),
                         runtime: self.runtimes[*index].name.clone(),
                         task: load.task.clone(),
@@ -408,15 +387,6 @@ impl Bench<'_> {
         }
         Ok(())
     }
-
-    fn write(&mut self, record: Record) -> anyhow::Result<()> {
-        let line = serde_json::to_string(&record)?;
-        writeln!(self.output, "{line}").with_context(|| format!("cannot write {}", self.args.output.display()))?;
-        if self.args.json {
-            println!("{line}");
-        }
-        Ok(())
-    }
 }
 
 struct Versions {
@@ -432,56 +402,4 @@ fn describe(load: &Load) -> String {
         Task::Adaptive { .. } => "adaptive".to_owned(),
     };
     format!("{task}, batch {}, {} threads", load.shape[0], load.threads)
-}
-
-/// Logits of plain tract, which every runtime is held against.
-struct Reference(anyhow::Result<BTreeMap<String, Vec<f32>>>);
-
-impl Reference {
-    fn of(model: &Model, load: &Load) -> Self {
-        let whole = Load {
-            model: model.whole.clone(),
-            fetch: None,
-            task: Task::Full,
-            threads: 1,
-            device: Device::Cpu,
-            ..load.clone()
-        };
-        Reference(crate::worker::reference(&whole))
-    }
-
-    /// Largest difference over all exits, over the largest logit of the exit; infinite where an exit is missing or has
-    /// another size.
-    fn difference(&self, outputs: &BTreeMap<String, Vec<f32>>) -> anyhow::Result<f64> {
-        let expected = self.0.as_ref().map_err(|error| anyhow::anyhow!("the reference failed: {error:#}"))?;
-        let mut worst = if outputs.is_empty() { f64::INFINITY } else { 0.0 };
-        for (name, values) in outputs {
-            let Some(expected) = expected.get(name).filter(|expected| expected.len() == values.len()) else {
-                return Ok(f64::INFINITY);
-            };
-            let largest = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-            for (value, expected) in values.iter().zip(expected) {
-                let difference = f64::from((value - expected).abs() / largest);
-                // A comparison with what is no number is false, and must not pass for that.
-                worst = if difference.is_nan() { f64::INFINITY } else { worst.max(difference) };
-            }
-        }
-        Ok(worst)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wrong_outputs_are_seen() {
-        let outputs = |values: &[f32]| BTreeMap::from([("merge".to_owned(), values.to_vec())]);
-        let reference = Reference(Ok(outputs(&[1.0, -4.0])));
-        assert_eq!(reference.difference(&outputs(&[1.0, -4.0])).unwrap(), 0.0);
-        assert_eq!(reference.difference(&outputs(&[1.0, -3.0])).unwrap(), 0.25);
-        assert_eq!(reference.difference(&outputs(&[f32::NAN, -4.0])).unwrap(), f64::INFINITY);
-        assert_eq!(reference.difference(&outputs(&[1.0])).unwrap(), f64::INFINITY);
-        assert_eq!(reference.difference(&BTreeMap::new()).unwrap(), f64::INFINITY);
-    }
 }

@@ -9,6 +9,8 @@ use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
 use prost::Message as _;
 use tract_onnx::pb::ModelProto;
 
+use crate::WrongInput;
+
 /// The trained model in the repository.
 pub const SHIPPED: &str = "fashion-mnist";
 
@@ -37,10 +39,37 @@ pub struct Model {
     pub image: [usize; 3],
 }
 
+impl Model {
+    /// Removes the files that [`prepare`] wrote into `folder`.
+    pub fn remove(&self, folder: &Path) {
+        for path in self.cut.iter().chain([&self.whole]).filter(|path| path.starts_with(folder)) {
+            // What is left behind does no harm: it is written anew.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Refuses what [`prepare`] would refuse, before anything long begins.
+///
+/// # Errors
+/// [`WrongInput`] for a name that is not known and no ONNX file.
+pub fn check(wanted: &[String]) -> anyhow::Result<()> {
+    for name in wanted.iter().filter(|name| names().all(|known| known != **name)) {
+        if !name.ends_with(".onnx") {
+            let known = names().collect::<Vec<_>>().join(", ");
+            bail!(WrongInput(format!("no model {name:?}; there are {known}, or a file ending in .onnx")));
+        }
+        if !Path::new(name).exists() {
+            bail!(WrongInput(format!("{name}: no such file")));
+        }
+    }
+    Ok(())
+}
+
 /// Writes a model and its cuts into `folder`.
 ///
 /// # Errors
-/// When `name` is neither one of [`names`] nor an ONNX file, or a file cannot be read or written.
+/// When a file cannot be read or written, or is no network with several exits.
 pub fn prepare(name: &str, root: &Path, folder: &Path) -> anyhow::Result<Model> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let whole = if name == SHIPPED {
@@ -50,15 +79,12 @@ pub fn prepare(name: &str, root: &Path, folder: &Path) -> anyhow::Result<Model> 
         let path = folder.join(format!("{name}.onnx"));
         Network::new(&config)?.save(&path, &mut Seeded, &Metadata::imagenet(config.classes), &mut |_, _| {})?;
         path
-    } else if name.ends_with(".onnx") {
-        PathBuf::from(name)
     } else {
-        bail!("no model {name:?}; there are {}, or a file ending in .onnx", names().collect::<Vec<_>>().join(", "));
+        PathBuf::from(name)
     };
     let loaded = dyn_perceiver::plan::Plan::new(dyn_perceiver::model::Model::load(&whole)?)?;
     let info = loaded.info();
     let (exits, input) = (info.exits.clone(), info.input.clone());
-    drop(loaded);
     let proto = ModelProto::decode(fs::read(&whole)?.as_slice()).with_context(|| whole.display().to_string())?;
     let stem = whole.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let cut = exits
@@ -133,7 +159,9 @@ mod tests {
 
     #[test]
     fn an_unknown_model_lists_those_that_there_are() {
-        let error = prepare("resnet18", Path::new("."), &std::env::temp_dir()).err().unwrap().to_string();
+        let error = check(&["resnet18".to_owned()]).unwrap_err();
+        assert!(error.is::<WrongInput>());
+        let error = error.to_string();
         assert!(error.contains("resnet18") && error.contains("reg800m_perceiver_t128"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::de::DeserializeOwned;
 
 use super::series::Clocked;
-use crate::protocol::{Answer, Hello, Load, Loaded, Memory, Outputs, Request, Timed};
+use crate::protocol::{Answer, Hello, Load, Loaded, Marked, Memory, Outputs, Request, Timed};
 
 /// How to start a runtime.
 #[derive(Clone, Debug)]
@@ -30,6 +30,15 @@ pub struct Runtime {
     pub every_task: bool,
     /// It is fit for a short comparison: it loads in a second or two.
     pub quick: bool,
+}
+
+impl Runtime {
+    /// A runtime of this name that takes part in nothing yet and is started by nothing.
+    pub fn named(name: &str) -> Runtime {
+        let name = name.to_owned();
+        let [knows_exits, fetches, threads, batches, every_task, quick] = [false; 6];
+        Runtime { name, command: vec![], knows_exits, fetches, threads, batches, every_task, quick }
+    }
 }
 
 /// A running worker.
@@ -55,7 +64,7 @@ impl Peer {
     }
 
     fn spawn(runtime: &Runtime, log: Option<&PathBuf>) -> anyhow::Result<Peer> {
-        let (program, arguments) = runtime.command.split_first().context("no command")?;
+        let (program, arguments) = runtime.command.split_first().context("no virtual environment")?;
         let errors = match log {
             Some(path) => std::fs::File::options().create(true).append(true).open(path)?.into(),
             None => Stdio::null(),
@@ -112,6 +121,14 @@ impl Peer {
     /// What the runtime says.
     pub fn outputs(&mut self) -> anyhow::Result<BTreeMap<String, Vec<f32>>> {
         Ok(self.ask::<Outputs>(&Request::Outputs)?.outputs)
+    }
+
+    /// Makes the process yield once, which a counter of instructions takes for a mark.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub fn mark(&mut self) -> anyhow::Result<()> {
+        self.ask::<Marked>(&Request::Mark).map(|_| ())
     }
 
     /// The most memory the process ever held, bytes.

@@ -13,7 +13,6 @@ pub fn all(program: &Path, onnxruntime: Option<&Path>, venv: Option<&Venv>) -> V
             command.extend(["--onnxruntime".to_owned(), library.display().to_string()]);
         }
         Runtime {
-            name: name.to_owned(),
             command,
             knows_exits: name.starts_with("dyn-perceiver"),
             fetches: name == "onnxruntime",
@@ -21,20 +20,20 @@ pub fn all(program: &Path, onnxruntime: Option<&Path>, venv: Option<&Venv>) -> V
             batches: name != "dyn-perceiver-unstaged",
             every_task: name != "dyn-perceiver-unstaged",
             quick: true,
+            ..Runtime::named(name)
         }
     };
     let python = |name: &str| Runtime {
-        name: name.to_owned(),
         command: match venv {
             Some(venv) => vec![venv.python.display().to_string(), venv.worker.display().to_string(), name.to_owned()],
             None => vec![],
         },
-        knows_exits: false,
         fetches: name == "openvino",
         threads: true,
         batches: name == "openvino",
         every_task: name == "openvino",
         quick: name == "openvino",
+        ..Runtime::named(name)
     };
     let linked = ["dyn-perceiver", "dyn-perceiver-unstaged", "tract", "onnxruntime"].map(linked);
     let python = ["openvino", "mnn", "ncnn", "pytorch", "pytorch-compiled"].map(python);

@@ -76,6 +76,15 @@ impl Venv {
     }
 }
 
+/// Whether a line of the requirements is what a runtime comes from.
+pub fn provides(requirement: &str, runtime: &str) -> bool {
+    let package = match runtime {
+        "pytorch" | "pytorch-compiled" => "torch",
+        other => other,
+    };
+    requirement.split("==").next().is_some_and(|name| name.eq_ignore_ascii_case(package))
+}
+
 fn write_worker(cache: &Path) -> anyhow::Result<PathBuf> {
     let path = cache.join("worker.py");
     fs::write(&path, WORKER).with_context(|| format!("cannot write {}", path.display()))?;

@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::protocol::{Answer, Hello, Load, Loaded, Memory, Outputs, Request, Timed};
+use crate::protocol::{Answer, Hello, Load, Loaded, Marked, Memory, Outputs, Request, Timed};
 
 /// A loaded model that can be run again and again on the same input.
 trait Engine {
@@ -70,6 +70,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 (0..calls * args.repeat).try_for_each(|_| engine.run())?;
                 Ok(Timed { seconds: began.elapsed().as_secs_f64() })
             }))?,
+            Request::Mark => {
+                std::thread::yield_now();
+                answer(Ok(Marked { marked: true }))?;
+            }
             Request::Memory => answer(peak_rss_bytes().map(|peak_rss_bytes| Memory { peak_rss_bytes }))?,
         }
     }
