@@ -4,13 +4,17 @@
 //! segments, each needed by one and the same set of exits; see [`Plan::stages`] for what they cost and
 //! [`crate::runtime::Runtime`] for running them.
 
+pub mod bundle;
 mod cost;
 mod error;
 pub(crate) mod kernels;
 mod partition;
+mod parts;
 pub(crate) mod rewrite;
+pub(crate) mod weights;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use tract_core::internal::*;
@@ -19,7 +23,9 @@ pub use error::PlanError;
 pub(crate) use partition::{ExitSet, Slot};
 
 use crate::exit::ExitPolicy;
-use crate::model::{Model, ModelInfo};
+use crate::model::{LoadOptions, Model, ModelInfo};
+use bundle::BundleInfo;
+use parts::Parts;
 
 /// Stage plans of one model, ready to run. Immutable; share one between threads with an `Arc`.
 pub struct Plan {
@@ -31,6 +37,7 @@ pub struct Plan {
     pub(crate) slots: usize,
     pub(crate) input: Slot,
     pub(crate) exits: Vec<Slot>,
+    bundle: Option<Box<BundleInfo>>,
 }
 
 pub(crate) struct PlannedSegment {
@@ -41,7 +48,7 @@ pub(crate) struct PlannedSegment {
 }
 
 /// What one stage costs when every exit is evaluated.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Stage {
     /// The exit at its end.
     pub exit: String,
@@ -79,33 +86,44 @@ impl Plan {
     }
 
     fn build(model: Model, staged: bool) -> Result<Plan, PlanError> {
-        let Model { mut graph, mut info } = model;
-        let path = info.path.clone();
-        let refuse = |place: &str, error: TractError| PlanError::Optimise {
-            path: path.clone(),
-            place: place.to_string(),
-            reason: format!("{error:#}"),
-        };
-        let in_graph = |error| refuse("graph", error);
-        let order = partition::exits_by_cost(&graph).map_err(in_graph)?;
-        info.exits = order.iter().map(|&output| info.exits[output].clone()).collect();
-        let outlets: Vec<OutletId> = order.iter().map(|&output| graph.outputs[output]).collect();
-        graph.select_output_outlets(&outlets).map_err(in_graph)?;
-        let costs = partition::costs(&graph, staged).map_err(in_graph)?;
-        let graph = rewrite::rewrite(graph).map_err(|e| refuse("rewriting", e))?;
-        let parts = partition::partition(&graph, staged).map_err(in_graph)?;
-        // From here on the segments own the weights.
-        drop(graph);
-        let stages = stages(&parts, &costs, &info.exits);
-        let mut segments = vec![];
-        for segment in parts.segments {
-            let stage = segment.need.first().and_then(|exit| info.exits.get(exit)).map_or("", String::as_str);
-            let plan = segment.graph.into_optimized().and_then(TypedSimplePlan::new).map_err(|e| refuse(stage, e))?;
-            let partition::Segment { need, inputs, outputs, .. } = segment;
-            segments.push(PlannedSegment { need, inputs, outputs, plan });
+        Self::prepare(Parts::of(model, staged)?, None)
+    }
+
+    /// Loads a model or a [bundle], whichever the file is, and makes it ready to run.
+    ///
+    /// # Errors
+    /// [`PlanError`] when the file is neither, or not sound; when it is a bundle and `options` want other exits or
+    /// another batch than it was compiled for; when tract refuses a part of the graph.
+    pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Plan, PlanError> {
+        let path = path.as_ref();
+        if !bundle::is_bundle(path) {
+            return Self::new(Model::load_with(path, options)?);
         }
-        let slots = parts.slot_bytes.len();
-        Ok(Plan { info, stages, costs, segments, slots, input: parts.input, exits: parts.exits })
+        let (parts, bundle) = bundle::load(path, options)?;
+        Self::prepare(parts, Some(Box::new(bundle)))
+    }
+
+    fn prepare(parts: Parts, bundle: Option<Box<BundleInfo>>) -> Result<Plan, PlanError> {
+        let Parts { info, stages, costs, segments, slots, input, exits } = parts;
+        let segments = segments
+            .into_iter()
+            .map(|partition::Segment { need, mut graph, inputs, outputs }| {
+                let refuse = |error: TractError| PlanError::Optimise {
+                    path: info.path.clone(),
+                    place: parts::stage_of(need, &info.exits).to_string(),
+                    reason: format!("{error:#}"),
+                };
+                graph.optimize().map_err(refuse)?;
+                let plan = TypedSimplePlan::new(graph).map_err(refuse)?;
+                Ok(PlannedSegment { need, inputs, outputs, plan })
+            })
+            .collect::<Result<_, PlanError>>()?;
+        Ok(Plan { info, stages, costs, segments, slots, input, exits, bundle })
+    }
+
+    /// What a bundle says beside the model, where the plan came from one.
+    pub fn bundle(&self) -> Option<&BundleInfo> {
+        self.bundle.as_deref()
     }
 
     /// What is known of the model; exits are in order of cost, cheapest first.
@@ -138,30 +156,4 @@ impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan").field("info", &self.info).field("stages", &self.stages).finish_non_exhaustive()
     }
-}
-
-fn stages(parts: &partition::Partition, costs: &[(ExitSet, cost::GroupCost)], exits: &[String]) -> Vec<Stage> {
-    let mut cumulative_macs = 0;
-    let mut stages = vec![];
-    for (k, exit) in exits.iter().enumerate() {
-        let own = || parts.segments.iter().filter(|s| s.need.first() == Some(k));
-        let carried = |slot: &&Slot| parts.segments.iter().any(|s| s.need.first() > Some(k) && s.inputs.contains(slot));
-        let carry = own().flat_map(|s| &s.outputs).filter(carried).map(|slot| parts.slot_bytes[slot.0] as u64);
-        let sum = |value: fn(&cost::GroupCost) -> u64| -> u64 {
-            costs.iter().filter(|(need, _)| need.first() == Some(k)).map(|(_, cost)| value(cost)).sum()
-        };
-        let macs = sum(|cost| cost.macs);
-        cumulative_macs += macs;
-        stages.push(Stage {
-            exit: exit.clone(),
-            nodes: sum(|cost| cost.nodes as u64) as usize,
-            macs,
-            cumulative_macs,
-            exit_alone_macs: costs.iter().filter(|(need, _)| need.contains(k)).map(|(_, cost)| cost.macs).sum(),
-            parameters: sum(|cost| cost.parameters),
-            weight_bytes: sum(|cost| cost.weight_bytes),
-            carry_bytes: carry.sum(),
-        });
-    }
-    stages
 }

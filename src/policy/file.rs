@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::write::write_whole;
+use crate::write::write_whole;
 use crate::exit::{CalibratedPolicy, MAX_POLICY_BYTES, POLICY_VERSION, PolicyFileError};
 
 const FORMAT: &str = "dyn-perceiver policy";

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod classify;
+mod compile;
 mod doctor;
 mod evaluate;
 mod failure;
@@ -36,6 +37,7 @@ enum Command {
     Run(run::Args),
     Classify(classify::Args),
     Inspect(inspect::Args),
+    Compile(compile::Args),
     Profile(profile::Args),
     Simulate(simulate::Args),
     Calibrate(calibrate::Args),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Classify(args) => classify::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Compile(args) => compile::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Calibrate(args) => calibrate::run(args),

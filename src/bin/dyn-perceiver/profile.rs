@@ -23,7 +23,7 @@ use crate::{shipped, table};
 /// standard_error, seconds, cumulative_joules}].
 #[derive(ClapArgs)]
 pub struct Args {
-    /// ONNX file
+    /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
     /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]

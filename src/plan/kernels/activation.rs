@@ -4,7 +4,7 @@ use super::arch::Arch;
 use super::math::{gelu, sigmoid};
 
 /// A function applied to every element of a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Activation {
     /// `x`.
     #[default]

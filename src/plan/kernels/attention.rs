@@ -9,7 +9,7 @@ const QUERIES: usize = 8 * TILE;
 
 /// Sizes of an attention: `queries` rows of `heads * depth` entries attend to `keys` rows of `heads * depth` (keys) and
 /// `heads * value_depth` (values) entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Sizes {
     pub queries: usize,
     pub keys: usize,

@@ -6,7 +6,7 @@ use super::matmul::{Columns, Epilogue, ROWS, pack, packed_len, rows, scale_colum
 pub(crate) type Pair = [usize; 2];
 
 /// Geometry of a two-dimensional convolution or pooling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Window {
     pub input: Pair,
     pub output: Pair,
@@ -29,7 +29,7 @@ impl Window {
 }
 
 /// A convolution's sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Shape {
     pub window: Window,
     pub channels_in: usize,
@@ -47,11 +47,16 @@ impl Shape {
         packed_len(self.reduction(), self.channels_out / self.groups)
     }
 
+    /// Length of the packed weights.
+    pub(crate) fn packed_len(&self) -> usize {
+        self.groups * self.group_len()
+    }
+
     /// Packs weights given as (out, in / groups, height, width), row-major.
     pub(crate) fn pack(&self, oihw: &[f32]) -> Vec<f32> {
         let [kh, kw] = self.window.kernel;
         let (ci, co) = (self.channels_in / self.groups, self.channels_out / self.groups);
-        let mut packed = vec![0.0; self.groups * self.group_len()];
+        let mut packed = vec![0.0; self.packed_len()];
         for (g, packed) in packed.chunks_exact_mut(self.group_len()).enumerate() {
             let weight = |k: usize, n: usize| {
                 let (tap, i) = (k / ci, k % ci);

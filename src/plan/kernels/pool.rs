@@ -4,7 +4,7 @@ use super::arch::{Arch, vectorised};
 use super::convolution::Window;
 
 /// How the pixels under a window become one.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Pooling {
     /// Their maximum.
     Max,

@@ -1,25 +1,26 @@
 //! Two-dimensional convolutions with constant weights, in channels-last layout.
 
+use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 use tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
 use tract_core::ops::nn::DataFormat;
 
 use super::epilogue::{Tail, WithTail};
-use super::fused::{Fused, fused_op};
+use super::fused::{Fused, fused_op, volume};
 use super::permute::{Permute, inverse};
 use crate::plan::kernels::convolution::{Shape, Window, convolve};
 use crate::plan::kernels::{depthwise, matmul};
 
 /// A dense or grouped convolution, `activation(x * weights + bias + residual)`. Inputs: x as ([batch,] height, width,
 /// channels); the weights, packed; then what `tail` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Convolution {
     pub shape: Shape,
     pub tail: Tail,
 }
 
 /// A convolution with one filter per channel; inputs as for [`Convolution`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Depthwise {
     pub window: Window,
     pub channels: usize,
@@ -34,6 +35,14 @@ pub(super) fn image_shape(input: &[usize], window: &Window, channels: usize) -> 
     shape[rank - 2] = window.output[1];
     shape[rank - 1] = channels;
     shape
+}
+
+/// That `input` is a batch of images that `window` slides over.
+pub(super) fn check_image(input: &[usize], window: &Window, channels: usize) -> TractResult<()> {
+    let Window { input: [height, width], output, kernel, stride, .. } = *window;
+    ensure!(input.len() >= 3 && input[input.len() - 3..] == [height, width, channels], "image of shape {input:?}");
+    ensure!([height, width, channels].iter().chain(&output).chain(&kernel).chain(&stride).all(|size| *size > 0));
+    Ok(())
 }
 
 /// Calls `f` with each image of a batch, its output, and where its residual is.
@@ -64,6 +73,15 @@ impl Fused for Convolution {
         Ok(image_shape(inputs[0], &self.shape.window, self.shape.channels_out))
     }
 
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        self.tail.check(inputs)?;
+        let Shape { window, channels_in, channels_out, groups } = self.shape;
+        check_image(inputs[0], &window, channels_in)?;
+        ensure!(groups > 0 && channels_in.is_multiple_of(groups) && channels_out.is_multiple_of(groups));
+        ensure!(volume(inputs[1]) == self.shape.packed_len());
+        self.tail.check_sizes(inputs, channels_out, volume(&image_shape(inputs[0], &window, channels_out)))
+    }
+
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
         let Shape { window, channels_in, channels_out, .. } = self.shape;
         let (image, result) = (pixels(window.input) * channels_in, pixels(window.output) * channels_out);
@@ -90,6 +108,14 @@ impl Fused for Depthwise {
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
         Ok(image_shape(inputs[0], &self.window, self.channels))
+    }
+
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        self.tail.check(inputs)?;
+        check_image(inputs[0], &self.window, self.channels)?;
+        ensure!(volume(inputs[1]) == pixels(self.window.kernel) * self.channels);
+        let result = image_shape(inputs[0], &self.window, self.channels);
+        self.tail.check_sizes(inputs, self.channels, volume(&result))
     }
 
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {

@@ -2,6 +2,8 @@
 
 use tract_core::internal::*;
 
+use crate::plan::weights::floats;
+
 /// An operator as its computation: [`fused_op!`] makes a tract operator from it.
 pub(super) trait Fused: Send + Sync + 'static {
     /// The operator's name in dumps and profiles.
@@ -9,6 +11,9 @@ pub(super) trait Fused: Send + Sync + 'static {
 
     /// Shape of the output, from those of the inputs.
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>>;
+
+    /// That the inputs have the sizes that `compute` relies on: a stored graph is not taken at its word.
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()>;
 
     /// Fills `out` from the inputs, each given with its shape.
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()>;
@@ -41,7 +46,7 @@ pub(super) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<T
         return Ok(tvec!(tensor.into_tvalue()));
     }
     let views: TVec<(&[f32], &[usize])> =
-        inputs.iter().map(|t| Ok((t.try_as_plain_ram()?.as_slice::<f32>()?, t.shape()))).collect::<TractResult<_>>()?;
+        inputs.iter().map(|t| Ok((floats(t)?, t.shape()))).collect::<TractResult<_>>()?;
     // SAFETY: floats have no invalid bit patterns, and every kernel stores each element of its output before any is
     // read; zeroing first would cost as much memory traffic as many of the kernels themselves.
     let mut out = unsafe { Tensor::uninitialized::<f32>(&shape)? };
@@ -57,6 +62,25 @@ pub(super) fn shapes<'a>(facts: &[&'a TypedFact]) -> TractResult<TVec<&'a [usize
 /// The concrete shape of a fact.
 pub(super) fn concrete(fact: &TypedFact) -> TractResult<&[usize]> {
     fact.shape.as_concrete().with_context(|| format!("expected a concrete shape, found {:?}", fact.shape))
+}
+
+/// How many elements a tensor of this shape has.
+pub(super) fn volume(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
+
+/// Small vectors as serde knows sequences.
+pub(super) mod sequence {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use tract_core::internal::TVec;
+
+    pub(crate) fn serialize<S: Serializer>(values: &TVec<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+        values.as_slice().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TVec<usize>, D::Error> {
+        Vec::deserialize(deserializer).map(TVec::from_vec)
+    }
 }
 
 /// Implements tract's operator traits for a [`Fused`] type.
@@ -85,7 +109,9 @@ macro_rules! fused_op {
         impl TypedOp for $op {
             fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
                 use $crate::plan::rewrite::fused::{Fused, shapes};
-                let shape = self.output_shape(&shapes(inputs)?)?;
+                let inputs = shapes(inputs)?;
+                self.check(&inputs)?;
+                let shape = self.output_shape(&inputs)?;
                 Ok(tvec!(f32::datum_type().fact(&*shape)))
             }
 

@@ -13,6 +13,7 @@ mod fused;
 mod layer_norm;
 mod layout;
 mod linear;
+mod operator;
 mod permute;
 mod pooled;
 mod pooling;
@@ -23,6 +24,7 @@ mod strided;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub(crate) use operator::Operator;
 use tract_core::internal::*;
 
 /// Rewrites a decluttered float32 model with concrete shapes. What no pass recognises stays as it is.

@@ -1,13 +1,15 @@
 //! An operator that reorders axes, and the means to wire it.
 
+use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
-use super::fused::{Fused, fused_op};
+use super::fused::{Fused, fused_op, sequence};
 use crate::plan::kernels::transpose;
 
 /// Output axis `k` is input axis `order[k]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Permute {
+    #[serde(with = "sequence")]
     pub order: TVec<usize>,
 }
 
@@ -18,6 +20,13 @@ impl Fused for Permute {
         let shape = inputs[0];
         ensure!(shape.len() == self.order.len(), "order {:?} on shape {:?}", self.order, shape);
         Ok(self.order.iter().map(|a| shape[*a]).collect())
+    }
+
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        let mut sorted = self.order.clone();
+        sorted.sort_unstable();
+        ensure!(sorted.iter().copied().eq(0..inputs[0].len()), "order {:?} on shape {:?}", self.order, inputs[0]);
+        Ok(())
     }
 
     fn is_reshape(&self, inputs: &[&[usize]]) -> bool {

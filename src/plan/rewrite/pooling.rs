@@ -1,16 +1,17 @@
 //! Average, sum and maximum pooling, in channels-last layout.
 
+use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 use tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
 
-use super::convolution::{channels_last, image_shape, window};
+use super::convolution::{channels_last, check_image, image_shape, window};
 use super::fused::{Fused, fused_op};
 use super::permute::{Permute, inverse};
 use crate::plan::kernels::convolution::Window;
 use crate::plan::kernels::pool::{Pooling, pool};
 
 /// Pools an image ([batch,] height, width, channels).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Pool {
     pub window: Window,
     pub pooling: Pooling,
@@ -22,6 +23,10 @@ impl Fused for Pool {
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         let shape = inputs[0];
         Ok(image_shape(shape, &self.window, shape[shape.len() - 1]))
+    }
+
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        check_image(inputs[0], &self.window, inputs[0].last().copied().unwrap_or(0))
     }
 
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {

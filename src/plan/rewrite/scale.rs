@@ -1,16 +1,17 @@
 //! Channels of an image scaled by a gate of one value each, as squeeze-and-excitation does.
 
+use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::math::Mul;
 
-use super::fused::{Fused, fused_op};
+use super::fused::{Fused, fused_op, volume};
 use super::layer_norm::is_bin;
 use crate::plan::kernels::pool::scale_rows;
 
 /// `x * gate`. Inputs: x as (batch.., positions.., channels); the gate, which has `batch` leading axes as x, then axes
 /// of size 1, then channels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Scale {
     pub batch: usize,
 }
@@ -20,6 +21,13 @@ impl Fused for Scale {
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         Ok(inputs[0].into())
+    }
+
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        let [x, gate] = inputs else { bail!("expected 2 inputs, found {}", inputs.len()) };
+        ensure!(self.batch < x.len() && volume(x) > 0);
+        ensure!(volume(gate) == volume(&x[..self.batch]) * x[x.len() - 1], "gate {gate:?} for {x:?}");
+        Ok(())
     }
 
     fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
