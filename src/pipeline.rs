@@ -132,6 +132,11 @@ pub struct Pipeline<S, G> {
     full: ExitPolicy,
     frame: Frame,
     clock: Duration,
+    /// When the loop's clock was started, and what it showed.
+    started: Option<(Instant, Duration)>,
+    /// Time spent on comparisons, which the loop's clock leaves out.
+    comparing: Duration,
+    choice: Option<Choice>,
     since_choice: (u32, f32),
     gauge: Option<Gauge>,
 }
@@ -192,6 +197,9 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
             full,
             frame,
             clock: Duration::ZERO,
+            started: None,
+            comparing: Duration::ZERO,
+            choice: None,
             since_choice: (0, 0.0),
             gauge: None,
         })
@@ -203,6 +211,33 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
     pub fn with_gauge(mut self, gauge: AnyGauge, modelled: bool) -> Self {
         self.gauge = Some(Gauge { watch: GaugeWatch::new(gauge, WatchSettings::default()), modelled, last: None });
         self
+    }
+
+    /// The same loop, going on `elapsed` after the mission began.
+    #[must_use]
+    pub fn resumed_at(mut self, elapsed: Duration) -> Self {
+        self.clock = elapsed;
+        self
+    }
+
+    /// Time since the mission began: at least what the frames took, also where nobody waits between them.
+    pub fn elapsed(&self) -> Duration {
+        self.clock
+    }
+
+    /// The last decision.
+    pub fn choice(&self) -> Option<&Choice> {
+        self.choice.as_ref()
+    }
+
+    /// The governor.
+    pub fn governor(&self) -> &G {
+        &self.governor
+    }
+
+    /// Time from one frame to the next: the governor's, where it chooses one.
+    pub fn period(&self) -> Duration {
+        self.choice.and_then(|choice| choice.period).unwrap_or(self.config.period)
     }
 
     /// The battery as it stands.
@@ -223,10 +258,12 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
         if self.gauge.is_none() && self.config.battery.is_empty() {
             return Ok(None);
         }
+        self.wait();
         let state = self.charge();
         let (frames, joules) = std::mem::take(&mut self.since_choice);
         let input = GovernorInput::new(self.clock, state).with_frames(frames, joules);
         let choice = self.governor.choose(&input);
+        self.choice = Some(choice);
         if choice.stops() || !self.source.read(&mut self.frame)? {
             return Ok(None);
         }
@@ -239,15 +276,18 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
         let Classifier { runtime, input, .. } = &mut self.classifier;
         let policy = &self.config.points[point];
         let outcome = runtime.run(input, policy).map_err(in_frame)?;
+        let comparing = Instant::now();
         let full = match self.config.compare_full {
             true => Some(runtime.run(input, &self.full).map_err(in_frame)?),
             false => None,
         };
+        self.comparing += comparing.elapsed();
         let power = &self.config.power;
         let joules = power.policy_joules(policy, outcome.exit);
         let joules_full = power.policy_joules(&self.full, self.full.last_exit());
-        let passed = self.config.period.max(preprocessing + outcome.latency());
-        self.config.battery.drain(joules + power.idle_watts() * passed.as_secs_f32());
+        let period = choice.period.unwrap_or(self.config.period);
+        let passed = period.max(preprocessing + outcome.latency());
+        self.config.battery.drain(joules + power.resting_watts() * passed.as_secs_f32());
         self.clock += passed;
         self.since_choice = (1, joules);
         Ok(Some(Step {
@@ -264,6 +304,15 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
             joules_full,
             preprocessing,
         }))
+    }
+
+    /// Catches up with what passed outside of frames, as where a camera is waited for: the board idles.
+    fn wait(&mut self) {
+        let (begun, shown) = *self.started.get_or_insert((Instant::now(), self.clock));
+        let now = shown + begun.elapsed().saturating_sub(self.comparing);
+        let waited = now.saturating_sub(self.clock);
+        self.config.battery.drain(self.config.power.resting_watts() * waited.as_secs_f32());
+        self.clock += waited;
     }
 
     /// The state of charge: the gauge's, read once a second, or the modelled battery's.

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -26,6 +27,40 @@ pub struct Stored {
     pub coulomb: Option<CoulombState>,
     /// The power model, where it was measured on this board.
     pub power: Option<PowerModel>,
+    /// How far the mission has come.
+    pub mission: Option<MissionClock>,
+}
+
+/// The clock of a mission that goes on after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissionClock {
+    /// Length of the mission in milliseconds: another length is another mission.
+    pub duration_ms: u64,
+    /// Milliseconds since it began.
+    pub elapsed_ms: u64,
+    /// Seconds since 1970 when this was stored, by the system's clock.
+    pub stored_at: u64,
+}
+
+impl MissionClock {
+    /// The clock of a mission `elapsed` after its beginning.
+    pub fn new(duration: Duration, elapsed: Duration) -> Self {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        MissionClock { duration_ms: millis(duration), elapsed_ms: millis(elapsed), stored_at: now() }
+    }
+
+    /// Time since the beginning of a mission of `duration`: what was stored, and the time since then unless the system's
+    /// clock has gone back. None when it was another mission, or this one is over.
+    pub fn resume(&self, duration: Duration) -> Option<Duration> {
+        let away = Duration::from_secs(now().saturating_sub(self.stored_at));
+        let elapsed = Duration::from_millis(self.elapsed_ms).saturating_add(away);
+        (Duration::from_millis(self.duration_ms) == duration && elapsed < duration).then_some(elapsed)
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Why state could not be saved or loaded.
@@ -105,6 +140,7 @@ mod tests {
             learned: Some(Learned::new(36_000.0)),
             coulomb: Some(CoulombState { soc: 0.4 }),
             power: None,
+            mission: Some(MissionClock::new(Duration::from_secs(60), Duration::from_secs(10))),
         };
         save(&path, &state).unwrap();
         assert_eq!(load(&path).unwrap(), Some(state));
@@ -114,5 +150,19 @@ mod tests {
             assert!(error.contains("state.json"), "{error}");
         }
         assert!(save(&folder.path().join("none/state.json"), &Stored::default()).is_err());
+    }
+
+    #[test]
+    fn a_mission_goes_on_where_it_was_and_the_time_away_counts() {
+        let hour = Duration::from_secs(3600);
+        let clock = MissionClock::new(hour, Duration::from_secs(600));
+        let resumed = clock.resume(hour).unwrap().as_secs();
+        assert!((600..605).contains(&resumed), "{resumed}");
+        let away = MissionClock { stored_at: clock.stored_at - 1200, ..clock };
+        assert!((1800..1805).contains(&away.resume(hour).unwrap().as_secs()));
+        let gone_back = MissionClock { stored_at: clock.stored_at + 9000, ..clock };
+        assert_eq!(gone_back.resume(hour), Some(Duration::from_secs(600)));
+        assert_eq!(clock.resume(2 * hour), None, "another mission");
+        assert_eq!(MissionClock { elapsed_ms: 3_600_000, ..clock }.resume(hour), None, "over");
     }
 }

@@ -17,12 +17,13 @@ pub struct Companion<G, U> {
     governor: BudgetGovernor,
     power: PowerModel,
     joules_per_charge: f32,
-    /// Frames per second that the mission asks for.
+    demand: FrameDemand,
+    /// Frames per second that come now.
     rate: f32,
     line: U,
     sequence: u16,
-    /// Seconds since the mission began at the last step.
-    last: f32,
+    /// Time since the mission began at the last step.
+    last: Duration,
     /// Frames due but not whole yet.
     due: f32,
     joules: f32,
@@ -35,19 +36,21 @@ impl<G: FuelGauge, U: Write> Companion<G, U> {
     /// [`ConfigError`] when the parts of the configuration do not fit together.
     pub fn new(config: &Config, gauge: G, line: U) -> Result<Self, ConfigError> {
         let governor = config.governor()?;
-        let rate = match config.mission.frames {
+        let demand = config.mission.frames;
+        let rate = match demand {
             FrameDemand::Period(period) | FrameDemand::Between(_, period) => 1.0 / period.as_secs_f32(),
-            FrameDemand::PerHour(rate) => rate / 3600.0,
+            FrameDemand::PerHour(_) | FrameDemand::DayNight { .. } => 0.0,
         };
         Ok(Companion {
             watch: GaugeWatch::new(gauge, WatchSettings::default()),
             joules_per_charge: config.settings.joules_per_charge(),
             power: config.power.clone(),
             governor,
+            demand,
             rate,
             line,
             sequence: 0,
-            last: 0.0,
+            last: Duration::ZERO,
             due: 0.0,
             joules: 0.0,
         })
@@ -63,9 +66,12 @@ impl<G: FuelGauge, U: Write> Companion<G, U> {
     /// # Errors
     /// What the line reports; the decision stands, and the next message carries the next one.
     pub fn step(&mut self, elapsed: Duration) -> Result<Message, U::Error> {
-        let now = elapsed.as_secs_f32();
-        let seconds = (now - self.last).max(0.0);
-        self.last = now;
+        let seconds = elapsed.saturating_sub(self.last).as_secs_f32();
+        if matches!(self.demand, FrameDemand::PerHour(_) | FrameDemand::DayNight { .. }) && seconds > 0.0 {
+            // Events cannot be seen from here: they are taken to come as planned.
+            self.rate = self.demand.planned(self.last, elapsed) / seconds;
+        }
+        self.last = elapsed;
         // The Linux board does not report back: it is taken to have run what it was told.
         self.due += seconds * self.rate;
         let frames = self.due as u32;

@@ -60,6 +60,8 @@ pub struct Power {
     pub idle_watts: Option<Figure>,
     /// All cores busy, in watts.
     pub active_watts: Option<Figure>,
+    /// Suspended between frames, in watts, where it can be.
+    pub suspend_watts: Option<Figure>,
     /// The power budget of its default mode, in watts: a limit, not a measurement.
     pub budget_watts: Option<Figure>,
 }
@@ -145,11 +147,12 @@ impl Board {
         if board.id.is_empty() || !board.id.chars().all(name) {
             return wrong("id", format!("`{}`", board.id), "small letters, digits and hyphens");
         }
-        let Power { idle_watts, active_watts, budget_watts } = &board.power;
+        let Power { idle_watts, active_watts, suspend_watts, budget_watts } = &board.power;
         let cpu = board.cpu.as_ref();
         let figures = [
             ("power.idle_watts", idle_watts.as_ref()),
             ("power.active_watts", active_watts.as_ref()),
+            ("power.suspend_watts", suspend_watts.as_ref()),
             ("power.budget_watts", budget_watts.as_ref()),
             ("thermal.throttle_celsius", board.thermal.throttle_celsius.as_ref()),
             ("cpu.max_mhz", cpu.map(|cpu| &cpu.max_mhz)),
@@ -167,6 +170,11 @@ impl Board {
             && active.value < idle.value
         {
             return wrong("power.active_watts", active.value.to_string(), "no less than power.idle_watts");
+        }
+        if let (Some(suspended), Some(idle)) = (suspend_watts, idle_watts)
+            && suspended.value > idle.value
+        {
+            return wrong("power.suspend_watts", suspended.value.to_string(), "no more than power.idle_watts");
         }
         Ok(board)
     }
@@ -194,6 +202,8 @@ mod tests {
         );
         let both = "[power]\nidle_watts = { value = 2, source = \"x\" }\nactive_watts = { value = 1, source = \"x\" }\n[camera]";
         assert!(error(("[camera]", both)).contains("no less than"));
+        let asleep = both.replace("active_watts = { value = 1", "suspend_watts = { value = 3");
+        assert!(error(("[camera]", asleep.as_str())).contains("no more than"));
         assert!(Board::parse("x.toml", "id = ").unwrap_err().to_string().starts_with("x.toml: "));
     }
 }

@@ -2,10 +2,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use dyn_perceiver_host::{Board, State, System, detect, generic};
+use dyn_perceiver_host::{State, System, detect, generic};
 use serde_json::json;
 
-use crate::failure::{Failure, OrInput as _};
+use crate::boards;
+use crate::failure::Failure;
 
 mod checks;
 
@@ -16,8 +17,8 @@ mod checks;
 /// or "fail", found, fix}], ok.
 #[derive(ClapArgs)]
 pub struct Args {
-    /// Board, by its short name [default: by the device tree]
-    #[arg(long, value_name = "ID")]
+    /// Board, by its short name or the path of a board.toml [default: by the device tree]
+    #[arg(long, value_name = "NAME|FILE")]
     board: Option<String>,
     /// Look below this folder instead of /: an image that is mounted somewhere
     #[arg(long, value_name = "FOLDER", default_value = "/")]
@@ -31,11 +32,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<(), Failure> {
-    let mut boards = dyn_perceiver_raspberry_pi::boards()?;
-    boards.extend(dyn_perceiver_jetson::boards()?);
+    let boards = boards::all()?;
     let mut out = std::io::stdout().lock();
     if args.list {
-        boards.push(generic());
         if args.json {
             writeln!(out, "{}", json!({ "boards": boards }))?;
         } else {
@@ -48,7 +47,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let system = System::at(&args.root);
     let detected = detect(&system, &boards).cloned();
     let board = match &args.board {
-        Some(id) => named(id, boards).or_input()?,
+        Some(name) => boards::find(name)?,
         None => detected.clone().unwrap_or_else(generic),
     };
     let state = State::read(&system, &board);
@@ -70,11 +69,4 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     drop(out);
     if ok { Ok(()) } else { Err(Failure::Failed(anyhow::anyhow!("something keeps the loop from running; see above"))) }
-}
-
-fn named(id: &str, mut boards: Vec<Board>) -> anyhow::Result<Board> {
-    boards.push(generic());
-    let known = boards.iter().map(|board| board.id.as_str()).collect::<Vec<_>>().join(", ");
-    let found = boards.iter().find(|board| board.id == id).cloned();
-    found.ok_or_else(|| anyhow::anyhow!("no board {id:?}; known are {known}"))
 }

@@ -1,5 +1,6 @@
 //! The `dyn-perceiver` program: one file per subcommand; each parses, calls the library and prints.
 
+mod boards;
 mod calibrate;
 mod classify;
 mod compile;

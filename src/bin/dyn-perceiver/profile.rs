@@ -11,6 +11,7 @@ use dyn_perceiver::energy::profile::{Profile, ProfileSettings, SampledMeter, mea
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::{RunError, Runtime};
 
+use crate::boards::WattsArgs;
 use crate::failure::{Failure, OrInput as _};
 use crate::{shipped, table};
 
@@ -37,12 +38,8 @@ pub struct Args {
     /// Rounds over all exits
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Watts of the idle board, to model with [default: the middle of published figures for a Raspberry Pi 4, 2.2 to 3.0]
-    #[arg(long, default_value_t = 2.6)]
-    idle_watts: f64,
-    /// Watts of the board under load, to model with [default: the middle of those figures, 5.4 to 7.2]
-    #[arg(long, default_value_t = 6.3)]
-    active_watts: f64,
+    #[command(flatten)]
+    watts: WattsArgs,
     /// Write the profile as JSON to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -55,9 +52,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let interval = Duration::try_from_secs_f32(args.seconds).or_input()?;
     if interval.is_zero() || args.rounds == 0 {
         return Err(Failure::Input(anyhow!("--seconds and --rounds must be above 0")));
-    }
-    if !(args.idle_watts >= 0.0 && args.active_watts >= args.idle_watts && args.active_watts.is_finite()) {
-        return Err(Failure::Input(anyhow!("expected 0 <= --idle-watts <= --active-watts")));
     }
     let plan = shipped::plan(&args.model, args.exits.clone())?;
     let profile = profile(&args, &plan, &ProfileSettings { interval, rounds: args.rounds })?;
@@ -84,7 +78,12 @@ fn profile(args: &Args, plan: &Arc<Plan>, settings: &ProfileSettings) -> Result<
     // Caches and clocks settle first.
     frame(exits.len() - 1);
     let profile = match args.monitor.as_str() {
-        "none" => model(args.idle_watts, args.active_watts, &exits, settings, &mut frame),
+        "none" => {
+            let watts = args.watts.here()?;
+            let mut profile = model(watts.idle.into(), watts.active.into(), &exits, settings, &mut frame);
+            profile.method = format!("{}; {}", profile.method, watts.source);
+            profile
+        }
         "rapl" => {
             let mut meter = open_rapl().or_input()?;
             measure(&mut meter, "energy counter of the processor package (RAPL)", &exits, settings, &mut frame)?

@@ -1,42 +1,50 @@
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
-use dyn_perceiver::camera::{self, CameraError, CameraRequest, FrameSource, PixelFormat};
-use dyn_perceiver::energy::gauge::open::open_gauge;
-use dyn_perceiver::energy::{Battery, Choice, Governor, GovernorInput, JOULES_PER_MWH, PowerModel, Reason, SocSteps};
-use dyn_perceiver::exit::{ExitPolicy, Frontier, Mixer};
-use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, PipelineError, Step, Summary};
+use dyn_perceiver::camera::{self, CameraRequest, FrameSource, PixelFormat};
+use dyn_perceiver::energy::gauge::open::{AnyGauge, companion_gauge, open_companion, open_counted, open_gauge};
+use dyn_perceiver::energy::gauge::{Companion, CoulombSettings};
+use dyn_perceiver::energy::profile::Profile;
+use dyn_perceiver::energy::store::Stored;
+use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, JoulesSource, PowerModel, Reason, SocSteps};
+use dyn_perceiver::exit::ExitPolicy;
+use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, PipelineError, Summary};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Runtime;
-use dyn_perceiver::sink::{Classified, JsonLines, Record, RotatingFile, Sink as _};
-use serde_json::{Map, Value, json};
 
+use crate::boards::{Watts, WattsArgs};
 use crate::failure::{Failure, OrInput as _};
 use crate::service::Service;
 use crate::shipped::{self, ModelArgs, Points, PolicyArgs};
-use crate::table;
+
+mod governing;
+mod state;
+mod view;
+
+use governing::{BatteryFacts, Chooser, MissionArgs, Mode};
+use state::State;
+use view::View;
 
 /// Thresholds, the same at every exit, that the state of charge steps through when no policy is given.
 const LADDER: [f32; 6] = [0.0, 0.5, 0.7, 0.85, 0.95, 0.99];
 /// Without --battery-mwh the battery holds what the full network would use for this share of the frames.
 const BATTERY_SHARE: f32 = 0.75;
-/// Size at which a log is put aside.
-const LOG_BYTES: u64 = 8 << 20;
-/// Logs that are kept besides the present one.
-const LOGS_KEPT: u32 = 3;
 
 /// Run the classification loop on a simulated battery
 ///
-/// Without options: the shipped model on the shipped test images. Operating points follow the state of charge. Joules are
-/// modelled: watts of the board times latency measured here. JSON: one object per frame {kind: "frame", frame, class,
-/// label, truth, exit, confidence, cut, latency_ms, soc, point, reason, joules}; {kind: "camera", connected, message} when
-/// the camera is lost or back; then {kind: "summary", frames, accuracy,
-/// accuracy_full, exit_share {exit: share}, latency_ms {exit: {mean, p95}, all, full}, joules, joules_full, switches, soc,
-/// dropped, ended}.
+/// Without options: the shipped model on the shipped test images, operating points that follow the state of charge. In a
+/// mission a governor gives every frame its share of what the battery holds above a reserve; each decision has a reason:
+/// start, hold, step, budget, plenty, cannot-last, floor-cannot-last, rate-limited, stale-hold, stale-degrade, gauge-failed,
+/// reserve, brown-out or mission-over. Joules are modelled: watts of the board times latency measured here; or from a profile.
+///
+/// JSON: one object per frame {kind: "frame", frame, class, label, truth, exit, confidence, cut, latency_ms, soc, point,
+/// reason, period_ms, joules}; {kind: "camera", connected, message} when the camera is lost or back; {kind: "state",
+/// periods} when the state has been stored; then {kind: "summary", frames, accuracy, accuracy_full, exit_share {exit:
+/// share}, latency_ms {exit: {mean, p95}, all, full}, joules, joules_full, switches, soc, dropped, ended}.
 #[derive(ClapArgs)]
 pub struct Args {
     #[command(flatten)]
@@ -66,22 +74,34 @@ pub struct Args {
     fps: Option<f64>,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Capacity of the simulated battery [default: what the full network would use for 75 % of the frames]
+    #[command(flatten)]
+    mission: MissionArgs,
+    /// Capacity of the battery [default, where it is simulated: what the full network would use for 75 % of the frames]
     #[arg(long, value_name = "MWH")]
     battery_mwh: Option<f32>,
     /// Fuel gauge that decides instead of the simulated battery: power-supply, max17048:/dev/i2c-1, lc709203f:BUS,
-    /// bq27441:BUS or pisugar3:BUS
+    /// bq27441:BUS, pisugar3:BUS or companion:DEVICE; or a power monitor whose charge is counted, with --battery-mwh:
+    /// rail:LABEL, ina219:BUS:ADDRESS:OHMS, ina226:…, ina3221:… or ups-hat:BUS
     #[arg(long, value_name = "NAME")]
     gauge: Option<String>,
-    /// State of charge at the start, in [0, 1]
-    #[arg(long, value_name = "SOC", default_value_t = 1.0)]
-    soc: f32,
-    /// What the board draws when idle (2.2 to 3.0 W is published for a Raspberry Pi 4)
-    #[arg(long, value_name = "WATTS", default_value_t = 2.7)]
-    idle_watts: f32,
-    /// What it draws while the network runs (5.4 to 7.2 W is published for a Raspberry Pi 4)
-    #[arg(long, value_name = "WATTS", default_value_t = 6.4)]
-    active_watts: f32,
+    /// Lithium-ion cells in series, where charge is counted
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    cells: u8,
+    /// State of charge of the simulated battery at the start, in [0, 1] [default: as stored, else full]
+    #[arg(long, value_name = "SOC")]
+    soc: Option<f32>,
+    #[command(flatten)]
+    watts: WattsArgs,
+    /// Joules per stage, as `profile` writes them, in place of watts and latency
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// Keep in this file what must survive a restart: the charge, how far the mission is, what the governor learned, a
+    /// measured power model. Replaced whole, so that a kill at any moment loses at most one period
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Seconds from one save of the state to the next
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, requires = "state")]
+    save_every: f32,
     /// Do not run the full network beside each frame to compare
     #[arg(long)]
     no_compare: bool,
@@ -95,9 +115,15 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     check(&args)?;
+    let every = Duration::try_from_secs_f32(args.save_every).context("--save-every").or_input()?;
+    let mut state = State::open(args.state.clone(), every)?;
+    let duration = args.mission.duration()?;
     let plan = args.model.plan()?;
     let exits = plan.info().exits.clone();
-    let calibrated = args.policy.points(&plan)?;
+    let calibrated = match args.policy.points(&plan)? {
+        None if args.mission.is_mission() => Some(shipped::points(&plan)?),
+        points => points,
+    };
     let points = match (&calibrated, args.policy.policy(&plan)?) {
         (Some(calibrated), _) => calibrated.policies(),
         (None, Some(policy)) => vec![policy],
@@ -105,10 +131,28 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let source = source(&args)?;
     let frames = source.frames().map(|all| all.min(args.limit.unwrap_or(u64::MAX)));
+    let watts = args.watts.here()?;
     let seconds = stage_seconds(&plan)?;
-    let power = PowerModel::from_latency(args.idle_watts, args.active_watts, &seconds).or_input()?;
+    let (power, joules) = power(&args, &watts, &seconds, state.stored())?;
     let period = args.fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f64(1.0 / fps));
-    let battery = battery(&args, frames, &power, &seconds, period);
+    let battery = battery(&args, frames, &power, &seconds, period, state.stored());
+    let sensor = sensor(&args, state.stored())?;
+
+    let facts = BatteryFacts { capacity_mwh: battery.capacity_mwh(), simulated: args.gauge.is_none() };
+    let governor = match (calibrated, duration, &sensor) {
+        (Some(Points { frontier, .. }), Some(duration), _) => {
+            let learned = state.stored().learned;
+            Chooser::mission(&args.mission, (duration, period), &frontier, &power, &facts, learned)?
+        }
+        (_, _, Some((_, Some(companion)))) if args.mission.mode == Mode::Companion => {
+            Chooser::Companion(companion.clone())
+        }
+        (Some(Points { frontier, mixer: Some(mixer) }), ..) => {
+            Chooser::Mean { frontier: Box::new(frontier), mixer, begun: false }
+        }
+        _ => Chooser::Charge(SocSteps::even(points.len())),
+    };
+    let resumed = duration.and_then(|duration| state.stored().mission?.resume(duration)).unwrap_or_default();
 
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
@@ -120,21 +164,19 @@ pub fn run(args: Args) -> Result<(), Failure> {
     })?;
 
     let labels = plan.info().labels.clone();
-    let governor = match calibrated {
-        Some(Points { frontier, mixer: Some(mixer) }) => {
-            Chooser::Budget { frontier: Box::new(frontier), mixer, begun: false }
-        }
-        _ => Chooser::Charge(SocSteps::even(points.len())),
-    };
+    if power.source() == JoulesSource::Measured {
+        state.measured(&power);
+    }
     let config = PipelineConfig { points, power, battery, period, compare_full: !args.no_compare };
     let mut view = View::new(&args, &exits, labels)?;
-    view.header(&plan, &config, frames);
-    let mut pipeline = Pipeline::new(source, governor, plan, config)?;
-    if let Some(name) = &args.gauge {
-        pipeline = pipeline.with_gauge(open_gauge(name).or_input()?, args.battery_mwh.is_some());
+    view.header(&plan, &config, frames, &joules);
+    let mut pipeline = Pipeline::new(source, governor, plan, config)?.resumed_at(resumed);
+    if let Some((gauge, _)) = sensor {
+        pipeline = pipeline.with_gauge(gauge, args.battery_mwh.is_some());
     }
     let mut summary = Summary::new(&exits);
     let mut ended = "end of frames";
+    let mut soc = pipeline.battery().soc();
     let mut next = Instant::now();
     let service = Service::from_env();
     service.ready();
@@ -156,56 +198,121 @@ pub fn run(args: Args) -> Result<(), Failure> {
             }
             step => step?,
         };
+        if let Some(choice) = pipeline.choice() {
+            view.decision(choice, pipeline.elapsed(), soc, pipeline.governor().budget())?;
+        }
         let Some(step) = step else {
-            if pipeline.battery().is_empty() {
-                ended = "battery empty";
-            }
+            ended = match pipeline.choice() {
+                Some(choice) if choice.stops() => "the voltage is too low",
+                _ if pipeline.battery().is_empty() => "battery empty",
+                _ => ended,
+            };
             break;
         };
+        soc = step.soc;
         summary.add(&step);
         view.camera(None)?;
         view.frame(&step, frames)?;
+        if state.is_due() {
+            save(&mut state, &mut view, &pipeline, soc, duration)?;
+        }
+        if step.choice.reason == Reason::MissionOver {
+            ended = "mission over";
+            break;
+        }
+        let period = pipeline.period();
         next += period;
         // Short naps keep Ctrl-C prompt at low frame rates.
         while !period.is_zero() && Instant::now() < next && !stop.load(Ordering::Relaxed) {
-            std::thread::sleep((next - Instant::now()).min(Duration::from_millis(100)));
+            std::thread::sleep(next.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
         }
     }
     service.stopping();
-    view.summary(&summary, pipeline.battery().soc(), pipeline.dropped(), ended)
+    save(&mut state, &mut view, &pipeline, soc, duration)?;
+    view.summary(&summary, soc, pipeline.dropped(), ended)
 }
 
-/// What the operating point follows.
-enum Chooser {
-    /// The state of charge.
-    Charge(SocSteps),
-    /// A mean cost per frame, as expected by calibration.
-    Budget { frontier: Box<Frontier>, mixer: Mixer, begun: bool },
-}
-
-impl Governor for Chooser {
-    fn choose(&mut self, input: &GovernorInput) -> Choice {
-        match self {
-            Chooser::Charge(steps) => steps.choose(input),
-            Chooser::Budget { frontier, mixer, begun } => {
-                let reason = if std::mem::replace(begun, true) { Reason::Budget } else { Reason::Start };
-                Choice { point: mixer.next_point(frontier), period: None, reason }
-            }
+/// Stores what must survive a restart. A full or lost disk is told and ends nothing.
+fn save(
+    state: &mut State,
+    view: &mut View,
+    pipeline: &Pipeline<Box<dyn FrameSource>, Chooser>,
+    soc: f32,
+    mission: Option<Duration>,
+) -> Result<(), Failure> {
+    let saved = state.save(|stored| {
+        state::record(stored, soc, mission.map(|duration| (duration, pipeline.elapsed())));
+        stored.learned = pipeline.governor().learned();
+    });
+    match saved {
+        Ok(Some(periods)) => view.stored(periods),
+        Ok(None) => Ok(()),
+        Err(error) => {
+            eprintln!("the state is not stored: {error}");
+            Ok(())
         }
     }
 }
 
 fn check(args: &Args) -> Result<(), Failure> {
     if let Some(fps) = args.fps.filter(|fps| !(*fps > 0.0 && fps.is_finite())) {
-        return Err(anyhow::anyhow!("--fps {fps}: expected a number above 0")).or_input();
+        return Err(anyhow!("--fps {fps}: expected a number above 0")).or_input();
     }
     if let Some(mwh) = args.battery_mwh.filter(|mwh| !(*mwh > 0.0 && mwh.is_finite())) {
-        return Err(anyhow::anyhow!("--battery-mwh {mwh}: expected a number above 0")).or_input();
+        return Err(anyhow!("--battery-mwh {mwh}: expected a number above 0")).or_input();
     }
-    if !(0.0..=1.0).contains(&args.soc) {
-        return Err(anyhow::anyhow!("--soc {}: expected a number in [0, 1]", args.soc)).or_input();
+    if let Some(soc) = args.soc.filter(|soc| !(0.0..=1.0).contains(soc)) {
+        return Err(anyhow!("--soc {soc}: expected a number in [0, 1]")).or_input();
+    }
+    if args.mission.is_mission() && args.gauge.is_some() && args.battery_mwh.is_none() {
+        return Err(anyhow!("a mission on a gauge needs --battery-mwh: a state of charge is no energy")).or_input();
+    }
+    if args.mission.mode == Mode::Companion && !args.gauge.as_ref().is_some_and(|name| name.starts_with("companion:")) {
+        return Err(anyhow!("mode companion needs --gauge companion:DEVICE")).or_input();
     }
     Ok(())
+}
+
+/// The gauge asked for, and the companion behind it where it is one.
+fn sensor(args: &Args, stored: &Stored) -> Result<Option<(AnyGauge, Option<Companion>)>, Failure> {
+    let Some(name) = &args.gauge else { return Ok(None) };
+    if let Some(device) = name.strip_prefix("companion:") {
+        let companion = open_companion(device).or_input()?;
+        return Ok(Some((companion_gauge(companion.clone()), Some(companion))));
+    }
+    let kind = name.split(':').next().unwrap_or_default();
+    if ["rail", "ina219", "ina226", "ina3221", "ups-hat"].contains(&kind) {
+        let Some(mwh) = args.battery_mwh else {
+            return Err(anyhow!("--gauge {name}: counting charge needs --battery-mwh")).or_input();
+        };
+        let settings = CoulombSettings::lithium_ion(mwh, args.cells);
+        return Ok(Some((open_counted(name, settings, stored.coulomb).or_input()?, None)));
+    }
+    Ok(Some((open_gauge(name).or_input()?, None)))
+}
+
+/// What stages cost, and where that comes from, in words: the profile, one stored by an earlier run, or watts x latency.
+fn power(args: &Args, watts: &Watts, seconds: &[f32], stored: &Stored) -> Result<(PowerModel, String), Failure> {
+    let (model, origin) = match (&args.profile, &stored.power) {
+        (Some(path), _) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path).with_context(|| name.clone()).or_input()?;
+            let profile: Profile = serde_json::from_str(&text).with_context(|| name.clone()).or_input()?;
+            (profile.power_model().with_context(|| name.clone()).or_input()?, format!("by the profile {name}"))
+        }
+        (None, Some(model)) => (model.clone(), "by an earlier run's profile".to_owned()),
+        (None, None) => {
+            let resting = watts.resting();
+            let model = PowerModel::from_latency(resting, watts.active, seconds).or_input()?;
+            (model, format!("watts x latency measured here; {}", watts.source))
+        }
+    };
+    if model.stages().len() != seconds.len() {
+        let (found, expected) = (model.stages().len(), seconds.len());
+        return Err(anyhow!("{origin}: joules of {found} stages, but the model has {expected}")).or_input();
+    }
+    let text = format!("{}, {origin}", model.source());
+    Ok((model, text))
 }
 
 fn ladder(policy: &PolicyArgs, plan: &Plan) -> Result<Vec<ExitPolicy>, Failure> {
@@ -224,6 +331,12 @@ fn source(args: &Args) -> Result<Box<dyn FrameSource>, Failure> {
     }
     let path = args.frames.clone().unwrap_or_else(shipped::frames);
     camera::open(&path.to_string_lossy(), CameraRequest::default()).or_input()
+}
+
+/// Two numbers with a comma between.
+pub fn pair(text: &str) -> Result<(f32, f32), String> {
+    let numbers = text.split_once(',').and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
+    numbers.ok_or_else(|| "expected two numbers with a comma between".to_owned())
 }
 
 fn size(text: &str) -> Result<(u32, u32), String> {
@@ -256,193 +369,17 @@ fn stage_seconds(plan: &Arc<Plan>) -> Result<Vec<f32>, Failure> {
         .collect())
 }
 
-fn battery(args: &Args, frames: Option<u64>, power: &PowerModel, seconds: &[f32], period: Duration) -> Battery {
+fn battery(
+    args: &Args,
+    frames: Option<u64>,
+    power: &PowerModel,
+    seconds: &[f32],
+    period: Duration,
+    stored: &Stored,
+) -> Battery {
     let frame_seconds = seconds.iter().sum::<f32>().max(period.as_secs_f32());
     let full = power.frame_joules(seconds.len()) + power.idle_watts() * frame_seconds;
     let fitting = frames.unwrap_or(1000) as f32 * BATTERY_SHARE * full / JOULES_PER_MWH;
-    Battery::new(args.battery_mwh.unwrap_or(fitting)).charged_to(args.soc)
-}
-
-/// What the user sees of the run.
-struct View {
-    json: bool,
-    live: bool,
-    exits: Vec<String>,
-    labels: Option<Vec<String>>,
-    drawn: Instant,
-    /// Whether the camera is away.
-    lost: bool,
-    out: std::io::Stdout,
-    log: Option<JsonLines<RotatingFile>>,
-}
-
-impl View {
-    fn new(args: &Args, exits: &[String], labels: Option<Vec<String>>) -> Result<Self, Failure> {
-        let out = std::io::stdout();
-        let live = !args.json && out.is_terminal();
-        let log = match &args.log {
-            Some(path) => Some(JsonLines::new(RotatingFile::open(path, LOG_BYTES, LOGS_KEPT).or_input()?)),
-            None => None,
-        };
-        let (exits, drawn) = (exits.to_vec(), Instant::now());
-        Ok(View { json: args.json, live, exits, labels, drawn, lost: false, out, log })
-    }
-
-    /// Appends to the log. A full or lost disk ends the log, not the loop.
-    fn log(&mut self, record: &Record<'_>) {
-        if let Some(log) = &mut self.log
-            && let Err(error) = log.record(record)
-        {
-            eprintln!("no more is logged: {error}");
-            self.log = None;
-        }
-    }
-
-    fn name(&self, class: usize) -> String {
-        self.labels.as_ref().and_then(|l| l.get(class)).map_or_else(|| format!("class {class}"), String::clone)
-    }
-
-    fn header(&self, plan: &Plan, config: &PipelineConfig, frames: Option<u64>) {
-        if !self.json {
-            let info = plan.info();
-            let count = frames.map_or("unlimited".to_string(), |n| n.to_string());
-            println!("model    {} ({} exits: {})", info.path.display(), self.exits.len(), self.exits.join(", "));
-            println!("frames   {count}, {} operating points", config.points.len());
-            let (mwh, soc) = (config.battery.capacity_mwh(), table::percent(f64::from(config.battery.soc())));
-            println!("battery  {mwh:.2} mWh, {soc} charged; joules are modelled: watts x latency measured here");
-        }
-    }
-
-    /// Tells when the camera is lost, at each failed attempt to reconnect, and when it is back.
-    fn camera(&mut self, error: Option<&CameraError>) -> Result<(), Failure> {
-        let connected = error.is_none();
-        if connected && !self.lost {
-            return Ok(());
-        }
-        self.lost = !connected;
-        let message = error.map_or("the camera is back".to_string(), ToString::to_string);
-        self.log(&Record::Camera { connected, message: &message });
-        if self.json {
-            writeln!(self.out, "{}", json!({"kind": "camera", "connected": connected, "message": message}))?;
-        } else {
-            eprintln!("{}{message}", if self.live { "\r\x1b[K" } else { "" });
-        }
-        Ok(())
-    }
-
-    fn frame(&mut self, step: &Step, frames: Option<u64>) -> Result<(), Failure> {
-        let outcome = &step.outcome;
-        let ms = 1e3 * outcome.latency().as_secs_f64();
-        if self.log.is_some() {
-            let (label, exit) = (self.name(outcome.class), self.exits[outcome.exit].clone());
-            self.log(&Record::Frame(Classified {
-                frame: step.sequence,
-                class: outcome.class,
-                label: &label,
-                truth: step.truth,
-                exit: &exit,
-                confidence: outcome.confidence,
-                latency_ms: ms,
-                soc: step.soc,
-                point: step.choice.point,
-                joules: step.joules,
-            }));
-        }
-        let exit = &self.exits[outcome.exit];
-        if self.json {
-            let object = json!({
-                "kind": "frame", "frame": step.sequence, "class": outcome.class, "label": self.name(outcome.class),
-                "truth": step.truth, "exit": exit, "confidence": outcome.confidence, "cut": outcome.cut,
-                "latency_ms": ms, "soc": step.soc, "point": step.choice.point, "reason": step.choice.reason,
-                "joules": step.joules,
-            });
-            writeln!(self.out, "{object}")?;
-        } else if self.live && (self.drawn.elapsed() > Duration::from_millis(50) || step.sequence == 0) {
-            self.drawn = Instant::now();
-            let mark = step.truth.map_or(' ', |truth| if truth == outcome.class { '+' } else { 'x' });
-            let total = frames.map_or(String::new(), |n| format!("/{n}"));
-            // Carriage return, line, erase what an earlier longer line left.
-            write!(
-                self.out,
-                "\rframe {:>5}{total}  {mark} {:<12} exit {exit:<7} confidence {:.2}  {ms:6.2} ms  SoC {:>6}  point {}\x1b[K",
-                step.sequence,
-                self.name(outcome.class),
-                outcome.confidence,
-                table::percent(f64::from(step.soc)),
-                step.choice.point,
-            )?;
-            self.out.flush()?;
-        }
-        Ok(())
-    }
-
-    fn summary(&mut self, summary: &Summary, soc: f32, dropped: u64, ended: &str) -> Result<(), Failure> {
-        if self.live {
-            write!(self.out, "\r\x1b[K")?;
-        }
-        if self.json {
-            let object = summary_json(summary, soc, dropped, ended);
-            writeln!(self.out, "{object}")?;
-            return Ok(());
-        }
-        let (joules, full) = (summary.joules(), summary.joules_full());
-        let ms = |value: Option<f64>| value.map_or("-".to_string(), |ms| format!("{ms:.2}"));
-        let share = |value: Option<f64>| value.map_or("-".to_string(), table::percent);
-        let mut rows: Vec<Vec<String>> = summary
-            .exits()
-            .into_iter()
-            .map(|e| vec![e.exit, e.frames.to_string(), table::percent(e.share), ms(e.mean_ms), ms(e.p95_ms)])
-            .collect();
-        let frames = summary.frames().to_string();
-        let (all, whole) = (summary.latency_ms(), summary.latency_full_ms());
-        let row = |name: &str, times: Option<(f64, f64)>, accuracy: Option<f64>, joules: f64| {
-            let (mean, p95) = (ms(times.map(|t| t.0)), ms(times.map(|t| t.1)));
-            vec![name.to_string(), frames.clone(), share(accuracy), mean, p95, format!("{:.3}", joules)]
-        };
-        writeln!(
-            self.out,
-            "ended    {ended} at {} charge, {} switches of operating point",
-            table::percent(soc.into()),
-            summary.switches()
-        )?;
-        if dropped > 0 {
-            writeln!(self.out, "dropped  {dropped} frames")?;
-        }
-        writeln!(
-            self.out,
-            "\n{}",
-            table::render(&["exit", "frames", "share", "mean ms", "p95 ms"], &std::mem::take(&mut rows))
-        )?;
-        let rows = [
-            row("this run", all, summary.accuracy(), joules),
-            row("full network", whole, summary.accuracy_full(), full),
-        ];
-        write!(self.out, "{}", table::render(&["", "frames", "accuracy", "mean ms", "p95 ms", "joules"], &rows))?;
-        if full > 0.0 {
-            writeln!(
-                self.out,
-                "\nsaved {} of the joules that inference adds to idling",
-                table::percent(1.0 - joules / full)
-            )?;
-        }
-        Ok(())
-    }
-}
-
-fn summary_json(summary: &Summary, soc: f32, dropped: u64, ended: &str) -> Value {
-    let pair = |times: Option<(f64, f64)>| times.map(|(mean, p95)| json!({"mean": mean, "p95": p95}));
-    let mut shares = Map::new();
-    let mut latency = Map::new();
-    for exit in summary.exits() {
-        latency.insert(exit.exit.clone(), json!(pair(exit.mean_ms.zip(exit.p95_ms))));
-        shares.insert(exit.exit, json!(exit.share));
-    }
-    latency.insert("all".into(), json!(pair(summary.latency_ms())));
-    latency.insert("full".into(), json!(pair(summary.latency_full_ms())));
-    json!({
-        "kind": "summary", "frames": summary.frames(), "accuracy": summary.accuracy(),
-        "accuracy_full": summary.accuracy_full(), "exit_share": shares, "latency_ms": latency,
-        "joules": summary.joules(), "joules_full": summary.joules_full(), "switches": summary.switches(), "soc": soc,
-        "dropped": dropped, "ended": ended,
-    })
+    Battery::new(args.battery_mwh.unwrap_or(fitting))
+        .charged_to(args.soc.or(stored.coulomb.map(|state| state.soc)).unwrap_or(1.0))
 }

@@ -14,6 +14,7 @@ use crate::failure::{Failure, OrInput as _};
 /// Where the shipped files lie, from the repository's root.
 const FOLDER: &str = "models/pretrained/fashion-mnist";
 const MODEL: &str = "model.onnx";
+const POLICY: &str = "policy.json";
 /// 1,000 test images; their labels lie beside.
 const FRAMES: &str = "frames-images-idx3-ubyte.gz";
 
@@ -50,6 +51,17 @@ impl ModelArgs {
 /// Stage plans of the model or bundle at `path`.
 pub fn plan(path: &Path, exits: Option<Vec<String>>) -> Result<Arc<Plan>, Failure> {
     Ok(Arc::new(Plan::load(path, &LoadOptions { exits, ..LoadOptions::default() }).or_input()?))
+}
+
+/// The operating points of the shipped policy, which are those of the shipped model.
+pub fn points(plan: &Plan) -> Result<Points, Failure> {
+    let path = shipped(POLICY);
+    let calibrated = dyn_perceiver::policy::file::load(&path).or_input()?;
+    let frontier = evaluate::for_plan(&calibrated, plan, &path).map_err(|failure| match failure {
+        Failure::Input(_) => Failure::Input(anyhow::anyhow!("a mission with this model needs --policy FILE")),
+        other => other,
+    })?;
+    Ok(Points { frontier: frontier.clone(), mixer: None })
 }
 
 /// The policy that a user spells out, or a policy file and what to choose from it.

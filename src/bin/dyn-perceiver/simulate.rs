@@ -6,14 +6,16 @@ use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
 use dyn_perceiver::energy::profile::Profile;
 use dyn_perceiver::energy::simulate::{
-    Arrivals, InjectedFault, Outcome, Scenario, Simulation, Strategy, Summary, stage_shares, summarise,
+    Arrivals, InjectedFault, Scenario, Simulation, Strategy, Summary, compare, stage_shares,
 };
 use dyn_perceiver::energy::{FrameDemand, JoulesSource, PowerModel};
 use dyn_perceiver::exit::Frontier;
 use dyn_perceiver::policy::{self, Records, SolveOptions, Synthetic};
 use serde_json::json;
 
+use crate::boards::{Watts, WattsArgs};
 use crate::failure::{Failure, OrInput as _};
+use crate::run::pair;
 use crate::{simulate_plot, table};
 
 /// Simulate missions on a battery and compare who decides: always full, first exit, SoC steps, governor, oracle
@@ -21,9 +23,10 @@ use crate::{simulate_plot, table};
 /// Battery, weather, scene, gauge noise and the error of the power model are drawn anew for every mission; one seed
 /// always gives the same missions. Without a profile the joules are modelled: watts x latency.
 ///
-/// JSON keys: scenario {hours, reserve, capacity_wh, fault, records, samples, joules, missions, seed}, strategies {name: {missions,
-/// frames, accuracy, right, right_per_watt_hour, lifetime, soc_mean, soc_lowest, within_2_points, below_2_points,
-/// brown_outs, switches, reasons}}, governor_over_steps {frames, right_per_watt_hour}, governor_over_oracle {right}.
+/// JSON keys: scenario {hours, reserve, capacity_wh, fault, records, samples, joules, board, missions, seed}, strategies {name:
+/// {missions, frames, accuracy, right, right_per_watt_hour, lifetime, soc_mean, soc_lowest, within_2_points, below_2_points,
+/// brown_outs, switches, reasons}}, governor_over_steps and
+/// governor_over_steps_in_hindsight {frames, right_per_watt_hour}, governor_over_oracle {right}.
 #[derive(ClapArgs)]
 pub struct Args {
     /// Calibration records, as `calibrate` writes them [default: synthetic ones]
@@ -51,7 +54,7 @@ pub struct Args {
     /// Frames at random, on average so many an hour
     #[arg(long, group = "demand", value_name = "RATE")]
     per_hour: Option<f32>,
-    /// Frames at random, so many an hour by day and so many by night
+    /// Frames at random, so many an hour by day and so many by night; the mission knows the two
     #[arg(long, group = "demand", value_name = "DAY,NIGHT", value_parser = pair)]
     day_night: Option<(f32, f32)>,
     /// The governor chooses the period, between these milliseconds
@@ -69,15 +72,8 @@ pub struct Args {
     /// Latency of the whole network on the board in milliseconds; stages share it as they share the MACs
     #[arg(long, default_value_t = 200.0)]
     latency_ms: f32,
-    /// Watts of the idle board [default: the middle of published figures for a Raspberry Pi 4, 2.2 to 3.0]
-    #[arg(long, default_value_t = 2.6)]
-    idle_watts: f32,
-    /// Watts of the board under load [default: the middle of published figures for a Raspberry Pi 4, 5.4 to 7.2]
-    #[arg(long, default_value_t = 6.3)]
-    active_watts: f32,
-    /// Watts of the suspended board, where it can be suspended between frames
-    #[arg(long)]
-    suspend_watts: Option<f32>,
+    #[command(flatten)]
+    watts: WattsArgs,
     /// Number of missions
     #[arg(long, default_value_t = 20)]
     seeds: u64,
@@ -90,12 +86,6 @@ pub struct Args {
     /// One JSON object on stdout
     #[arg(long)]
     json: bool,
-}
-
-/// Two numbers with a comma between.
-fn pair(text: &str) -> Result<(f32, f32), String> {
-    let numbers = text.split_once(',').and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
-    numbers.ok_or_else(|| "expected two numbers with a comma between".to_owned())
 }
 
 fn fault(name: &str) -> Result<InjectedFault, String> {
@@ -134,22 +124,21 @@ impl Args {
     }
 
     /// Joules per stage: the profile's, or the latency of the whole network shared as the stages share its cost.
-    fn power(&self, records: &Records) -> Result<PowerModel, Failure> {
+    fn power(&self, records: &Records, watts: &Watts) -> Result<PowerModel, Failure> {
         if let Some(path) = &self.profile {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string()).or_input()?;
             let profile: Profile =
                 serde_json::from_str(&text).with_context(|| path.display().to_string()).or_input()?;
             return profile.power_model().with_context(|| path.display().to_string()).or_input();
         }
-        let resting = self.suspend_watts.unwrap_or(self.idle_watts);
-        // What a frame adds to the resting consumption; checked by the model.
-        let joules = self.latency_ms / 1000.0 * (self.active_watts - resting);
+        // What a frame adds to the resting consumption.
+        let joules = self.latency_ms / 1000.0 * (watts.active - watts.resting());
         let shares = stage_shares(&records.costs);
         let stages: Vec<f32> = shares.iter().map(|(stage, _)| joules * *stage as f32).collect();
         let exclusive: Vec<f32> = shares.iter().map(|(_, part)| joules * *part as f32).collect();
-        let model = PowerModel::new(self.idle_watts, &stages, JoulesSource::Modelled)
+        let model = PowerModel::new(watts.idle, &stages, JoulesSource::Modelled)
             .and_then(|model| model.with_exclusive(&exclusive))
-            .and_then(|model| match self.suspend_watts {
+            .and_then(|model| match watts.suspended {
                 Some(watts) => model.with_suspend(watts),
                 None => Ok(model),
             });
@@ -177,61 +166,42 @@ fn source(args: &Args) -> Result<(Records, Frontier, Vec<u32>, String), Failure>
 pub fn run(args: Args) -> Result<(), Failure> {
     let scenario = args.scenario()?;
     let (records, frontier, rows, origin) = source(&args)?;
-    let power = args.power(&records)?;
-    let joules = power.source();
+    let watts = args.watts.published()?;
+    let power = args.power(&records, &watts)?;
+    let board = match &args.profile {
+        Some(path) => format!("profile {}", path.display()),
+        None => watts.source,
+    };
+    let source = power.source();
     let simulation = Simulation::new(scenario, &frontier, &records, &rows, power).or_input()?;
 
-    let outcomes = missions(&simulation, args.seed, args.seeds.max(1));
-    let mission = simulation.scenario().mission;
-    let summaries: Vec<(Strategy, Summary)> = Strategy::ALL
-        .into_iter()
-        .enumerate()
-        .map(|(index, strategy)| {
-            let of: Vec<Outcome> = outcomes.iter().filter_map(|all| all.get(index).cloned()).collect();
-            (strategy, summarise(&of, mission.duration.as_secs_f32(), mission.reserve))
-        })
-        .collect();
+    let seeds = args.seed..args.seed.saturating_add(args.seeds.max(1));
+    let summaries = compare(&simulation, seeds);
     if let Some(path) = &args.plot {
         simulate_plot::draw(&simulation, args.seed, path)?;
     }
-    print(&args, &origin, rows.len(), joules, &summaries)
+    print(&args, &Origin { records: origin, samples: rows.len(), joules: source, board }, &summaries)
 }
 
-/// Every strategy through every mission, on all cores.
-fn missions(simulation: &Simulation, first: u64, count: u64) -> Vec<Vec<Outcome>> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64).min(count);
-    let one = |seed: u64| -> Vec<Outcome> {
-        let trace = simulation.trace(seed);
-        Strategy::ALL.iter().map(|strategy| simulation.run(*strategy, &trace, seed, 0)).collect()
-    };
-    let mut all: Vec<(u64, Vec<Outcome>)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|worker| {
-                let seeds = (first..first.saturating_add(count)).skip(worker as usize).step_by(threads as usize);
-                scope.spawn(move || seeds.map(|seed| (seed, one(seed))).collect::<Vec<_>>())
-            })
-            .collect();
-        // A worker that panicked is a defect: it is passed on.
-        workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    });
-    all.sort_by_key(|(seed, _)| *seed);
-    all.into_iter().map(|(_, outcomes)| outcomes).collect()
-}
-
-fn print(
-    args: &Args,
-    origin: &str,
+/// What the figures rest on.
+struct Origin {
+    records: String,
     samples: usize,
     joules: JoulesSource,
-    summaries: &[(Strategy, Summary)],
-) -> Result<(), Failure> {
+    board: String,
+}
+
+fn print(args: &Args, origin: &Origin, summaries: &[(Strategy, Summary)]) -> Result<(), Failure> {
     let of = |strategy: Strategy| summaries.iter().find(|(s, _)| *s == strategy).map(|(_, summary)| summary);
     let ratio = |a: Strategy, b: Strategy, value: fn(&Summary) -> f64| match (of(a), of(b)) {
         (Some(a), Some(b)) if value(b) > 0.0 => value(a) / value(b),
         _ => f64::NAN,
     };
-    let frames = ratio(Strategy::Governor, Strategy::Steps, |s| s.frames);
-    let right_steps = ratio(Strategy::Governor, Strategy::Steps, |s| s.right_per_watt_hour);
+    let over = |steps: Strategy| {
+        let frames = ratio(Strategy::Governor, steps, |s| s.frames);
+        (frames, ratio(Strategy::Governor, steps, |s| s.right_per_watt_hour))
+    };
+    let (steps, hindsight) = (over(Strategy::Steps), over(Strategy::StepsInHindsight));
     let right_oracle = ratio(Strategy::Governor, Strategy::Oracle, |s| s.right);
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -241,10 +211,12 @@ fn print(
             .collect::<Result<_, serde_json::Error>>()?;
         let object = json!({
             "scenario": {"hours": args.hours, "reserve": args.reserve / 100.0, "capacity_wh": args.capacity_wh,
-                         "fault": args.fault.map(InjectedFault::name), "records": origin, "samples": samples, "joules": joules,
+                         "fault": args.fault.map(InjectedFault::name), "records": origin.records,
+                         "samples": origin.samples, "joules": origin.joules, "board": origin.board,
                          "missions": args.seeds.max(1), "seed": args.seed},
             "strategies": strategies,
-            "governor_over_steps": {"frames": frames, "right_per_watt_hour": right_steps},
+            "governor_over_steps": {"frames": steps.0, "right_per_watt_hour": steps.1},
+            "governor_over_steps_in_hindsight": {"frames": hindsight.0, "right_per_watt_hour": hindsight.1},
             "governor_over_oracle": {"right": right_oracle},
         });
         writeln!(out, "{object}")?;
@@ -253,11 +225,15 @@ fn print(
     let fault = args.fault.map_or(String::new(), |fault| format!(", gauge fault {}", fault.name()));
     writeln!(
         out,
-        "{} missions of {} h, {} Wh, reserve {} %{fault}\nframes drawn from {samples} records ({origin}); joules {joules}\n",
+        "{} missions of {} h, {} Wh, reserve {} %{fault}\nframes drawn from {} records ({}); joules {}\n{}\n",
         args.seeds.max(1),
         args.hours,
         args.capacity_wh,
-        args.reserve
+        args.reserve,
+        origin.samples,
+        origin.records,
+        origin.joules,
+        origin.board
     )?;
     let header = [
         "",
@@ -293,8 +269,12 @@ fn print(
     write!(out, "{}", table::render(&header, &rows))?;
     writeln!(
         out,
-        "\ngovernor over SoC steps: frames x {frames:.3}, right answers per watt-hour x {right_steps:.3}; \
-         right answers over the oracle's: {}",
+        "\ngovernor over SoC steps: frames x {:.3}, right answers per watt-hour x {:.3}; over those in hindsight: x {:.3} \
+         and x {:.3}\nright answers over the oracle's: {}",
+        steps.0,
+        steps.1,
+        hindsight.0,
+        hindsight.1,
         table::percent(right_oracle)
     )?;
     if let Some(governor) = of(Strategy::Governor) {

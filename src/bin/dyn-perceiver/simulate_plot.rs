@@ -12,7 +12,7 @@ use crate::failure::Failure;
 const COLOURS: [(Strategy, RGBColor); 5] = [
     (Strategy::Full, RGBColor(213, 94, 0)),
     (Strategy::First, RGBColor(86, 180, 233)),
-    (Strategy::Steps, RGBColor(230, 159, 0)),
+    (Strategy::StepsInHindsight, RGBColor(230, 159, 0)),
     (Strategy::Governor, RGBColor(0, 114, 178)),
     (Strategy::Oracle, RGBColor(0, 0, 0)),
 ];

@@ -23,6 +23,21 @@ pub struct CoulombSettings {
     pub rest_time: Duration,
 }
 
+impl CoulombSettings {
+    /// A lithium-ion battery of `cells` in series that holds `capacity_mwh`, with the resistance of a usual cell; at rest
+    /// below 50 mA for ten minutes.
+    pub fn lithium_ion(capacity_mwh: f32, cells: u8) -> Self {
+        let ocv = OcvCurve::lithium_ion(cells);
+        CoulombSettings {
+            capacity_mah: capacity_mwh / ocv.mean_volts(),
+            ohms: 0.05 * f32::from(cells.max(1)),
+            ocv,
+            rest_amperes: 0.05,
+            rest_time: Duration::from_secs(600),
+        }
+    }
+}
+
 /// What survives a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -153,6 +168,13 @@ mod tests {
         let reading = gauge.read().unwrap();
         assert!((reading.soc - 0.70).abs() < 1e-3 && reading.charging == Some(true) && reading.time_to_empty.is_none());
         assert_eq!(gauge.state().unwrap().soc, reading.soc);
+    }
+
+    #[test]
+    fn a_battery_by_its_watt_hours() {
+        let settings = CoulombSettings::lithium_ion(22_600.0, 2);
+        assert!((settings.capacity_mah / 3000.0 - 1.0).abs() < 0.02, "{}", settings.capacity_mah);
+        assert_eq!(settings.ocv.volts(1.0), 8.38);
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! Sensors by name, as a user writes them: `max17048:/dev/i2c-1`, `ina219:/dev/i2c-1:0x43:0.01`, `power-supply`.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
 use super::linux::{LinuxError, PowerSupply, Rail, Rapl};
-use super::{Fault, FuelGauge, GaugeReading, PowerMonitor, PowerReading, SensorError};
+use super::{
+    Companion, CoulombGauge, CoulombSettings, CoulombState, Fault, FuelGauge, GaugeReading, PowerMonitor, PowerReading,
+    SensorError,
+};
 
 /// Why a sensor could not be opened.
 #[derive(Debug, Error)]
@@ -84,8 +89,40 @@ pub type AnyGauge = Box<dyn FuelGauge<Error = AnySensorError> + Send>;
 /// Any power monitor.
 pub type AnyMonitor = Box<dyn PowerMonitor<Error = AnySensorError> + Send>;
 
+/// A companion microcontroller tells something every minute; after three it counts as silent.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Opens the line to a companion microcontroller: a serial device, already set to the right speed.
+///
+/// # Errors
+/// [`OpenError::Bus`] when the device cannot be opened.
+pub fn open_companion(device: &str) -> Result<Companion, OpenError> {
+    let line = File::open(device).map_err(|error| OpenError::Bus { path: device.into(), reason: error.to_string() })?;
+    Ok(Companion::listen(line, PATIENCE))
+}
+
+/// Opens a power monitor as a fuel gauge that counts the charge, from `state` on where there is one.
+///
+/// # Errors
+/// As [`open_monitor`].
+pub fn open_counted(
+    name: &str,
+    settings: CoulombSettings,
+    state: Option<CoulombState>,
+) -> Result<AnyGauge, OpenError> {
+    let begun = Instant::now();
+    Ok(Box::new(CoulombGauge::new(open_monitor(name)?, move || begun.elapsed(), settings, state)))
+}
+
+/// A companion as one gauge among others.
+#[must_use]
+pub fn companion_gauge(companion: Companion) -> AnyGauge {
+    Box::new(Erased(companion))
+}
+
 /// Opens a fuel gauge: `power-supply[:NAME]`, or on an I2C bus `max17048:BUS`, `max17049:BUS`, `lc709203f:BUS`,
-/// `bq27441:BUS`, `pisugar3:BUS`, where BUS is a device such as `/dev/i2c-1`.
+/// `bq27441:BUS`, `pisugar3:BUS`, where BUS is a device such as `/dev/i2c-1`; or `companion:DEVICE`, the serial line of a
+/// companion microcontroller.
 ///
 /// # Errors
 /// [`OpenError`] naming what was expected.
@@ -106,9 +143,10 @@ pub fn open_gauge(name: &str) -> Result<AnyGauge, OpenError> {
         "bq27441" => Ok(Box::new(Erased(super::Bq27441::new(bus(name, rest)?)))),
         #[cfg(all(feature = "i2c", target_os = "linux"))]
         "pisugar3" => Ok(Box::new(Erased(super::PiSugar3::new(bus(name, rest)?)))),
+        "companion" => Ok(companion_gauge(open_companion(rest)?)),
         _ => Err(OpenError::Unknown {
             name: name.to_owned(),
-            expected: "power-supply[:NAME], max17048:BUS, max17049:BUS, lc709203f:BUS, bq27441:BUS, pisugar3:BUS",
+            expected: "power-supply[:NAME], companion:DEVICE, max17048:BUS, max17049:BUS, lc709203f:BUS, bq27441:BUS, pisugar3:BUS",
         }),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,13 +23,18 @@ impl SensorError for Silence {
 
 /// The newest message of a companion microcontroller.
 ///
-/// A thread reads the line, so that asking never waits.
-#[derive(Debug)]
+/// A thread reads the line, so that asking never waits. Clones share the line: one is the gauge, another the governor.
+#[derive(Clone, Debug)]
 pub struct Companion {
+    line: Arc<Mutex<Line>>,
+    patience: Duration,
+}
+
+#[derive(Debug)]
+struct Line {
     messages: Receiver<Message>,
     newest: Option<(Message, Instant)>,
     opened: Instant,
-    patience: Duration,
 }
 
 impl Companion {
@@ -57,7 +63,8 @@ impl Companion {
                 }
             }
         });
-        Companion { messages, newest: None, opened: Instant::now(), patience }
+        let line = Line { messages, newest: None, opened: Instant::now() };
+        Companion { line: Arc::new(Mutex::new(line)), patience }
     }
 
     /// The newest message.
@@ -65,11 +72,13 @@ impl Companion {
     /// # Errors
     /// [`Silence`] when none came within the patience.
     pub fn newest(&mut self) -> Result<Message, Silence> {
-        while let Ok(message) = self.messages.try_recv() {
-            self.newest = Some((message, Instant::now()));
+        // Whoever panicked with the lock left a whole message or none.
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Ok(message) = line.messages.try_recv() {
+            line.newest = Some((message, Instant::now()));
         }
-        let since = self.newest.map_or(self.opened, |(_, at)| at).elapsed();
-        match self.newest {
+        let since = line.newest.map_or(line.opened, |(_, at)| at).elapsed();
+        match line.newest {
             Some((message, _)) if since <= self.patience => Ok(message),
             _ => Err(Silence(since)),
         }

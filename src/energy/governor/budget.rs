@@ -10,12 +10,12 @@ use super::{Choice, Governor, GovernorInput, Reason};
 use crate::energy::PowerModel;
 use crate::energy::clock::since;
 
-/// Share of the mission that the planned rate of frames weighs against the observed one.
+/// Share of the mission's planned events that weighs against those seen.
 const PLAN_WEIGHT: f32 = 0.25;
 /// Charge above the reserve that is aimed at: the end is reached from above, and the gauge is no finer.
 const MARGIN: f32 = 0.005;
 /// Charge kept back at the beginning and released as the mission goes on: what a cold night may take.
-const CONTINGENCY: f32 = 0.03;
+const CONTINGENCY: f32 = 0.02;
 /// Charge above the reserve at which the cheapest point is left again.
 const RESERVE_HYSTERESIS: f32 = 0.005;
 
@@ -137,7 +137,8 @@ impl BudgetGovernor {
         let seconds = since(self.pending.since, elapsed).as_secs_f32();
         let Pending { frames, joules, expected, .. } = self.pending;
         self.learned.drain(seconds, self.resting_watts * seconds + joules, gauge, charging);
-        self.learned.frames(seconds, frames, joules, expected);
+        let planned = self.mission.frames.planned(self.pending.since, elapsed);
+        self.learned.frames(seconds, frames, planned, joules, expected);
         self.debt += expected - frames * self.ladder.joules_at(self.plan.position);
         self.pending = Pending { since: elapsed, ..Pending::default() };
     }
@@ -147,16 +148,18 @@ impl BudgetGovernor {
         let soc = self.learned.soc.unwrap_or(0.0);
         let left = self.seconds_left(elapsed).max(1.0);
         let margin = MARGIN + CONTINGENCY * left / self.mission.duration.as_secs_f32();
-        let usable = (soc - self.mission.reserve - margin) * self.learned.joules_per_charge();
+        let usable = self.learned.joules_down_to(self.mission.reserve + margin);
         let watts = usable / left - self.resting_watts;
         // A whole rung: mixing in a cheaper one would be below the floor half of the time.
         let floor = self.mission.floor.map_or(0.0, |accuracy| libm::ceilf(self.ladder.position_of_accuracy(accuracy)));
         let price = self.learned.price;
         let (budget, period) = match self.mission.frames {
             FrameDemand::Period(period) => (watts * period.as_secs_f32(), None),
-            FrameDemand::PerHour(rate) => {
-                let planned_seconds = PLAN_WEIGHT * self.mission.duration.as_secs_f32();
-                (watts / self.learned.frame_rate(rate / 3600.0, planned_seconds).max(1e-9), None)
+            FrameDemand::PerHour(_) | FrameDemand::DayNight { .. } => {
+                let demand = self.mission.frames;
+                let weight = PLAN_WEIGHT * demand.planned(Duration::ZERO, self.mission.duration);
+                let to_come = demand.planned(elapsed, self.mission.duration) * self.learned.demand(weight);
+                (watts * left / to_come.max(1e-6), None)
             }
             FrameDemand::Between(shortest, longest) => {
                 let best = self.ladder.joules_at(self.ladder.most_per_joule(floor)) * price;
@@ -233,7 +236,9 @@ impl BudgetGovernor {
         let dwell = self.settings.dwell.as_secs_f32().max(1e-3);
         let frames = match self.mission.frames {
             FrameDemand::Period(period) => dwell / period.as_secs_f32(),
-            FrameDemand::PerHour(rate) => dwell * rate / 3600.0,
+            demand @ (FrameDemand::PerHour(_) | FrameDemand::DayNight { .. }) => {
+                demand.planned(self.pending.since, self.pending.since.saturating_add(self.settings.dwell))
+            }
             FrameDemand::Between(_, longest) => dwell / self.choice.period.unwrap_or(longest).as_secs_f32().max(1e-3),
         };
         frames.max(1.0)

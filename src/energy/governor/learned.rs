@@ -16,11 +16,14 @@ pub struct Learned {
     fallen: f32,
     /// Real joules per frame over expected ones.
     pub price: f32,
-    /// Frames seen, and the seconds in which they came.
+    /// Frames seen, and frames that the mission expected meanwhile.
     frames: f32,
-    seconds: f32,
+    planned: f32,
 }
 
+/// By how much of its mean the voltage of a lithium-ion battery falls from full to empty: the first half of a charge
+/// holds more energy than the second. A battery whose voltage falls less is found to hold more as it empties.
+const VOLTAGE_FALL: f32 = 0.16;
 /// Charge that must fall before what was learned about the battery weighs as much as its nameplate.
 const NAMEPLATE_WEIGHT: f32 = 0.03;
 /// Charge over which what was learned about the battery fades by a factor e: it follows temperature.
@@ -31,10 +34,15 @@ const GAUGE_SECONDS: f32 = 1200.0;
 /// for by the easy frames around it and not by lowering its own accuracy.
 const PRICE_SECONDS: f32 = 7200.0;
 
+/// Share of a whole charge's energy that a battery at `soc` holds.
+fn energy(soc: f32) -> f32 {
+    soc * (1.0 + 0.5 * VOLTAGE_FALL * (soc - 1.0))
+}
+
 impl Learned {
     /// Nothing learned yet about a battery that delivers `nameplate` joules.
     pub const fn new(nameplate: f32) -> Self {
-        Learned { soc: None, nameplate, spent: 0.0, fallen: 0.0, price: 1.0, frames: 0.0, seconds: 0.0 }
+        Learned { soc: None, nameplate, spent: 0.0, fallen: 0.0, price: 1.0, frames: 0.0, planned: 0.0 }
     }
 
     /// Joules that one whole charge delivers, between 0.4 and 1.25 times the nameplate's: what sun seems
@@ -44,13 +52,20 @@ impl Learned {
         joules.max(0.4 * self.nameplate).min(1.25 * self.nameplate)
     }
 
+    /// Joules that the battery delivers until it is at `soc`; none before the first reading.
+    pub fn joules_down_to(&self, soc: f32) -> f32 {
+        let now = self.soc.unwrap_or(0.0);
+        (energy(now) - energy(soc)) * self.joules_per_charge()
+    }
+
     /// Takes in `seconds` in which `joules` left the battery; the gauge now says `gauge`, if it can be believed.
     pub(super) fn drain(&mut self, seconds: f32, joules: f32, gauge: Option<f32>, charging: bool) {
         let Some(soc) = self.soc else {
             self.soc = gauge;
             return;
         };
-        let per_charge = self.joules_per_charge();
+        // The energy of the next bit of charge: the voltage is higher the fuller the battery.
+        let per_charge = self.joules_per_charge() * (1.0 + VOLTAGE_FALL * (soc - 0.5));
         let predicted = if per_charge > 0.0 { soc - joules / per_charge } else { soc };
         let gain = 1.0 - libm::expf(-seconds / GAUGE_SECONDS);
         let corrected = match gauge {
@@ -60,7 +75,7 @@ impl Learned {
             None => predicted,
         };
         if gauge.is_some() && !charging {
-            let fallen = soc - corrected;
+            let fallen = energy(soc) - energy(corrected);
             let fade = libm::expf(-fallen.abs() / BATTERY_MEMORY);
             self.spent = (self.spent * fade + joules).max(0.0);
             self.fallen = (self.fallen * fade + fallen).max(0.0);
@@ -68,26 +83,27 @@ impl Learned {
         self.soc = Some(corrected.clamp(0.0, 1.0));
     }
 
-    /// Takes in that `frames` frames in `seconds` cost `real` joules where `expected` were expected.
-    pub(super) fn frames(&mut self, seconds: f32, frames: f32, real: f32, expected: f32) {
+    /// Takes in that `frames` frames came in `seconds` where `planned` were planned, and cost `real` joules where
+    /// `expected` were expected.
+    pub(super) fn frames(&mut self, seconds: f32, frames: f32, planned: f32, real: f32, expected: f32) {
         self.frames += frames;
-        self.seconds += seconds;
+        self.planned += planned;
         if expected > 0.0 && real.is_finite() {
             let gain = 1.0 - libm::expf(-seconds / PRICE_SECONDS);
             self.price = (self.price + gain * (real / expected - self.price)).clamp(0.25, 4.0);
         }
     }
 
-    /// Frames per second: `planned`, giving way to what was seen as time passes; the plan weighs as much as
-    /// `plan_seconds` of observation.
-    pub fn frame_rate(&self, planned: f32, plan_seconds: f32) -> f32 {
-        let rate = (planned * plan_seconds + self.frames) / (plan_seconds + self.seconds);
-        if rate.is_finite() { rate.max(0.0) } else { planned }
+    /// Frames that come for each that the mission planned: 1, giving way to what was seen as time passes. The plan weighs
+    /// as much as `weight` frames seen.
+    pub fn demand(&self, weight: f32) -> f32 {
+        let demand = (weight + self.frames) / (weight + self.planned);
+        if demand.is_finite() { demand.max(0.0) } else { 1.0 }
     }
 
     /// Whether every number is one that learning can produce: for state read from a file.
     pub fn is_sound(&self) -> bool {
-        let positive = [self.nameplate, self.spent, self.fallen, self.price, self.frames, self.seconds];
+        let positive = [self.nameplate, self.spent, self.fallen, self.price, self.frames, self.planned];
         positive.iter().all(|x| x.is_finite() && *x >= 0.0) && self.soc.is_none_or(|soc| (0.0..=1.0).contains(&soc))
     }
 
@@ -119,11 +135,11 @@ mod tests {
     fn learns_what_frames_cost_and_how_many_come() {
         let mut learned = Learned::new(1.0);
         for _ in 0..3600 {
-            learned.frames(10.0, 20.0, 2.4, 2.0);
+            learned.frames(10.0, 20.0, 10.0, 2.4, 2.0);
         }
         assert!((learned.price - 1.2).abs() < 0.01);
-        assert!((learned.frame_rate(1.0, 36_000.0) - 1.5).abs() < 0.01);
-        learned.frames(10.0, 1.0, f32::NAN, 1.0);
+        assert!((learned.demand(36_000.0) - 1.5).abs() < 0.01);
+        learned.frames(10.0, 1.0, 1.0, f32::NAN, 1.0);
         assert!(learned.is_sound());
     }
 }

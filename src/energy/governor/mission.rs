@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::energy::clock::millis;
+use crate::energy::clock::{millis, since};
 
 /// How frames come.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,16 @@ pub enum FrameDemand {
     PerHour(f32),
     /// The governor chooses the period, between the two.
     Between(#[serde(with = "millis")] Duration, #[serde(with = "millis")] Duration),
+    /// Frames at events that follow the day; by how much more or fewer come than planned is learned.
+    DayNight {
+        /// So many an hour from 6 to 18 o'clock.
+        day: f32,
+        /// So many an hour from 18 to 6 o'clock.
+        night: f32,
+        /// Time of day at which the mission begins.
+        #[serde(with = "millis")]
+        begins: Duration,
+    },
 }
 
 /// How long the battery must last, for how many frames, and what must be left.
@@ -125,6 +135,29 @@ impl fmt::Display for MissionError {
 
 impl core::error::Error for MissionError {}
 
+impl FrameDemand {
+    /// Events that the mission expects from `from` to `to` after its beginning; none where frames come by a period.
+    pub fn planned(&self, from: Duration, to: Duration) -> f32 {
+        let seconds = since(from, to).as_secs_f32();
+        match *self {
+            FrameDemand::Period(_) | FrameDemand::Between(..) => 0.0,
+            FrameDemand::PerHour(rate) => rate / 3600.0 * seconds,
+            FrameDemand::DayNight { day, night, begins } => {
+                let until = |elapsed: Duration| light(begins.as_secs().saturating_add(elapsed.as_secs()));
+                let light = until(to).saturating_sub(until(from)) as f32;
+                (day * light + night * (seconds - light).max(0.0)) / 3600.0
+            }
+        }
+    }
+}
+
+/// Seconds between 6 and 18 o'clock in the first `seconds` after a midnight.
+const fn light(seconds: u64) -> u64 {
+    const DAY: u64 = 86_400;
+    let today = (seconds % DAY).saturating_sub(DAY / 4);
+    (seconds / DAY).saturating_mul(DAY / 2).saturating_add(if today < DAY / 2 { today } else { DAY / 2 })
+}
+
 impl Mission {
     pub(super) fn check(&self) -> Result<(), MissionError> {
         if self.duration.is_zero() {
@@ -137,6 +170,16 @@ impl Mission {
             FrameDemand::Period(period) if period.is_zero() => return Err(MissionError::Period),
             FrameDemand::Between(short, long) if short.is_zero() || short > long => return Err(MissionError::Period),
             FrameDemand::PerHour(rate) if !(rate.is_finite() && rate > 0.0) => return Err(MissionError::Rate(rate)),
+            FrameDemand::DayNight { day, night, .. } => {
+                // A night without events is a mission, too; a day and a night without any is not.
+                let sound = |rate: f32| rate.is_finite() && rate >= 0.0;
+                if let Some(rate) = [day, night, day + night].into_iter().find(|rate| !sound(*rate)) {
+                    return Err(MissionError::Rate(rate));
+                }
+                if day + night == 0.0 {
+                    return Err(MissionError::Rate(0.0));
+                }
+            }
             _ => {}
         }
         match self.floor {
@@ -158,5 +201,41 @@ impl GovernorSettings {
             return Err(MissionError::Hysteresis(self.hysteresis));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn events_by_day_and_by_night_add_up() {
+        let rhythm = FrameDemand::DayNight { day: 100.0, night: 10.0, begins: 6 * HOUR };
+        let planned = |from: u32, to: u32| rhythm.planned(from * HOUR, to * HOUR);
+        assert_eq!(planned(0, 12), 1200.0);
+        assert_eq!(planned(12, 24), 120.0);
+        assert_eq!(planned(0, 48), 2640.0);
+        assert_eq!(planned(11, 13), 110.0);
+        assert_eq!(planned(13, 11), 0.0);
+        assert_eq!(FrameDemand::PerHour(30.0).planned(HOUR, 3 * HOUR), 60.0);
+        assert_eq!(FrameDemand::Period(HOUR).planned(HOUR, 3 * HOUR), 0.0);
+        let last = FrameDemand::DayNight { day: 1.0, night: 1.0, begins: HOUR }.planned(Duration::ZERO, Duration::MAX);
+        assert!(last.is_finite());
+    }
+
+    #[test]
+    fn refuses_a_rhythm_without_events() {
+        let mission = |day, night| Mission {
+            duration: HOUR,
+            reserve: 0.1,
+            frames: FrameDemand::DayNight { day, night, begins: HOUR },
+            floor: None,
+        };
+        assert_eq!(mission(10.0, 0.0).check(), Ok(()));
+        assert_eq!(mission(0.0, 0.0).check(), Err(MissionError::Rate(0.0)));
+        assert_eq!(mission(10.0, -1.0).check(), Err(MissionError::Rate(-1.0)));
+        assert!(mission(f32::NAN, 1.0).check().is_err());
     }
 }

@@ -6,14 +6,17 @@
 mod cell;
 mod frames;
 mod gauge;
+mod missions;
 mod replay;
 mod scenario;
 mod summary;
+mod table;
 mod trace;
 
 pub use cell::{Cell, CellSettings};
 pub use frames::{Frames, stage_shares};
 pub use gauge::{FaultWindow, InjectedFault, SimulatedGauge};
+pub use missions::compare;
 pub use replay::{Outcome, Sample, Simulation, SimulationError, Strategy};
 pub use scenario::{Arrivals, Scenario, Spells};
 pub use summary::{Summary, summarise};

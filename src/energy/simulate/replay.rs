@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use super::super::gauge::GaugeWatch;
 use super::super::governor::{
-    BudgetGovernor, FrameDemand, Governor, GovernorInput, Ladder, LadderError, MissionError, Reason, SocStep, SocSteps,
+    BudgetGovernor, FrameDemand, Governor, GovernorInput, Ladder, LadderError, MissionError, Reason,
 };
 use super::cell::{Cell, CellSettings};
 use super::frames::Frames;
 use super::gauge::{FaultWindow, SimulatedGauge};
 use super::scenario::Scenario;
+use super::table::Table;
 use super::trace::Trace;
 use crate::energy::PowerModel;
 use crate::exit::{ExitPolicy, Frontier, PolicyError};
@@ -23,9 +24,12 @@ pub enum Strategy {
     Full,
     /// The first exit for every frame.
     First,
-    /// Three SoC steps (most accurate, middle, cheapest point), tuned in hindsight, mission by mission, to end at the
-    /// reserve: their bounds, or where the period is free the period.
+    /// A table of three SoC steps (most accurate, middle, cheapest point; where the period is free they may change that,
+    /// too), tuned once for all missions, to last as often as the governor: what can be shipped.
     Steps,
+    /// The same with a table for every mission, tuned on that mission itself to end at the reserve: better than any table
+    /// that could be written beforehand.
+    StepsInHindsight,
     /// The budget governor.
     Governor,
     /// One mix of two neighbouring points for the whole mission, chosen in hindsight to end at the reserve: what knowing
@@ -35,8 +39,14 @@ pub enum Strategy {
 
 impl Strategy {
     /// Every strategy, in the order of tables.
-    pub const ALL: [Strategy; 5] =
-        [Strategy::Full, Strategy::First, Strategy::Steps, Strategy::Governor, Strategy::Oracle];
+    pub const ALL: [Strategy; 6] = [
+        Strategy::Full,
+        Strategy::First,
+        Strategy::Steps,
+        Strategy::StepsInHindsight,
+        Strategy::Governor,
+        Strategy::Oracle,
+    ];
 
     /// The name in tables.
     pub const fn name(self) -> &'static str {
@@ -44,6 +54,7 @@ impl Strategy {
             Strategy::Full => "always full",
             Strategy::First => "always first exit",
             Strategy::Steps => "SoC steps",
+            Strategy::StepsInHindsight => "SoC steps in hindsight",
             Strategy::Governor => "governor",
             Strategy::Oracle => "oracle",
         }
@@ -90,17 +101,17 @@ pub struct Sample {
 
 /// What runs in a tick: a share of each of two policies, and frames against the trace's.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Running {
-    low: usize,
-    high: usize,
-    share_of_high: f32,
-    pace: f32,
-    budget: f32,
-    reason: Option<Reason>,
+pub(super) struct Running {
+    pub low: usize,
+    pub high: usize,
+    pub share_of_high: f32,
+    pub pace: f32,
+    pub budget: f32,
+    pub reason: Option<Reason>,
 }
 
 impl Running {
-    fn only(policy: usize) -> Self {
+    pub fn only(policy: usize) -> Self {
         Running { low: policy, high: policy, share_of_high: 0.0, pace: 1.0, budget: f32::NAN, reason: None }
     }
 }
@@ -194,29 +205,25 @@ impl Simulation {
             Strategy::Full => self.replay(trace, sample_every, |_, _| self.fixed(self.points)),
             Strategy::First => self.replay(trace, sample_every, |_, _| self.fixed(self.points + 1)),
             Strategy::Governor => self.run_governor(trace, seed, sample_every),
-            Strategy::Steps => {
-                // One number is tuned: the period where it is free, at bounds of two and one thirds, else the bounds.
-                let longest = self.longest_pace();
-                let steps = |x: f32, sample_every: usize| {
-                    if longest < 1.0 {
-                        self.run_steps(trace, seed, sample_every, 2.0 / 3.0, 1.0 - x * (1.0 - longest))
-                    } else {
-                        self.run_steps(trace, seed, sample_every, x, 1.0)
-                    }
-                };
-                steps(self.tune(|x| steps(x, 0).soc, true), sample_every)
+            Strategy::Steps | Strategy::StepsInHindsight => {
+                let ends = |table: Table| self.run_table(table, trace, seed, 0);
+                let lasts = |table: Table| ends(table).soc >= self.scenario.mission.reserve;
+                let tables = self.table_kinds().iter().map(|kind| self.tune_table(*kind, lasts));
+                let right = |table: &Table| ends(*table).right;
+                let best = tables.reduce(|best, other| if right(&other) > right(&best) { other } else { best });
+                best.map_or_else(Outcome::default, |table| self.run_table(table, trace, seed, sample_every))
             }
             Strategy::Oracle => {
-                let at = self.tune(|x| self.run_constant(trace, 0, x).soc, false);
+                let reserve = self.scenario.mission.reserve;
+                let at = self.tune(|x| self.run_constant(trace, 0, x).soc >= reserve, false);
                 self.run_constant(trace, sample_every, at)
             }
         }
     }
 
-    /// The x in [0, 1] at which the charge left at the end is nearest the reserve from above, by bisection; `rising`
-    /// when a larger x leaves more.
-    fn tune(&self, soc_at: impl Fn(f32) -> f32, rising: bool) -> f32 {
-        let enough = |x: f32| soc_at(x) >= self.scenario.mission.reserve;
+    /// The x in [0, 1] that spends most of those with `enough` left at the end, by bisection; `rising` when a larger x
+    /// saves more.
+    pub(super) fn tune(&self, enough: impl Fn(f32) -> bool, rising: bool) -> f32 {
         let (mut saving, mut spending) = if rising { (1.0, 0.0) } else { (0.0, 1.0) };
         if enough(spending) {
             return spending;
@@ -234,7 +241,7 @@ impl Simulation {
     }
 
     /// Frames at the longest period over those at the shortest, which the trace has.
-    fn longest_pace(&self) -> f32 {
+    pub(super) fn longest_pace(&self) -> f32 {
         match self.scenario.mission.frames {
             FrameDemand::Between(shortest, longest) => shortest.as_secs_f32() / longest.as_secs_f32(),
             _ => 1.0,
@@ -261,24 +268,6 @@ impl Simulation {
         self.replay(trace, sample_every, |_, _| running)
     }
 
-    fn run_steps(&self, trace: &Trace, seed: u64, sample_every: usize, bound: f32, pace: f32) -> Outcome {
-        let top = self.ladder.top();
-        let step = |from: f32, rung: usize| SocStep { from, point: self.ladder.rung(rung).point };
-        // Full down to `bound`, the middle down to half of it: one number to tune.
-        let rows = [step(bound, top), step(bound / 2.0, top / 2), step(0.0, 0)];
-        let rows = rows.get(if bound > 0.0 { 0 } else { 2 }..).unwrap_or(&rows);
-        let all = [step(0.0, top)];
-        let Ok(mut steps) = SocSteps::new(if bound > 0.0 { rows } else { &all }, 0.02) else {
-            return Outcome::default();
-        };
-        let mut watch = self.watch(trace, seed);
-        self.replay(trace, sample_every, |moment, cell| {
-            let input = moment.input(&mut watch, cell, self.settings_charge());
-            let choice = steps.choose(&input);
-            Running { reason: Some(choice.reason), pace, ..Running::only(choice.point) }
-        })
-    }
-
     fn run_governor(&self, trace: &Trace, seed: u64, sample_every: usize) -> Outcome {
         let made = BudgetGovernor::new(self.ladder.clone(), &self.power, self.scenario.mission, self.scenario.settings);
         let Ok(mut governor) = made else { return Outcome::default() };
@@ -301,11 +290,11 @@ impl Simulation {
         })
     }
 
-    fn settings_charge(&self) -> f32 {
+    pub(super) fn settings_charge(&self) -> f32 {
         self.scenario.settings.joules_per_charge()
     }
 
-    fn watch(&self, trace: &Trace, seed: u64) -> GaugeWatch<SimulatedGauge> {
+    pub(super) fn watch(&self, trace: &Trace, seed: u64) -> GaugeWatch<SimulatedGauge> {
         let duration = self.scenario.mission.duration;
         let window = self.scenario.fault.map(|fault| FaultWindow {
             fault,
@@ -316,7 +305,12 @@ impl Simulation {
         GaugeWatch::new(gauge, self.scenario.watch)
     }
 
-    fn replay(&self, trace: &Trace, sample_every: usize, mut decide: impl FnMut(Moment, &Cell) -> Running) -> Outcome {
+    pub(super) fn replay(
+        &self,
+        trace: &Trace,
+        sample_every: usize,
+        mut decide: impl FnMut(Moment, &Cell) -> Running,
+    ) -> Outcome {
         let settings = CellSettings { health: trace.health, ..self.scenario.cell.clone() };
         let mut cell = Cell::new(settings);
         let mut outcome = Outcome::default();
@@ -375,7 +369,7 @@ impl Simulation {
 
 /// What a deciding strategy may look at.
 #[derive(Clone, Copy, Debug, Default)]
-struct Moment {
+pub(super) struct Moment {
     elapsed: Duration,
     frames: u32,
     joules: f32,
@@ -386,7 +380,7 @@ struct Moment {
 }
 
 impl Moment {
-    fn input(self, watch: &mut GaugeWatch<SimulatedGauge>, cell: &Cell, per_charge: f32) -> GovernorInput {
+    pub fn input(self, watch: &mut GaugeWatch<SimulatedGauge>, cell: &Cell, per_charge: f32) -> GovernorInput {
         let charging = self.sun > self.idle_watts;
         watch.gauge_mut().set(self.elapsed, cell.soc(), cell.volts(), charging);
         let expected_drop = if self.sun > 0.0 { 0.0 } else { self.drop(per_charge) };

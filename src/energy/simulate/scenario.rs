@@ -38,6 +38,9 @@ pub struct Spells {
     pub purity: f32,
 }
 
+/// Time of day at which every mission begins.
+pub(super) const BEGINS: Duration = Duration::from_secs(6 * 3600);
+
 /// A mission with everything that chance decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
@@ -80,7 +83,8 @@ impl Scenario {
     pub fn new(duration: Duration, reserve: f32, arrivals: Arrivals, capacity_mwh: f32) -> Self {
         let frames = match arrivals {
             Arrivals::Periodic(seconds) => FrameDemand::Period(Duration::from_secs_f32(seconds.max(1e-3))),
-            other => FrameDemand::PerHour(other.per_hour()),
+            Arrivals::Poisson(rate) => FrameDemand::PerHour(rate),
+            Arrivals::DayNight(day, night) => FrameDemand::DayNight { day, night, begins: BEGINS },
         };
         let cell = CellSettings {
             capacity_mwh,

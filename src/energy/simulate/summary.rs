@@ -33,6 +33,11 @@ pub struct Summary {
     pub reasons: std::collections::BTreeMap<&'static str, f64>,
 }
 
+/// Whether a mission ended more than 2 points below the reserve.
+pub(super) fn ends_below(outcome: &Outcome, reserve: f32) -> bool {
+    outcome.soc < reserve - 0.02
+}
+
 /// Summarises missions of `seconds` with a `reserve`.
 pub fn summarise(outcomes: &[Outcome], seconds: f32, reserve: f32) -> Summary {
     let n = outcomes.len().max(1) as f64;
@@ -54,7 +59,7 @@ pub fn summarise(outcomes: &[Outcome], seconds: f32, reserve: f32) -> Summary {
         soc_mean: sum(&|o| f64::from(o.soc)) / n,
         soc_lowest: outcomes.iter().map(|o| f64::from(o.soc)).fold(1.0, f64::min),
         within_2_points: share(&|o| (o.soc - reserve).abs() <= 0.02),
-        below_2_points: share(&|o| o.soc < reserve - 0.02),
+        below_2_points: share(&|o| ends_below(o, reserve)),
         brown_outs: outcomes.iter().filter(|o| o.brown_out).count(),
         switches: sum(&|o| f64::from(o.switches)) / n,
         reasons,

@@ -2,17 +2,16 @@
 
 use super::frames::Frames;
 use super::gauge::normal;
-use super::scenario::{Arrivals, Scenario};
+use super::scenario::{Arrivals, BEGINS, Scenario};
 
 /// One mission's worth of chance, the same for every strategy.
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// Length of a tick in seconds.
     pub tick: f32,
-    policies: usize,
     frames: Vec<u32>,
-    /// Joules by the power model and right answers, tick by tick and policy by policy.
-    made: Vec<(f32, f32)>,
+    /// Joules by the power model and right answers, policy by policy and tick by tick.
+    made: Vec<Vec<(f32, f32)>>,
     /// Temperature in °C, tick by tick.
     pub celsius: Vec<f32>,
     /// Watts from the sun, tick by tick.
@@ -45,9 +44,8 @@ impl Trace {
         let ticks = (scenario.mission.duration.as_secs_f32() / scenario.tick).ceil() as usize;
         let mut trace = Trace {
             tick: scenario.tick,
-            policies: drawn_from.policies(),
             frames: Vec::with_capacity(ticks),
-            made: Vec::with_capacity(ticks * drawn_from.policies()),
+            made: vec![Vec::with_capacity(ticks); drawn_from.policies()],
             celsius: Vec::with_capacity(ticks),
             sun: Vec::with_capacity(ticks),
             health,
@@ -56,8 +54,9 @@ impl Trace {
             fault_at,
         };
         let (mut hard, mut due) = (camera.bool(), 0.0f32);
+        let mut made = vec![(0.0, 0.0); drawn_from.policies()];
         for index in 0..ticks {
-            let hour = index as f32 * scenario.tick / 3600.0 + 6.0;
+            let hour = (index as f32 * scenario.tick + BEGINS.as_secs_f32()) / 3600.0;
             let of_day = hour.rem_euclid(24.0);
             // Noon is the peak of the sun, three o'clock that of the temperature.
             trace.celsius.push(mean + scenario.swing * (core::f32::consts::TAU * (of_day - 9.0) / 24.0).sin());
@@ -80,9 +79,7 @@ impl Trace {
                     poisson(&mut camera, rate * scenario.tick / 3600.0)
                 }
             };
-            let start = trace.made.len();
-            trace.made.resize(start + drawn_from.policies(), (0.0, 0.0));
-            let Some(made) = trace.made.get_mut(start..) else { continue };
+            made.fill((0.0f32, 0.0f32));
             for _ in 0..count {
                 let from_hard = hard == (camera.f32() < scenario.spells.purity);
                 let row = drawn_from.pick(&mut camera, from_hard);
@@ -91,9 +88,21 @@ impl Trace {
                     sum.1 += one.1;
                 }
             }
+            trace.made.iter_mut().zip(&made).for_each(|(policy, made)| policy.push(*made));
             trace.frames.push(count);
         }
         trace
+    }
+
+    /// The same mission for fewer policies, to keep many at once: all others make nothing of it.
+    #[must_use]
+    pub fn with_policies(mut self, policies: &[usize]) -> Self {
+        for (policy, made) in self.made.iter_mut().enumerate() {
+            if !policies.contains(&policy) {
+                *made = Vec::new();
+            }
+        }
+        self
     }
 
     /// Number of ticks.
@@ -108,7 +117,7 @@ impl Trace {
 
     /// Joules by the power model and right answers that `policy` makes of a tick's frames.
     pub fn made(&self, tick: usize, policy: usize) -> (f32, f32) {
-        self.made.get(tick * self.policies + policy).copied().unwrap_or((0.0, 0.0))
+        self.made.get(policy).and_then(|made| made.get(tick)).copied().unwrap_or((0.0, 0.0))
     }
 }
 

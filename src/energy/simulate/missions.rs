@@ -1,0 +1,59 @@
+//! Every strategy through many missions.
+
+use std::ops::Range;
+
+use super::replay::{Outcome, Simulation, Strategy};
+use super::summary::{Summary, ends_below, summarise};
+use super::table::Table;
+use super::trace::Trace;
+
+/// Every strategy through the missions of `seeds`, on all cores.
+///
+/// [`Strategy::Steps`] is one table for all of them, tuned on these missions to end below the reserve in no more of them
+/// than the governor does. Of the kinds of table there are for the mission it is the one with most right answers.
+pub fn compare(simulation: &Simulation, seeds: Range<u64>) -> Vec<(Strategy, Summary)> {
+    let seeds: Vec<u64> = seeds.collect();
+    let policies = simulation.table_policies();
+    let others = Strategy::ALL.into_iter().filter(|strategy| *strategy != Strategy::Steps);
+    let runs: Vec<(u64, Trace, Vec<(Strategy, Outcome)>)> = on_all_cores(&seeds, |seed| {
+        let trace = simulation.trace(*seed);
+        let run = |strategy| (strategy, simulation.run(strategy, &trace, *seed, 0));
+        let outcomes = others.clone().map(run).collect();
+        (*seed, trace.with_policies(&policies), outcomes)
+    });
+    let of = |wanted: Strategy| -> Vec<Outcome> {
+        let outcomes = runs.iter().flat_map(|(.., outcomes)| outcomes);
+        outcomes.filter(|(strategy, _)| *strategy == wanted).map(|(_, outcome)| outcome.clone()).collect()
+    };
+    let mission = simulation.scenario().mission;
+    let below = |outcomes: &[Outcome]| outcomes.iter().filter(|o| ends_below(o, mission.reserve)).count();
+    let allowed = below(&of(Strategy::Governor));
+    let play = |table: Table| -> Vec<Outcome> {
+        on_all_cores(&runs, |(seed, trace, _)| simulation.run_table(table, trace, *seed, 0))
+    };
+    let right = |outcomes: &Vec<Outcome>| outcomes.iter().map(|o| o.right).sum::<f64>();
+    let tables = simulation
+        .table_kinds()
+        .iter()
+        .map(|kind| play(simulation.tune_table(*kind, |table| below(&play(table)) <= allowed)));
+    let steps =
+        tables.reduce(|best, other| if right(&other) > right(&best) { other } else { best }).unwrap_or_default();
+    let summary = |outcomes: &[Outcome]| summarise(outcomes, mission.duration.as_secs_f32(), mission.reserve);
+    let all = Strategy::ALL.into_iter();
+    all.map(|strategy| (strategy, summary(&if strategy == Strategy::Steps { steps.clone() } else { of(strategy) })))
+        .collect()
+}
+
+/// What `work` makes of every item, in their order.
+fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = &work;
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = items
+            .chunks(items.len().div_ceil(threads).max(1))
+            .map(|chunk| scope.spawn(move || chunk.iter().map(work).collect::<Vec<_>>()))
+            .collect();
+        // A worker that panicked is a defect: it is passed on.
+        workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
