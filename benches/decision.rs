@@ -29,6 +29,7 @@ fn report(name: &str, mut call: impl FnMut(u32)) {
 }
 
 fn main() {
+    println!("machine  {}", dyn_perceiver_host::State::here().line());
     let points: Vec<OperatingPoint> = (0..POINTS as u8)
         .map(|index| {
             let onwards = f32::from(index) / 63.0;

@@ -52,14 +52,21 @@ struct Layout {
 }
 
 const CARD: [&str; 5] = ["vfat", "nls_cp437", "nls_ascii", "ext4", "crc32c_generic"];
+/// SD hosts and the regulators of their cards, I2C, watchdog, USB hosts and cameras, temperature and clock.
 const PI: &[&str] = &[
+    "fixed",
+    "gpio_regulator",
     "mmc_block",
     "bcm2835",
     "sdhci_iproc",
     "i2c_bcm2835",
     "i2c_dev",
     "bcm2835_wdt",
+    "reset_raspberrypi",
+    "xhci_pci",
+    "dwc2",
     "uvcvideo",
+    "bcm2711_thermal",
     "bcm2835_thermal",
     "raspberrypi_cpufreq",
 ];

@@ -33,10 +33,10 @@ const LOGS_KEPT: u32 = 3;
 ///
 /// Without options: the shipped model on the shipped test images. Operating points follow the state of charge. Joules are
 /// modelled: watts of the board times latency measured here. JSON: one object per frame {kind: "frame", frame, class,
-/// label, truth, exit, confidence, cut, latency_ms, soc, point, reason, joules}; {kind: "camera", connected, message} when
-/// the camera is lost or back; then {kind: "summary", frames, accuracy,
-/// accuracy_full, exit_share {exit: share}, latency_ms {exit: {mean, p95}, all, full}, joules, joules_full, switches, soc,
-/// dropped, ended}.
+/// label, truth, exit, confidence, cut, latency_ms (of the network), age_ms (from the capture of the frame to the answer),
+/// soc, point, reason, joules}; {kind: "camera", connected, message} when the camera is lost or back; then {kind: "summary",
+/// frames, accuracy, accuracy_full, exit_share {exit: share}, latency_ms {exit: {mean, p95}, all, full}, joules,
+/// joules_full, switches, soc, dropped, ended}.
 #[derive(ClapArgs)]
 pub struct Args {
     #[command(flatten)]
@@ -353,7 +353,7 @@ impl View {
             let object = json!({
                 "kind": "frame", "frame": step.sequence, "class": outcome.class, "label": self.name(outcome.class),
                 "truth": step.truth, "exit": exit, "confidence": outcome.confidence, "cut": outcome.cut,
-                "latency_ms": ms, "soc": step.soc, "point": step.choice.point, "reason": step.choice.reason,
+                "latency_ms": ms, "age_ms": 1e3 * step.age.as_secs_f64(), "soc": step.soc, "point": step.choice.point, "reason": step.choice.reason,
                 "joules": step.joules,
             });
             writeln!(self.out, "{object}")?;

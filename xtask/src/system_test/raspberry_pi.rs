@@ -2,8 +2,8 @@
 //!
 //! The emulated machine has the board's own controllers: SD host, I2C, serial port and watchdog are driven by the drivers
 //! that drive the board. Its chip is a 256-byte memory, which answers reads of registers as a gauge does; what the gauge
-//! would measure is written into it from the guest. `raspi4b` cannot be taken: the voltage of its card is switched by the
-//! firmware's GPIO lines, which QEMU does not have, so the kernel finds no card.
+//! would measure is written into it from the guest. `raspi4b` cannot be taken: the voltage of its card is switched by a
+//! GPIO line of the firmware, which QEMU 10.0 does not have, so the kernel finds no card.
 
 use std::path::Path;
 use std::process::Command;
