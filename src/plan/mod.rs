@@ -8,10 +8,10 @@ mod cost;
 mod error;
 pub(crate) mod kernels;
 mod partition;
+pub(crate) mod program;
 pub(crate) mod rewrite;
 
 use std::fmt;
-use std::sync::Arc;
 
 use tract_core::internal::*;
 
@@ -27,17 +27,11 @@ pub struct Plan {
     stages: Vec<Stage>,
     /// What the model's own graph costs, by which exits need it; independent of how it is rewritten.
     costs: Vec<(ExitSet, cost::GroupCost)>,
-    pub(crate) segments: Vec<PlannedSegment>,
-    pub(crate) slots: usize,
+    /// For each segment of the program, which exits need it.
+    pub(crate) needs: Vec<ExitSet>,
+    pub(crate) program: program::Program,
     pub(crate) input: Slot,
     pub(crate) exits: Vec<Slot>,
-}
-
-pub(crate) struct PlannedSegment {
-    pub need: ExitSet,
-    pub inputs: Vec<Slot>,
-    pub outputs: Vec<Slot>,
-    pub plan: Arc<TypedSimplePlan>,
 }
 
 /// What one stage costs when every exit is evaluated.
@@ -97,15 +91,17 @@ impl Plan {
         // From here on the segments own the weights.
         drop(graph);
         let stages = stages(&parts, &costs, &info.exits);
-        let mut segments = vec![];
-        for segment in parts.segments {
-            let stage = segment.need.first().and_then(|exit| info.exits.get(exit)).map_or("", String::as_str);
-            let plan = segment.graph.into_optimized().and_then(TypedSimplePlan::new).map_err(|e| refuse(stage, e))?;
-            let partition::Segment { need, inputs, outputs, .. } = segment;
-            segments.push(PlannedSegment { need, inputs, outputs, plan });
+        let input = &info.input;
+        let image = [input.batch, input.channels, input.height, input.width];
+        let mut program = program::Program::new(parts.slot_bytes.len(), parts.input, &image);
+        let mut needs = vec![];
+        for partition::Segment { need, graph, inputs, outputs } in parts.segments {
+            let stage = need.first().and_then(|exit| info.exits.get(exit)).map_or("", String::as_str);
+            let added = graph.into_optimized().and_then(|graph| program.add(&graph, &inputs, &outputs));
+            added.map_err(|e| refuse(stage, e))?;
+            needs.push(need);
         }
-        let slots = parts.slot_bytes.len();
-        Ok(Plan { info, stages, costs, segments, slots, input: parts.input, exits: parts.exits })
+        Ok(Plan { info, stages, costs, program, needs, input: parts.input, exits: parts.exits })
     }
 
     /// What is known of the model; exits are in order of cost, cheapest first.

@@ -8,6 +8,7 @@ use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 use super::fused::{Fused, fused_op};
 use super::permute::{Permute, inverse};
 use crate::plan::kernels::norm::layer_norm;
+use crate::plan::kernels::team::Team;
 
 /// Normalises along the last axis. Inputs: x, scale and shift (one value per entry of a row each).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,14 +18,16 @@ pub(super) struct LayerNorm {
 }
 
 impl Fused for LayerNorm {
-    const NAME: &'static str = "LayerNorm";
+    fn name(&self) -> &'static str {
+        "LayerNorm"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         Ok(inputs[0].into())
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
-        layer_norm(inputs[0].0, inputs[1].0, inputs[2].0, f32::from_bits(self.epsilon), out);
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+        layer_norm(team, inputs[0].0, inputs[1].0, inputs[2].0, f32::from_bits(self.epsilon), out);
         Ok(())
     }
 }

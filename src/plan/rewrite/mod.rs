@@ -25,6 +25,8 @@ pub(crate) mod testing;
 
 use tract_core::internal::*;
 
+pub(crate) use fused::{Fused, floats};
+
 /// Rewrites a decluttered float32 model with concrete shapes. What no pass recognises stays as it is.
 pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     layer_norm::fuse(&mut model)?;
@@ -38,4 +40,19 @@ pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     pooled::fuse(&mut model)?;
     scale::fuse(&mut model)?;
     Ok(model)
+}
+
+/// What an operator of these modules computes; none for any other operator.
+pub(crate) fn fused(op: &dyn TypedOp) -> Option<Box<dyn Fused>> {
+    fn of<F: Fused + TypedOp + Clone>(op: &dyn TypedOp) -> Option<Box<dyn Fused>> {
+        op.downcast_ref::<F>().map(|op| Box::new(op.clone()) as Box<dyn Fused>)
+    }
+    of::<attention::Attention>(op)
+        .or_else(|| of::<convolution::Convolution>(op))
+        .or_else(|| of::<convolution::Depthwise>(op))
+        .or_else(|| of::<layer_norm::LayerNorm>(op))
+        .or_else(|| of::<linear::Linear>(op))
+        .or_else(|| of::<permute::Permute>(op))
+        .or_else(|| of::<pooling::Pool>(op))
+        .or_else(|| of::<scale::Scale>(op))
 }
