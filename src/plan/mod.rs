@@ -10,12 +10,12 @@ mod error;
 pub(crate) mod kernels;
 mod partition;
 mod parts;
+pub(crate) mod program;
 pub(crate) mod rewrite;
 pub(crate) mod weights;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
 use tract_core::internal::*;
 
@@ -33,18 +33,12 @@ pub struct Plan {
     stages: Vec<Stage>,
     /// What the model's own graph costs, by which exits need it; independent of how it is rewritten.
     costs: Vec<(ExitSet, cost::GroupCost)>,
-    pub(crate) segments: Vec<PlannedSegment>,
-    pub(crate) slots: usize,
+    /// For each segment of the program, which exits need it.
+    pub(crate) needs: Vec<ExitSet>,
+    pub(crate) program: program::Program,
     pub(crate) input: Slot,
     pub(crate) exits: Vec<Slot>,
     bundle: Option<Box<BundleInfo>>,
-}
-
-pub(crate) struct PlannedSegment {
-    pub need: ExitSet,
-    pub inputs: Vec<Slot>,
-    pub outputs: Vec<Slot>,
-    pub plan: Arc<TypedSimplePlan>,
 }
 
 /// What one stage costs when every exit is evaluated.
@@ -105,20 +99,19 @@ impl Plan {
 
     fn prepare(parts: Parts, bundle: Option<Box<BundleInfo>>) -> Result<Plan, PlanError> {
         let Parts { info, stages, costs, segments, slots, input, exits } = parts;
-        let segments = segments
-            .into_iter()
-            .map(|partition::Segment { need, mut graph, inputs, outputs }| {
-                let refuse = |error: TractError| PlanError::Optimise {
-                    path: info.path.clone(),
-                    place: parts::stage_of(need, &info.exits).to_string(),
-                    reason: format!("{error:#}"),
-                };
-                graph.optimize().map_err(refuse)?;
-                let plan = TypedSimplePlan::new(graph).map_err(refuse)?;
-                Ok(PlannedSegment { need, inputs, outputs, plan })
-            })
-            .collect::<Result<_, PlanError>>()?;
-        Ok(Plan { info, stages, costs, segments, slots, input, exits, bundle })
+        let image = [info.input.batch, info.input.channels, info.input.height, info.input.width];
+        let mut program = program::Program::new(slots, input, &image);
+        let mut needs = vec![];
+        for partition::Segment { need, mut graph, inputs, outputs } in segments {
+            let added = graph.optimize().and_then(|()| program.add(&graph, &inputs, &outputs));
+            added.map_err(|error: TractError| PlanError::Optimise {
+                path: info.path.clone(),
+                place: parts::stage_of(need, &info.exits).to_string(),
+                reason: format!("{error:#}"),
+            })?;
+            needs.push(need);
+        }
+        Ok(Plan { info, stages, costs, program, needs, input, exits, bundle })
     }
 
     /// What a bundle says beside the model, where the plan came from one.

@@ -36,6 +36,11 @@ pub(crate) fn floats(tensor: &Tensor) -> TractResult<&[f32]> {
     }
 }
 
+/// Whether a tensor's floats lie in a mapped file.
+pub(crate) fn is_mapped(tensor: &Tensor) -> bool {
+    tensor.storage_as::<Mapped>().is_some()
+}
+
 /// A constant of `shape` whose floats are found at `bytes` of a mapped file; none when the file has no such place.
 pub(crate) fn constant(mapping: &Arc<Mapping>, bytes: Range<usize>, shape: &[usize]) -> TractResult<Option<Const>> {
     let found = mapping.floats(bytes.clone());

@@ -10,6 +10,7 @@ use super::fused::{Fused, fused_op, sequence, volume};
 use super::layer_norm::{const_operand, is_bin, only_reader};
 use super::permute::{Permute, inverse};
 use crate::plan::kernels::attention::{Sizes, attention};
+use crate::plan::kernels::team::Team;
 
 /// `softmax(scale * q * k^T) * v` for each head. Inputs: queries (batch, queries, heads, depth), keys (batch, keys,
 /// heads, depth), values (batch, keys, heads, value depth), each with axes of size 1 left out or put in at will; the
@@ -24,7 +25,9 @@ pub(super) struct Attention {
 }
 
 impl Fused for Attention {
-    const NAME: &'static str = "Attention";
+    fn name(&self) -> &'static str {
+        "Attention"
+    }
 
     fn output_shape(&self, _inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         Ok(self.shape.clone())
@@ -40,14 +43,14 @@ impl Fused for Attention {
         Ok(())
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
         let Sizes { queries, keys, heads, depth, value_depth } = self.sizes;
         let q = inputs[0].0.chunks_exact(queries * heads * depth);
         let k = inputs[1].0.chunks_exact(keys * heads * depth);
         let v = inputs[2].0.chunks_exact(keys * heads * value_depth);
         let out = out.chunks_exact_mut(queries * heads * value_depth);
         for (((q, k), v), out) in q.zip(k).zip(v).zip(out) {
-            attention(q, k, v, self.sizes, f32::from_bits(self.scale), out);
+            attention(team, q, k, v, self.sizes, f32::from_bits(self.scale), out);
         }
         Ok(())
     }

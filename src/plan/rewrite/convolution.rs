@@ -9,6 +9,7 @@ use super::epilogue::{Tail, WithTail};
 use super::fused::{Fused, fused_op, volume};
 use super::permute::{Permute, inverse};
 use crate::plan::kernels::convolution::{Shape, Window, convolve};
+use crate::plan::kernels::team::Team;
 use crate::plan::kernels::{depthwise, matmul};
 
 /// A dense or grouped convolution, `activation(x * weights + bias + residual)`. Inputs: x as ([batch,] height, width,
@@ -66,7 +67,9 @@ fn pixels(pair: [usize; 2]) -> usize {
 }
 
 impl Fused for Convolution {
-    const NAME: &'static str = "Convolution";
+    fn name(&self) -> &'static str {
+        "Convolution"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
@@ -82,11 +85,11 @@ impl Fused for Convolution {
         self.tail.check_sizes(inputs, channels_out, volume(&image_shape(inputs[0], &window, channels_out)))
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
         let Shape { window, channels_in, channels_out, .. } = self.shape;
         let (image, result) = (pixels(window.input) * channels_in, pixels(window.output) * channels_out);
         each_image(inputs, image, result, &self.tail, out, |x, epilogue, out| {
-            convolve(x, &self.shape, inputs[1].0, epilogue, out);
+            convolve(team, x, &self.shape, inputs[1].0, epilogue, out);
         });
         Ok(())
     }
@@ -103,7 +106,9 @@ impl Fused for Convolution {
 fused_op!(Convolution);
 
 impl Fused for Depthwise {
-    const NAME: &'static str = "Depthwise";
+    fn name(&self) -> &'static str {
+        "Depthwise"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
@@ -118,10 +123,10 @@ impl Fused for Depthwise {
         self.tail.check_sizes(inputs, self.channels, volume(&result))
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
         let (image, result) = (pixels(self.window.input) * self.channels, pixels(self.window.output) * self.channels);
         each_image(inputs, image, result, &self.tail, out, |x, epilogue, out| {
-            depthwise::depthwise(x, &self.window, self.channels, inputs[1].0, epilogue, out);
+            depthwise::depthwise(team, x, &self.window, self.channels, inputs[1].0, epilogue, out);
         });
         Ok(())
     }

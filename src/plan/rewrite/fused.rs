@@ -2,12 +2,13 @@
 
 use tract_core::internal::*;
 
+use crate::plan::kernels::team::Team;
 use crate::plan::weights::floats;
 
 /// An operator as its computation: [`fused_op!`] makes a tract operator from it.
-pub(super) trait Fused: Send + Sync + 'static {
+pub(crate) trait Fused: Send + Sync + 'static {
     /// The operator's name in dumps and profiles.
-    const NAME: &'static str;
+    fn name(&self) -> &'static str;
 
     /// Shape of the output, from those of the inputs.
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>>;
@@ -15,8 +16,8 @@ pub(super) trait Fused: Send + Sync + 'static {
     /// That the inputs have the sizes that `compute` relies on: a stored graph is not taken at its word.
     fn check(&self, inputs: &[&[usize]]) -> TractResult<()>;
 
-    /// Fills `out` from the inputs, each given with its shape.
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()>;
+    /// Fills `out` from the inputs, each given with its shape, on the threads of `team`.
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()>;
 
     /// Whether the output has the elements of the first input in the same order, so that its memory will do.
     fn is_reshape(&self, _inputs: &[&[usize]]) -> bool {
@@ -50,7 +51,7 @@ pub(super) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<T
     // SAFETY: floats have no invalid bit patterns, and every kernel stores each element of its output before any is
     // read; zeroing first would cost as much memory traffic as many of the kernels themselves.
     let mut out = unsafe { Tensor::uninitialized::<f32>(&shape)? };
-    op.compute(&views, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
+    op.compute(&views, &mut Team::alone(), out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
     Ok(tvec!(out.into_tvalue()))
 }
 
@@ -88,7 +89,7 @@ macro_rules! fused_op {
     ($op:ty) => {
         impl Op for $op {
             fn name(&self) -> StaticName {
-                <$op as $crate::plan::rewrite::fused::Fused>::NAME.into()
+                $crate::plan::rewrite::fused::Fused::name(self).into()
             }
 
             fn info(&self) -> TractResult<Vec<String>> {

@@ -9,6 +9,7 @@ use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 use super::fused::{Fused, fused_op, volume};
 use super::permute::{Permute, inverse};
 use crate::plan::kernels::norm::layer_norm;
+use crate::plan::kernels::team::Team;
 
 /// Normalises along the last axis. Inputs: x, scale and shift (one value per entry of a row each).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +19,9 @@ pub(super) struct LayerNorm {
 }
 
 impl Fused for LayerNorm {
-    const NAME: &'static str = "LayerNorm";
+    fn name(&self) -> &'static str {
+        "LayerNorm"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         Ok(inputs[0].into())
@@ -30,8 +33,8 @@ impl Fused for LayerNorm {
         Ok(())
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
-        layer_norm(inputs[0].0, inputs[1].0, inputs[2].0, f32::from_bits(self.epsilon), out);
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+        layer_norm(team, inputs[0].0, inputs[1].0, inputs[2].0, f32::from_bits(self.epsilon), out);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use super::epilogue::{Tail, WithTail};
 use super::fused::{Fused, fused_op, sequence, volume};
 use super::permute::{Permute, inverse};
 use crate::plan::kernels::matmul;
+use crate::plan::kernels::team::Team;
 
 /// `activation(x * weights + bias + residual)`. Inputs: x, whose last axes hold `reduction` entries a row; the weights,
 /// packed; then what `tail` says.
@@ -23,7 +24,9 @@ pub(super) struct Linear {
 }
 
 impl Fused for Linear {
-    const NAME: &'static str = "Linear";
+    fn name(&self) -> &'static str {
+        "Linear"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
@@ -38,9 +41,9 @@ impl Fused for Linear {
         self.tail.check_sizes(inputs, self.columns, volume(&self.shape))
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
         let epilogue = self.tail.epilogue(inputs);
-        matmul::matmul(inputs[0].0, self.reduction, inputs[1].0, self.columns, epilogue, out);
+        matmul::matmul(team, inputs[0].0, self.reduction, inputs[1].0, self.columns, epilogue, out);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use tract_core::internal::*;
 
 use super::attention::Attention;
 use super::convolution::{Convolution, Depthwise};
+use super::fused::Fused;
 use super::layer_norm::LayerNorm;
 use super::linear::Linear;
 use super::permute::Permute;
@@ -35,6 +36,13 @@ macro_rules! operators {
 
             /// As tract takes it.
             pub(crate) fn into_op(self) -> Box<dyn TypedOp> {
+                match self.0 {
+                    $(Kind::$name(op) => Box::new(op)),*
+                }
+            }
+
+            /// As a program runs it.
+            pub(crate) fn into_fused(self) -> Box<dyn Fused> {
                 match self.0 {
                     $(Kind::$name(op) => Box::new(op)),*
                 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::fused::{Fused, fused_op, sequence};
+use crate::plan::kernels::team::Team;
 use crate::plan::kernels::transpose;
 
 /// Output axis `k` is input axis `order[k]`.
@@ -14,7 +15,9 @@ pub(super) struct Permute {
 }
 
 impl Fused for Permute {
-    const NAME: &'static str = "Permute";
+    fn name(&self) -> &'static str {
+        "Permute"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         let shape = inputs[0];
@@ -33,7 +36,7 @@ impl Fused for Permute {
         transpose::is_reshape(inputs[0], &self.order)
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+    fn compute(&self, inputs: &[(&[f32], &[usize])], _team: &mut Team, out: &mut [f32]) -> TractResult<()> {
         let (x, shape) = inputs[0];
         transpose::transpose(x, shape, &self.order, out);
         Ok(())

@@ -9,6 +9,7 @@ use super::fused::{Fused, fused_op};
 use super::permute::{Permute, inverse};
 use crate::plan::kernels::convolution::Window;
 use crate::plan::kernels::pool::{Pooling, pool};
+use crate::plan::kernels::team::Team;
 
 /// Pools an image ([batch,] height, width, channels).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +19,9 @@ pub(super) struct Pool {
 }
 
 impl Fused for Pool {
-    const NAME: &'static str = "Pool";
+    fn name(&self) -> &'static str {
+        "Pool"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         let shape = inputs[0];
@@ -29,12 +32,12 @@ impl Fused for Pool {
         check_image(inputs[0], &self.window, inputs[0].last().copied().unwrap_or(0))
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
         let (x, shape) = inputs[0];
         let channels = shape[shape.len() - 1];
         let [image, result] = [self.window.input, self.window.output].map(|[h, w]| h * w * channels);
         for (x, out) in x.chunks_exact(image).zip(out.chunks_exact_mut(result)) {
-            pool(x, &self.window, channels, self.pooling, out);
+            pool(team, x, &self.window, channels, self.pooling, out);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use tract_core::ops::math::Mul;
 use super::fused::{Fused, fused_op, volume};
 use super::layer_norm::is_bin;
 use crate::plan::kernels::pool::scale_rows;
+use crate::plan::kernels::team::Team;
 
 /// `x * gate`. Inputs: x as (batch.., positions.., channels); the gate, which has `batch` leading axes as x, then axes
 /// of size 1, then channels.
@@ -17,7 +18,9 @@ pub(super) struct Scale {
 }
 
 impl Fused for Scale {
-    const NAME: &'static str = "Scale";
+    fn name(&self) -> &'static str {
+        "Scale"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         Ok(inputs[0].into())
@@ -30,13 +33,13 @@ impl Fused for Scale {
         Ok(())
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
         let (x, shape) = inputs[0];
         let image: usize = shape[self.batch..].iter().product();
         let channels = shape[shape.len() - 1];
         let gates = inputs[1].0.chunks_exact(channels);
         for ((x, gate), out) in x.chunks_exact(image).zip(gates).zip(out.chunks_exact_mut(image)) {
-            scale_rows(x, gate, out);
+            scale_rows(team, x, gate, out);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! dyn-perceiver: stage plans, or one plan of the same operators over the whole graph.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -47,7 +48,8 @@ impl Stages {
                 Walk::Adaptive(Shares::new(shares))
             }
         };
-        let runtime = Runtime::new(Arc::new(plan))?;
+        let threads = NonZeroUsize::new(request.threads).context("a runtime needs at least one thread")?;
+        let runtime = Runtime::with_threads(Arc::new(plan), threads)?;
         Ok(Stages { runtime, input, walk })
     }
 }
