@@ -19,3 +19,5 @@ pub mod policy;
 pub mod runtime;
 #[cfg(feature = "std")]
 pub mod sink;
+#[cfg(feature = "std")]
+mod write;

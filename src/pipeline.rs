@@ -1,14 +1,15 @@
 //! The loop: frame, network, governor, and an account of what came out.
 //!
-//! [`Pipeline::step`] takes one frame through preprocessing, the stage plans under the operating point in force, and the
-//! battery and governor; [`Summary`] adds up the steps.
+//! [`Pipeline::step`] takes one frame through the stage plans under the operating point in force, and the battery and
+//! governor; [`Summary`] adds up the steps. Frames are captured and preprocessed in threads of their own while the network
+//! runs on an earlier one; each holds one item, so a slow network never has old frames before it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::camera::{CameraError, Crop, Frame, FrameSource, Preprocess, Preprocessor};
+use crate::camera::{CameraError, Crop, Frame, FrameSource, Preprocess};
 use crate::energy::gauge::open::AnyGauge;
 use crate::energy::gauge::{GaugeWatch, WatchSettings};
 use crate::energy::{Battery, Choice, FuelGauge as _, GaugeState, Governor, GovernorInput, PowerModel};
@@ -17,8 +18,11 @@ use crate::model::{InputSpec, Interpolation};
 use crate::plan::Plan;
 use crate::runtime::{Outcome, RunError, Runtime};
 
+mod latencies;
+mod prepare;
 mod summary;
 
+use prepare::{Preparation, PreparedFrames};
 pub use summary::{ExitSummary, Summary};
 
 /// Why the loop stopped before its source did.
@@ -63,8 +67,7 @@ pub fn preprocess(input: &InputSpec) -> Preprocess {
 /// A frame through preprocessing and network, without battery or governor: what `classify` does.
 pub struct Classifier {
     runtime: Runtime,
-    preprocessor: Preprocessor,
-    pixels: Vec<f32>,
+    preparation: Preparation,
     input: Vec<f32>,
 }
 
@@ -74,11 +77,9 @@ impl Classifier {
     /// # Errors
     /// [`PipelineError`] when the model's preprocessing or plans cannot be set up.
     pub fn new(plan: Arc<Plan>) -> Result<Self, PipelineError> {
-        let preprocessor = Preprocessor::new(preprocess(&plan.info().input))?;
-        let pixels = vec![0.0; preprocessor.preprocess().len()];
-        let input = vec![0.0; plan.info().input.len()];
+        let preparation = Preparation::new(&plan.info().input)?;
         let runtime = Runtime::new(plan).map_err(|error| PipelineError::Run { sequence: 0, error })?;
-        Ok(Classifier { runtime, preprocessor, pixels, input })
+        Ok(Classifier { runtime, preparation, input: Vec::new() })
     }
 
     /// The runtime, for what goes beyond one policy at a time.
@@ -91,10 +92,7 @@ impl Classifier {
     /// # Errors
     /// [`PipelineError::Camera`] when the frame is not what it says it is.
     pub fn tensor(&mut self, frame: &Frame) -> Result<&[f32], PipelineError> {
-        self.preprocessor.run(frame, &mut self.pixels)?;
-        // A grey model takes the first of three planes, luminance repeated.
-        let used = self.input.len().min(self.pixels.len());
-        self.input[..used].copy_from_slice(&self.pixels[..used]);
+        self.preparation.run(frame, &mut self.input)?;
         Ok(&self.input)
     }
 
@@ -124,13 +122,12 @@ pub struct PipelineConfig {
 }
 
 /// The loop over one source of frames.
-pub struct Pipeline<S, G> {
-    source: S,
+pub struct Pipeline<G> {
+    frames: PreparedFrames,
     governor: G,
-    classifier: Classifier,
+    runtime: Runtime,
     config: PipelineConfig,
     full: ExitPolicy,
-    frame: Frame,
     clock: Duration,
     /// When the loop's clock was started, and what it showed.
     started: Option<(Instant, Duration)>,
@@ -172,30 +169,36 @@ pub struct Step {
     pub joules: f32,
     /// Joules that the full network would have added, modelled.
     pub joules_full: f32,
-    /// Time for preprocessing.
+    /// Time for preprocessing, spent while an earlier frame was classified.
     pub preprocessing: Duration,
+    /// Time from the frame's capture to the answer.
+    pub age: Duration,
 }
 
-impl<S: FrameSource, G: Governor> Pipeline<S, G> {
-    /// A loop that has not read a frame yet.
+impl<G: Governor> Pipeline<G> {
+    /// A loop over the frames of `source`, which is read ahead in a thread of its own from now on.
     ///
     /// # Errors
-    /// [`PipelineError`] without operating points, or when the model's plans cannot be set up.
-    pub fn new(source: S, governor: G, plan: Arc<Plan>, config: PipelineConfig) -> Result<Self, PipelineError> {
+    /// [`PipelineError`] without operating points, or when the model's plans or the thread cannot be set up.
+    pub fn new(
+        source: impl FrameSource + 'static,
+        governor: G,
+        plan: Arc<Plan>,
+        config: PipelineConfig,
+    ) -> Result<Self, PipelineError> {
         if config.points.is_empty() {
             return Err(PipelineError::NoPoints);
         }
         let exits = plan.stages().len();
         let full = ExitPolicy::only(exits.saturating_sub(1), exits)?;
-        let classifier = Classifier::new(plan)?;
-        let frame = Frame::default();
+        let input = plan.info().input.clone();
+        let runtime = Runtime::new(plan).map_err(|error| PipelineError::Run { sequence: 0, error })?;
         Ok(Pipeline {
-            source,
+            frames: PreparedFrames::new(source, &input)?,
             governor,
-            classifier,
+            runtime,
             config,
             full,
-            frame,
             clock: Duration::ZERO,
             started: None,
             comparing: Duration::ZERO,
@@ -245,9 +248,9 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
         &self.config.battery
     }
 
-    /// Frames the source made that never reached the loop.
+    /// Frames the source made before the last one that was classified, but that never reached the loop.
     pub fn dropped(&self) -> u64 {
-        self.source.dropped()
+        self.frames.dropped()
     }
 
     /// Takes one frame through the loop; `None` when the source has ended, the battery is empty or the governor stops.
@@ -264,21 +267,19 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
         let input = GovernorInput::new(self.clock, state).with_frames(frames, joules);
         let choice = self.governor.choose(&input);
         self.choice = Some(choice);
-        if choice.stops() || !self.source.read(&mut self.frame)? {
+        if choice.stops() {
             return Ok(None);
         }
+        let Some(frame) = self.frames.next()? else { return Ok(None) };
         let point = choice.point.min(self.config.points.len() - 1);
-        let began = Instant::now();
-        self.classifier.tensor(&self.frame)?;
-        let preprocessing = began.elapsed();
-        let sequence = self.frame.sequence;
+        let (sequence, preprocessing) = (frame.sequence, frame.preprocessing);
         let in_frame = |error| PipelineError::Run { sequence, error };
-        let Classifier { runtime, input, .. } = &mut self.classifier;
         let policy = &self.config.points[point];
-        let outcome = runtime.run(input, policy).map_err(in_frame)?;
+        let outcome = self.runtime.run(&frame.tensor, policy).map_err(in_frame)?;
+        let age = frame.captured.elapsed();
         let comparing = Instant::now();
         let full = match self.config.compare_full {
-            true => Some(runtime.run(input, &self.full).map_err(in_frame)?),
+            true => Some(self.runtime.run(&frame.tensor, &self.full).map_err(in_frame)?),
             false => None,
         };
         self.comparing += comparing.elapsed();
@@ -286,13 +287,14 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
         let joules = power.policy_joules(policy, outcome.exit);
         let joules_full = power.policy_joules(&self.full, self.full.last_exit());
         let period = choice.period.unwrap_or(self.config.period);
-        let passed = period.max(preprocessing + outcome.latency());
+        // The two overlap: the slower one sets the pace.
+        let passed = period.max(preprocessing).max(outcome.latency());
         self.config.battery.drain(joules + power.resting_watts() * passed.as_secs_f32());
         self.clock += passed;
         self.since_choice = (1, joules);
         Ok(Some(Step {
             sequence,
-            truth: self.frame.label.map(|label| label as usize),
+            truth: frame.label.map(|label| label as usize),
             outcome,
             full,
             soc: match &self.gauge {
@@ -303,6 +305,7 @@ impl<S: FrameSource, G: Governor> Pipeline<S, G> {
             joules,
             joules_full,
             preprocessing,
+            age,
         }))
     }
 

@@ -10,6 +10,7 @@ use dyn_perceiver::exit::Measure;
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::pipeline::Classifier;
 use dyn_perceiver::plan::Plan;
+use dyn_perceiver::plan::bundle::{self, Target};
 use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
 
 /// Counts the bytes that are allocated and not freed, and of these the ones of tensors: tract aligns them to vectors.
@@ -71,6 +72,7 @@ fn the_shipped_model_keeps_its_promises() {
     assert!(loaded as u64 >= weights, "tensors are counted: {loaded} bytes for weights of {weights}");
     assert!(file <= 4_000_000);
     full_size_weights_are_held_once();
+    a_bundle_holds_no_copy_of_its_weights();
 
     assert_eq!(plan.info().exits, ["early3", "att", "cnn", "merge"]);
     let stages = plan.stages();
@@ -106,6 +108,24 @@ fn full_size_weights_are_held_once() {
     let plan = Plan::new(Model::from_bytes(bytes, "seeded.onnx", &LoadOptions::default()).unwrap()).unwrap();
     let loaded = LIVE.load(Ordering::Relaxed) - before;
     assert!(loaded as f64 <= 1.3 * file as f64, "{loaded} bytes held for a file of {file}");
+    drop(plan);
+}
+
+/// A bundle's weights are used where the file has them: of tensors, its plan holds next to none beside.
+fn a_bundle_holds_no_copy_of_its_weights() {
+    let network = Network::new(&Config::from_name("mobilenetV3_0x5_perceiver_t128").unwrap()).unwrap();
+    let bytes = network.to_bytes(&mut Seeded, &Metadata::imagenet(1000)).unwrap();
+    let file = tempfile::tempdir().unwrap();
+    let path = file.path().join("model.dynp");
+    let model = Model::from_bytes(bytes, "seeded.onnx", &LoadOptions::default()).unwrap();
+    let compiled = bundle::compile(model, None, Target::host(), &path).unwrap();
+    let before = [&LIVE, &LIVE_IN_TENSORS].map(|live| live.load(Ordering::Relaxed));
+    let plan = Plan::load(&path, &LoadOptions::default()).unwrap();
+    let after = [&LIVE, &LIVE_IN_TENSORS].map(|live| live.load(Ordering::Relaxed));
+    let [loaded, in_tensors] = [0, 1].map(|i| after[i] - before[i]);
+    let weights = compiled.weight_bytes;
+    assert!(in_tensors as f64 <= 0.01 * weights as f64, "{in_tensors} bytes of tensors beside weights of {weights}");
+    assert!(loaded as f64 <= 0.2 * weights as f64, "{loaded} bytes held, nodes and all, beside weights of {weights}");
     drop(plan);
 }
 

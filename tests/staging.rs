@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
+use dyn_perceiver::plan::bundle::{self, Target};
 use dyn_perceiver::runtime::{RunError, Runtime};
 use graphs::Graph;
 use proptest::prelude::*;
@@ -68,6 +69,14 @@ fn image(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect()
 }
 
+/// The model compiled and loaded again.
+fn bundled(bytes: &[u8]) -> Runtime {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("random.dynp");
+    bundle::compile(load(bytes, None), None, Target::host(), &path).unwrap();
+    Runtime::new(Arc::new(Plan::load(&path, &LoadOptions::default()).unwrap())).unwrap()
+}
+
 /// `cut_at` gives the model with one exit only.
 fn check(bytes: &[u8], cut_at: impl Fn(&str) -> Vec<u8>) {
     let plan = Arc::new(Plan::new(load(bytes, None)).unwrap());
@@ -79,6 +88,7 @@ fn check(bytes: &[u8], cut_at: impl Fn(&str) -> Vec<u8>) {
     assert_eq!(whole.plan().info().exits, names);
     let expected = whole.all_logits(&image).unwrap();
     assert_eq!(staged.all_logits(&image).unwrap(), expected, "all exits in order");
+    assert_eq!(bundled(bytes).all_logits(&image).unwrap(), expected, "from a bundle");
 
     for exit in 0..exits {
         // Straight to this exit, in a runtime that has run something else before.

@@ -86,6 +86,10 @@ impl FrameSource for CommandSource {
     fn dropped(&self) -> u64 {
         self.latest.dropped()
     }
+
+    fn is_live(&self) -> bool {
+        true
+    }
 }
 
 /// The pipe's reader as a source.

@@ -221,6 +221,10 @@ impl<D: CaptureDevice> FrameSource for DeviceSource<D> {
     fn dropped(&self) -> u64 {
         self.dropped
     }
+
+    fn is_live(&self) -> bool {
+        true
+    }
 }
 
 fn failed<D: CaptureDevice>(device: &D, doing: &'static str, source: io::Error) -> CameraError {

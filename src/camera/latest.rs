@@ -1,9 +1,8 @@
 //! Capture in a thread of its own, with room for one frame: the newest.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::ahead::{Ahead, Taken, Untaken};
 use super::{CameraError, Frame, FrameSource};
 
 /// Reads another source in a thread and hands out its newest frame.
@@ -12,35 +11,18 @@ use super::{CameraError, Frame, FrameSource};
 /// overwritten and counted, so a slow network sees fewer frames but never old ones. Three frame buffers go round; nothing
 /// is allocated per frame.
 pub struct Latest {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    ahead: Ahead<Captured>,
+    captured: Captured,
     name: String,
     timeout: Option<Duration>,
     frames: Option<u64>,
 }
 
+/// A frame, and how many its source had dropped before it.
 #[derive(Default)]
-struct Shared {
-    slot: Mutex<Slot>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Slot {
+struct Captured {
     frame: Frame,
-    fresh: bool,
-    error: Option<CameraError>,
-    ended: bool,
-    stop: bool,
-    overwritten: u64,
     dropped: u64,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Slot> {
-        // Nothing panics while it holds the lock; were it so, the slot would still be whole.
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Latest {
@@ -48,19 +30,20 @@ impl Latest {
     ///
     /// # Errors
     /// [`CameraError::Device`] when the system gives no thread.
-    pub fn new(name: impl Into<String>, source: impl FrameSource + 'static) -> Result<Self, CameraError> {
+    pub fn new(name: impl Into<String>, mut source: impl FrameSource + 'static) -> Result<Self, CameraError> {
         let name = name.into();
-        let shared = Arc::new(Shared::default());
         let frames = source.frames();
-        let in_thread = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("capture".into())
-            .spawn(move || {
-                let _end = End(&in_thread);
-                capture(source, &in_thread);
-            })
-            .map_err(|source| CameraError::Device { device: name.clone(), doing: "starting its thread", source })?;
-        Ok(Self { shared, thread: Some(thread), name, timeout: None, frames })
+        let capture = move |captured: &mut Captured| {
+            let more = source.read(&mut captured.frame)?;
+            captured.dropped = source.dropped();
+            Ok(more)
+        };
+        let ahead = Ahead::start("capture", Untaken::Dropped, capture).map_err(|source| CameraError::Device {
+            device: name.clone(),
+            doing: "starting its thread",
+            source,
+        })?;
+        Ok(Self { ahead, captured: Captured::default(), name, timeout: None, frames })
     }
 
     /// Gives a source up that yields neither frame nor error for this long.
@@ -71,69 +54,17 @@ impl Latest {
     }
 }
 
-/// Ends the stream when the thread does, also by a panic in a driver's binding.
-struct End<'a>(&'a Shared);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.lock().ended = true;
-        self.0.changed.notify_all();
-    }
-}
-
-fn capture(mut source: impl FrameSource, shared: &Shared) {
-    let mut frame = Frame::default();
-    loop {
-        let result = source.read(&mut frame);
-        let mut slot = shared.lock();
-        slot.dropped = source.dropped();
-        match result {
-            Ok(true) => {
-                slot.overwritten += u64::from(slot.fresh);
-                slot.fresh = true;
-                std::mem::swap(&mut slot.frame, &mut frame);
-                shared.changed.notify_all();
-            }
-            Ok(false) => return,
-            Err(error) => {
-                slot.error = Some(error);
-                shared.changed.notify_all();
-                // The reader decides whether to go on: wait until it has seen the error.
-                while slot.error.is_some() && !slot.stop {
-                    slot = shared.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-        }
-        if slot.stop {
-            return;
-        }
-    }
-}
-
 impl FrameSource for Latest {
     fn read(&mut self, frame: &mut Frame) -> Result<bool, CameraError> {
-        let mut slot = self.shared.lock();
-        loop {
-            if slot.fresh {
-                slot.fresh = false;
-                std::mem::swap(frame, &mut slot.frame);
-                return Ok(true);
+        match self.ahead.take(&mut self.captured, self.timeout)? {
+            Taken::Item => {
+                std::mem::swap(frame, &mut self.captured.frame);
+                Ok(true)
             }
-            if let Some(error) = slot.error.take() {
-                self.shared.changed.notify_all();
-                return Err(error);
-            }
-            if slot.ended {
-                return Ok(false);
-            }
-            let Some(timeout) = self.timeout else {
-                slot = self.shared.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let waited = self.shared.changed.wait_timeout(slot, timeout).unwrap_or_else(PoisonError::into_inner);
-            slot = waited.0;
-            if waited.1.timed_out() && !slot.fresh && slot.error.is_none() && !slot.ended {
-                return Err(CameraError::Hung { device: self.name.clone(), waited: timeout });
+            Taken::End => Ok(false),
+            Taken::Nothing => {
+                let waited = self.timeout.unwrap_or_default();
+                Err(CameraError::Hung { device: self.name.clone(), waited })
             }
         }
     }
@@ -143,19 +74,11 @@ impl FrameSource for Latest {
     }
 
     fn dropped(&self) -> u64 {
-        let slot = self.shared.lock();
-        slot.overwritten + slot.dropped
+        self.captured.dropped + self.ahead.overwritten()
     }
-}
 
-impl Drop for Latest {
-    fn drop(&mut self) {
-        self.shared.lock().stop = true;
-        self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // So that the device is closed when this returns. A panic there has been reported already.
-            let _ = thread.join();
-        }
+    fn is_live(&self) -> bool {
+        true
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! A [`FrameSource`] yields [`Frame`]s: files ([`IdxSource`], [`ImageSource`]), a [`SyntheticSource`], or a camera: a V4L2
 //! device ([`DeviceSource`]) or a command that writes frames ([`CommandSource`]). [`Reconnecting`] opens a camera again
-//! when it fails, [`Latest`] captures in a thread and hands out the newest frame, and [`open`] puts them together. A [`Preprocessor`] turns each into the `3 x height x width` floats a network reads. Nothing here knows about
-//! networks, exits or energy.
+//! when it fails, [`Latest`] captures in a thread and hands out the newest frame, and [`open`] puts them together. A
+//! [`Preprocessor`] turns each into the `3 x height x width` floats a network reads. Nothing here knows about networks,
+//! exits or energy.
 
+pub(crate) mod ahead;
 mod command;
 mod device;
 mod error;
@@ -60,9 +62,14 @@ pub trait FrameSource: Send {
         None
     }
 
-    /// Frames the device made but this source never yielded, so far.
+    /// Frames the device made before the one that was last read, but this source never yielded.
     fn dropped(&self) -> u64 {
         0
+    }
+
+    /// Whether frames come at the pace of the world and old ones are dropped, as from a camera; a file waits instead.
+    fn is_live(&self) -> bool {
+        false
     }
 }
 
@@ -77,5 +84,9 @@ impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
 
     fn dropped(&self) -> u64 {
         (**self).dropped()
+    }
+
+    fn is_live(&self) -> bool {
+        (**self).is_live()
     }
 }

@@ -104,6 +104,10 @@ where
     fn dropped(&self) -> u64 {
         self.dropped + self.source.as_ref().map_or(0, FrameSource::dropped)
     }
+
+    fn is_live(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

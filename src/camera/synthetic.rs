@@ -122,6 +122,10 @@ impl FrameSource for SyntheticSource {
     fn dropped(&self) -> u64 {
         self.dropped
     }
+
+    fn is_live(&self) -> bool {
+        self.period.is_some()
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tract_core::prelude::TypedModel;
 
@@ -30,7 +31,7 @@ pub struct Model {
 pub struct ModelInfo {
     /// Where the model came from.
     pub path: PathBuf,
-    /// SHA-256 of the file: what policies and records are tied to.
+    /// SHA-256 of the ONNX file, also where it was loaded from a bundle: what policies and records are tied to.
     pub digest: Digest,
     /// Bytes of the file.
     pub file_bytes: u64,
@@ -45,7 +46,7 @@ pub struct ModelInfo {
 }
 
 /// Shape of the input tensor, and how an image becomes one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputSpec {
     /// Name of the input in the file.
     pub name: String,
@@ -173,7 +174,7 @@ impl fmt::Debug for Model {
 }
 
 /// SHA-256 of a model file, written as hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);
 
 impl fmt::Display for Digest {

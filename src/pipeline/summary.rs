@@ -1,15 +1,14 @@
 //! What a run came to: accuracy, exit shares, latencies, joules, beside the full network.
 
-use std::time::Duration;
-
 use super::Step;
+use super::latencies::Latencies;
 
-/// Adds up the steps of a run.
+/// Adds up the steps of a run, in memory that does not grow with them.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     exits: Vec<String>,
-    latencies: Vec<Vec<Duration>>,
-    full_latencies: Vec<Duration>,
+    latencies: Vec<Latencies>,
+    full_latencies: Latencies,
     labelled: u64,
     right: u64,
     full_right: u64,
@@ -30,20 +29,20 @@ pub struct ExitSummary {
     pub share: f64,
     /// Mean latency in milliseconds; `None` when no frame left there.
     pub mean_ms: Option<f64>,
-    /// 95th percentile of latency in milliseconds.
+    /// 95th percentile of latency in milliseconds, to within 1 %.
     pub p95_ms: Option<f64>,
 }
 
 impl Summary {
     /// Nothing yet, for a network with these exits in order of cost.
     pub fn new(exits: &[String]) -> Self {
-        Summary { exits: exits.to_vec(), latencies: vec![vec![]; exits.len()], ..Summary::default() }
+        Summary { exits: exits.to_vec(), latencies: vec![Latencies::default(); exits.len()], ..Summary::default() }
     }
 
     /// Takes one step in.
     pub fn add(&mut self, step: &Step) {
         if let Some(latencies) = self.latencies.get_mut(step.outcome.exit) {
-            latencies.push(step.outcome.latency());
+            latencies.add(step.outcome.latency());
         }
         if let Some(truth) = step.truth {
             self.labelled += 1;
@@ -51,7 +50,7 @@ impl Summary {
             self.full_right += u64::from(step.full.as_ref().is_some_and(|full| full.class == truth));
         }
         if let Some(full) = &step.full {
-            self.full_latencies.push(full.latency());
+            self.full_latencies.add(full.latency());
         }
         self.joules += f64::from(step.joules);
         self.joules_full += f64::from(step.joules_full);
@@ -61,7 +60,7 @@ impl Summary {
 
     /// Frames so far.
     pub fn frames(&self) -> u64 {
-        self.latencies.iter().map(|l| l.len() as u64).sum()
+        self.latencies.iter().map(Latencies::count).sum()
     }
 
     /// Share of labelled frames answered rightly; `None` without labels.
@@ -71,7 +70,7 @@ impl Summary {
 
     /// The same for the full network, where it was compared.
     pub fn accuracy_full(&self) -> Option<f64> {
-        (self.labelled > 0 && !self.full_latencies.is_empty()).then(|| self.full_right as f64 / self.labelled as f64)
+        (self.labelled > 0 && self.full_latencies.count() > 0).then(|| self.full_right as f64 / self.labelled as f64)
     }
 
     /// Joules added to idle consumption, modelled.
@@ -89,53 +88,31 @@ impl Summary {
         self.switches
     }
 
-    /// Mean and 95th percentile of the latency of all frames, in milliseconds.
+    /// Mean and 95th percentile (to within 1 %) of the latency of all frames, in milliseconds.
     pub fn latency_ms(&self) -> Option<(f64, f64)> {
-        mean_and_p95(self.latencies.concat())
+        let mut all = Latencies::default();
+        self.latencies.iter().for_each(|latencies| all.merge(latencies));
+        all.mean_and_p95()
     }
 
     /// The same for the full network, where it was compared.
     pub fn latency_full_ms(&self) -> Option<(f64, f64)> {
-        mean_and_p95(self.full_latencies.clone())
+        self.full_latencies.mean_and_p95()
     }
 
     /// Each exit's part, in order of cost.
     pub fn exits(&self) -> Vec<ExitSummary> {
         let frames = self.frames();
-        let one = |(exit, latencies): (&String, &Vec<Duration>)| {
-            let times = mean_and_p95(latencies.clone());
+        let one = |(exit, latencies): (&String, &Latencies)| {
+            let times = latencies.mean_and_p95();
             ExitSummary {
                 exit: exit.clone(),
-                frames: latencies.len() as u64,
-                share: if frames > 0 { latencies.len() as f64 / frames as f64 } else { 0.0 },
+                frames: latencies.count(),
+                share: if frames > 0 { latencies.count() as f64 / frames as f64 } else { 0.0 },
                 mean_ms: times.map(|(mean, _)| mean),
                 p95_ms: times.map(|(_, p95)| p95),
             }
         };
         self.exits.iter().zip(&self.latencies).map(one).collect()
-    }
-}
-
-/// The smallest value that at least 95 % of values do not exceed, beside the mean.
-fn mean_and_p95(mut times: Vec<Duration>) -> Option<(f64, f64)> {
-    times.sort_unstable();
-    let rank = (times.len() * 95).div_ceil(100);
-    let p95 = times.get(rank.checked_sub(1)?)?.as_secs_f64();
-    // Durations add up exactly; seconds as floats do not.
-    let sum = times.iter().sum::<Duration>().as_secs_f64();
-    Some((1e3 * sum / times.len() as f64, 1e3 * p95))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles() {
-        let times: Vec<Duration> = (1..=100).rev().map(Duration::from_millis).collect();
-        let (mean, p95) = mean_and_p95(times).unwrap();
-        assert!((mean - 50.5).abs() < 1e-9 && p95 == 95.0);
-        assert_eq!(mean_and_p95(vec![Duration::from_millis(3)]), Some((3.0, 3.0)));
-        assert_eq!(mean_and_p95(vec![]), None);
     }
 }

@@ -8,7 +8,7 @@ use tract_core::ops::einsum::EinSum;
 use tract_core::ops::konst::Const;
 
 /// Cost of some nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct GroupCost {
     /// Nodes that compute something.
     pub nodes: usize,

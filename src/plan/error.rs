@@ -2,6 +2,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::bundle::BundleError;
+use crate::model::ModelError;
+
 /// Why no plan could be made of a model.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -16,4 +19,10 @@ pub enum PlanError {
         /// What tract says.
         reason: String,
     },
+    /// The model was refused.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The bundle was refused.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
 }

@@ -4,14 +4,18 @@
 //! segments, each needed by one and the same set of exits; see [`Plan::stages`] for what they cost and
 //! [`crate::runtime::Runtime`] for running them.
 
+pub mod bundle;
 mod cost;
 mod error;
 pub(crate) mod kernels;
 mod partition;
+mod parts;
+pub(crate) mod program;
 pub(crate) mod rewrite;
+pub(crate) mod weights;
 
 use std::fmt;
-use std::sync::Arc;
+use std::path::Path;
 
 use tract_core::internal::*;
 
@@ -19,7 +23,9 @@ pub use error::PlanError;
 pub(crate) use partition::{ExitSet, Slot};
 
 use crate::exit::ExitPolicy;
-use crate::model::{Model, ModelInfo};
+use crate::model::{LoadOptions, Model, ModelInfo};
+use bundle::BundleInfo;
+use parts::Parts;
 
 /// Stage plans of one model, ready to run. Immutable; share one between threads with an `Arc`.
 pub struct Plan {
@@ -27,21 +33,16 @@ pub struct Plan {
     stages: Vec<Stage>,
     /// What the model's own graph costs, by which exits need it; independent of how it is rewritten.
     costs: Vec<(ExitSet, cost::GroupCost)>,
-    pub(crate) segments: Vec<PlannedSegment>,
-    pub(crate) slots: usize,
+    /// For each segment of the program, which exits need it.
+    pub(crate) needs: Vec<ExitSet>,
+    pub(crate) program: program::Program,
     pub(crate) input: Slot,
     pub(crate) exits: Vec<Slot>,
-}
-
-pub(crate) struct PlannedSegment {
-    pub need: ExitSet,
-    pub inputs: Vec<Slot>,
-    pub outputs: Vec<Slot>,
-    pub plan: Arc<TypedSimplePlan>,
+    bundle: Option<Box<BundleInfo>>,
 }
 
 /// What one stage costs when every exit is evaluated.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Stage {
     /// The exit at its end.
     pub exit: String,
@@ -79,33 +80,43 @@ impl Plan {
     }
 
     fn build(model: Model, staged: bool) -> Result<Plan, PlanError> {
-        let Model { mut graph, mut info } = model;
-        let path = info.path.clone();
-        let refuse = |place: &str, error: TractError| PlanError::Optimise {
-            path: path.clone(),
-            place: place.to_string(),
-            reason: format!("{error:#}"),
-        };
-        let in_graph = |error| refuse("graph", error);
-        let order = partition::exits_by_cost(&graph).map_err(in_graph)?;
-        info.exits = order.iter().map(|&output| info.exits[output].clone()).collect();
-        let outlets: Vec<OutletId> = order.iter().map(|&output| graph.outputs[output]).collect();
-        graph.select_output_outlets(&outlets).map_err(in_graph)?;
-        let costs = partition::costs(&graph, staged).map_err(in_graph)?;
-        let graph = rewrite::rewrite(graph).map_err(|e| refuse("rewriting", e))?;
-        let parts = partition::partition(&graph, staged).map_err(in_graph)?;
-        // From here on the segments own the weights.
-        drop(graph);
-        let stages = stages(&parts, &costs, &info.exits);
-        let mut segments = vec![];
-        for segment in parts.segments {
-            let stage = segment.need.first().and_then(|exit| info.exits.get(exit)).map_or("", String::as_str);
-            let plan = segment.graph.into_optimized().and_then(TypedSimplePlan::new).map_err(|e| refuse(stage, e))?;
-            let partition::Segment { need, inputs, outputs, .. } = segment;
-            segments.push(PlannedSegment { need, inputs, outputs, plan });
+        Self::prepare(Parts::of(model, staged)?, None)
+    }
+
+    /// Loads a model or a [bundle], whichever the file is, and makes it ready to run.
+    ///
+    /// # Errors
+    /// [`PlanError`] when the file is neither, or not sound; when it is a bundle and `options` want other exits or
+    /// another batch than it was compiled for; when tract refuses a part of the graph.
+    pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Plan, PlanError> {
+        let path = path.as_ref();
+        if !bundle::is_bundle(path) {
+            return Self::new(Model::load_with(path, options)?);
         }
-        let slots = parts.slot_bytes.len();
-        Ok(Plan { info, stages, costs, segments, slots, input: parts.input, exits: parts.exits })
+        let (parts, bundle) = bundle::load(path, options)?;
+        Self::prepare(parts, Some(Box::new(bundle)))
+    }
+
+    fn prepare(parts: Parts, bundle: Option<Box<BundleInfo>>) -> Result<Plan, PlanError> {
+        let Parts { info, stages, costs, segments, slots, input, exits } = parts;
+        let image = [info.input.batch, info.input.channels, info.input.height, info.input.width];
+        let mut program = program::Program::new(slots, input, &image);
+        let mut needs = vec![];
+        for partition::Segment { need, mut graph, inputs, outputs } in segments {
+            let added = graph.optimize().and_then(|()| program.add(&graph, &inputs, &outputs));
+            added.map_err(|error: TractError| PlanError::Optimise {
+                path: info.path.clone(),
+                place: parts::stage_of(need, &info.exits).to_string(),
+                reason: format!("{error:#}"),
+            })?;
+            needs.push(need);
+        }
+        Ok(Plan { info, stages, costs, program, needs, input, exits, bundle })
+    }
+
+    /// What a bundle says beside the model, where the plan came from one.
+    pub fn bundle(&self) -> Option<&BundleInfo> {
+        self.bundle.as_deref()
     }
 
     /// What is known of the model; exits are in order of cost, cheapest first.
@@ -138,30 +149,4 @@ impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan").field("info", &self.info).field("stages", &self.stages).finish_non_exhaustive()
     }
-}
-
-fn stages(parts: &partition::Partition, costs: &[(ExitSet, cost::GroupCost)], exits: &[String]) -> Vec<Stage> {
-    let mut cumulative_macs = 0;
-    let mut stages = vec![];
-    for (k, exit) in exits.iter().enumerate() {
-        let own = || parts.segments.iter().filter(|s| s.need.first() == Some(k));
-        let carried = |slot: &&Slot| parts.segments.iter().any(|s| s.need.first() > Some(k) && s.inputs.contains(slot));
-        let carry = own().flat_map(|s| &s.outputs).filter(carried).map(|slot| parts.slot_bytes[slot.0] as u64);
-        let sum = |value: fn(&cost::GroupCost) -> u64| -> u64 {
-            costs.iter().filter(|(need, _)| need.first() == Some(k)).map(|(_, cost)| value(cost)).sum()
-        };
-        let macs = sum(|cost| cost.macs);
-        cumulative_macs += macs;
-        stages.push(Stage {
-            exit: exit.clone(),
-            nodes: sum(|cost| cost.nodes as u64) as usize,
-            macs,
-            cumulative_macs,
-            exit_alone_macs: costs.iter().filter(|(need, _)| need.contains(k)).map(|(_, cost)| cost.macs).sum(),
-            parameters: sum(|cost| cost.parameters),
-            weight_bytes: sum(|cost| cost.weight_bytes),
-            carry_bytes: carry.sum(),
-        });
-    }
-    stages
 }

@@ -15,7 +15,7 @@ use super::cost;
 use crate::exit::MAX_EXITS;
 
 /// A set of exits, one bit each, bit 0 for the cheapest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ExitSet(u8);
 
 const _: () = assert!(MAX_EXITS <= u8::BITS as usize);
@@ -48,7 +48,7 @@ impl ExitSet {
 }
 
 /// A tensor that crosses from one segment to another, comes in as the image, or goes out as an exit's logits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Slot(pub usize);
 
 /// Nodes of equal need, as a graph of their own.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::write::write_whole;
 use crate::exit::{CalibratedPolicy, MAX_POLICY_BYTES, POLICY_VERSION, PolicyFileError};
+use crate::write::write_whole;
 
 const FORMAT: &str = "dyn-perceiver policy";
 

@@ -35,7 +35,6 @@ mod simulate;
 mod solve;
 mod sweep;
 mod synthetic;
-mod write;
 
 #[cfg(all(feature = "tract", feature = "camera"))]
 pub use collect::{CollectError, LabelledData, collect, digest, header, joule_costs, latency_costs, mac_costs};

@@ -55,6 +55,14 @@ pub enum RunError {
         /// What is wrong with them.
         error: LogitsError,
     },
+    /// A thread to work on could not be started.
+    #[error("cannot run on {threads} threads: {error}")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// The plan itself failed.
     #[error("the plan failed: {0}")]
     Tract(String),

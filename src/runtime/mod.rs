@@ -16,22 +16,27 @@
 mod deadline;
 mod error;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use tract_core::internal::*;
 
 pub use deadline::StageLimits;
 pub use error::RunError;
 
 use crate::exit::{Answer, Decision, ExitPolicy, Observer};
-use crate::plan::{Plan, Slot};
+use crate::plan::Plan;
+use crate::plan::kernels::team::Team;
+use crate::plan::program::Memory;
 
 /// Runs the stage plans of one [`Plan`], one image (or batch) at a time. Make one per thread; weights are shared.
 pub struct Runtime {
     plan: Arc<Plan>,
-    states: Vec<TypedSimpleState>,
-    slots: Vec<Option<TValue>>,
+    memory: Memory,
+    /// The threads that work.
+    team: Team,
+    /// Whether there is an image.
+    begun: bool,
+    /// Which segments have run for it.
     done: Vec<bool>,
     /// Room for the policy's evidence, one float per class.
     scratch: Vec<f32>,
@@ -73,17 +78,25 @@ impl Outcome {
 }
 
 impl Runtime {
-    /// A runtime with its own buffers over shared plans.
+    /// A runtime with its own buffers over shared plans, on the calling thread alone.
     ///
     /// # Errors
     /// [`RunError::Tract`] when a plan cannot be set up.
     pub fn new(plan: Arc<Plan>) -> Result<Runtime, RunError> {
-        let states =
-            plan.segments.iter().map(|s| s.plan.spawn()).collect::<TractResult<_>>().map_err(RunError::tract)?;
-        let slots = vec![None; plan.slots];
-        let done = vec![false; plan.segments.len()];
+        Runtime::with_threads(plan, NonZeroUsize::MIN)
+    }
+
+    /// A runtime that works on exactly `threads` threads: the calling one and those it starts. Results do not depend on
+    /// how many there are. More threads than there are free cores make it slower.
+    ///
+    /// # Errors
+    /// [`RunError::Threads`] when a thread cannot be started; otherwise as [`Runtime::new`].
+    pub fn with_threads(plan: Arc<Plan>, threads: NonZeroUsize) -> Result<Runtime, RunError> {
+        let team = Team::new(threads).map_err(|error| RunError::Threads { threads: threads.get(), error })?;
+        let memory = Memory::new(&plan.program).map_err(RunError::tract)?;
+        let done = vec![false; plan.needs.len()];
         let scratch = vec![0.0; plan.info().classes];
-        Ok(Runtime { plan, states, slots, done, scratch })
+        Ok(Runtime { plan, memory, team, begun: false, done, scratch })
     }
 
     /// The plans that are run.
@@ -103,11 +116,9 @@ impl Runtime {
         if let Some(index) = image.iter().position(|v| !v.is_finite()) {
             return Err(RunError::InputNotFinite { index, value: image[index] });
         }
-        let shape = [input.batch, input.channels, input.height, input.width];
-        let tensor = Tensor::from_shape(&shape, image).map_err(RunError::tract)?;
-        self.slots.fill(None);
+        self.memory.set(&self.plan.program, self.plan.input, image).map_err(RunError::tract)?;
         self.done.fill(false);
-        self.slots[self.plan.input.0] = Some(tensor.into_tvalue());
+        self.begun = true;
         Ok(())
     }
 
@@ -119,28 +130,16 @@ impl Runtime {
     pub fn advance(&mut self, exit: usize) -> Result<&[f32], RunError> {
         let exits = self.plan.exits.len();
         let slot = *self.plan.exits.get(exit).ok_or(RunError::NoSuchExit { exit, exits })?;
-        if self.slots[self.plan.input.0].is_none() {
+        if !self.begun {
             return Err(RunError::NoImage);
         }
-        for index in 0..self.plan.segments.len() {
-            if self.plan.segments[index].need.contains(exit) && !self.done[index] {
-                self.run_segment(index)?;
+        for (segment, need) in self.plan.needs.iter().enumerate() {
+            if need.contains(exit) && !self.done[segment] {
+                self.plan.program.run(segment, &mut self.memory, &mut self.team).map_err(RunError::tract)?;
+                self.done[segment] = true;
             }
         }
-        let value = self.slots[slot.0].as_ref().ok_or(RunError::NoImage)?;
-        value.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>()).map_err(RunError::tract)
-    }
-
-    fn run_segment(&mut self, index: usize) -> Result<(), RunError> {
-        let segment = &self.plan.segments[index];
-        let value = |&Slot(slot): &Slot| self.slots[slot].clone().ok_or(RunError::NoImage);
-        let inputs = segment.inputs.iter().map(value).collect::<Result<TVec<_>, _>>()?;
-        let outputs = self.states[index].run(inputs).map_err(RunError::tract)?;
-        for (&Slot(slot), value) in segment.outputs.iter().zip(outputs) {
-            self.slots[slot] = Some(value);
-        }
-        self.done[index] = true;
-        Ok(())
+        self.memory.get(&self.plan.program, slot).map_err(RunError::tract)
     }
 
     /// Runs one image exit by exit and answers at the first whose confidence reaches its threshold.

@@ -12,8 +12,8 @@ pub struct Guest {
     child: Child,
     input: ChildStdin,
     output: Receiver<Vec<u8>>,
-    /// All the console said.
-    log: Vec<u8>,
+    /// All the console said, in ASCII: a serial port can begin with noise, and characters come in pieces.
+    log: String,
     /// How much of it has been looked at.
     seen: usize,
 }
@@ -34,20 +34,24 @@ impl Guest {
                 }
             }
         });
-        Ok(Self { child, input, output, log: Vec::new(), seen: 0 })
+        Ok(Self { child, input, output, log: String::new(), seen: 0 })
     }
 
     /// All the console has said so far.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&self.log).replace('\r', "")
+        self.log.replace('\r', "")
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) {
+        self.log.extend(bytes.iter().map(|&byte| if byte.is_ascii() { char::from(byte) } else { '?' }));
     }
 
     /// Waits until `found` finds something in what the console said since the last find, and returns it.
     fn wait<T>(&mut self, what: &str, limit: Duration, found: impl Fn(&str) -> Option<(T, usize)>) -> Result<T> {
         let end = Instant::now() + limit;
         loop {
-            let fresh = String::from_utf8_lossy(&self.log[self.seen..]).into_owned();
-            if let Some((value, used)) = found(&fresh) {
+            let fresh = &self.log[self.seen..];
+            if let Some((value, used)) = found(fresh) {
                 self.seen += used;
                 return Ok(value);
             }
@@ -55,7 +59,7 @@ impl Guest {
                 bail!("{what}: the kernel panicked");
             }
             match self.output.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.log.extend(bytes),
+                Ok(bytes) => self.take_in(&bytes),
                 Err(RecvTimeoutError::Timeout) => bail!("{what}: not within {limit:?}"),
                 Err(RecvTimeoutError::Disconnected) => bail!("{what}: the machine ended"),
             }
@@ -110,7 +114,7 @@ impl Guest {
         let end = Instant::now() + limit;
         while Instant::now() < end {
             while let Ok(bytes) = self.output.try_recv() {
-                self.log.extend(bytes);
+                self.take_in(&bytes);
             }
             if let Some(status) = self.child.try_wait()? {
                 anyhow::ensure!(status.success(), "QEMU: {status}");

@@ -35,7 +35,8 @@ const SECTOR: u64 = 512;
 const MIB: u64 = 1 << 20;
 /// Boot partition: firmware, kernel, initramfs and room to edit.
 const BOOT_MIB: u64 = 192;
-const DATA_MIB: u64 = 64;
+/// With the megabyte before the boot partition the card is 256 MiB: an emulated SD card must be a power of two.
+const DATA_MIB: u64 = 63;
 
 /// What an image of a board needs beside the kernel.
 struct Layout {
@@ -51,13 +52,21 @@ struct Layout {
 }
 
 const CARD: [&str; 5] = ["vfat", "nls_cp437", "nls_ascii", "ext4", "crc32c_generic"];
+/// SD hosts and the regulators of their cards, I2C, watchdog, USB hosts and cameras, temperature and clock.
 const PI: &[&str] = &[
+    "fixed",
+    "gpio_regulator",
     "mmc_block",
     "bcm2835",
     "sdhci_iproc",
     "i2c_bcm2835",
     "i2c_dev",
+    "bcm2835_wdt",
+    "reset_raspberrypi",
+    "xhci_pci",
+    "dwc2",
     "uvcvideo",
+    "bcm2711_thermal",
     "bcm2835_thermal",
     "raspberrypi_cpufreq",
 ];
@@ -100,6 +109,8 @@ pub struct Parts {
     pub initrd: PathBuf,
     /// Modules that lie in it to be loaded by hand, dependencies first.
     pub spare: Vec<PathBuf>,
+    /// Device trees of the boards that it starts.
+    pub device_trees: Vec<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -142,9 +153,10 @@ pub fn make(board: &str, output: &Path, program: &Path, model: Option<&Path>, op
         ("initrd.gz".to_owned(), root),
         ("vmlinuz".to_owned(), read(&kernel.image)?),
     ];
-    for tree in layout.device_trees {
-        let name = tree.rsplit('/').next().unwrap_or(tree);
-        files.push((name.to_owned(), read(&kernel.device_trees.join(tree))?));
+    let device_trees: Vec<_> = layout.device_trees.iter().map(|tree| kernel.device_trees.join(tree)).collect();
+    for tree in &device_trees {
+        let name = tree.file_name().context("a device tree without a name")?.to_string_lossy();
+        files.push((name.into_owned(), read(tree)?));
     }
     if layout.firmware {
         files.extend(firmware(&archive)?);
@@ -152,7 +164,7 @@ pub fn make(board: &str, output: &Path, program: &Path, model: Option<&Path>, op
     let partial = output.with_extension("partial");
     write_card(&partial, &work.join("data.ext4"), &files)?;
     std::fs::rename(&partial, output).with_context(|| output.display().to_string())?;
-    Ok(Parts { kernel: kernel.image, initrd, spare })
+    Ok(Parts { kernel: kernel.image, initrd, spare, device_trees })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

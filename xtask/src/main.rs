@@ -3,6 +3,7 @@
 mod cpio;
 mod debian;
 mod dist;
+mod emulated;
 mod guest;
 mod image;
 mod initramfs;
@@ -27,6 +28,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Dist(dist::Args),
+    EmulatedTests(emulated::Args),
     Image(image::Args),
     Soak(soak::Args),
     SystemTest(system_test::Args),
@@ -35,6 +37,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Dist(args) => dist::run(&args),
+        Task::EmulatedTests(args) => emulated::run(&args),
         Task::Image(args) => image::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::SystemTest(args) => system_test::run(&args),

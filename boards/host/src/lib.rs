@@ -1,15 +1,17 @@
 //! What a Linux board is and how it is doing: board data, detection from the device tree, clock, governor, temperature.
 //!
-//! A board is data, a `board.toml` ([`Board`]); code is only for what data cannot say, such as a board family's own
-//! throttle flags. Everything is read below a root folder ([`System`]), so that a tree of files can stand for a board.
+//! A board is data, a `board.toml` ([`Board`]); code is only for what data cannot say. [`State`] is what decides how fast a
+//! machine is at this moment, for the records of measurements. Everything is read below a root folder ([`System`]), so that a tree of files can stand for a board.
 
 mod board;
 mod state;
 mod system;
+mod throttle;
 
 pub use board::{Board, BoardError, Camera, Cpu, Figure, I2c, Power, Rail, Thermal};
 pub use state::{Core, State};
 pub use system::System;
+pub use throttle::{Cooling, Throttled};
 
 /// The board data of this crate: a machine of which nothing is known.
 pub const GENERIC: &str = include_str!("../boards/generic-linux.toml");

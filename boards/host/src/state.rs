@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{Board, System};
+use crate::{Board, Cooling, System, Throttled};
 
 /// Clock of one core.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,20 +19,67 @@ pub struct Core {
     pub governor: Option<String>,
 }
 
-/// Clock, governor and temperature.
+/// Clock, governor, temperature and what slows the processor down.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct State {
     /// Clocks of the cores whose clock the kernel tells.
     pub cores: Vec<Core>,
     /// Temperature of the processor in degrees Celsius.
     pub celsius: Option<f64>,
+    /// The firmware's flags, where there are any.
+    pub throttled: Option<Throttled>,
+    /// What the kernel may slow down to cool the processor.
+    pub cooling: Vec<Cooling>,
 }
 
 impl State {
+    /// The state of the machine on which this runs.
+    #[must_use]
+    pub fn here() -> Self {
+        Self::read(&System::default(), &crate::generic())
+    }
+
     /// Reads the state of `system`, which is a `board`.
     #[must_use]
     pub fn read(system: &System, board: &Board) -> Self {
-        Self { cores: cores(system), celsius: celsius(system, &board.thermal.zone) }
+        Self {
+            cores: cores(system),
+            celsius: celsius(system, &board.thermal.zone),
+            throttled: Throttled::read(system),
+            cooling: Cooling::read(system),
+        }
+    }
+
+    /// What makes the machine slower now than it can be, in words; empty where nothing does, or nothing is told.
+    #[must_use]
+    pub fn slowed(&self) -> Vec<String> {
+        let mut reasons: Vec<String> =
+            self.throttled.into_iter().flat_map(Throttled::now).map(ToOwned::to_owned).collect();
+        for Core { core, limit_mhz, max_mhz, .. } in &self.cores {
+            if let (Some(limit), Some(max)) = (limit_mhz, max_mhz)
+                && limit < max
+            {
+                reasons.push(format!("core {core} is limited to {limit:.0} of {max:.0} MHz"));
+            }
+        }
+        let cooling = self.cooling.iter().filter(|cooling| cooling.step > 0);
+        reasons
+            .extend(cooling.map(|Cooling { kind, step, steps }| format!("{kind} is cooled, step {step} of {steps}")));
+        reasons
+    }
+
+    /// The state in a line: clocks, governor, temperature, and what slows the machine down.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(first) = self.cores.first() {
+            let clocks: Vec<_> = self.cores.iter().map(|core| format!("{:.0}", core.mhz)).collect();
+            parts.push(format!("{} MHz", clocks.join(", ")));
+            parts.extend(first.governor.as_ref().map(|governor| format!("governor {governor}")));
+        }
+        parts.extend(self.celsius.map(|celsius| format!("{celsius:.0} °C")));
+        parts.extend(self.slowed());
+        if parts.is_empty() { "the kernel tells neither clock nor temperature".into() } else { parts.join(", ") }
     }
 }
 
@@ -101,7 +148,18 @@ mod tests {
         let state = State::read(&system, &board);
         let core =
             |core, mhz| Core { core, mhz, limit_mhz: None, max_mhz: Some(1500.0), governor: Some("ondemand".into()) };
-        assert_eq!(state, State { cores: vec![core(0, 600.0), core(1, 1500.0)], celsius: Some(48.123) });
+        let cores = vec![core(0, 600.0), core(1, 1500.0)];
+        assert_eq!(state, State { cores, celsius: Some(48.123), ..State::default() });
+        assert_eq!(state.line(), "600, 1500 MHz, governor ondemand, 48 °C");
+        write("devices/system/cpu/cpu0/cpufreq/scaling_max_freq", "1000000\n");
+        write("devices/platform/soc/soc:firmware/get_throttled", "4\n");
+        write("class/thermal/cooling_device0/type", "cpufreq-cpu0\n");
+        write("class/thermal/cooling_device0/cur_state", "1\n");
+        write("class/thermal/cooling_device0/max_state", "3\n");
+        let slowed = State::read(&system, &board).slowed();
+        let expected =
+            ["the clock is throttled", "core 0 is limited to 1000 of 1500 MHz", "cpufreq-cpu0 is cooled, step 1 of 3"];
+        assert_eq!(slowed, expected);
         board.thermal.zone = "other".into();
         assert_eq!(State::read(&system, &board).celsius, Some(70.5));
         assert_eq!(State::read(&System::at("/nonexistent"), &board), State::default());

@@ -27,7 +27,7 @@ use crate::{shipped, table};
 /// samples, more_samples}, points [{accuracy, cost, shares {exit: share}, thresholds {exit: threshold}}].
 #[derive(ClapArgs)]
 pub struct Args {
-    /// ONNX file
+    /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
     /// Labelled images: a folder with a folder per class, or an IDX file of images with its labels beside; or records
     #[arg(long, value_name = "PATH")]

@@ -13,8 +13,8 @@ mod checks;
 /// Say what board this is, what is missing and how to mend it
 ///
 /// Exit code 0 when nothing keeps the loop from running well, 1 when something does. JSON keys: board {id, name, ...},
-/// detected, model, state {cores [{core, mhz, limit_mhz, max_mhz, governor}], celsius}, checks [{check, status: "ok", "warn"
-/// or "fail", found, fix}], ok.
+/// detected, model, state {cores [{core, mhz, limit_mhz, max_mhz, governor}], celsius, throttled {bits}, cooling [{kind,
+/// step, steps}]}, checks [{check, status: "ok", "warn" or "fail", found, fix}], ok.
 #[derive(ClapArgs)]
 pub struct Args {
     /// Board, by its short name or the path of a board.toml [default: by the device tree]

@@ -30,11 +30,11 @@ const COMPARED: usize = 50;
 /// oracle {mean, least, at}.
 #[derive(ClapArgs)]
 pub struct Args {
-    /// ONNX file
+    /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
-    /// Policy file
+    /// Policy file [default: the bundle's policy]
     #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
+    policy: Option<PathBuf>,
     /// Labelled images: a folder with a folder per class, or an IDX file of images with its labels beside
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
@@ -69,6 +69,13 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    /// The file that the policy comes from.
+    fn policy(&self) -> &Path {
+        self.policy.as_ref().unwrap_or(&self.model)
+    }
+}
+
 /// What one budget gave.
 struct Run {
     budget: f32,
@@ -83,8 +90,19 @@ struct Run {
 
 pub fn run(args: Args) -> Result<(), Failure> {
     let plan = shipped::plan(&args.model, args.exits.clone())?;
-    let calibrated = policy::file::load(&args.policy).or_input()?;
-    let frontier = for_plan(&calibrated, &plan, &args.policy)?;
+    let loaded;
+    let calibrated = match (&args.policy, plan.bundle().and_then(|bundle| bundle.policy.as_ref())) {
+        (Some(path), _) => {
+            loaded = policy::file::load(path).or_input()?;
+            &loaded
+        }
+        (None, Some(policy)) => policy,
+        (None, None) => {
+            let model = args.model.display();
+            return Err(anyhow::anyhow!("{model}: brings no policy: name one with --policy")).or_input();
+        }
+    };
+    let frontier = for_plan(calibrated, &plan, args.policy())?;
     let budgets = budgets(&args, frontier)?;
     let costs = match (frontier.unit(), &args.cost) {
         (CostUnit::Macs, _) => policy::mac_costs(&plan)?,
@@ -245,7 +263,7 @@ fn adaptive(
 /// Judges the frontier, the authors' sweep and the oracle on what all exits say about the images.
 fn curves(args: &Args, plan: &Arc<Plan>, frontier: &Frontier, costs: &Costs) -> Result<Curves, Failure> {
     let beside = args.plot.as_ref().map(|plot| plot.with_extension("records.csv"));
-    let path = args.records.clone().or(beside).unwrap_or_else(|| args.policy.with_extension("evaluation.csv"));
+    let path = args.records.clone().or(beside).unwrap_or_else(|| args.policy().with_extension("evaluation.csv"));
     let data = LabelledData::open(&args.data, args.range.clone()).or_input()?;
     let names = data.names().to_vec();
     let there = match path.exists() {
@@ -304,7 +322,7 @@ fn report(args: &Args, plan: &Plan, unit: CostUnit, runs: &[Run], curves: Option
         });
         let difference = |d: Option<Difference>| d.map(|d| json!({"mean": d.mean, "least": d.least, "at": d.at}));
         let object = json!({
-            "policy": args.policy, "data": args.data, "images": images, "unit": unit.name(), "runs": runs,
+            "policy": args.policy(), "data": args.data, "images": images, "unit": unit.name(), "runs": runs,
             "exits": alone, "sweep": difference(sweep), "searched": difference(searched), "oracle": difference(oracle),
         });
         writeln!(out, "{object}")?;

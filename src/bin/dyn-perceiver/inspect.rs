@@ -10,10 +10,11 @@ use crate::{shipped, table};
 /// Show a model's exits, stages and what each costs
 ///
 /// JSON keys: model, digest, file_bytes, input {name, shape, mean, std, crop}, classes, labels, stages [{exit, nodes, macs,
-/// cumulative_macs, exit_alone_macs, parameters, weight_bytes, carry_bytes}], total {macs, parameters, weight_bytes}.
+/// cumulative_macs, exit_alone_macs, parameters, weight_bytes, carry_bytes}], total {macs, parameters, weight_bytes}, bundle
+/// {source, program, target, points} or null.
 #[derive(ClapArgs)]
 pub struct Args {
-    /// ONNX file
+    /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
     /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -40,6 +41,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
                       "crop": preprocessing.crop},
             "classes": info.classes, "labels": info.labels, "stages": stages,
             "total": {"macs": macs, "parameters": parameters, "weight_bytes": weights},
+            "bundle": plan.bundle().map(|bundle| json!({
+                "source": bundle.source, "program": bundle.program, "target": bundle.target.name(),
+                "points": bundle.policy.as_ref().map(|policy| policy.frontier().points().len()),
+            })),
         });
         writeln!(out, "{object}")?;
         return Ok(());
@@ -51,6 +56,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
         table::bytes(info.file_bytes),
         info.digest.to_string()
     )?;
+    if let Some(bundle) = plan.bundle() {
+        let points = bundle.policy.as_ref().map_or(0, |policy| policy.frontier().points().len());
+        let (source, program, target) = (&bundle.source, &bundle.program, &bundle.target);
+        writeln!(out, "compiled from {source} for {target} by version {program}, {points} operating points")?;
+    }
     writeln!(out, "input {} {shape:?}, {} classes, {} exits\n", input.name, info.classes, stages.len())?;
     let header = ["exit", "nodes", "MACs", "cumulative", "share", "exit alone", "parameters", "weights", "carry"];
     let rows: Vec<Vec<String>> = stages

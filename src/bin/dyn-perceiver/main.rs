@@ -3,6 +3,7 @@
 mod boards;
 mod calibrate;
 mod classify;
+mod compile;
 mod doctor;
 mod evaluate;
 mod failure;
@@ -37,6 +38,7 @@ enum Command {
     Run(run::Args),
     Classify(classify::Args),
     Inspect(inspect::Args),
+    Compile(compile::Args),
     Profile(profile::Args),
     Simulate(simulate::Args),
     Calibrate(calibrate::Args),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Classify(args) => classify::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Compile(args) => compile::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Calibrate(args) => calibrate::run(args),

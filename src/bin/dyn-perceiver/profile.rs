@@ -10,6 +10,8 @@ use dyn_perceiver::energy::gauge::open::{open_monitor, open_rapl};
 use dyn_perceiver::energy::profile::{Profile, ProfileSettings, SampledMeter, measure, model};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::{RunError, Runtime};
+use dyn_perceiver_host::State;
+use serde_json::{Value, json};
 
 use crate::boards::WattsArgs;
 use crate::failure::{Failure, OrInput as _};
@@ -21,10 +23,11 @@ use crate::{shipped, table};
 /// measured latency.
 ///
 /// JSON keys, also of the file written: source (measured or modelled), method, idle_watts, stages [{exit, joules,
-/// standard_error, seconds, cumulative_joules}].
+/// standard_error, seconds, cumulative_joules}], machine {before, after}, each with the clocks, temperature and throttle
+/// state that `doctor` tells.
 #[derive(ClapArgs)]
 pub struct Args {
-    /// ONNX file
+    /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
     /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -54,14 +57,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::Input(anyhow!("--seconds and --rounds must be above 0")));
     }
     let plan = shipped::plan(&args.model, args.exits.clone())?;
+    let before = State::here();
     let profile = profile(&args, &plan, &ProfileSettings { interval, rounds: args.rounds })?;
+    let machine = (before, State::here());
+    let mut object = serde_json::to_value(&profile)?;
+    object["machine"] = json!({"before": machine.0, "after": machine.1});
     if let Some(path) = &args.output {
         let mut beside = path.clone().into_os_string();
         beside.push(".tmp");
-        std::fs::write(&beside, format!("{}\n", serde_json::to_string_pretty(&profile)?))?;
+        std::fs::write(&beside, format!("{}\n", serde_json::to_string_pretty(&object)?))?;
         std::fs::rename(&beside, path)?;
     }
-    print(&args, &profile)
+    print(&args, &profile, &object, &machine)
 }
 
 fn profile(args: &Args, plan: &Arc<Plan>, settings: &ProfileSettings) -> Result<Profile, Failure> {
@@ -99,10 +106,10 @@ fn profile(args: &Args, plan: &Arc<Plan>, settings: &ProfileSettings) -> Result<
     }
 }
 
-fn print(args: &Args, profile: &Profile) -> Result<(), Failure> {
+fn print(args: &Args, profile: &Profile, object: &Value, machine: &(State, State)) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(profile)?)?;
+        writeln!(out, "{object}")?;
         return Ok(());
     }
     match profile.source {
@@ -124,5 +131,6 @@ fn print(args: &Args, profile: &Profile) -> Result<(), Failure> {
         })
         .collect();
     write!(out, "{}", table::render(&["exit", "adds", "joules", "standard error", "cumulative"], &rows))?;
+    writeln!(out, "\nbefore   {}\nafter    {}", machine.0.line(), machine.1.line())?;
     Ok(())
 }

@@ -41,8 +41,8 @@ const BATTERY_SHARE: f32 = 0.75;
 /// start, hold, step, budget, plenty, cannot-last, floor-cannot-last, rate-limited, stale-hold, stale-degrade, gauge-failed,
 /// reserve, brown-out or mission-over. Joules are modelled: watts of the board times latency measured here; or from a profile.
 ///
-/// JSON: one object per frame {kind: "frame", frame, class, label, truth, exit, confidence, cut, latency_ms, soc, point,
-/// reason, period_ms, joules}; {kind: "camera", connected, message} when the camera is lost or back; {kind: "state",
+/// JSON: one object per frame {kind: "frame", frame, class, label, truth, exit, confidence, cut, latency_ms (of the network), age_ms
+/// (from the capture of the frame to the answer), soc, point, reason, period_ms, joules}; {kind: "camera", connected, message} when the camera is lost or back; {kind: "state",
 /// periods} when the state has been stored; then {kind: "summary", frames, accuracy, accuracy_full, exit_share {exit:
 /// share}, latency_ms {exit: {mean, p95}, all, full}, joules, joules_full, switches, soc, dropped, ended}.
 #[derive(ClapArgs)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use dyn_perceiver::exit::{ExitPolicy, Frontier, Measure, Mixer};
-use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::model::LoadOptions;
 use dyn_perceiver::plan::Plan;
 
 use crate::evaluate;
@@ -32,7 +32,7 @@ pub fn frames() -> PathBuf {
 /// Which model, and which of its outputs are exits.
 #[derive(Args)]
 pub struct ModelArgs {
-    /// ONNX file [default: the shipped Fashion-MNIST model]
+    /// ONNX file, or a bundle that `compile` wrote [default: the shipped Fashion-MNIST model]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
@@ -48,10 +48,9 @@ impl ModelArgs {
     }
 }
 
-/// Stage plans of the model at `path`.
+/// Stage plans of the model or bundle at `path`.
 pub fn plan(path: &Path, exits: Option<Vec<String>>) -> Result<Arc<Plan>, Failure> {
-    let model = Model::load_with(path, &LoadOptions { exits, ..LoadOptions::default() }).or_input()?;
-    Ok(Arc::new(Plan::new(model).or_input()?))
+    Ok(Arc::new(Plan::load(path, &LoadOptions { exits, ..LoadOptions::default() }).or_input()?))
 }
 
 /// The operating points of the shipped policy, which are those of the shipped model.
@@ -68,14 +67,14 @@ pub fn points(plan: &Plan) -> Result<Points, Failure> {
 /// The policy that a user spells out, or a policy file and what to choose from it.
 #[derive(Args)]
 pub struct PolicyArgs {
-    /// Policy file that `calibrate` wrote
+    /// Policy file that `calibrate` wrote [default: the bundle's]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["exit", "thresholds"])]
     policy: Option<PathBuf>,
-    /// Mean cost per frame to meet with the policy file: MACs such as 3.5M, or 20ms, or 5mJ, by its unit
-    #[arg(long, value_name = "COST", requires = "policy")]
+    /// Mean cost per frame to meet with the policy: MACs such as 3.5M, or 20ms, or 5mJ, by its unit
+    #[arg(long, value_name = "COST", conflicts_with_all = ["exit", "thresholds"])]
     budget: Option<String>,
-    /// Accuracy to reach with the policy file, such as 0.92
-    #[arg(long, value_name = "SHARE", requires = "policy", conflicts_with = "budget")]
+    /// Accuracy to reach with the policy, such as 0.92
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["exit", "thresholds", "budget"])]
     accuracy: Option<f32>,
     /// Leave at this exit, by name or number from 1, and evaluate no other
     #[arg(long, value_name = "EXIT")]
@@ -110,11 +109,24 @@ impl Points {
 }
 
 impl PolicyArgs {
-    /// The points of the policy file, if one was named; only the one that is wanted where an accuracy was.
+    /// The points of the policy file, if one was named, or of the bundle's policy, where nothing else was asked for; only
+    /// the one that is wanted where an accuracy was.
     pub fn points(&self, plan: &Plan) -> Result<Option<Points>, Failure> {
-        let Some(path) = &self.policy else { return Ok(None) };
-        let calibrated = dyn_perceiver::policy::file::load(path).or_input()?;
-        let frontier = evaluate::for_plan(&calibrated, plan, path)?;
+        let spelled_out = self.exit.is_some() || self.thresholds.is_some();
+        let of_bundle = plan.bundle().and_then(|bundle| bundle.policy.as_ref()).filter(|_| !spelled_out);
+        let loaded;
+        let frontier = match (&self.policy, of_bundle) {
+            (Some(path), _) => {
+                loaded = dyn_perceiver::policy::file::load(path).or_input()?;
+                evaluate::for_plan(&loaded, plan, path)?
+            }
+            (None, Some(policy)) => policy.frontier(),
+            (None, None) if self.budget.is_some() || self.accuracy.is_some() => {
+                let model = plan.info().path.display();
+                return Err(anyhow::anyhow!("{model}: brings no policy: name one with --policy")).or_input();
+            }
+            (None, None) => return Ok(None),
+        };
         if let Some(accuracy) = self.accuracy {
             let point = evaluate::accuracy_point(frontier, accuracy)?;
             let frontier = Frontier::new(frontier.unit(), &frontier.points()[point..=point])?;

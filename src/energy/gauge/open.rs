@@ -105,11 +105,7 @@ pub fn open_companion(device: &str) -> Result<Companion, OpenError> {
 ///
 /// # Errors
 /// As [`open_monitor`].
-pub fn open_counted(
-    name: &str,
-    settings: CoulombSettings,
-    state: Option<CoulombState>,
-) -> Result<AnyGauge, OpenError> {
+pub fn open_counted(name: &str, settings: CoulombSettings, state: Option<CoulombState>) -> Result<AnyGauge, OpenError> {
     let begun = Instant::now();
     Ok(Box::new(CoulombGauge::new(open_monitor(name)?, move || begun.elapsed(), settings, state)))
 }

@@ -4,7 +4,7 @@ use super::arch::Arch;
 use super::math::{gelu, sigmoid};
 
 /// A function applied to every element of a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Activation {
     /// `x`.
     #[default]
@@ -27,6 +27,25 @@ pub(crate) enum Activation {
 impl Eq for Activation {}
 
 impl Activation {
+    /// Whether applying it takes longer than storing a result and loading it again: then it is better applied to whole
+    /// rows, as a loop that vectorises, than to the few values in registers.
+    #[inline(always)]
+    pub(crate) fn is_costly(self) -> bool {
+        matches!(self, Activation::Sigmoid | Activation::Gelu)
+    }
+
+    /// Applies it to a row.
+    #[inline(always)]
+    pub(crate) fn apply_row<A: Arch>(self, row: &mut [f32]) {
+        match self {
+            Activation::Sigmoid => row.iter_mut().for_each(|x| *x = sigmoid::<A>(*x)),
+            Activation::Gelu => row.iter_mut().for_each(|x| *x = gelu::<A>(*x)),
+            Activation::Identity | Activation::Clamp { .. } | Activation::HardSwish => {
+                row.iter_mut().for_each(|x| self.apply::<A, 1>(std::array::from_mut(x)));
+            }
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn apply<A: Arch, const N: usize>(self, values: &mut [f32; N]) {
         match self {

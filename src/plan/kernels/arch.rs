@@ -29,6 +29,19 @@ impl Arch for Separate {
     }
 }
 
+/// Asks for the line of the cache that `at` is in, to be found in the second level; `at` may be anywhere.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instruction is a hint. It reads nothing and faults nowhere, and every x86-64 CPU has it.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
+    }
+    // Elsewhere it is left to the hardware: there was nothing to measure on.
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Defines a kernel's entry point from its generic body: `vectorised! { pub(crate) fn NAME(ARGS) = BODY; }` picks
 /// `BODY::<A>` compiled for the best instruction set of the CPU at hand. `BODY` and what it calls must be
 /// `#[inline(always)]`, or they are compiled for the baseline.

@@ -1,15 +1,18 @@
 //! Scaled dot-product attention on token rows, heads side by side in a row.
 
+use std::ops::Range;
+
 use super::arch::{Arch, vectorised};
 use super::matmul::{Columns, Epilogue, PANEL, TILE, pack, packed_len, rows_body};
 use super::norm::softmax_rows;
+use super::team::{Sink, Team};
 
 /// Queries taken at a time: their scores stay in the first-level cache.
 const QUERIES: usize = 8 * TILE;
 
 /// Sizes of an attention: `queries` rows of `heads * depth` entries attend to `keys` rows of `heads * depth` (keys) and
 /// `heads * value_depth` (values) entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Sizes {
     pub queries: usize,
     pub keys: usize,
@@ -18,36 +21,62 @@ pub(crate) struct Sizes {
     pub value_depth: usize,
 }
 
+/// The head and the queries of one part of the work.
+type Part = (usize, Range<usize>);
+
 #[inline(always)]
-fn attention_body<A: Arch>(q: &[f32], k: &[f32], v: &[f32], sizes: Sizes, scale: f32, out: &mut [f32]) {
-    let Sizes { queries, keys, heads, depth, value_depth } = sizes;
+fn attention_body<A: Arch>(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    sizes: Sizes,
+    scale: f32,
+    (head, queries): Part,
+    out: Sink<'_>,
+) {
+    let Sizes { keys, heads, depth, value_depth, .. } = sizes;
     let (row, value_row) = (heads * depth, heads * value_depth);
     let padded = keys.next_multiple_of(PANEL);
     let mut packed_keys = vec![0.0; packed_len(depth, keys)];
     let mut packed_values = vec![0.0; packed_len(keys, value_depth)];
     let mut scores = vec![0.0; QUERIES * padded];
     let mut taps: Vec<&[f32]> = Vec::with_capacity(QUERIES);
-    for head in 0..heads {
-        pack(depth, keys, |d, n| k[n * row + head * depth + d] * scale, &mut packed_keys);
-        pack(keys, value_depth, |n, d| v[n * value_row + head * value_depth + d], &mut packed_values);
-        for first in (0..queries).step_by(QUERIES) {
-            let count = QUERIES.min(queries - first);
-            taps.clear();
-            taps.extend((first..first + count).map(|m| &q[m * row + head * depth..][..depth]));
-            let to = Columns { stride: padded, offset: 0, columns: keys };
-            let scores = &mut scores[..count * padded];
-            rows_body::<A>(&taps, 1, 0, depth, &packed_keys, 0, to, Epilogue::default(), scores);
-            softmax_rows::<A>(scores, padded, keys);
-            let probabilities: Vec<&[f32]> = scores.chunks_exact(padded).map(|s| &s[..keys]).collect();
-            let to = Columns { stride: value_row, offset: head * value_depth, columns: value_depth };
-            rows_body::<A>(&probabilities, 1, 0, keys, &packed_values, first, to, Epilogue::default(), out);
-        }
+    pack(depth, keys, |d, n| k[n * row + head * depth + d] * scale, &mut packed_keys);
+    pack(keys, value_depth, |n, d| v[n * value_row + head * value_depth + d], &mut packed_values);
+    for first in queries.clone().step_by(QUERIES) {
+        let count = QUERIES.min(queries.end - first);
+        taps.clear();
+        taps.extend((first..first + count).map(|m| &q[m * row + head * depth..][..depth]));
+        let to = Columns { stride: padded, offset: 0, columns: keys };
+        let scores = &mut scores[..count * padded];
+        rows_body::<A>(&taps, 1, 0, depth, &packed_keys, 0, to, Epilogue::default(), Sink::new(scores));
+        softmax_rows::<A>(scores, padded, keys);
+        let probabilities: Vec<&[f32]> = scores.chunks_exact(padded).map(|s| &s[..keys]).collect();
+        let to = Columns { stride: value_row, offset: head * value_depth, columns: value_depth };
+        // SAFETY: one after another, each its own rows.
+        let out = unsafe { out.share() };
+        rows_body::<A>(&probabilities, 1, 0, keys, &packed_values, first, to, Epilogue::default(), out);
     }
 }
 
 vectorised! {
-    /// `out = softmax(scale * q * k^T) * v` for every head (Vaswani et al., 2017).
-    pub(crate) fn attention(q: &[f32], k: &[f32], v: &[f32], sizes: Sizes, scale: f32, out: &mut [f32]) = attention_body;
+    fn part_of_attention(q: &[f32], k: &[f32], v: &[f32], sizes: Sizes, scale: f32, part: Part, out: Sink<'_>) = attention_body;
+}
+
+/// `out = softmax(scale * q * k^T) * v` for every head (Vaswani et al., 2017).
+pub(crate) fn attention(team: &mut Team, q: &[f32], k: &[f32], v: &[f32], sizes: Sizes, scale: f32, out: &mut [f32]) {
+    let Sizes { queries, keys, heads, depth, value_depth } = sizes;
+    // Every part packs the keys and values of its head anew: few parts a head.
+    let operations = queries * keys * heads * (depth + value_depth);
+    let cuts = team.parts(operations, heads * queries.div_ceil(QUERIES)).div_ceil(heads);
+    let out = Sink::new(out);
+    team.run(heads * cuts, &|part| {
+        let (head, cut) = (part / cuts, part % cuts);
+        let blocks = queries.div_ceil(QUERIES);
+        let part = (head, cut * blocks / cuts * QUERIES..queries.min((cut + 1) * blocks / cuts * QUERIES));
+        // SAFETY: each part writes its own rows and columns.
+        part_of_attention(q, k, v, sizes, scale, part, unsafe { out.share() });
+    });
 }
 
 #[cfg(test)]
@@ -80,9 +109,11 @@ mod tests {
                     expected[(m * heads + h) * value_depth + e] = (mixed / total) as f32;
                 }
             }
-            let mut out = vec![f32::NAN; expected.len()];
-            attention(&q, &k, &v, sizes, scale, &mut out);
+            let [mut out, mut three] = [(); 2].map(|()| vec![f32::NAN; expected.len()]);
+            attention(&mut Team::alone(), &q, &k, &v, sizes, scale, &mut out);
             assert_close(&out, &expected);
+            attention(&mut Team::new(3.try_into().unwrap()).unwrap(), &q, &k, &v, sizes, scale, &mut three);
+            prop_assert_eq!(out, three);
         }
     }
 }

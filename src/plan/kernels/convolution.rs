@@ -1,12 +1,15 @@
 //! Dense and grouped convolution in channels-last layout, as a product over the pixels under the kernel.
 
-use super::matmul::{Columns, Epilogue, ROWS, pack, packed_len, rows, scale_columns};
+use std::cell::RefCell;
+
+use super::matmul::{Columns, Epilogue, PANEL, ROWS, TILE, pack, packed_len, rows, scale_columns};
+use super::team::{Sink, Team};
 
 /// Height and width.
 pub(crate) type Pair = [usize; 2];
 
 /// Geometry of a two-dimensional convolution or pooling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Window {
     pub input: Pair,
     pub output: Pair,
@@ -29,7 +32,7 @@ impl Window {
 }
 
 /// A convolution's sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Shape {
     pub window: Window,
     pub channels_in: usize,
@@ -47,11 +50,16 @@ impl Shape {
         packed_len(self.reduction(), self.channels_out / self.groups)
     }
 
+    /// Length of the packed weights.
+    pub(crate) fn packed_len(&self) -> usize {
+        self.groups * self.group_len()
+    }
+
     /// Packs weights given as (out, in / groups, height, width), row-major.
     pub(crate) fn pack(&self, oihw: &[f32]) -> Vec<f32> {
         let [kh, kw] = self.window.kernel;
         let (ci, co) = (self.channels_in / self.groups, self.channels_out / self.groups);
-        let mut packed = vec![0.0; self.groups * self.group_len()];
+        let mut packed = vec![0.0; self.packed_len()];
         for (g, packed) in packed.chunks_exact_mut(self.group_len()).enumerate() {
             let weight = |k: usize, n: usize| {
                 let (tap, i) = (k / ci, k % ci);
@@ -75,43 +83,76 @@ impl Shape {
 const FEW_CHANNELS: usize = 48;
 
 /// Convolves one image `x` (height, width, channels) into `out`, with weights from [`Shape::pack`].
-pub(crate) fn convolve(x: &[f32], shape: &Shape, packed: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
-    let [kh, kw] = shape.window.kernel;
-    if shape.groups == 1 && shape.channels_in < FEW_CHANNELS && kw > 1 {
-        return by_kernel_rows(x, shape, packed, epilogue, out);
-    }
+pub(crate) fn convolve(
+    team: &mut Team,
+    x: &[f32],
+    shape: &Shape,
+    packed: &[f32],
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+) {
     let Shape { window, channels_in, channels_out, groups } = *shape;
-    let (ci, co) = (channels_in / groups, channels_out / groups);
-    let zeros = vec![0.0; channels_in];
+    let [kh, kw] = window.kernel;
     let pixels = window.output[0] * window.output[1];
-    let mut taps: Vec<&[f32]> = Vec::with_capacity(ROWS * kh * kw);
-    for first in (0..pixels).step_by(ROWS) {
-        taps.clear();
-        for pixel in first..(first + ROWS).min(pixels) {
-            let (ys, y0) = window.taps(0, pixel / window.output[1]);
-            let (xs, x0) = window.taps(1, pixel % window.output[1]);
-            for ky in 0..kh {
-                for kx in 0..kw {
-                    taps.push(if ys.contains(&ky) && xs.contains(&kx) {
-                        let at = (y0 + ky as isize) as usize * window.input[1] + (x0 + kx as isize) as usize;
-                        &x[at * channels_in..][..channels_in]
-                    } else {
-                        &zeros
-                    });
+    let operations = pixels * channels_out * shape.reduction();
+    if groups == 1 && channels_in < FEW_CHANNELS && kw > 1 {
+        return by_kernel_rows(team, x, shape, packed, epilogue, out);
+    }
+    let zeros = vec![0.0; channels_in];
+    let out = Sink::new(out);
+    // What may be cut beside the pixels: groups, or the panels of an only group.
+    let co = channels_out / groups;
+    let lanes = if groups > 1 { groups } else { co.div_ceil(PANEL) };
+    let lane_len = packed.len() / lanes;
+    // The larger factor is cut, so that no two threads read the same part of it.
+    let parts = team.parts(operations, if packed.len() > x.len() { lanes } else { pixels.div_ceil(TILE) });
+    team.run(parts, &|part| {
+        let cut = |len: usize, unit: usize| {
+            let units = len.div_ceil(unit);
+            part * units / parts * unit..len.min((part + 1) * units / parts * unit)
+        };
+        let (lanes, pixels) =
+            if packed.len() > x.len() { (cut(lanes, 1), 0..pixels) } else { (0..lanes, cut(pixels, TILE)) };
+        let mut taps: Vec<&[f32]> = Vec::with_capacity(ROWS * kh * kw);
+        for first in pixels.clone().step_by(ROWS) {
+            taps.clear();
+            for pixel in first..(first + ROWS).min(pixels.end) {
+                let (ys, y0) = window.taps(0, pixel / window.output[1]);
+                let (xs, x0) = window.taps(1, pixel % window.output[1]);
+                for ky in 0..kh {
+                    for kx in 0..kw {
+                        taps.push(if ys.contains(&ky) && xs.contains(&kx) {
+                            let at = (y0 + ky as isize) as usize * window.input[1] + (x0 + kx as isize) as usize;
+                            &x[at * channels_in..][..channels_in]
+                        } else {
+                            &zeros
+                        });
+                    }
                 }
             }
+            // One product for each group, or one for the panels of the only group.
+            let products = if groups > 1 { lanes.clone() } else { 0..1 };
+            for g in products {
+                let (packed, from, until) = if groups > 1 {
+                    (&packed[g * lane_len..(g + 1) * lane_len], g * co, (g + 1) * co)
+                } else {
+                    let packed = &packed[lanes.start * lane_len..lanes.end * lane_len];
+                    (packed, lanes.start * PANEL, co.min(lanes.end * PANEL))
+                };
+                let ci = channels_in / groups;
+                let to = Columns { stride: channels_out, offset: from, columns: until - from };
+                let epilogue = Epilogue { bias: epilogue.bias.map(|b| &b[from..until]), ..epilogue };
+                // SAFETY: each part writes its own pixels or its own channels.
+                let out = unsafe { out.share() };
+                rows(&taps, kh * kw, g * ci, ci, packed, first, to, epilogue, out);
+            }
         }
-        for (g, packed) in packed.chunks_exact(shape.group_len()).enumerate() {
-            let bias = epilogue.bias.map(|b| &b[g * co..(g + 1) * co]);
-            let to = Columns { stride: channels_out, offset: g * co, columns: co };
-            rows(&taps, kh * kw, g * ci, ci, packed, first, to, Epilogue { bias, ..epilogue }, out);
-        }
-    }
+    });
 }
 
 /// The same for an ungrouped convolution of few channels: in a copy of the image with its padding, the pixels under a
 /// kernel row are one piece of memory.
-fn by_kernel_rows(x: &[f32], shape: &Shape, packed: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
+fn by_kernel_rows(team: &mut Team, x: &[f32], shape: &Shape, packed: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) {
     let Shape { window, channels_in, channels_out, .. } = *shape;
     let [kh, kw] = window.kernel;
     let padded = |axis: usize| {
@@ -120,30 +161,44 @@ fn by_kernel_rows(x: &[f32], shape: &Shape, packed: &[f32], epilogue: Epilogue<'
     };
     let (rows_in, row_in) = (padded(0), padded(1) * channels_in);
     let row = window.input[1] * channels_in;
-    let copy;
+    let mut copy = vec![];
     let x = if (rows_in, row_in) == (window.input[0], row) {
         x
     } else {
-        let mut image = vec![0.0; rows_in * row_in];
+        copy = PADDED.take();
+        copy.clear();
+        copy.resize(rows_in * row_in, 0.0);
         let top = window.padding[0] * row_in + window.padding[1] * channels_in;
-        for (to, from) in image[top..].chunks_mut(row_in).zip(x.chunks_exact(row)) {
+        for (to, from) in copy[top..].chunks_mut(row_in).zip(x.chunks_exact(row)) {
             to[..row].copy_from_slice(from);
         }
-        copy = image;
         &copy
     };
     let pixels = window.output[0] * window.output[1];
-    let mut taps: Vec<&[f32]> = Vec::with_capacity(ROWS * kh);
-    for first in (0..pixels).step_by(ROWS) {
-        taps.clear();
-        for pixel in first..(first + ROWS).min(pixels) {
-            let y = pixel / window.output[1] * window.stride[0];
-            let start = pixel % window.output[1] * window.stride[1] * channels_in;
-            taps.extend((y..y + kh).map(|y| &x[y * row_in + start..][..kw * channels_in]));
+    let blocks = pixels.div_ceil(ROWS);
+    let parts = team.parts(pixels * channels_out * shape.reduction(), blocks);
+    let out = Sink::new(out);
+    team.run(parts, &|part| {
+        let mut taps: Vec<&[f32]> = Vec::with_capacity(ROWS * kh);
+        for block in part * blocks / parts..(part + 1) * blocks / parts {
+            taps.clear();
+            for pixel in block * ROWS..((block + 1) * ROWS).min(pixels) {
+                let y = pixel / window.output[1] * window.stride[0];
+                let start = pixel % window.output[1] * window.stride[1] * channels_in;
+                taps.extend((y..y + kh).map(|y| &x[y * row_in + start..][..kw * channels_in]));
+            }
+            let to = Columns { stride: channels_out, offset: 0, columns: channels_out };
+            // SAFETY: each part writes its own pixels.
+            let out = unsafe { out.share() };
+            rows(&taps, kh, 0, kw * channels_in, packed, block * ROWS, to, epilogue, out);
         }
-        let to = Columns { stride: channels_out, offset: 0, columns: channels_out };
-        rows(&taps, kh, 0, kw * channels_in, packed, first, to, epilogue, out);
-    }
+    });
+    PADDED.set(copy);
+}
+
+thread_local! {
+    /// The last padded copy's memory: mapping it anew for every frame takes longer than copying.
+    static PADDED: RefCell<Vec<f32>> = const { RefCell::new(vec![]) };
 }
 
 #[cfg(test)]
@@ -216,9 +271,12 @@ pub(super) mod tests {
                 .map(|(s, r)| activation(act, s + if residual { f64::from(*r) } else { 0.0 }) as f32)
                 .collect();
             let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act };
-            let mut out = vec![f32::NAN; expected.len()];
-            convolve(&x, &shape, &shape.pack(&w), epilogue, &mut out);
+            let [mut out, mut three] = [(); 2].map(|()| vec![f32::NAN; expected.len()]);
+            let packed = shape.pack(&w);
+            convolve(&mut Team::alone(), &x, &shape, &packed, epilogue, &mut out);
             assert_close_to(&out, &expected, largest(&sums));
+            convolve(&mut Team::new(3.try_into().unwrap()).unwrap(), &x, &shape, &packed, epilogue, &mut three);
+            prop_assert_eq!(out, three);
         }
 
         #[test]
@@ -235,10 +293,13 @@ pub(super) mod tests {
                 .map(|(s, r)| activation(act, s + if residual { f64::from(*r) } else { 0.0 }) as f32)
                 .collect();
             let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act };
-            let mut out = vec![f32::NAN; expected.len()];
+            let [mut out, mut three] = [(); 2].map(|()| vec![f32::NAN; expected.len()]);
             let packed = depthwise::pack(channels, window.kernel, &w);
-            depthwise::depthwise(&x, &window, channels, &packed, epilogue, &mut out);
+            depthwise::depthwise(&mut Team::alone(), &x, &window, channels, &packed, epilogue, &mut out);
             assert_close_to(&out, &expected, largest(&sums));
+            let mut team = Team::new(3.try_into().unwrap()).unwrap();
+            depthwise::depthwise(&mut team, &x, &window, channels, &packed, epilogue, &mut three);
+            prop_assert_eq!(out, three);
         }
 
         #[test]
@@ -255,10 +316,10 @@ pub(super) mod tests {
                 .map(|i| inside(i / channels / window.output[1], i / channels % window.output[1], i % channels))
                 .collect();
             let mut out = vec![f32::NAN; outputs.len()];
-            pool(&x, &window, channels, Pooling::Max, &mut out);
+            pool(&mut Team::alone(), &x, &window, channels, Pooling::Max, &mut out);
             let expected: Vec<f32> = outputs.iter().map(|v| v.iter().copied().fold(f32::NEG_INFINITY, f32::max)).collect();
             prop_assert_eq!(&out, &expected);
-            pool(&x, &window, channels, Pooling::Sum { scale: 0.5 }, &mut out);
+            pool(&mut Team::new(3.try_into().unwrap()).unwrap(), &x, &window, channels, Pooling::Sum { scale: 0.5 }, &mut out);
             let expected: Vec<f32> = outputs.iter().map(|v| v.iter().sum::<f32>() * 0.5).collect();
             assert_close(&out, &expected);
         }

@@ -1,8 +1,11 @@
 //! Depthwise convolution in channels-last layout: one filter per channel, sixteen channels at a time.
 
+use std::ops::Range;
+
 use super::arch::{Arch, vectorised};
 use super::convolution::Window;
 use super::matmul::Epilogue;
+use super::team::{Sink, Team};
 
 /// Channels computed together.
 const LANES: usize = 16;
@@ -22,29 +25,29 @@ fn depthwise_body<A: Arch>(
     channels: usize,
     weights: &[f32],
     epilogue: Epilogue<'_>,
-    out: &mut [f32],
+    rows: Range<usize>,
+    mut out: Sink<'_>,
 ) {
-    let Window { input, output, kernel, .. } = *window;
+    let Window { input, kernel, .. } = *window;
     assert_eq!(x.len(), input[0] * input[1] * channels, "image");
     assert_eq!(weights.len(), kernel[0] * kernel[1] * channels, "weights");
-    assert_eq!(out.len(), output[0] * output[1] * channels, "output");
     // Output columns from..to have all their taps inside the input.
     let inside = |ox: &usize| window.taps(1, *ox).0 == (0..window.kernel[1]);
     let from = (0..window.output[1]).find(inside).unwrap_or(window.output[1]);
     let to = (from..window.output[1]).find(|ox| !inside(ox)).unwrap_or(window.output[1]);
-    for oy in 0..window.output[0] {
+    for oy in rows {
         let row = Row { x, window, channels, weights, epilogue, oy };
         let mut c = 0;
         while c + LANES <= channels {
-            row.lanes::<A, LANES>(c, from, to, out);
+            row.lanes::<A, LANES>(c, from, to, &mut out);
             c += LANES;
         }
         while c + 8 <= channels {
-            row.lanes::<A, 8>(c, from, to, out);
+            row.lanes::<A, 8>(c, from, to, &mut out);
             c += 8;
         }
         while c < channels {
-            row.lanes::<A, 1>(c, from, to, out);
+            row.lanes::<A, 1>(c, from, to, &mut out);
             c += 1;
         }
     }
@@ -62,7 +65,7 @@ struct Row<'a> {
 impl Row<'_> {
     /// All columns of this output row for channels `c..c + L`.
     #[inline(always)]
-    fn lanes<A: Arch, const L: usize>(&self, c: usize, from: usize, to: usize, out: &mut [f32]) {
+    fn lanes<A: Arch, const L: usize>(&self, c: usize, from: usize, to: usize, out: &mut Sink<'_>) {
         let width = self.window.output[1];
         let mut ox = 0;
         while ox < width {
@@ -83,7 +86,12 @@ impl Row<'_> {
     }
 
     #[inline(always)]
-    fn tile<A: Arch, const L: usize, const W: usize, const INSIDE: bool>(&self, c: usize, ox: usize, out: &mut [f32]) {
+    fn tile<A: Arch, const L: usize, const W: usize, const INSIDE: bool>(
+        &self,
+        c: usize,
+        ox: usize,
+        out: &mut Sink<'_>,
+    ) {
         let window = self.window;
         let kw = window.kernel[1];
         let mut bias = [0.0; L];
@@ -117,7 +125,7 @@ impl Row<'_> {
                 values.iter_mut().zip(&residual[at..at + L]).for_each(|(v, r)| *v += r);
             }
             self.epilogue.activation.apply::<A, L>(&mut values);
-            out[at..at + L].copy_from_slice(&values);
+            out.entries(at, L).copy_from_slice(&values);
         }
     }
 }
@@ -133,6 +141,26 @@ fn lane<const L: usize>(values: &[f32], at: usize) -> &[f32; L] {
 }
 
 vectorised! {
-    /// Convolves one image `x` (height, width, channels) into `out`, with weights from [`pack`].
-    pub(crate) fn depthwise(x: &[f32], window: &Window, channels: usize, weights: &[f32], epilogue: Epilogue<'_>, out: &mut [f32]) = depthwise_body;
+    /// Rows `rows` of the output.
+    fn some_rows(x: &[f32], window: &Window, channels: usize, weights: &[f32], epilogue: Epilogue<'_>, rows: Range<usize>, out: Sink<'_>) = depthwise_body;
+}
+
+/// Convolves one image `x` (height, width, channels) into `out`, with weights from [`pack`].
+pub(crate) fn depthwise(
+    team: &mut Team,
+    x: &[f32],
+    window: &Window,
+    channels: usize,
+    weights: &[f32],
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+) {
+    let rows = window.output[0];
+    let parts = team.parts(out.len() * window.kernel[0] * window.kernel[1], rows);
+    let out = Sink::new(out);
+    team.run(parts, &|part| {
+        let rows = part * rows / parts..(part + 1) * rows / parts;
+        // SAFETY: each part writes its own rows.
+        some_rows(x, window, channels, weights, epilogue, rows, unsafe { out.share() });
+    });
 }

@@ -4,13 +4,18 @@
 //! A row may be made of several pieces ("taps") that lie apart in memory. That makes a convolution in channels-last
 //! layout the same product: the taps of an output pixel are the input pixels under the kernel, and nothing is copied.
 
+use std::ops::Range;
+
 use super::activation::Activation;
-use super::arch::{Arch, vectorised};
+use super::arch::{Arch, prefetch, vectorised};
+use super::team::{Sink, Team};
 
 /// Output columns computed together; packed weights are padded to a multiple of it. Where no more than half of a last
 /// panel is used, only that half is computed.
 pub(crate) const PANEL: usize = 16;
 const HALF: usize = PANEL / 2;
+/// A row of a panel is one line of the cache.
+const LINE_BYTES: usize = PANEL * size_of::<f32>();
 /// Output rows computed together: 6 x 16 results and what feeds them fill the sixteen AVX2 registers.
 pub(crate) const TILE: usize = 6;
 /// Rows of the left factor are taken in blocks of about this many floats, to be found in the second-level cache when
@@ -84,13 +89,22 @@ pub(crate) fn rows_body<A: Arch>(
     first: usize,
     to: Columns,
     epilogue: Epilogue<'_>,
-    out: &mut [f32],
+    mut out: Sink<'_>,
 ) {
     let reduction = taps_per_row * piece;
     let rows = taps.len() / taps_per_row;
-    let block = (BLOCK / reduction.max(1)).next_multiple_of(TILE).max(TILE);
-    for block_start in (0..rows).step_by(block) {
-        let block_end = (block_start + block).min(rows);
+    assert!(taps.iter().all(|tap| tap.len() >= offset + piece), "a piece of a row ends early");
+    let stored = if epilogue.activation.is_costly() {
+        Epilogue { activation: Activation::Identity, ..epilogue }
+    } else {
+        epilogue
+    };
+    let most = (BLOCK / reduction.max(1)).next_multiple_of(TILE).max(TILE);
+    for block in even(rows, most) {
+        let tiles = block.len().div_ceil(TILE);
+        // While a panel is used, the memory behind it is fetched, each tile asking for its share: that is the next panel,
+        // or what the next product begins with.
+        let pace = LINE_BYTES.div_ceil(tiles);
         for (p, panel) in packed.chunks_exact(reduction * PANEL).enumerate() {
             let column = p * PANEL;
             let width = PANEL.min(to.columns - column);
@@ -98,30 +112,66 @@ pub(crate) fn rows_body<A: Arch>(
             if let Some(b) = epilogue.bias {
                 bias[..width].copy_from_slice(&b[column..column + width]);
             }
-            let mut row = block_start;
-            while row < block_end {
-                let n = (block_end - row).min(TILE);
-                let taps = &taps[row * taps_per_row..(row + n) * taps_per_row];
-                let at = (first + row) * to.stride + to.offset + column;
+            let mut ahead = panel.as_ptr_range().end;
+            for rows in even(block.len(), TILE) {
+                let row = block.start + rows.start;
                 let tile = Tile {
-                    taps,
+                    taps: &taps[row * taps_per_row..(row + rows.len()) * taps_per_row],
                     taps_per_row,
                     offset,
                     piece,
                     panel,
                     bias: &bias,
-                    at,
+                    at: (first + row) * to.stride + to.offset + column,
                     stride: to.stride,
                     width,
-                    epilogue,
+                    ahead,
+                    pace,
+                    epilogue: stored,
                 };
                 if width > HALF {
-                    tile.rows::<A, PANEL>(n, out)
+                    tile.rows::<A, PANEL>(rows.len(), &mut out)
                 } else {
-                    tile.rows::<A, HALF>(n, out)
+                    tile.rows::<A, HALF>(rows.len(), &mut out)
                 }
-                row += n;
+                ahead = ahead.wrapping_byte_add(pace * reduction);
             }
+        }
+        if epilogue.activation.is_costly() {
+            for row in block {
+                let row = out.entries((first + row) * to.stride + to.offset, to.columns);
+                epilogue.activation.apply_row::<A>(row);
+            }
+        }
+    }
+}
+
+/// Cuts `0..len` into the fewest ranges of at most `most`, as even as can be: seven rows are better done as four and three
+/// than as six and one, which leaves the arithmetic units waiting.
+#[inline(always)]
+fn even(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = len.div_ceil(most).max(1);
+    let (size, longer) = (len / parts, len % parts);
+    (0..parts).map(move |i| {
+        let start = i * size + i.min(longer);
+        start..start + size + usize::from(i < longer)
+    })
+}
+
+/// Stores the first of `values`, fewer than there are: in two moves that overlap, where a call of `memcpy` takes longer
+/// than a short product.
+#[inline(always)]
+fn store(out: &mut [f32], values: &[f32]) {
+    let width = out.len();
+    if width >= 8 {
+        out[..8].copy_from_slice(&values[..8]);
+        out[width - 8..].copy_from_slice(&values[width - 8..width]);
+    } else if width >= 4 {
+        out[..4].copy_from_slice(&values[..4]);
+        out[width - 4..].copy_from_slice(&values[width - 4..width]);
+    } else {
+        for i in 0..3.min(width) {
+            out[i] = values[i];
         }
     }
 }
@@ -138,13 +188,16 @@ struct Tile<'a> {
     stride: usize,
     /// Columns that exist.
     width: usize,
+    /// What to fetch, and how many bytes to go on for each row of weights.
+    ahead: *const f32,
+    pace: usize,
     epilogue: Epilogue<'a>,
 }
 
 impl Tile<'_> {
     /// Computes `rows` rows of `N >= width` columns.
     #[inline(always)]
-    fn rows<A: Arch, const N: usize>(&self, rows: usize, out: &mut [f32]) {
+    fn rows<A: Arch, const N: usize>(&self, rows: usize, out: &mut Sink<'_>) {
         match rows {
             1 => self.run::<A, 1, N>(out),
             2 => self.run::<A, 2, N>(out),
@@ -156,18 +209,26 @@ impl Tile<'_> {
     }
 
     #[inline(always)]
-    fn run<A: Arch, const M: usize, const N: usize>(&self, out: &mut [f32]) {
+    fn run<A: Arch, const M: usize, const N: usize>(&self, out: &mut Sink<'_>) {
+        debug_assert_eq!(self.taps.len(), M * self.taps_per_row);
+        debug_assert_eq!(self.panel.len(), self.taps_per_row * self.piece * PANEL);
         let mut bias = [0.0; N];
         bias.copy_from_slice(&self.bias[..N]);
         let mut acc = [bias; M];
+        let mut ahead = self.ahead;
         for (t, weights) in self.panel.chunks_exact(self.piece * PANEL).enumerate() {
-            let pieces: [&[f32]; M] =
-                std::array::from_fn(|i| &self.taps[i * self.taps_per_row + t][self.offset..][..self.piece]);
+            // SAFETY: there are M rows of taps, the panel has as many pieces as a row, and each tap is long enough: that
+            // was checked once for all, since here it would cost as much as a short piece itself.
+            let pieces: [*const f32; M] = std::array::from_fn(|i| unsafe {
+                self.taps.get_unchecked(i * self.taps_per_row + t).as_ptr().add(self.offset)
+            });
             for (k, w) in weights.as_chunks::<PANEL>().0.iter().enumerate().take(self.piece) {
+                prefetch(ahead);
+                ahead = ahead.wrapping_byte_add(self.pace);
                 let w: [f32; N] = *w.first_chunk().expect("N is at most a panel");
-                // SAFETY: every piece was cut to `self.piece` entries, and `take` keeps k below that. A check per entry
-                // would stand between the multiply-adds and keep the weights out of registers.
-                let x: [f32; M] = std::array::from_fn(|i| unsafe { *pieces[i].get_unchecked(k) });
+                // SAFETY: every piece has `self.piece` entries, and `take` keeps k below that. A check per entry would
+                // stand between the multiply-adds and keep the weights out of registers.
+                let x: [f32; M] = std::array::from_fn(|i| unsafe { *pieces[i].add(k) });
                 for (acc, x) in acc.iter_mut().zip(x) {
                     for (acc, w) in acc.iter_mut().zip(w) {
                         *acc = A::mul_add(x, w, *acc);
@@ -183,13 +244,13 @@ impl Tile<'_> {
                     values.iter_mut().zip(&residual[at..at + N]).for_each(|(v, r)| *v += r);
                 }
                 self.epilogue.activation.apply::<A, N>(&mut values);
-                out[at..at + N].copy_from_slice(&values);
+                out.entries(at, N).copy_from_slice(&values);
             } else {
                 if let Some(residual) = self.epilogue.residual {
                     values.iter_mut().zip(&residual[at..at + self.width]).for_each(|(v, r)| *v += r);
                 }
                 self.epilogue.activation.apply::<A, N>(&mut values);
-                out[at..at + self.width].copy_from_slice(&values[..self.width]);
+                store(out.entries(at, self.width), &values);
             }
         }
     }
@@ -197,11 +258,37 @@ impl Tile<'_> {
 
 vectorised! {
     /// See [`rows_body`].
-    pub(crate) fn rows(taps: &[&[f32]], taps_per_row: usize, offset: usize, piece: usize, packed: &[f32], first: usize, to: Columns, epilogue: Epilogue<'_>, out: &mut [f32]) = rows_body;
+    pub(crate) fn rows(taps: &[&[f32]], taps_per_row: usize, offset: usize, piece: usize, packed: &[f32], first: usize, to: Columns, epilogue: Epilogue<'_>, out: Sink<'_>) = rows_body;
 }
 
 #[inline(always)]
-fn matmul_body<A: Arch>(
+fn product_body<A: Arch>(
+    x: &[f32],
+    reduction: usize,
+    packed: &[f32],
+    first: usize,
+    to: Columns,
+    epilogue: Epilogue<'_>,
+    out: Sink<'_>,
+) {
+    let mut taps: [&[f32]; ROWS] = [&[]; ROWS];
+    for rows in even(x.len() / reduction, ROWS) {
+        let x = &x[rows.start * reduction..rows.end * reduction];
+        taps.iter_mut().zip(x.chunks_exact(reduction)).for_each(|(tap, row)| *tap = row);
+        // SAFETY: one after another, and each writes its own rows.
+        let out = unsafe { out.share() };
+        rows_body::<A>(&taps[..rows.len()], 1, 0, reduction, packed, first + rows.start, to, epilogue, out);
+    }
+}
+
+vectorised! {
+    fn product(x: &[f32], reduction: usize, packed: &[f32], first: usize, to: Columns, epilogue: Epilogue<'_>, out: Sink<'_>) = product_body;
+}
+
+/// `out = activation(x * weights + bias + residual)`: `x` is row-major with rows of `reduction` entries, `packed` the
+/// weights after [`pack`], `out` row-major with `columns` entries a row.
+pub(crate) fn matmul(
+    team: &mut Team,
     x: &[f32],
     reduction: usize,
     packed: &[f32],
@@ -209,19 +296,32 @@ fn matmul_body<A: Arch>(
     epilogue: Epilogue<'_>,
     out: &mut [f32],
 ) {
-    let to = Columns { stride: columns, offset: 0, columns };
-    let mut taps: [&[f32]; ROWS] = [&[]; ROWS];
-    for (block, x) in x.chunks(ROWS * reduction).enumerate() {
-        let rows = x.len() / reduction;
-        taps.iter_mut().zip(x.chunks_exact(reduction)).for_each(|(tap, row)| *tap = row);
-        rows_body::<A>(&taps[..rows], 1, 0, reduction, packed, block * ROWS, to, epilogue, out);
+    let (rows, panels) = (x.len() / reduction, columns.div_ceil(PANEL));
+    let operations = rows * reduction * columns;
+    let out = Sink::new(out);
+    // The larger factor is cut, so that no two threads read the same part of it.
+    if packed.len() > x.len() {
+        let parts = team.parts(operations, panels);
+        team.run(parts, &|part| {
+            let (from, until) = (part * panels / parts, (part + 1) * panels / parts);
+            let (offset, end) = (from * PANEL, columns.min(until * PANEL));
+            let packed = &packed[from * reduction * PANEL..until * reduction * PANEL];
+            let to = Columns { stride: columns, offset, columns: end - offset };
+            let epilogue = Epilogue { bias: epilogue.bias.map(|b| &b[offset..end]), ..epilogue };
+            // SAFETY: each part writes its own columns.
+            product(x, reduction, packed, 0, to, epilogue, unsafe { out.share() });
+        });
+    } else {
+        let parts = team.parts(operations, rows.div_ceil(TILE));
+        team.run(parts, &|part| {
+            let tiles = rows.div_ceil(TILE);
+            let (from, until) = (part * tiles / parts * TILE, rows.min((part + 1) * tiles / parts * TILE));
+            let to = Columns { stride: columns, offset: 0, columns };
+            let x = &x[from * reduction..until * reduction];
+            // SAFETY: each part writes its own rows.
+            product(x, reduction, packed, from, to, epilogue, unsafe { out.share() });
+        });
     }
-}
-
-vectorised! {
-    /// `out = activation(x * weights + bias + residual)`: `x` is row-major with rows of `reduction` entries, `packed`
-    /// the weights after [`pack`], `out` row-major with `columns` entries a row.
-    pub(crate) fn matmul(x: &[f32], reduction: usize, packed: &[f32], columns: usize, epilogue: Epilogue<'_>, out: &mut [f32]) = matmul_body;
 }
 
 #[cfg(test)]
@@ -253,14 +353,35 @@ mod tests {
             let mut packed = vec![0.0; packed_len(k, n)];
             pack(k, n, |k, n_| w[k * n + n_], &mut packed);
             let epilogue = Epilogue { bias: bias.then_some(&b), residual: residual.then_some(&r), activation: act };
-            type Kernel = fn(&[f32], usize, &[f32], usize, Epilogue<'_>, &mut [f32]);
-            let kernels: [Kernel; 3] = [matmul, matmul_body::<Fused>, matmul_body::<Separate>];
-            for kernel in kernels {
-                // NaN where nothing was stored.
+            // NaN where nothing was stored.
+            let mut out = vec![f32::NAN; m * n];
+            matmul(&mut Team::alone(), &x, k, &packed, n, epilogue, &mut out);
+            assert_close_to(&out, &expected, 1.0 + k as f32 / 8.0);
+            let to = Columns { stride: n, offset: 0, columns: n };
+            for kernel in [product_body::<Fused>, product_body::<Separate>] {
                 let mut out = vec![f32::NAN; m * n];
-                kernel(&x, k, &packed, n, epilogue, &mut out);
+                kernel(&x, k, &packed, 0, to, epilogue, Sink::new(&mut out));
                 assert_close_to(&out, &expected, 1.0 + k as f32 / 8.0);
             }
+        }
+
+        #[test]
+        fn threads_change_no_bit(m in 1_usize..300, k in 30_usize..80, n in 1_usize..300, residual: bool) {
+            let (x, w, r) = (values(1, m * k), values(2, packed_len(k, n)), values(3, m * n));
+            let bias = values(4, n);
+            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), ..Epilogue::default() };
+            let [mut one, mut three] = [(); 2].map(|()| vec![f32::NAN; m * n]);
+            matmul(&mut Team::alone(), &x, k, &w, n, epilogue, &mut one);
+            matmul(&mut Team::new(3.try_into().unwrap()).unwrap(), &x, k, &w, n, epilogue, &mut three);
+            prop_assert_eq!(one, three);
+        }
+
+        #[test]
+        fn even_ranges_cover_all(len in 0_usize..100, most in 1_usize..20) {
+            let ranges: Vec<_> = even(len, most).collect();
+            prop_assert_eq!(ranges.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..len).collect::<Vec<_>>());
+            let (least, longest) = (ranges.iter().map(|r| r.len()).min(), ranges.iter().map(|r| r.len()).max());
+            prop_assert!(longest <= Some(most) && least >= longest.map(|l| l.saturating_sub(1)));
         }
 
         #[test]

@@ -13,12 +13,14 @@ pub(crate) mod convolution;
 pub(crate) mod depthwise;
 pub(crate) mod math;
 pub(crate) mod matmul;
+pub(crate) mod memory;
 pub(crate) mod norm;
 #[cfg(test)]
 pub(crate) mod oracle;
 pub(crate) mod pool;
 #[cfg(test)]
 mod speed;
+pub(crate) mod team;
 pub(crate) mod transpose;
 
 pub(crate) use activation::Activation;

@@ -2,6 +2,7 @@
 
 use super::arch::{Arch, vectorised};
 use super::math::exp;
+use super::team::Team;
 
 /// Lanes of a partial sum: independent accumulators hide the latency of the additions.
 const LANES: usize = 16;
@@ -50,9 +51,18 @@ fn layer_norm_body<A: Arch>(x: &[f32], scale: &[f32], shift: &[f32], epsilon: f3
 }
 
 vectorised! {
-    /// Normalises each row of `x` (`scale.len()` entries) to mean 0 and variance 1, then scales and shifts it:
-    /// `(x - mean) / sqrt(variance + epsilon) * scale + shift` (Ba et al., 2016).
-    pub(crate) fn layer_norm(x: &[f32], scale: &[f32], shift: &[f32], epsilon: f32, out: &mut [f32]) = layer_norm_body;
+    fn some_rows(x: &[f32], scale: &[f32], shift: &[f32], epsilon: f32, out: &mut [f32]) = layer_norm_body;
+}
+
+/// Normalises each row of `x` (`scale.len()` entries) to mean 0 and variance 1, then scales and shifts it:
+/// `(x - mean) / sqrt(variance + epsilon) * scale + shift` (Ba et al., 2016).
+pub(crate) fn layer_norm(team: &mut Team, x: &[f32], scale: &[f32], shift: &[f32], epsilon: f32, out: &mut [f32]) {
+    let width = scale.len();
+    let rows = out.len() / width;
+    let piece = rows.div_ceil(team.parts(4 * out.len(), rows)) * width;
+    team.run_pieces(out, piece, &|part, out| {
+        some_rows(&x[part * piece..][..out.len()], scale, shift, epsilon, out);
+    });
 }
 
 /// Soft-max of the first `width` entries of each row of `stride` entries; the others become 0.
@@ -112,7 +122,7 @@ mod tests {
                 })
                 .collect();
             let mut out = vec![f32::NAN; x.len()];
-            layer_norm(&x, &scale, &shift, 1e-5, &mut out);
+            layer_norm(&mut Team::alone(), &x, &scale, &shift, 1e-5, &mut out);
             // A large mean costs digits in any float32 implementation.
             let largest = expected.iter().fold(1e-3_f32, |m, x| m.max(x.abs()));
             for (f, e) in out.iter().zip(&expected) {

@@ -2,9 +2,13 @@
 
 use super::arch::{Arch, vectorised};
 use super::convolution::Window;
+use super::team::Team;
+
+/// Channels computed together.
+const LANES: usize = 8;
 
 /// How the pixels under a window become one.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Pooling {
     /// Their maximum.
     Max,
@@ -18,33 +22,66 @@ pub(crate) enum Pooling {
 impl Eq for Pooling {}
 
 #[inline(always)]
-fn pool_body<A: Arch>(x: &[f32], window: &Window, channels: usize, pooling: Pooling, out: &mut [f32]) {
-    for (pixel, out) in out.chunks_exact_mut(channels).enumerate() {
-        out.fill(match pooling {
-            Pooling::Max => f32::NEG_INFINITY,
-            Pooling::Sum { .. } => 0.0,
-        });
-        let (ys, y0) = window.taps(0, pixel / window.output[1]);
-        let (xs, x0) = window.taps(1, pixel % window.output[1]);
-        for ky in ys {
-            for kx in xs.clone() {
-                let at = (y0 + ky as isize) as usize * window.input[1] + (x0 + kx as isize) as usize;
-                let x = &x[at * channels..][..channels];
-                match pooling {
-                    Pooling::Max => out.iter_mut().zip(x).for_each(|(o, x)| *o = if *x > *o { *x } else { *o }),
-                    Pooling::Sum { .. } => out.iter_mut().zip(x).for_each(|(o, x)| *o += x),
-                }
-            }
+fn pool_body<A: Arch>(x: &[f32], window: &Window, channels: usize, pooling: Pooling, first: usize, out: &mut [f32]) {
+    for (pixel, out) in out.chunks_exact_mut(channels).enumerate().map(|(i, out)| (first + i, out)) {
+        let (lanes, rest) = out.as_chunks_mut::<LANES>();
+        let rest_at = lanes.len() * LANES;
+        for (i, out) in lanes.iter_mut().enumerate() {
+            pool_lanes(x, window, channels, pooling, pixel, i * LANES, out);
         }
-        if let Pooling::Sum { scale } = pooling {
-            out.iter_mut().for_each(|o| *o *= scale);
+        for (i, out) in rest.iter_mut().enumerate() {
+            pool_lanes(x, window, channels, pooling, pixel, rest_at + i, std::array::from_mut(out));
+        }
+    }
+}
+
+/// One pixel's channels from `c` on: their results stay in registers.
+#[inline(always)]
+fn pool_lanes<const L: usize>(
+    x: &[f32],
+    window: &Window,
+    channels: usize,
+    pooling: Pooling,
+    pixel: usize,
+    c: usize,
+    out: &mut [f32; L],
+) {
+    let (ys, y0) = window.taps(0, pixel / window.output[1]);
+    let (xs, x0) = window.taps(1, pixel % window.output[1]);
+    let taps = ys.flat_map(|ky| {
+        let row = (y0 + ky as isize) as usize * window.input[1];
+        xs.clone().map(move |kx| {
+            let at = (row + (x0 + kx as isize) as usize) * channels + c;
+            x[at..].first_chunk::<L>().expect("the image has all its channels")
+        })
+    });
+    match pooling {
+        Pooling::Max => {
+            let mut max = [f32::NEG_INFINITY; L];
+            taps.for_each(|x| max.iter_mut().zip(x).for_each(|(m, x)| *m = if *x > *m { *x } else { *m }));
+            *out = max;
+        }
+        Pooling::Sum { scale } => {
+            let mut sum = [0.0; L];
+            taps.for_each(|x| sum.iter_mut().zip(x).for_each(|(s, x)| *s += x));
+            *out = sum.map(|s| s * scale);
         }
     }
 }
 
 vectorised! {
-    /// Pools one image `x` (height, width, channels) into `out`.
-    pub(crate) fn pool(x: &[f32], window: &Window, channels: usize, pooling: Pooling, out: &mut [f32]) = pool_body;
+    /// The pixels of the output from `first` on, as many as `out` has.
+    fn some_pixels(x: &[f32], window: &Window, channels: usize, pooling: Pooling, first: usize, out: &mut [f32]) = pool_body;
+}
+
+/// Pools one image `x` (height, width, channels) into `out`.
+pub(crate) fn pool(team: &mut Team, x: &[f32], window: &Window, channels: usize, pooling: Pooling, out: &mut [f32]) {
+    let pixels = out.len() / channels;
+    let operations = out.len() * window.kernel[0] * window.kernel[1];
+    let piece = pixels.div_ceil(team.parts(operations, pixels));
+    team.run_pieces(out, piece * channels, &|part, out| {
+        some_pixels(x, window, channels, pooling, part * piece, out);
+    });
 }
 
 #[inline(always)]
@@ -57,8 +94,14 @@ fn scale_rows_body<A: Arch>(x: &[f32], scale: &[f32], out: &mut [f32]) {
 }
 
 vectorised! {
-    /// Multiplies each row of `x` by `scale`.
-    pub(crate) fn scale_rows(x: &[f32], scale: &[f32], out: &mut [f32]) = scale_rows_body;
+    fn scale_some_rows(x: &[f32], scale: &[f32], out: &mut [f32]) = scale_rows_body;
+}
+
+/// Multiplies each row of `x` by `scale`.
+pub(crate) fn scale_rows(team: &mut Team, x: &[f32], scale: &[f32], out: &mut [f32]) {
+    let rows = out.len() / scale.len();
+    let piece = rows.div_ceil(team.parts(out.len(), rows)) * scale.len();
+    team.run_pieces(out, piece, &|part, out| scale_some_rows(&x[part * piece..][..out.len()], scale, out));
 }
 
 #[cfg(test)]
@@ -71,7 +114,7 @@ mod tests {
         for width in 1..67 {
             let (x, scale) = (values(1, 5 * width), values(2, width));
             let mut out = vec![f32::NAN; x.len()];
-            scale_rows(&x, &scale, &mut out);
+            scale_rows(&mut Team::alone(), &x, &scale, &mut out);
             let expected: Vec<f32> = x.iter().enumerate().map(|(i, x)| x * scale[i % width]).collect();
             assert_eq!(out, expected);
         }

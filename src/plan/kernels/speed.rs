@@ -9,6 +9,7 @@ use super::depthwise::depthwise;
 use super::matmul::{Epilogue, matmul, packed_len};
 use super::norm::layer_norm;
 use super::oracle::values;
+use super::team::Team;
 
 /// Seconds of the fastest of the runs that fit in a fifth of a second.
 fn fastest(mut run: impl FnMut()) -> f64 {
@@ -33,6 +34,7 @@ fn window(side: usize, kernel: usize, stride: usize) -> Window {
 #[test]
 #[ignore = "a measurement, to be run in release"]
 fn table() {
+    let mut team = Team::alone();
     println!("| kernel | ms | GFLOP/s |\n| --- | --- | --- |");
     for (m, k, n) in [
         (12544, 16, 48),
@@ -48,7 +50,7 @@ fn table() {
         (1, 960, 1000),
     ] {
         let (x, w, mut out) = (values(1, m * k), values(2, packed_len(k, n)), vec![0.0; m * n]);
-        let seconds = fastest(|| matmul(&x, k, &w, n, Epilogue::default(), &mut out));
+        let seconds = fastest(|| matmul(&mut team, &x, k, &w, n, Epilogue::default(), &mut out));
         report(&format!("product {m} x {k} x {n}"), m * k * n, seconds);
     }
     for (ci, co, side, kernel, stride, groups) in [
@@ -64,7 +66,7 @@ fn table() {
         let weights = shape.pack(&values(2, co * ci / groups * kernel * kernel));
         let pixels = shape.window.output[0] * shape.window.output[1];
         let (x, mut out) = (values(1, ci * side * side), vec![0.0; co * pixels]);
-        let seconds = fastest(|| convolve(&x, &shape, &weights, Epilogue::default(), &mut out));
+        let seconds = fastest(|| convolve(&mut team, &x, &shape, &weights, Epilogue::default(), &mut out));
         let what =
             format!("{kernel}x{kernel} stride {stride}, {ci} to {co} channels at {side}x{side}, {groups} groups");
         report(&what, co * pixels * kernel * kernel * ci / groups, seconds);
@@ -82,7 +84,7 @@ fn table() {
         let pixels = window.output[0] * window.output[1];
         let (x, w) = (values(1, channels * side * side), values(2, channels * kernel * kernel));
         let mut out = vec![0.0; channels * pixels];
-        let seconds = fastest(|| depthwise(&x, &window, channels, &w, Epilogue::default(), &mut out));
+        let seconds = fastest(|| depthwise(&mut team, &x, &window, channels, &w, Epilogue::default(), &mut out));
         let what = format!("depthwise {kernel}x{kernel} stride {stride}, {channels} channels at {side}x{side}");
         report(&what, channels * pixels * kernel * kernel, seconds);
     }
@@ -90,13 +92,13 @@ fn table() {
         let sizes = Sizes { queries, keys, heads, depth, value_depth: depth };
         let [q, k, v] = [queries, keys, keys].map(|n| values(n as u64, n * heads * depth));
         let mut out = vec![0.0; q.len()];
-        let seconds = fastest(|| attention(&q, &k, &v, sizes, 0.5, &mut out));
+        let seconds = fastest(|| attention(&mut team, &q, &k, &v, sizes, 0.5, &mut out));
         let what = format!("attention of {queries} to {keys}, {heads} heads of {depth}");
         report(&what, 2 * queries * keys * heads * depth, seconds);
     }
     for (rows, width) in [(3136, 64), (196, 320), (49, 720)] {
         let (x, scale, mut out) = (values(1, rows * width), values(2, width), vec![0.0; rows * width]);
-        let seconds = fastest(|| layer_norm(&x, &scale, &scale, 1e-5, &mut out));
+        let seconds = fastest(|| layer_norm(&mut team, &x, &scale, &scale, 1e-5, &mut out));
         println!("| layer normalisation {rows} x {width} | {:.3} | |", seconds * 1e3);
     }
 }

@@ -1,25 +1,27 @@
 //! Two-dimensional convolutions with constant weights, in channels-last layout.
 
+use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 use tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
 use tract_core::ops::nn::DataFormat;
 
 use super::epilogue::{Tail, WithTail};
-use super::fused::{Fused, fused_op};
+use super::fused::{Fused, fused_op, volume};
 use super::permute::{Permute, inverse};
 use crate::plan::kernels::convolution::{Shape, Window, convolve};
+use crate::plan::kernels::team::Team;
 use crate::plan::kernels::{depthwise, matmul};
 
 /// A dense or grouped convolution, `activation(x * weights + bias + residual)`. Inputs: x as ([batch,] height, width,
 /// channels); the weights, packed; then what `tail` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Convolution {
     pub shape: Shape,
     pub tail: Tail,
 }
 
 /// A convolution with one filter per channel; inputs as for [`Convolution`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Depthwise {
     pub window: Window,
     pub channels: usize,
@@ -34,6 +36,14 @@ pub(super) fn image_shape(input: &[usize], window: &Window, channels: usize) -> 
     shape[rank - 2] = window.output[1];
     shape[rank - 1] = channels;
     shape
+}
+
+/// That `input` is a batch of images that `window` slides over.
+pub(super) fn check_image(input: &[usize], window: &Window, channels: usize) -> TractResult<()> {
+    let Window { input: [height, width], output, kernel, stride, .. } = *window;
+    ensure!(input.len() >= 3 && input[input.len() - 3..] == [height, width, channels], "image of shape {input:?}");
+    ensure!([height, width, channels].iter().chain(&output).chain(&kernel).chain(&stride).all(|size| *size > 0));
+    Ok(())
 }
 
 /// Calls `f` with each image of a batch, its output, and where its residual is.
@@ -57,18 +67,29 @@ fn pixels(pair: [usize; 2]) -> usize {
 }
 
 impl Fused for Convolution {
-    const NAME: &'static str = "Convolution";
+    fn name(&self) -> &'static str {
+        "Convolution"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
         Ok(image_shape(inputs[0], &self.shape.window, self.shape.channels_out))
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        self.tail.check(inputs)?;
+        let Shape { window, channels_in, channels_out, groups } = self.shape;
+        check_image(inputs[0], &window, channels_in)?;
+        ensure!(groups > 0 && channels_in.is_multiple_of(groups) && channels_out.is_multiple_of(groups));
+        ensure!(volume(inputs[1]) == self.shape.packed_len());
+        self.tail.check_sizes(inputs, channels_out, volume(&image_shape(inputs[0], &window, channels_out)))
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
         let Shape { window, channels_in, channels_out, .. } = self.shape;
         let (image, result) = (pixels(window.input) * channels_in, pixels(window.output) * channels_out);
         each_image(inputs, image, result, &self.tail, out, |x, epilogue, out| {
-            convolve(x, &self.shape, inputs[1].0, epilogue, out);
+            convolve(team, x, &self.shape, inputs[1].0, epilogue, out);
         });
         Ok(())
     }
@@ -85,17 +106,27 @@ impl Fused for Convolution {
 fused_op!(Convolution);
 
 impl Fused for Depthwise {
-    const NAME: &'static str = "Depthwise";
+    fn name(&self) -> &'static str {
+        "Depthwise"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
         Ok(image_shape(inputs[0], &self.window, self.channels))
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        self.tail.check(inputs)?;
+        check_image(inputs[0], &self.window, self.channels)?;
+        ensure!(volume(inputs[1]) == pixels(self.window.kernel) * self.channels);
+        let result = image_shape(inputs[0], &self.window, self.channels);
+        self.tail.check_sizes(inputs, self.channels, volume(&result))
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
         let (image, result) = (pixels(self.window.input) * self.channels, pixels(self.window.output) * self.channels);
         each_image(inputs, image, result, &self.tail, out, |x, epilogue, out| {
-            depthwise::depthwise(x, &self.window, self.channels, inputs[1].0, epilogue, out);
+            depthwise::depthwise(team, x, &self.window, self.channels, inputs[1].0, epilogue, out);
         });
         Ok(())
     }

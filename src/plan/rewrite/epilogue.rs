@@ -1,12 +1,13 @@
 //! Element-wise operators after a product, taken into it: constant scales and shifts, residuals, activations.
 
+use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 use tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 use tract_core::ops::math::{Add, Max, Min, Mul};
 use tract_core::ops::nn::{GeluExact, HardSwish, Sigmoid};
 
 use super::convolution::{Convolution, Depthwise};
-use super::fused::concrete;
+use super::fused::{concrete, volume};
 use super::layer_norm::{along_axis, const_operand, is_bin, only_reader};
 use super::linear::Linear;
 use crate::plan::kernels::Activation;
@@ -14,7 +15,7 @@ use crate::plan::kernels::matmul::Epilogue;
 
 /// What a product does before it stores its result, `activation(product + bias + residual)`, and so which inputs follow
 /// its x and weights: the bias (one value per column), then the residual (shaped as the output).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Tail {
     pub bias: bool,
     pub residual: bool,
@@ -26,6 +27,14 @@ impl Tail {
     pub(super) fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
         let expected = 2 + usize::from(self.bias) + usize::from(self.residual);
         ensure!(inputs.len() == expected, "expected {expected} inputs, found {}", inputs.len());
+        Ok(())
+    }
+
+    /// That bias and residual, after [`Tail::check`], have one value per column and per element of the result.
+    pub(super) fn check_sizes(&self, inputs: &[&[usize]], columns: usize, result: usize) -> TractResult<()> {
+        let mut rest = inputs[2..].iter().map(|shape| volume(shape));
+        ensure!(!self.bias || rest.next() == Some(columns), "expected a bias of {columns} values");
+        ensure!(!self.residual || rest.next() == Some(result), "expected a residual of {result} values");
         Ok(())
     }
 

@@ -2,16 +2,22 @@
 
 use tract_core::internal::*;
 
+use crate::plan::kernels::team::Team;
+use crate::plan::weights::floats;
+
 /// An operator as its computation: [`fused_op!`] makes a tract operator from it.
-pub(super) trait Fused: Send + Sync + 'static {
+pub(crate) trait Fused: Send + Sync + 'static {
     /// The operator's name in dumps and profiles.
-    const NAME: &'static str;
+    fn name(&self) -> &'static str;
 
     /// Shape of the output, from those of the inputs.
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>>;
 
-    /// Fills `out` from the inputs, each given with its shape.
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()>;
+    /// That the inputs have the sizes that `compute` relies on: a stored graph is not taken at its word.
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()>;
+
+    /// Fills `out` from the inputs, each given with its shape, on the threads of `team`.
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()>;
 
     /// Whether the output has the elements of the first input in the same order, so that its memory will do.
     fn is_reshape(&self, _inputs: &[&[usize]]) -> bool {
@@ -41,11 +47,11 @@ pub(super) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<T
         return Ok(tvec!(tensor.into_tvalue()));
     }
     let views: TVec<(&[f32], &[usize])> =
-        inputs.iter().map(|t| Ok((t.try_as_plain_ram()?.as_slice::<f32>()?, t.shape()))).collect::<TractResult<_>>()?;
+        inputs.iter().map(|t| Ok((floats(t)?, t.shape()))).collect::<TractResult<_>>()?;
     // SAFETY: floats have no invalid bit patterns, and every kernel stores each element of its output before any is
     // read; zeroing first would cost as much memory traffic as many of the kernels themselves.
     let mut out = unsafe { Tensor::uninitialized::<f32>(&shape)? };
-    op.compute(&views, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
+    op.compute(&views, &mut Team::alone(), out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
     Ok(tvec!(out.into_tvalue()))
 }
 
@@ -59,12 +65,31 @@ pub(super) fn concrete(fact: &TypedFact) -> TractResult<&[usize]> {
     fact.shape.as_concrete().with_context(|| format!("expected a concrete shape, found {:?}", fact.shape))
 }
 
+/// How many elements a tensor of this shape has.
+pub(super) fn volume(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
+
+/// Small vectors as serde knows sequences.
+pub(super) mod sequence {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use tract_core::internal::TVec;
+
+    pub(crate) fn serialize<S: Serializer>(values: &TVec<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+        values.as_slice().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TVec<usize>, D::Error> {
+        Vec::deserialize(deserializer).map(TVec::from_vec)
+    }
+}
+
 /// Implements tract's operator traits for a [`Fused`] type.
 macro_rules! fused_op {
     ($op:ty) => {
         impl Op for $op {
             fn name(&self) -> StaticName {
-                <$op as $crate::plan::rewrite::fused::Fused>::NAME.into()
+                $crate::plan::rewrite::fused::Fused::name(self).into()
             }
 
             fn info(&self) -> TractResult<Vec<String>> {
@@ -85,7 +110,9 @@ macro_rules! fused_op {
         impl TypedOp for $op {
             fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
                 use $crate::plan::rewrite::fused::{Fused, shapes};
-                let shape = self.output_shape(&shapes(inputs)?)?;
+                let inputs = shapes(inputs)?;
+                self.check(&inputs)?;
+                let shape = self.output_shape(&inputs)?;
                 Ok(tvec!(f32::datum_type().fact(&*shape)))
             }
 

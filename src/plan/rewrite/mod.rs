@@ -13,6 +13,7 @@ mod fused;
 mod layer_norm;
 mod layout;
 mod linear;
+mod operator;
 mod permute;
 mod pooled;
 mod pooling;
@@ -24,6 +25,9 @@ mod strided;
 pub(crate) mod testing;
 
 use tract_core::internal::*;
+
+pub(crate) use fused::Fused;
+pub(crate) use operator::Operator;
 
 /// Rewrites a decluttered float32 model with concrete shapes. What no pass recognises stays as it is.
 pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
@@ -38,4 +42,9 @@ pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     pooled::fuse(&mut model)?;
     scale::fuse(&mut model)?;
     Ok(model)
+}
+
+/// What an operator of these modules computes; none for any other operator.
+pub(crate) fn fused(op: &dyn TypedOp) -> Option<Box<dyn Fused>> {
+    Operator::of(op).map(Operator::into_fused)
 }

@@ -1,18 +1,23 @@
 //! An operator that reorders axes, and the means to wire it.
 
+use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
-use super::fused::{Fused, fused_op};
+use super::fused::{Fused, fused_op, sequence};
+use crate::plan::kernels::team::Team;
 use crate::plan::kernels::transpose;
 
 /// Output axis `k` is input axis `order[k]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Permute {
+    #[serde(with = "sequence")]
     pub order: TVec<usize>,
 }
 
 impl Fused for Permute {
-    const NAME: &'static str = "Permute";
+    fn name(&self) -> &'static str {
+        "Permute"
+    }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         let shape = inputs[0];
@@ -20,11 +25,18 @@ impl Fused for Permute {
         Ok(self.order.iter().map(|a| shape[*a]).collect())
     }
 
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        let mut sorted = self.order.clone();
+        sorted.sort_unstable();
+        ensure!(sorted.iter().copied().eq(0..inputs[0].len()), "order {:?} on shape {:?}", self.order, inputs[0]);
+        Ok(())
+    }
+
     fn is_reshape(&self, inputs: &[&[usize]]) -> bool {
         transpose::is_reshape(inputs[0], &self.order)
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], out: &mut [f32]) -> TractResult<()> {
+    fn compute(&self, inputs: &[(&[f32], &[usize])], _team: &mut Team, out: &mut [f32]) -> TractResult<()> {
         let (x, shape) = inputs[0];
         transpose::transpose(x, shape, &self.order, out);
         Ok(())

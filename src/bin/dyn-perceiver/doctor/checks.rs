@@ -5,7 +5,6 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 
 use dyn_perceiver_host::{Board, State, System};
-use dyn_perceiver_raspberry_pi::Throttled;
 use serde::Serialize;
 
 /// How a check came out.
@@ -53,7 +52,7 @@ pub fn all(system: &System, board: &Board, detected: Option<&Board>, state: &Sta
     let mut checks = vec![identity(system, board, detected), memory(system)];
     checks.extend(governor(state));
     checks.extend(temperature(board, state));
-    checks.extend(supply(system, board));
+    checks.extend(supply(board, state));
     checks.push(camera(system, board));
     checks.push(i2c(system, board));
     checks.push(battery(system));
@@ -136,11 +135,11 @@ fn temperature(board: &Board, state: &State) -> Option<Check> {
     })
 }
 
-fn supply(system: &System, board: &Board) -> Option<Check> {
+fn supply(board: &Board, state: &State) -> Option<Check> {
     if !board.id.starts_with("raspberry-pi") {
         return None;
     }
-    let Some(throttled) = Throttled::read(system) else {
+    let Some(throttled) = state.throttled else {
         let fix = "needs the Raspberry Pi kernel; `vcgencmd get_throttled` tells the same";
         return Some(bad("supply", Status::Warn, "the firmware's throttle flags cannot be read", fix));
     };

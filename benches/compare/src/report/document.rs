@@ -1,0 +1,126 @@
+//! A report's content, whatever it is written as. Texts are plain: each writer escapes them its own way.
+
+/// One piece of a page.
+#[derive(Clone, Debug)]
+pub enum Block {
+    /// A heading: 1 is the page's title.
+    Heading(usize, String),
+    /// A paragraph.
+    Text(String),
+    /// Rows and columns.
+    Table(Table),
+    /// A plot.
+    Figure(Figure),
+}
+
+/// Rows and columns.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// What it shows, for those who do not see it; also said above it.
+    pub caption: String,
+    /// Names of the columns.
+    pub columns: Vec<Column>,
+    /// One cell per column.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// A column.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Figures, set right.
+    pub figures: bool,
+}
+
+/// A plot.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Part of the file's name.
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub caption: String,
+    /// The drawing.
+    pub svg: String,
+}
+
+impl Figure {
+    /// A plot with its name and caption.
+    pub fn new(name: impl Into<String>, caption: impl Into<String>, svg: String) -> Self {
+        Self { name: name.into(), caption: caption.into(), svg }
+    }
+}
+
+impl Table {
+    /// Without rows. Columns whose name begins with `#` hold figures.
+    pub fn new(caption: impl Into<String>, columns: &[&str]) -> Self {
+        let columns = columns.iter().map(|name| match name.strip_prefix('#') {
+            Some(name) => Column { name: name.into(), figures: true },
+            None => Column { name: (*name).into(), figures: false },
+        });
+        Self { caption: caption.into(), columns: columns.collect(), rows: vec![] }
+    }
+
+    /// One more column.
+    pub fn column(&mut self, name: impl Into<String>, figures: bool) {
+        self.columns.push(Column { name: name.into(), figures });
+    }
+}
+
+/// A page.
+#[derive(Clone, Debug, Default)]
+pub struct Document {
+    /// From top to bottom.
+    pub blocks: Vec<Block>,
+}
+
+impl Document {
+    /// A heading.
+    pub fn heading(&mut self, level: usize, text: impl Into<String>) {
+        self.blocks.push(Block::Heading(level, text.into()));
+    }
+
+    /// A paragraph.
+    pub fn text(&mut self, text: impl Into<String>) {
+        self.blocks.push(Block::Text(text.into()));
+    }
+
+    /// A table, unless it has no rows.
+    pub fn table(&mut self, table: Table) {
+        if !table.rows.is_empty() {
+            self.blocks.push(Block::Table(table));
+        }
+    }
+
+    /// A plot.
+    pub fn figure(&mut self, figure: Figure) {
+        self.blocks.push(Block::Figure(figure));
+    }
+
+    /// Plots one after another: a wide page sets them side by side.
+    pub fn figures(&mut self, figures: Vec<Figure>) {
+        self.blocks.extend(figures.into_iter().map(Block::Figure));
+    }
+
+    /// The plots, each with the name of its file: numbered, since names come from result files and need not differ.
+    pub fn numbered_figures(&self) -> impl Iterator<Item = (String, &Figure)> {
+        let figures = self.blocks.iter().filter_map(|block| match block {
+            Block::Figure(figure) => Some(figure),
+            _ => None,
+        });
+        figures.enumerate().map(|(index, figure)| (format!("{:02}-{}.svg", index + 1, slug(&figure.name)), figure))
+    }
+}
+
+/// Letters, digits and single hyphens.
+pub fn slug(text: &str) -> String {
+    let mut slug = String::new();
+    for c in text.chars().map(|c| c.to_ascii_lowercase()) {
+        if c.is_ascii_alphanumeric() {
+            slug.push(c);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+    }
+    slug.trim_end_matches('-').into()
+}

@@ -1,0 +1,201 @@
+//! `compare count`: executed instructions per inference on emulated ARM processors. Times mean nothing under an emulator,
+//! counts repeat.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use super::models;
+use super::peer::{Missing, Peer, Runtime};
+use super::reference::{Reference, TOLERANCE};
+use super::results::Results;
+use super::series::Clocked as _;
+use crate::failure;
+use crate::protocol::Load;
+use crate::result::{Absent, Check, Device, How, Instructions, Record, Task};
+
+/// Inferences between two readings of the counter.
+const CALLS: usize = 2;
+const PLUGIN: &str = include_str!("../../qemu/count.c");
+
+/// Arguments of `compare count`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where results are appended, as JSON lines.
+    #[arg(long, short, value_name = "FILE", default_value = "results.jsonl")]
+    output: PathBuf,
+    /// This program, built for the emulated processor.
+    #[arg(long, value_name = "FILE", default_value = "target/aarch64-unknown-linux-gnu/release/compare")]
+    program: PathBuf,
+    /// QEMU's user-mode emulator, 7.2 to 9.0, built with plugins.
+    #[arg(long, value_name = "FILE", default_value = "qemu-aarch64")]
+    emulator: PathBuf,
+    /// The root folder that the emulated program finds its libraries and /proc/cpuinfo in; {cpu} stands for the processor.
+    #[arg(long, value_name = "FOLDER", default_value = "/usr/aarch64-linux-gnu")]
+    sysroot: String,
+    /// Processors to emulate.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "cortex-a53,cortex-a72,cortex-a76")]
+    cpu: Vec<String>,
+    /// Models by name, or ONNX files [default: the shipped one].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = models::SHIPPED)]
+    models: Vec<String>,
+    /// ONNX Runtime's shared library for the emulated processor; without it ONNX Runtime is left out.
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+    /// Where models are kept [default: target/compare].
+    #[arg(long, value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+    /// Print the records on standard output too.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Counts.
+///
+/// # Errors
+/// Wrong input when the program or a model is missing; else what cannot be read, written or started.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    if !args.program.exists() {
+        let program = args.program.display();
+        return Err(failure::input(format!(
+            "{program} is missing; cargo build --release -p compare --target aarch64-unknown-linux-gnu makes it"
+        )));
+    }
+    models::check(&args.models)?;
+    let root = super::repository()?;
+    let cache = args.cache.clone().unwrap_or_else(|| root.join("target/compare"));
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let plugin = plugin(&cache)?;
+    let counts = cache.join("counts.txt");
+    let mut results = Results::append(&args.output, args.json)?;
+    results.begin(&root, None, false, true, versions(args))?;
+    for name in &args.models {
+        let model = models::prepare(name, &root, &cache.join("models"))?;
+        let input = cache.join(format!("{}.1.f32", model.name));
+        fs::write(&input, models::input(model.image, 1))?;
+        for (task, path) in tasks(&model) {
+            let [channels, height, width] = model.image;
+            for runtime in ["dyn-perceiver", "tract", "onnxruntime"] {
+                // Peers run a model cut at the exit; stages run up to it.
+                let staged = runtime == "dyn-perceiver";
+                let load = Load {
+                    model: if staged { model.whole.clone() } else { path.clone() },
+                    input: input.clone(),
+                    shape: [1, channels, height, width],
+                    threads: 1,
+                    device: Device::Cpu,
+                    fetch: None,
+                    task: if staged { task.clone() } else { peer_task(&task) },
+                };
+                for cpu in &args.cpu {
+                    let runtime = emulated(args, runtime, cpu, &plugin, &counts);
+                    match count(&runtime, &load, &model, &counts) {
+                        Ok((difference, [instructions, vector_fma])) => {
+                            let run = results.run.clone();
+                            let check = Check {
+                                run: run.clone(),
+                                model: model.name.clone(),
+                                runtime: runtime.name.clone(),
+                                device: Device::Cpu,
+                                difference,
+                                tolerance: TOLERANCE,
+                            };
+                            let passed = check.passed();
+                            results.write(Record::Check(check))?;
+                            if passed {
+                                results.write(Record::Instructions(Instructions {
+                                    run,
+                                    model: model.name.clone(),
+                                    runtime: runtime.name.clone(),
+                                    task: load.task.clone(),
+                                    cpu: cpu.clone(),
+                                    instructions,
+                                    vector_fma: Some(vector_fma),
+                                    counter: "qemu".to_owned(),
+                                }))?;
+                            }
+                        }
+                        Err(error) => results.write(Record::Absent(Absent {
+                            run: results.run.clone(),
+                            runtime: runtime.name.clone(),
+                            model: Some(model.name.clone()),
+                            device: Device::Cpu,
+                            reason: format!("{cpu}, {}: {error:#}", super::describe(&load)),
+                        }))?,
+                    }
+                }
+            }
+        }
+        model.remove(&cache.join("models"));
+    }
+    results.end();
+    Ok(())
+}
+
+fn versions(args: &Args) -> std::collections::BTreeMap<String, String> {
+    let version = Command::new(&args.emulator).arg("--version").output().ok();
+    let text = version.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default();
+    let line = text.lines().next().unwrap_or("unknown").to_owned();
+    [("qemu".to_owned(), line)].into()
+}
+
+/// Full network, and each exit but the last with the model cut there.
+fn tasks(model: &models::Model) -> Vec<(Task, PathBuf)> {
+    let exits = model.exits.iter().zip(&model.cut).take(model.exits.len() - 1);
+    let exits = exits.map(|(exit, cut)| (Task::Exit { exit: exit.clone(), how: How::Staged }, cut.clone()));
+    std::iter::once((Task::Full, model.whole.clone())).chain(exits).collect()
+}
+
+fn peer_task(task: &Task) -> Task {
+    match task {
+        Task::Exit { exit, .. } => Task::Exit { exit: exit.clone(), how: How::Cut },
+        other => other.clone(),
+    }
+}
+
+/// The plugin, compiled for this machine.
+fn plugin(cache: &Path) -> anyhow::Result<PathBuf> {
+    let (source, library) = (cache.join("count.c"), cache.join("count.so"));
+    fs::write(&source, PLUGIN)?;
+    let done = Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).arg(&source).output();
+    let done = done.context("the plugin that counts needs a C compiler, cc")?;
+    if !done.status.success() {
+        bail!("cc does not compile {}: {}", source.display(), String::from_utf8_lossy(&done.stderr).trim());
+    }
+    Ok(library)
+}
+
+fn emulated(args: &Args, name: &str, cpu: &str, plugin: &Path, counts: &Path) -> Runtime {
+    let plugin = format!("{},file={}", plugin.display(), counts.display());
+    let sysroot = args.sysroot.replace("{cpu}", cpu);
+    let (emulator, program) = (args.emulator.display().to_string(), args.program.display().to_string());
+    let mut command = [&emulator, "-cpu", cpu, "-L", &sysroot, "-plugin", &plugin, &program, "worker", name]
+        .map(str::to_owned)
+        .to_vec();
+    if let Some(library) = args.onnxruntime.as_ref().filter(|_| name == "onnxruntime") {
+        command.extend(["--onnxruntime".to_owned(), library.display().to_string()]);
+    }
+    Runtime { command, ..Runtime::named(name) }
+}
+
+/// Difference from the reference, and instructions and vector multiply-accumulates per inference.
+fn count(runtime: &Runtime, load: &Load, model: &models::Model, counts: &Path) -> anyhow::Result<(f64, [u64; 2])> {
+    let _ = fs::remove_file(counts);
+    let mut peer = Peer::start(runtime, None).map_err(|Missing(why)| anyhow::anyhow!(why))?;
+    peer.load(load)?;
+    let difference = Reference::of(model, load).difference(&peer.outputs()?)?;
+    peer.mark()?;
+    peer.seconds(CALLS)?;
+    peer.mark()?;
+    let text = fs::read_to_string(counts).context("the emulator counted nothing; was QEMU built with plugins?")?;
+    let read = |line: &str| -> Option<[u64; 2]> {
+        let (all, fma) = line.split_once(' ')?;
+        Some([all.parse().ok()?, fma.trim().parse().ok()?])
+    };
+    let [before, after] = text.lines().filter_map(read).collect::<Vec<_>>().try_into().map_err(|lines: Vec<_>| {
+        anyhow::anyhow!("{}: {} readings where 2 are expected", counts.display(), lines.len())
+    })?;
+    Ok((difference, [0, 1].map(|i| (after[i] - before[i]) / CALLS as u64)))
+}

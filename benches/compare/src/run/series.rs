@@ -1,0 +1,114 @@
+//! Rounds taken in turns, so that what disturbs the machine disturbs all alike.
+
+use std::time::{Duration, Instant};
+
+/// Something whose calls can be timed.
+pub trait Clocked {
+    /// Seconds that `calls` calls took together.
+    ///
+    /// # Errors
+    /// When a call fails.
+    fn seconds(&mut self, calls: usize) -> anyhow::Result<f64>;
+}
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Rounds at most.
+    pub rounds: usize,
+    /// Rounds at least, however long they take.
+    pub least_rounds: usize,
+    /// No round begins after this time.
+    pub budget: Duration,
+    /// A round repeats calls until it lasts this long.
+    pub round: Duration,
+}
+
+/// One series after all rounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Calls per round.
+    pub calls: usize,
+    /// Seconds per call, one per round.
+    pub rounds_s: Vec<f64>,
+}
+
+/// Times all of `clocked` in turns: first each in turn until it is warm, then round by round A, B, C, A, B, C, every
+/// measured round right after one untimed call that brings code and weights back into the caches. One that fails gets no
+/// series, but its error.
+pub fn in_turns(clocked: &mut [&mut dyn Clocked], effort: Effort) -> Vec<anyhow::Result<Series>> {
+    let mut series: Vec<anyhow::Result<Series>> = clocked
+        .iter_mut()
+        .map(|clocked| {
+            clocked.seconds(1)?;
+            let once = clocked.seconds(2)? / 2.0;
+            let calls = (effort.round.as_secs_f64() / once.max(1e-9)).ceil().clamp(1.0, 10_000.0) as usize;
+            Ok(Series { calls, rounds_s: vec![] })
+        })
+        .collect();
+    let began = Instant::now();
+    for round in 0..effort.rounds {
+        if round >= effort.least_rounds && began.elapsed() > effort.budget {
+            break;
+        }
+        for (clocked, series) in clocked.iter_mut().zip(&mut series) {
+            let Ok(done) = series else { continue };
+            // Threads that spin after their last call have gone to sleep by then.
+            std::thread::sleep(Duration::from_millis(2));
+            match clocked.seconds(1).and_then(|_| clocked.seconds(done.calls)) {
+                Ok(seconds) => done.rounds_s.push(seconds / done.calls as f64),
+                Err(error) => *series = Err(error),
+            }
+        }
+    }
+    series
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rounds::{Spread, ratios};
+
+    /// A runtime on a machine whose speed wanders, seen by a clock of its own.
+    struct Fake<'a> {
+        cost: f64,
+        machine: &'a std::cell::RefCell<fastrand::Rng>,
+        broken: bool,
+    }
+
+    impl Clocked for Fake<'_> {
+        fn seconds(&mut self, calls: usize) -> anyhow::Result<f64> {
+            anyhow::ensure!(!self.broken, "broken");
+            let mut random = self.machine.borrow_mut();
+            let slow = if random.f64() < 0.1 { 3.0 } else { 1.0 };
+            Ok(self.cost * calls as f64 * slow * (1.0 + 0.1 * random.f64()))
+        }
+    }
+
+    const EFFORT: Effort =
+        Effort { rounds: 15, least_rounds: 15, budget: Duration::from_secs(60), round: Duration::from_millis(10) };
+
+    #[test]
+    fn twice_as_slow_shows_as_two_on_a_noisy_machine() {
+        for seed in 0..20 {
+            let machine = std::cell::RefCell::new(fastrand::Rng::with_seed(seed));
+            let mut one = Fake { cost: 0.004, machine: &machine, broken: false };
+            let mut two = Fake { cost: 0.008, machine: &machine, broken: false };
+            let series = in_turns(&mut [&mut one, &mut two], EFFORT);
+            let [one, two] = [0, 1].map(|i| series[i].as_ref().unwrap().clone());
+            assert_eq!((one.calls, two.calls), (3, 2));
+            let ratio = Spread::of(&ratios(&two.rounds_s, &one.rounds_s)).unwrap();
+            assert!((ratio.median - 2.0).abs() < 0.1, "seed {seed}: {ratio:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_breaks_does_not_stop_the_others() {
+        let machine = std::cell::RefCell::new(fastrand::Rng::with_seed(1));
+        let mut good = Fake { cost: 0.01, machine: &machine, broken: false };
+        let mut bad = Fake { cost: 0.01, machine: &machine, broken: true };
+        let series = in_turns(&mut [&mut bad, &mut good], EFFORT);
+        assert_eq!(series[0].as_ref().unwrap_err().to_string(), "broken");
+        assert_eq!(series[1].as_ref().unwrap().rounds_s.len(), 15);
+    }
+}

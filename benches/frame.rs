@@ -1,0 +1,74 @@
+//! What a frame costs on this machine, on the shipped model: `cargo bench --bench frame`. Beside other runtimes it is
+//! measured by `cargo run --release -p compare -- run`.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use dyn_perceiver::camera::{Frame, FrameSource as _, IdxSource};
+use dyn_perceiver::exit::ExitPolicy;
+use dyn_perceiver::model::Model;
+use dyn_perceiver::pipeline::Classifier;
+use dyn_perceiver::plan::Plan;
+use dyn_perceiver::runtime::Runtime;
+
+/// Frames that a series goes round.
+const FRAMES: usize = 100;
+
+fn frame(c: &mut Criterion) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist");
+    let model = || Model::load(folder.join("model.onnx")).unwrap();
+    c.bench_function("load the model", |b| b.iter(&model));
+    c.bench_function("make its stage plans", |b| {
+        b.iter_batched(&model, |model| Plan::new(model).unwrap(), BatchSize::PerIteration)
+    });
+
+    let plan = Arc::new(Plan::new(model()).unwrap());
+    let mut classifier = Classifier::new(plan.clone()).unwrap();
+    let mut source = IdxSource::open(folder.join("frames-images-idx3-ubyte.gz"), None).unwrap();
+    let mut images = vec![];
+    let mut frame = Frame::default();
+    while images.len() < FRAMES && source.read(&mut frame).unwrap() {
+        images.push(classifier.tensor(&frame).unwrap().to_vec());
+    }
+    c.bench_function("preprocess a frame", |b| b.iter(|| black_box(classifier.tensor(black_box(&frame)).unwrap()[0])));
+
+    let mut runtime = Runtime::new(plan.clone()).unwrap();
+    for (exit, stage) in plan.stages().iter().enumerate() {
+        c.bench_function(&format!("stage {}", stage.exit), |b| {
+            b.iter_custom(|times| {
+                (0..times)
+                    .map(|_| {
+                        runtime.begin(&images[0]).unwrap();
+                        (0..exit).for_each(|earlier| drop(black_box(runtime.advance(earlier).unwrap()[0])));
+                        let began = std::time::Instant::now();
+                        black_box(runtime.advance(exit).unwrap());
+                        began.elapsed()
+                    })
+                    .sum()
+            })
+        });
+    }
+
+    let calibrated = dyn_perceiver::policy::file::load(&folder.join("policy.json")).unwrap();
+    let points = calibrated.frontier().points();
+    let mut adaptive = |name: String, policy: &ExitPolicy| {
+        let mut next = (0..images.len()).cycle();
+        c.bench_function(&name, |b| {
+            b.iter(|| runtime.run(&images[next.next().unwrap_or(0)], black_box(policy)).unwrap().class)
+        });
+    };
+    for index in [0, points.len() / 2, points.len() - 1] {
+        adaptive(format!("a frame at operating point {} of {}", index + 1, points.len()), &points[index].policy);
+    }
+    let exits = plan.stages().len();
+    adaptive("a frame at the last exit alone".to_owned(), &ExitPolicy::only(exits - 1, exits).unwrap());
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20);
+    targets = frame
+}
+criterion_main!(benches);

@@ -1,0 +1,121 @@
+//! A model to the bytes of a bundle.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+use tract_core::internal::*;
+use tract_core::ops::konst::Const;
+use tract_core::ops::source::TypedSource;
+
+use super::container::{self, ALIGN};
+use super::manifest::{Kind, Manifest, Model, Node, Outlet, Segment};
+use super::operator::Operator;
+use super::{BundleError, Target, check_policy, target};
+use crate::exit::CalibratedPolicy;
+use crate::plan::parts::Parts;
+use crate::plan::{PlanError, partition};
+
+/// The bytes of a bundle, and how many of them are weights.
+pub(super) fn bundle(
+    model: crate::model::Model,
+    policy: Option<CalibratedPolicy>,
+    target: Target,
+) -> Result<(Vec<u8>, usize), PlanError> {
+    let Parts { info, stages, costs, segments, slots, input, exits } = Parts::of(model, true)?;
+    let path = info.path.as_path();
+    if let Some(policy) = &policy {
+        check_policy(policy, info.digest, &info.exits, path)?;
+    }
+    let mut weights = Weights::default();
+    let segments = segments.iter().map(|s| segment(s, &mut weights, path)).collect::<Result<_, _>>()?;
+    let source = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let manifest = Manifest {
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        target,
+        layout: target::layout(),
+        model: Model {
+            source,
+            digest: info.digest,
+            input: info.input,
+            classes: info.classes,
+            exits: info.exits,
+            labels: info.labels,
+        },
+        policy,
+        stages,
+        costs,
+        segments,
+        slots,
+        input,
+        exits,
+    };
+    let content = |reason: String| BundleError::Content { path: path.into(), place: "manifest".into(), reason };
+    let manifest = postcard::to_allocvec(&manifest).map_err(|error| content(error.to_string()))?;
+    Ok((container::join(&manifest, &weights.bytes), weights.bytes.len()))
+}
+
+/// The weights' part of a bundle. Equal weights are stored once.
+#[derive(Default)]
+struct Weights {
+    bytes: Vec<u8>,
+    stored: HashMap<[u8; 32], usize>,
+}
+
+impl Weights {
+    /// Where the floats are stored.
+    fn store(&mut self, floats: &[f32]) -> usize {
+        let bytes: Vec<u8> = floats.iter().flat_map(|value| value.to_le_bytes()).collect();
+        *self.stored.entry(Sha256::digest(&bytes).into()).or_insert_with(|| {
+            self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
+            let at = self.bytes.len();
+            self.bytes.extend(bytes);
+            at
+        })
+    }
+}
+
+fn segment(segment: &partition::Segment, weights: &mut Weights, path: &Path) -> Result<Segment, BundleError> {
+    let graph = &segment.graph;
+    let content = |error: TractError| BundleError::Content {
+        path: path.into(),
+        place: "graph".into(),
+        reason: format!("{error:#}"),
+    };
+    // Sources first and in the order of the inputs, then the rest as it runs.
+    let sources: Vec<usize> = graph.inputs.iter().map(|input| input.node).collect();
+    let mut order = sources.clone();
+    order.extend(graph.eval_order().map_err(content)?.into_iter().filter(|id| !sources.contains(id)));
+    let place: HashMap<usize, usize> = order.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+    let outlet = |outlet: &OutletId| Outlet { node: place[&outlet.node], output: outlet.slot };
+    let mut nodes = vec![];
+    for node in order.iter().map(|id| graph.node(*id)) {
+        let refuse = |reason: String| BundleError::Operator {
+            path: path.into(),
+            node: node.name.clone(),
+            operator: node.op.name().into_owned(),
+            reason,
+        };
+        for output in &node.outputs {
+            if output.fact.datum_type != f32::datum_type() {
+                return Err(refuse(format!(": it makes {:?}, only float32 can be stored", output.fact.datum_type)));
+            }
+        }
+        let shape = |output: usize| match node.outputs.get(output).and_then(|o| o.fact.shape.as_concrete()) {
+            Some(shape) => Ok(shape.to_vec()),
+            None => Err(refuse(": its shape is not known".into())),
+        };
+        let kind = if node.op_is::<TypedSource>() {
+            Kind::Source { shape: shape(0)? }
+        } else if let Some(constant) = node.op_as::<Const>() {
+            let floats = crate::plan::weights::floats(constant.val()).map_err(content)?;
+            Kind::Weights { shape: shape(0)?, at: weights.store(floats) }
+        } else {
+            let operator = Operator::of(&*node.op).ok_or_else(|| refuse(String::new()))?;
+            Kind::Operator { operator, inputs: node.inputs.iter().map(outlet).collect() }
+        };
+        nodes.push(Node { name: node.name.clone(), kind });
+    }
+    let results = graph.outputs.iter().map(outlet).collect();
+    Ok(Segment { need: segment.need, inputs: segment.inputs.clone(), outputs: segment.outputs.clone(), nodes, results })
+}

@@ -1,0 +1,324 @@
+//! A bundle's file to what a plan is made of.
+//!
+//! Checksums say that the bytes are those that were written. That they make sense is checked all the same, so that no
+//! file can lead to a panic or to a read outside the weights.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use tract_core::internal::*;
+
+use super::manifest::{Kind, Manifest, Node, Outlet, Segment};
+use super::{BundleError, BundleInfo, Mapping, check_policy, container, operator::Operator, target};
+use crate::exit::MAX_EXITS;
+use crate::model::{LoadOptions, ModelInfo};
+use crate::plan::parts::Parts;
+use crate::plan::{Slot, partition, weights};
+
+/// Most elements that a tensor of a bundle may have.
+const MAX_ELEMENTS: usize = 1 << 30;
+
+/// Reads a bundle.
+///
+/// # Errors
+/// [`BundleError`] when it cannot be read, is damaged, of another version or layout, makes no sense, or was compiled with
+/// other options than those asked for.
+pub(in crate::plan) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleInfo), BundleError> {
+    if cfg!(target_endian = "big") {
+        return Err(BundleError::ByteOrder { path: path.into() });
+    }
+    let mapping = Mapping::open(path).map_err(|source| BundleError::Read { path: path.into(), source })?;
+    let container = container::split(mapping.bytes(), path)?;
+    let content = |place: &str, reason: String| BundleError::Content { path: path.into(), place: place.into(), reason };
+    let manifest: Manifest = match postcard::take_from_bytes(&mapping.bytes()[container.manifest]) {
+        Ok((manifest, [])) => manifest,
+        Ok((_, rest)) => return Err(content("manifest", format!("{} bytes too many", rest.len()))),
+        Err(error) => return Err(content("manifest", error.to_string())),
+    };
+    let Manifest { program, target, layout, model, policy, stages, costs, segments, slots, input, exits } = manifest;
+    let expected = target::layout();
+    if layout != expected {
+        return Err(BundleError::Layout { path: path.into(), target: target.to_string(), found: layout, expected });
+    }
+    let info = ModelInfo {
+        path: path.into(),
+        digest: model.digest,
+        file_bytes: mapping.bytes().len() as u64,
+        input: model.input,
+        classes: model.classes,
+        exits: model.exits,
+        labels: model.labels,
+    };
+    check_info(&info).map_err(|error| content("model", format!("{error:#}")))?;
+    if let Some(policy) = &policy {
+        check_policy(policy, info.digest, &info.exits, path)?;
+    }
+    if stages.len() != info.exits.len() || stages.iter().zip(&info.exits).any(|(stage, exit)| stage.exit != *exit) {
+        return Err(content("stages", format!("expected one for each exit of {}", info.exits.join(", "))));
+    }
+    check_options(&info, options)?;
+
+    let weights = Weights { mapping: Arc::new(mapping), bytes: container.weights };
+    // tract asserts where its own translators never err.
+    let built = catch_unwind(AssertUnwindSafe(|| -> TractResult<Vec<partition::Segment>> {
+        let segments = segments.into_iter().map(|s| segment(s, &weights)).collect::<TractResult<Vec<_>>>()?;
+        check_slots(&segments, slots, input, &exits, &info)?;
+        Ok(segments)
+    }));
+    let segments = match built {
+        Ok(Ok(segments)) => segments,
+        Ok(Err(error)) => return Err(content("graph", format!("{error:#}"))),
+        Err(_) => return Err(content("graph", "an operator's attributes contradict each other".into())),
+    };
+    let parts = Parts { info, stages, costs, segments, slots, input, exits };
+    Ok((parts, BundleInfo { source: model.source, program, target, policy }))
+}
+
+fn check_info(info: &ModelInfo) -> TractResult<()> {
+    let input = &info.input;
+    let sizes = [input.batch, input.channels, input.height, input.width, info.classes];
+    ensure!(sizes.iter().all(|size| *size > 0), "a size is 0: {sizes:?}");
+    elements(&sizes[..4])?;
+    elements(&[input.batch, info.classes])?;
+    ensure!(matches!(input.channels, 1 | 3), "{} channels, expected 1 or 3", input.channels);
+    let preprocessing = &input.preprocessing;
+    ensure!(preprocessing.mean.iter().all(|mean| mean.is_finite()), "a mean is no number");
+    ensure!(preprocessing.std.iter().all(|std| *std > 0.0), "a standard deviation is not above 0");
+    ensure!(preprocessing.crop > 0.0 && preprocessing.crop <= 1.0, "crop {} is not in (0, 1]", preprocessing.crop);
+    ensure!((1..=MAX_EXITS).contains(&info.exits.len()), "{} exits, expected 1 to {MAX_EXITS}", info.exits.len());
+    let labels = info.labels.as_ref().map_or(info.classes, Vec::len);
+    ensure!(labels == info.classes, "{labels} labels for {} classes", info.classes);
+    Ok(())
+}
+
+fn check_options(info: &ModelInfo, options: &LoadOptions) -> Result<(), BundleError> {
+    let path = info.path.clone();
+    if options.batch.max(1) != info.input.batch {
+        return Err(BundleError::Batch { path, expected: info.input.batch, actual: options.batch });
+    }
+    if let Some(wanted) = &options.exits {
+        let sorted = |names: &[String]| {
+            let mut names = names.to_vec();
+            names.sort_unstable();
+            names
+        };
+        if sorted(wanted) != sorted(&info.exits) {
+            return Err(BundleError::Exits { path, expected: info.exits.join(", "), actual: wanted.join(", ") });
+        }
+    }
+    Ok(())
+}
+
+fn elements(shape: &[usize]) -> TractResult<usize> {
+    let volume = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
+    volume.filter(|volume| *volume <= MAX_ELEMENTS).with_context(|| format!("a tensor of shape {shape:?}"))
+}
+
+struct Weights {
+    mapping: Arc<Mapping>,
+    /// Where they are in the file.
+    bytes: Range<usize>,
+}
+
+impl Weights {
+    fn range(&self, at: usize, shape: &[usize]) -> TractResult<Range<usize>> {
+        let length = elements(shape)? * size_of::<f32>();
+        let start = self.bytes.start.checked_add(at);
+        let end = start.and_then(|start| start.checked_add(length)).filter(|end| *end <= self.bytes.end);
+        let (start, end) = start.zip(end).with_context(|| format!("weights of shape {shape:?} at {at}"))?;
+        Ok(start..end)
+    }
+}
+
+/// Which nodes of a segment are read by this project's operators only: as weights, these stay where they are.
+fn read_in_place(segment: &Segment) -> Vec<bool> {
+    let mut in_place = vec![true; segment.nodes.len()];
+    let mut copied = |outlet: &Outlet| in_place.get_mut(outlet.node).map(|in_place| *in_place = false);
+    segment.results.iter().for_each(|outlet| _ = copied(outlet));
+    for node in &segment.nodes {
+        if let Kind::Operator { operator, inputs } = &node.kind
+            && !matches!(operator, Operator::Own(_))
+        {
+            inputs.iter().for_each(|outlet| _ = copied(outlet));
+        }
+    }
+    in_place
+}
+
+fn segment(stored: Segment, weights: &Weights) -> TractResult<partition::Segment> {
+    let in_place = read_in_place(&stored);
+    let mut graph = TypedModel::default();
+    let mut made: Vec<TVec<OutletId>> = vec![];
+    let find = |made: &[TVec<OutletId>], outlet: &Outlet| {
+        let found = made.get(outlet.node).and_then(|outlets| outlets.get(outlet.output)).copied();
+        found.with_context(|| format!("output {} of node {} is read before it is made", outlet.output, outlet.node))
+    };
+    for (Node { name, kind }, in_place) in stored.nodes.into_iter().zip(in_place) {
+        let outlets = match kind {
+            Kind::Source { shape } => {
+                elements(&shape)?;
+                tvec!(graph.add_source(name, f32::fact(&shape))?)
+            }
+            Kind::Weights { shape, at } => {
+                let range = weights.range(at, &shape)?;
+                let misaligned = || format!("weights at {at} are not aligned");
+                if in_place {
+                    let constant = weights::constant(&weights.mapping, range, &shape)?.with_context(misaligned)?;
+                    graph.wire_node(name, constant, &[])?
+                } else {
+                    let floats = weights.mapping.floats(range).with_context(misaligned)?;
+                    tvec!(graph.add_const(name, Tensor::from_shape(&shape, floats)?)?)
+                }
+            }
+            Kind::Operator { operator, inputs } => {
+                ensure!(!inputs.is_empty(), "{name} reads nothing");
+                let inputs = inputs.iter().map(|outlet| find(&made, outlet)).collect::<TractResult<TVec<_>>>()?;
+                graph.wire_node(name, operator.into_op()?, &inputs)?
+            }
+        };
+        for outlet in &outlets {
+            let fact = graph.outlet_fact(*outlet)?;
+            let shape = fact.shape.as_concrete().with_context(|| format!("a tensor of shape {:?}", fact.shape))?;
+            elements(shape)?;
+            ensure!(fact.datum_type == f32::datum_type(), "a tensor of {:?}", fact.datum_type);
+        }
+        made.push(outlets);
+    }
+    let results = stored.results.iter().map(|outlet| find(&made, outlet)).collect::<TractResult<TVec<_>>>()?;
+    graph.select_output_outlets(&results)?;
+    let Segment { need, inputs, outputs, .. } = stored;
+    Ok(partition::Segment { need, graph, inputs, outputs })
+}
+
+/// That every tensor which crosses from one segment to another is there, of one shape, whenever it is needed.
+fn check_slots(
+    segments: &[partition::Segment],
+    slots: usize,
+    input: Slot,
+    exits: &[Slot],
+    info: &ModelInfo,
+) -> TractResult<()> {
+    let spec = &info.input;
+    // For each slot, its shape and which exits it is there for.
+    let mut known: Vec<Option<(TVec<usize>, Vec<usize>)>> = vec![];
+    ensure!(slots <= 1 << 16, "{slots} slots");
+    known.resize(slots, None);
+    let place = |slot: Slot| format!("slot {}", slot.0);
+    let all = |need: &dyn Fn(usize) -> bool| (0..info.exits.len()).filter(|exit| need(*exit)).collect::<Vec<_>>();
+    let image = tvec!(spec.batch, spec.channels, spec.height, spec.width);
+    *known.get_mut(input.0).with_context(|| place(input))? = Some((image, all(&|_| true)));
+    for segment in segments {
+        let shape = |outlet: OutletId| -> TractResult<TVec<usize>> {
+            Ok(segment.graph.outlet_fact(outlet)?.shape.as_concrete().context("an open shape")?.into())
+        };
+        ensure!(segment.inputs.len() == segment.graph.inputs.len(), "a segment with other inputs than its graph");
+        ensure!(segment.outputs.len() == segment.graph.outputs.len(), "a segment with other outputs than its graph");
+        let need = all(&|exit| segment.need.contains(exit));
+        ensure!(!need.is_empty(), "a segment that no exit needs");
+        for (slot, outlet) in segment.inputs.iter().zip(&segment.graph.inputs) {
+            let found = known.get(slot.0).and_then(Option::as_ref);
+            let (expected, there) = found.with_context(|| format!("{} is read before it is made", place(*slot)))?;
+            ensure!(*expected == shape(*outlet)?, "{} is read in another shape", place(*slot));
+            ensure!(need.iter().all(|exit| there.contains(exit)), "{} is not always there", place(*slot));
+        }
+        for (slot, outlet) in segment.outputs.iter().zip(&segment.graph.outputs) {
+            let made = known.get_mut(slot.0).with_context(|| place(*slot))?;
+            ensure!(made.is_none(), "{} is made twice", place(*slot));
+            *made = Some((shape(*outlet)?, need.clone()));
+        }
+    }
+    ensure!(exits.len() == info.exits.len(), "{} exits, expected {}", exits.len(), info.exits.len());
+    for (exit, slot) in exits.iter().enumerate() {
+        let found = known.get(slot.0).and_then(Option::as_ref);
+        let (shape, there) = found.with_context(|| format!("nothing makes {}", place(*slot)))?;
+        ensure!(shape.as_slice() == [spec.batch, info.classes], "{} has shape {shape:?}", info.exits[exit]);
+        ensure!(there.contains(&exit), "exit {} is not made for itself", info.exits[exit]);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::compile;
+    use super::*;
+    use crate::model::Model;
+    use crate::plan::Plan;
+    use crate::plan::bundle::Target;
+    use crate::runtime::Runtime;
+
+    /// Manifest and weights of the shipped model.
+    fn parts() -> (Vec<u8>, Vec<u8>) {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist/model.onnx");
+        let (bytes, _) = compile::bundle(Model::load(model).unwrap(), None, Target::host()).unwrap();
+        let parts = container::split(&bytes, Path::new("a.dynp")).unwrap();
+        (bytes[parts.manifest].to_vec(), bytes[parts.weights].to_vec())
+    }
+
+    fn load_joined(manifest: &[u8], weights: &[u8]) -> Result<Plan, crate::plan::PlanError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.dynp");
+        std::fs::write(&path, container::join(manifest, weights)).unwrap();
+        Plan::load(&path, &LoadOptions::default())
+    }
+
+    /// With the right checksums, whatever the content.
+    #[test]
+    fn content_that_makes_no_sense_is_refused_and_what_is_loaded_runs() {
+        let (manifest, weights) = parts();
+        let strategy = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..3);
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(300));
+        let ran = runner.run(&strategy, |changes| {
+            let mut changed = manifest.clone();
+            for (at, value) in changes {
+                changed[at.index(manifest.len())] = value;
+            }
+            if let Ok(plan) = load_joined(&changed, &weights) {
+                let image = vec![0.5; plan.info().input.len()];
+                let exits = plan.info().exits.len();
+                let logits = Runtime::new(Arc::new(plan)).unwrap().all_logits(&image);
+                prop_assert!(logits.is_ok_and(|logits| logits.len() == exits));
+            }
+            Ok(())
+        });
+        ran.unwrap();
+    }
+
+    #[test]
+    fn refuses_by_place() {
+        let (manifest, weights) = parts();
+        let refused = |change: &dyn Fn(&mut Manifest)| {
+            let mut decoded: Manifest = postcard::from_bytes(&manifest).unwrap();
+            change(&mut decoded);
+            let manifest = postcard::to_allocvec(&decoded).unwrap();
+            load_joined(&manifest, &weights).map(|_| ()).unwrap_err().to_string()
+        };
+        let layout = refused(&|manifest| manifest.layout ^= 1);
+        assert!(layout.contains("weights are laid out for"), "{layout}");
+        for (place, change) in [
+            ("model: 2 channels", (|m| m.model.input.channels = 2) as fn(&mut Manifest)),
+            ("model: 11 labels", |m| m.model.labels.as_mut().unwrap().push("eleventh".into())),
+            ("stages: expected one for each exit", |m| m.stages.truncate(3)),
+            ("graph: early3 has shape", |m| {
+                m.model.classes = 11;
+                m.model.labels = None;
+            }),
+            ("graph: slot", |m| m.segments.swap(0, 1)),
+            ("graph: 3 exits", |m| m.exits.truncate(3)),
+            ("graph: nothing makes slot", |m| m.segments.truncate(1)),
+            ("graph: output 0 of node", |m| m.segments[0].nodes.truncate(1)),
+        ] {
+            let error = refused(&change);
+            assert!(error.contains("a.dynp") && error.contains(place), "{place}: {error}");
+        }
+        let mut long = manifest.clone();
+        long.push(0);
+        let error = load_joined(&long, &weights).unwrap_err().to_string();
+        assert!(error.contains("manifest: 1 bytes too many"), "{error}");
+        let error = load_joined(&manifest, &weights[..weights.len() / 2]).unwrap_err().to_string();
+        assert!(error.contains("graph: weights of shape"), "{error}");
+    }
+}

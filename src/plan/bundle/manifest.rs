@@ -1,0 +1,81 @@
+//! Everything in a bundle but the weights. The order of fields is part of the format.
+
+use serde::{Deserialize, Serialize};
+
+use super::Target;
+use super::operator::Operator;
+use crate::exit::CalibratedPolicy;
+use crate::model::{Digest, InputSpec};
+use crate::plan::cost::GroupCost;
+use crate::plan::{ExitSet, Slot, Stage};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// Version of the program that compiled the bundle.
+    pub program: String,
+    pub target: Target,
+    /// How weights are laid out, see [`super::target::layout`].
+    pub layout: u32,
+    pub model: Model,
+    pub policy: Option<CalibratedPolicy>,
+    pub stages: Vec<Stage>,
+    pub costs: Vec<(ExitSet, GroupCost)>,
+    pub segments: Vec<Segment>,
+    pub slots: usize,
+    pub input: Slot,
+    pub exits: Vec<Slot>,
+}
+
+/// What is known of the model that was compiled.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Model {
+    /// Name of its file.
+    pub source: String,
+    /// SHA-256 of its file.
+    pub digest: Digest,
+    pub input: InputSpec,
+    pub classes: usize,
+    pub exits: Vec<String>,
+    pub labels: Option<Vec<String>>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Segment {
+    pub need: ExitSet,
+    pub inputs: Vec<Slot>,
+    pub outputs: Vec<Slot>,
+    /// In an order in which they can run.
+    pub nodes: Vec<Node>,
+    /// What each output of the segment is.
+    pub results: Vec<Outlet>,
+}
+
+/// An output of a node, the node given by its place in the segment.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Outlet {
+    pub node: usize,
+    pub output: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Node {
+    pub name: String,
+    pub kind: Kind,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Kind {
+    /// The segment's next input.
+    Source {
+        shape: Vec<usize>,
+    },
+    /// Floats from byte `at` of the weights on.
+    Weights {
+        shape: Vec<usize>,
+        at: usize,
+    },
+    Operator {
+        operator: Operator,
+        inputs: Vec<Outlet>,
+    },
+}

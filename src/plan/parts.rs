@@ -1,0 +1,84 @@
+//! What a plan is made of: segments as rewritten graphs, before tract prepares them for this CPU, and what is known of
+//! them. A bundle stores exactly this.
+
+use tract_core::internal::*;
+
+use super::partition::{self, Partition, Segment};
+use super::{ExitSet, PlanError, Slot, Stage, cost, rewrite};
+use crate::model::{Model, ModelInfo};
+
+/// A model in segments; exits are in order of cost.
+pub(crate) struct Parts {
+    pub info: ModelInfo,
+    pub stages: Vec<Stage>,
+    /// What the model's own graph costs, by which exits need it; independent of how it is rewritten.
+    pub costs: Vec<(ExitSet, cost::GroupCost)>,
+    /// In an order in which they can run.
+    pub segments: Vec<Segment>,
+    /// How many slots there are.
+    pub slots: usize,
+    /// Where the image goes.
+    pub input: Slot,
+    /// Where each exit's logits are found.
+    pub exits: Vec<Slot>,
+}
+
+impl Parts {
+    /// Rewrites a model's graph and cuts it; without `staged`, everything that any exit needs is one segment.
+    pub(crate) fn of(model: Model, staged: bool) -> Result<Parts, PlanError> {
+        let Model { mut graph, mut info } = model;
+        let path = info.path.clone();
+        let refuse = |place: &str, error: TractError| PlanError::Optimise {
+            path: path.clone(),
+            place: place.to_string(),
+            reason: format!("{error:#}"),
+        };
+        let in_graph = |error| refuse("graph", error);
+        let order = partition::exits_by_cost(&graph).map_err(in_graph)?;
+        info.exits = order.iter().map(|&output| info.exits[output].clone()).collect();
+        let outlets: Vec<OutletId> = order.iter().map(|&output| graph.outputs[output]).collect();
+        graph.select_output_outlets(&outlets).map_err(in_graph)?;
+        let costs = partition::costs(&graph, staged).map_err(in_graph)?;
+        let graph = rewrite::rewrite(graph).map_err(|e| refuse("rewriting", e))?;
+        let parts = partition::partition(&graph, staged).map_err(in_graph)?;
+        // From here on the segments own the weights.
+        drop(graph);
+        let stages = stages(&parts, &costs, &info.exits);
+        let Partition { mut segments, slot_bytes, input, exits } = parts;
+        for segment in &mut segments {
+            segment.graph.declutter().map_err(|e| refuse(stage_of(segment.need, &info.exits), e))?;
+        }
+        Ok(Parts { info, stages, costs, segments, slots: slot_bytes.len(), input, exits })
+    }
+}
+
+/// The exit at whose stage a segment runs first.
+pub(super) fn stage_of(need: ExitSet, exits: &[String]) -> &str {
+    need.first().and_then(|exit| exits.get(exit)).map_or("", String::as_str)
+}
+
+fn stages(parts: &Partition, costs: &[(ExitSet, cost::GroupCost)], exits: &[String]) -> Vec<Stage> {
+    let mut cumulative_macs = 0;
+    let mut stages = vec![];
+    for (k, exit) in exits.iter().enumerate() {
+        let own = || parts.segments.iter().filter(|s| s.need.first() == Some(k));
+        let carried = |slot: &&Slot| parts.segments.iter().any(|s| s.need.first() > Some(k) && s.inputs.contains(slot));
+        let carry = own().flat_map(|s| &s.outputs).filter(carried).map(|slot| parts.slot_bytes[slot.0] as u64);
+        let sum = |value: fn(&cost::GroupCost) -> u64| -> u64 {
+            costs.iter().filter(|(need, _)| need.first() == Some(k)).map(|(_, cost)| value(cost)).sum()
+        };
+        let macs = sum(|cost| cost.macs);
+        cumulative_macs += macs;
+        stages.push(Stage {
+            exit: exit.clone(),
+            nodes: sum(|cost| cost.nodes as u64) as usize,
+            macs,
+            cumulative_macs,
+            exit_alone_macs: costs.iter().filter(|(need, _)| need.contains(k)).map(|(_, cost)| cost.macs).sum(),
+            parameters: sum(|cost| cost.parameters),
+            weight_bytes: sum(|cost| cost.weight_bytes),
+            carry_bytes: carry.sum(),
+        });
+    }
+    stages
+}

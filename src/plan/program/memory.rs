@@ -1,0 +1,143 @@
+//! What a runtime keeps from frame to frame: buffers, values of tract's operators, and their states.
+
+use std::ops::Range;
+
+use tract_core::internal::*;
+
+use crate::plan::weights;
+
+use super::{Action, LINE, Operand, Place, Program, Slot, Step};
+use crate::plan::kernels::memory::Floats;
+use crate::plan::kernels::team::Team;
+
+/// The memory that one runtime works in; made for one [`Program`].
+pub(crate) struct Memory {
+    /// All buffers, one after another.
+    floats: Floats,
+    /// Where each begins.
+    starts: Vec<usize>,
+    held: Vec<Option<TValue>>,
+    states: Vec<TypedSimpleState>,
+}
+
+/// The buffers, or what is left of them while the result of a step is written.
+#[derive(Clone, Copy)]
+struct Buffers<'a> {
+    /// The floats before the result.
+    before: &'a [f32],
+    /// Where those behind it begin.
+    end: usize,
+    behind: &'a [f32],
+}
+
+impl<'a> Buffers<'a> {
+    fn get(self, place: Range<usize>) -> TractResult<&'a [f32]> {
+        let found = match place.start.checked_sub(self.end) {
+            Some(start) => self.behind.get(start..start + place.len()),
+            None => self.before.get(place.clone()),
+        };
+        found.with_context(|| format!("{place:?} is not among the buffers, or is where the result goes"))
+    }
+}
+
+impl Memory {
+    pub(crate) fn new(program: &Program) -> TractResult<Memory> {
+        let mut starts = vec![];
+        let mut len = 0;
+        for buffer in &program.buffers {
+            starts.push(len);
+            len = (len + buffer).next_multiple_of(LINE);
+        }
+        Ok(Memory {
+            floats: Floats::zeroed(len)?,
+            starts,
+            held: vec![None; program.held],
+            states: program.plans.iter().map(|plan| plan.spawn()).collect::<TractResult<_>>()?,
+        })
+    }
+
+    /// Puts the image into its slot.
+    pub(crate) fn set(&mut self, program: &Program, slot: Slot, values: &[f32]) -> TractResult<()> {
+        let Place::Buffer(buffer) = program.slot(slot)?.place else { bail!("the image's slot is no buffer") };
+        self.floats[self.starts[buffer]..][..values.len()].copy_from_slice(values);
+        Ok(())
+    }
+
+    /// What a slot holds after the segment that makes it has run.
+    pub(crate) fn get<'a>(&'a self, program: &'a Program, slot: Slot) -> TractResult<&'a [f32]> {
+        find(program, self.buffers(), &self.starts, &self.held, program.slot(slot)?)
+    }
+
+    fn buffers(&self) -> Buffers<'_> {
+        Buffers { before: &[], end: 0, behind: &self.floats }
+    }
+
+    /// A tensor as tract's operators take it: a copy where it is in a buffer.
+    fn value(&self, program: &Program, operand: &Operand) -> TractResult<TValue> {
+        let mut tensor = match &operand.place {
+            Place::Held(held) => {
+                let value = self.held[*held].clone().context("a value is read before it is made")?;
+                if value.shape() == operand.shape.as_slice() {
+                    return Ok(value);
+                }
+                value.into_tensor()
+            }
+            Place::Constant(tensor) => tensor.as_ref().clone(),
+            Place::Buffer(_) | Place::Weights { .. } => {
+                tensor1(find(program, self.buffers(), &self.starts, &self.held, operand)?)
+            }
+        };
+        tensor.set_shape(&operand.shape)?;
+        Ok(tensor.into_tvalue())
+    }
+
+    pub(super) fn run(&mut self, program: &Program, step: &Step, team: &mut Team) -> TractResult<()> {
+        match &step.action {
+            Action::Kernel(kernel) => {
+                let [Operand { place: Place::Buffer(buffer), shape }] = step.outputs.as_slice() else {
+                    bail!("a kernel has one result, in a buffer");
+                };
+                let (before, rest) = self.floats.split_at_mut(self.starts[*buffer]);
+                let (result, behind) = rest.split_at_mut(shape.iter().product());
+                let buffers = Buffers { before, end: before.len() + result.len(), behind };
+                let inputs: TVec<(&[f32], &[usize])> = step
+                    .inputs
+                    .iter()
+                    .map(|operand| {
+                        let floats = find(program, buffers, &self.starts, &self.held, operand)?;
+                        Ok((floats, operand.shape.as_slice()))
+                    })
+                    .collect::<TractResult<_>>()?;
+                kernel.compute(&inputs, team, result)?;
+            }
+            Action::Tract { state } => {
+                let inputs = step.inputs.iter().map(|i| self.value(program, i)).collect::<TractResult<_>>()?;
+                let made = self.states[*state].run(inputs)?;
+                for (operand, value) in step.outputs.iter().zip(made) {
+                    let Place::Held(held) = operand.place else { bail!("tract's results are held") };
+                    self.held[held] = Some(value);
+                }
+            }
+        }
+        for held in &step.last_reads {
+            self.held[*held] = None;
+        }
+        Ok(())
+    }
+}
+
+/// The floats of an operand.
+fn find<'a>(
+    program: &'a Program,
+    buffers: Buffers<'a>,
+    starts: &[usize],
+    held: &'a [Option<TValue>],
+    operand: &'a Operand,
+) -> TractResult<&'a [f32]> {
+    match &operand.place {
+        Place::Buffer(buffer) => buffers.get(starts[*buffer]..starts[*buffer] + operand.len()),
+        Place::Held(value) => weights::floats(held[*value].as_deref().context("a value is read before it is made")?),
+        Place::Weights { segment, at } => Ok(&program.weights[*segment][*at..*at + operand.len()]),
+        Place::Constant(tensor) => weights::floats(tensor),
+    }
+}

@@ -1,0 +1,333 @@
+//! Segments as steps over planned memory.
+//!
+//! tract's own executor makes a new tensor for every result and frees it after its last reader: with large images that is
+//! memory which the system maps and clears anew in every frame. Here the results of the operators of [`super::rewrite`]
+//! have their places in buffers that are planned once and kept from frame to frame; axis changes that move nothing cost
+//! nothing. An operator of tract's own runs by tract's executor, as a plan of one node.
+
+mod memory;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tract_core::internal::*;
+use tract_core::ops::change_axes::IntoShape;
+use tract_core::ops::konst::Const;
+use tract_core::ops::source::TypedSource;
+
+pub(crate) use memory::Memory;
+
+use super::kernels::memory::Floats;
+use super::kernels::team::Team;
+use super::partition::Slot;
+use super::rewrite::{Fused, fused};
+use super::weights;
+
+/// Floats in a line of the cache: everything begins at the beginning of one.
+const LINE: usize = 16;
+
+/// Where a tensor is while a plan runs.
+#[derive(Clone, Debug)]
+enum Place {
+    /// In a buffer, from its beginning.
+    Buffer(usize),
+    /// A value that an operator of tract's made.
+    Held(usize),
+    /// Among the weights of a segment.
+    Weights { segment: usize, at: usize },
+    /// A constant as the graph has it.
+    Constant(Arc<Tensor>),
+}
+
+/// A tensor as one step sees it; another may see the same place in another shape.
+#[derive(Clone, Debug)]
+struct Operand {
+    place: Place,
+    shape: TVec<usize>,
+}
+
+impl Operand {
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+enum Action {
+    Kernel(Box<dyn Fused>),
+    /// A plan of one node, whose state is the runtime's `state`th.
+    Tract {
+        state: usize,
+    },
+}
+
+struct Step {
+    name: String,
+    action: Action,
+    inputs: Vec<Operand>,
+    outputs: Vec<Operand>,
+    /// Held values that nothing reads after this step.
+    last_reads: Vec<usize>,
+}
+
+/// All segments of a plan. Immutable; each runtime has its own [`Memory`].
+#[derive(Default)]
+pub(crate) struct Program {
+    segments: Vec<Vec<Step>>,
+    /// For each segment, the constants of its kernels in the order in which they are read: the memory behind one
+    /// kernel's weights is what comes next.
+    weights: Vec<Floats>,
+    /// Floats in each buffer.
+    buffers: Vec<usize>,
+    /// The buffers that hold nothing from one segment to the next.
+    shared: Vec<usize>,
+    /// How many values can be held.
+    held: usize,
+    /// Plans of the operators that tract runs.
+    plans: Vec<Arc<TypedSimplePlan>>,
+    slots: Vec<Option<Operand>>,
+}
+
+impl Program {
+    /// A program without segments, for a plan with `slots` slots, one of which takes the image, of `shape`.
+    pub(crate) fn new(slots: usize, image: Slot, shape: &[usize]) -> Program {
+        let mut program = Program { slots: vec![None; slots], ..Program::default() };
+        let place = Place::Buffer(program.new_buffer(shape.iter().product()));
+        program.slots[image.0] = Some(Operand { place, shape: shape.into() });
+        program
+    }
+
+    fn new_buffer(&mut self, floats: usize) -> usize {
+        self.buffers.push(floats);
+        self.buffers.len() - 1
+    }
+
+    /// Adds a segment that reads `inputs`, all of them outputs of segments added before, and makes `outputs`.
+    pub(crate) fn add(&mut self, graph: &TypedModel, inputs: &[Slot], outputs: &[Slot]) -> TractResult<()> {
+        let mut steps = Segment::new(self, graph, inputs)?.steps(outputs)?;
+        let weights = gather(&mut steps, self.segments.len())?;
+        self.segments.push(steps);
+        self.weights.push(weights);
+        Ok(())
+    }
+
+    fn slot(&self, Slot(slot): Slot) -> TractResult<&Operand> {
+        self.slots[slot].as_ref().with_context(|| format!("slot {slot} is read before any segment makes it"))
+    }
+
+    /// Runs one segment, whose inputs are in `memory`.
+    pub(crate) fn run(&self, segment: usize, memory: &mut Memory, team: &mut Team) -> TractResult<()> {
+        for step in &self.segments[segment] {
+            memory.run(self, step, team).with_context(|| format!("evaluating {}", step.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies the constants that kernels read into memory of their own, and leaves their places there. Those of a bundle stay
+/// in its file, which is mapped: there are no two copies.
+fn gather(steps: &mut [Step], segment: usize) -> TractResult<Floats> {
+    let kernels = steps.iter_mut().filter(|step| matches!(step.action, Action::Kernel(_)));
+    let mut found: HashMap<*const Tensor, usize> = HashMap::new();
+    let mut tensors = vec![];
+    let mut len = 0;
+    for operand in kernels.flat_map(|step| &mut step.inputs) {
+        let Place::Constant(tensor) = &operand.place else { continue };
+        if weights::is_mapped(tensor) {
+            continue;
+        }
+        let at = *found.entry(Arc::as_ptr(tensor)).or_insert_with(|| {
+            let at = len;
+            tensors.push((at, tensor.clone()));
+            len = (at + tensor.len()).next_multiple_of(LINE);
+            at
+        });
+        operand.place = Place::Weights { segment, at };
+    }
+    let mut gathered = Floats::zeroed(len)?;
+    for (at, tensor) in tensors {
+        gathered[at..at + tensor.len()].copy_from_slice(weights::floats(&tensor)?);
+    }
+    Ok(gathered)
+}
+
+/// One segment on its way to be steps.
+struct Segment<'a> {
+    program: &'a mut Program,
+    graph: &'a TypedModel,
+    order: Vec<usize>,
+    /// For each tensor, the one in whose place it is.
+    roots: HashMap<OutletId, OutletId>,
+    /// Where each root is.
+    places: HashMap<OutletId, Place>,
+    /// For each root, the place in `order` of its last reader.
+    last_reader: HashMap<OutletId, usize>,
+    free: Vec<usize>,
+}
+
+/// Whether a node's output has the elements of its first input in their order.
+fn is_reshape(graph: &TypedModel, node: &TypedNode) -> TractResult<bool> {
+    if let Some(op) = node.op_as::<AxisOp>() {
+        return Ok(!matches!(op, AxisOp::Move(..)));
+    }
+    if let Some(op) = node.op_as::<IntoShape>() {
+        return Ok(op.strides == Tensor::natural_strides(&op.dims));
+    }
+    let Some(op) = fused(node.op.as_ref()) else { return Ok(false) };
+    let shapes = shapes(graph, &node.inputs)?;
+    let shapes: TVec<&[usize]> = shapes.iter().map(|shape| shape.as_slice()).collect();
+    Ok(op.is_reshape(&shapes))
+}
+
+fn shape(graph: &TypedModel, outlet: OutletId) -> TractResult<TVec<usize>> {
+    let fact = graph.outlet_fact(outlet)?;
+    Ok(fact.shape.as_concrete().with_context(|| format!("expected a concrete shape, found {:?}", fact.shape))?.into())
+}
+
+fn shapes(graph: &TypedModel, outlets: &[OutletId]) -> TractResult<TVec<TVec<usize>>> {
+    outlets.iter().map(|outlet| shape(graph, *outlet)).collect()
+}
+
+impl<'a> Segment<'a> {
+    fn new(program: &'a mut Program, graph: &'a TypedModel, inputs: &[Slot]) -> TractResult<Segment<'a>> {
+        let mut places = HashMap::new();
+        for (outlet, slot) in graph.input_outlets()?.iter().zip(inputs) {
+            places.insert(*outlet, program.slot(*slot)?.place.clone());
+        }
+        let (order, free) = (graph.eval_order()?, program.shared.clone());
+        let (mut roots, mut last_reader) = (HashMap::new(), HashMap::new());
+        for (at, &id) in order.iter().enumerate() {
+            let node = graph.node(id);
+            let reshape = is_reshape(graph, node)?;
+            for slot in 0..node.outputs.len() {
+                let outlet = OutletId::new(id, slot);
+                let root = if reshape { roots[&node.inputs[0]] } else { outlet };
+                roots.insert(outlet, root);
+            }
+            for input in &node.inputs {
+                last_reader.insert(roots[input], at);
+            }
+        }
+        for outlet in graph.output_outlets()? {
+            last_reader.insert(roots[outlet], usize::MAX);
+        }
+        Ok(Segment { program, graph, order, roots, places, last_reader, free })
+    }
+
+    fn operand(&self, outlet: OutletId) -> TractResult<Operand> {
+        let place = self.places.get(&self.roots[&outlet]).with_context(|| format!("{outlet:?} has no place"))?;
+        Ok(Operand { place: place.clone(), shape: shape(self.graph, outlet)? })
+    }
+
+    /// A buffer for a result that outlives the segment or does not.
+    fn buffer(&mut self, floats: usize, outlives: bool) -> usize {
+        if outlives {
+            return self.program.new_buffer(floats);
+        }
+        // The smallest that is large enough, or the largest, made larger.
+        let lengths = &self.program.buffers;
+        let fit = |b: &&usize| (lengths[**b] < floats, lengths[**b].abs_diff(floats));
+        let Some(&buffer) = self.free.iter().min_by_key(fit) else {
+            let buffer = self.program.new_buffer(floats);
+            self.program.shared.push(buffer);
+            return buffer;
+        };
+        self.free.retain(|b| *b != buffer);
+        let length = &mut self.program.buffers[buffer];
+        *length = floats.max(*length);
+        buffer
+    }
+
+    fn hold(&mut self) -> Place {
+        self.program.held += 1;
+        Place::Held(self.program.held - 1)
+    }
+
+    fn steps(mut self, outputs: &[Slot]) -> TractResult<Vec<Step>> {
+        let mut steps = vec![];
+        for at in 0..self.order.len() {
+            let node = self.graph.node(self.order[at]);
+            let outlet = OutletId::new(node.id, 0);
+            if let Some(op) = node.op_as::<Const>() {
+                self.places.insert(outlet, Place::Constant(op.val().clone()));
+            } else if !node.op_is::<TypedSource>() && self.roots.get(&outlet) == Some(&outlet) {
+                let step = self.step(node).with_context(|| format!("planning {node}"))?;
+                steps.push(step);
+            }
+            self.release(at, steps.last_mut());
+        }
+        for (outlet, slot) in self.graph.output_outlets()?.iter().zip(outputs) {
+            self.program.slots[slot.0] = Some(self.operand(*outlet)?);
+        }
+        Ok(steps)
+    }
+
+    fn step(&mut self, node: &TypedNode) -> TractResult<Step> {
+        let kernel = fused(node.op.as_ref());
+        // A plan of one node has its constants in it.
+        let given = |i: &&OutletId| kernel.is_some() || !self.graph.node(i.node).op_is::<Const>();
+        let inputs = node.inputs.iter().filter(given).map(|i| self.operand(*i)).collect::<TractResult<_>>()?;
+        let mut outputs = vec![];
+        for slot in 0..node.outputs.len() {
+            let outlet = OutletId::new(node.id, slot);
+            let shape = shape(self.graph, outlet)?;
+            let place = if kernel.is_some() {
+                let outlives = self.last_reader.get(&outlet) == Some(&usize::MAX);
+                Place::Buffer(self.buffer(shape.iter().product(), outlives))
+            } else {
+                self.hold()
+            };
+            self.places.insert(outlet, place.clone());
+            outputs.push(Operand { place, shape });
+        }
+        let action = match kernel {
+            Some(kernel) => Action::Kernel(kernel),
+            None => {
+                self.program.plans.push(plan_of(self.graph, node)?);
+                Action::Tract { state: self.program.plans.len() - 1 }
+            }
+        };
+        Ok(Step { name: node.name.clone(), action, inputs, outputs, last_reads: vec![] })
+    }
+
+    /// Gives back the places of what this segment made and nothing after the `at`th node reads.
+    fn release(&mut self, at: usize, step: Option<&mut Step>) {
+        let node = self.graph.node(self.order[at]);
+        let made = (0..node.outputs.len()).map(|slot| OutletId::new(node.id, slot));
+        let unread = made.filter(|outlet| !self.last_reader.contains_key(&self.roots[outlet]));
+        let mut ended: Vec<OutletId> = node.inputs.iter().copied().chain(unread).map(|o| self.roots[&o]).collect();
+        ended.sort_unstable();
+        ended.dedup();
+        let mut last_reads = vec![];
+        for root in ended {
+            let is_input = self.graph.inputs.contains(&root);
+            if is_input || self.last_reader.get(&root).is_some_and(|last| *last != at) {
+                continue;
+            }
+            match self.places.get(&root) {
+                Some(Place::Buffer(buffer)) => self.free.push(*buffer),
+                Some(Place::Held(held)) => last_reads.push(*held),
+                Some(Place::Constant(_) | Place::Weights { .. }) | None => {}
+            }
+        }
+        if let Some(step) = step {
+            step.last_reads.extend(last_reads);
+        }
+    }
+}
+
+/// A node with its constants, as a plan of its own.
+fn plan_of(graph: &TypedModel, node: &TypedNode) -> TractResult<Arc<TypedSimplePlan>> {
+    let mut alone = TypedModel { symbols: graph.symbols.clone(), ..TypedModel::default() };
+    let mut wires = tvec!();
+    for (i, input) in node.inputs.iter().enumerate() {
+        let producer = graph.node(input.node);
+        let name = format!("{i}.{}", producer.name);
+        wires.push(match producer.op_as::<Const>() {
+            Some(op) => alone.wire_node(name, op.clone(), &[])?[0],
+            None => alone.add_source(name, graph.outlet_fact(*input)?.clone())?,
+        });
+    }
+    let outlets = alone.wire_node(&node.name, node.op.clone(), &wires)?;
+    alone.select_output_outlets(&outlets)?;
+    TypedSimplePlan::new(alone)
+}

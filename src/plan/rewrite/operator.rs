@@ -1,0 +1,106 @@
+//! The operators that rewriting puts in, as data.
+
+use serde::{Deserialize, Serialize};
+use tract_core::internal::*;
+
+use super::attention::Attention;
+use super::convolution::{Convolution, Depthwise};
+use super::fused::Fused;
+use super::layer_norm::LayerNorm;
+use super::linear::Linear;
+use super::permute::Permute;
+use super::pooling::Pool;
+use super::scale::Scale;
+
+/// One of this project's operators. They read constants where these lie, in memory of their own or in a mapped file.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Operator(Kind);
+
+macro_rules! operators {
+    ($($name:ident),*) => {
+        #[derive(Serialize, Deserialize)]
+        enum Kind {
+            $($name($name)),*
+        }
+
+        impl Operator {
+            /// The operator, if it is one of these.
+            pub(crate) fn of(op: &dyn TypedOp) -> Option<Operator> {
+                $(
+                    if let Some(op) = op.downcast_ref::<$name>() {
+                        return Some(Operator(Kind::$name(op.clone())));
+                    }
+                )*
+                None
+            }
+
+            /// As tract takes it.
+            pub(crate) fn into_op(self) -> Box<dyn TypedOp> {
+                match self.0 {
+                    $(Kind::$name(op) => Box::new(op)),*
+                }
+            }
+
+            /// As a program runs it.
+            pub(crate) fn into_fused(self) -> Box<dyn Fused> {
+                match self.0 {
+                    $(Kind::$name(op) => Box::new(op)),*
+                }
+            }
+        }
+    };
+}
+operators!(Attention, Convolution, Depthwise, LayerNorm, Linear, Permute, Pool, Scale);
+
+#[cfg(test)]
+mod tests {
+    use super::super::epilogue::Tail;
+    use super::*;
+    use crate::plan::kernels::Activation;
+    use crate::plan::kernels::attention::Sizes;
+    use crate::plan::kernels::convolution::{Shape, Window};
+    use crate::plan::kernels::pool::Pooling;
+
+    /// Other bytes are another format, and need another `plan::bundle::VERSION`: stored graphs would be misread.
+    #[test]
+    fn the_stored_form_is_that_of_this_version() {
+        let window = Window { input: [1, 2], output: [3, 4], kernel: [5, 6], stride: [7, 8], padding: [9, 10] };
+        let shape = Shape { window, channels_in: 11, channels_out: 12, groups: 13 };
+        let sizes = Sizes { queries: 1, keys: 2, heads: 3, depth: 4, value_depth: 5 };
+        let clamp = Activation::Clamp { low: 0.0, high: f32::INFINITY };
+        let tail = |bias, residual, activation| Tail { bias, residual, activation };
+        let numbers: Vec<u8> = (1..=10).collect();
+        let forms: [(Box<dyn TypedOp>, Vec<u8>); 8] = [
+            (Box::new(Attention { sizes, scale: 6, shape: tvec!(7, 8) }), vec![0, 1, 2, 3, 4, 5, 6, 2, 7, 8]),
+            (
+                Box::new(Convolution { shape, tail: tail(true, false, Activation::HardSwish) }),
+                [&[1], &numbers[..], &[11, 12, 13, 1, 0, 2]].concat(),
+            ),
+            (
+                Box::new(Depthwise { window, channels: 11, tail: tail(false, true, clamp) }),
+                [&[2], &numbers[..], &[11, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0x80, 0x7f]].concat(),
+            ),
+            (Box::new(LayerNorm { epsilon: 5 }), vec![3, 5]),
+            (
+                Box::new(Linear {
+                    reduction: 1,
+                    columns: 2,
+                    shape: tvec!(3, 4),
+                    tail: tail(true, true, Activation::Gelu),
+                }),
+                vec![4, 1, 2, 2, 3, 4, 1, 1, 4],
+            ),
+            (Box::new(Permute { order: tvec!(1, 0) }), vec![5, 2, 1, 0]),
+            (
+                Box::new(Pool { window, pooling: Pooling::Sum { scale: 1.0 } }),
+                [&[6], &numbers[..], &[1, 0, 0, 0x80, 0x3f]].concat(),
+            ),
+            (Box::new(Scale { batch: 3 }), vec![7, 3]),
+        ];
+        for (op, expected) in forms {
+            let bytes = postcard::to_allocvec(&Operator::of(&*op).unwrap()).unwrap();
+            assert_eq!(bytes, expected, "{op:?}");
+            assert_eq!(postcard::from_bytes::<Operator>(&bytes).unwrap().into_op(), op);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! A bundle computes what the model computes, and a file that is not one is refused.
+
+mod graphs;
+mod program;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, ExitPolicy, Frontier, Measure, ModelDigest, OperatingPoint};
+use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::plan::bundle::{self, Target};
+use dyn_perceiver::plan::{Plan, PlanError};
+use dyn_perceiver::runtime::Runtime;
+use graphs::{Graph, three_exits};
+use program::{json, program, refuses};
+use proptest::prelude::*;
+
+fn image(len: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect()
+}
+
+fn from_bytes(bytes: &[u8]) -> Model {
+    Model::from_bytes(bytes.to_vec(), "test.onnx", &LoadOptions::default()).unwrap()
+}
+
+fn logits(plan: Plan) -> Vec<Vec<f32>> {
+    let image = image(plan.info().input.len());
+    Runtime::new(Arc::new(plan)).unwrap().all_logits(&image).unwrap()
+}
+
+fn load(path: &Path) -> Result<Plan, PlanError> {
+    Plan::load(path, &LoadOptions::default())
+}
+
+/// Compiles the model twice and asserts that the bundle says and computes what the model does, bit for bit.
+fn same_as_the_model(model: impl Fn() -> Model) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.dynp");
+    bundle::compile(model(), None, Target::host(), &path).unwrap();
+    let (expected, found) = (Plan::new(model()).unwrap(), load(&path).unwrap());
+    let (e, f) = (expected.info(), found.info());
+    assert_eq!(
+        (e.digest, &e.input, e.classes, &e.exits, &e.labels),
+        (f.digest, &f.input, f.classes, &f.exits, &f.labels)
+    );
+    assert_eq!(expected.stages(), found.stages());
+    let exits = e.exits.len();
+    for exit in 0..exits {
+        let only = ExitPolicy::only(exit, exits).unwrap();
+        assert_eq!(expected.macs(&only, exit), found.macs(&only, exit));
+        assert_eq!(expected.nodes(&only, exit), found.nodes(&only, exit));
+    }
+    assert_eq!(logits(expected), logits(found));
+}
+
+#[test]
+fn the_shipped_model_gives_the_same_bits() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist/model.onnx");
+    same_as_the_model(|| Model::load(&path).unwrap());
+}
+
+#[test]
+fn a_family_model_of_each_backbone_gives_the_same_bits() {
+    use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
+    for name in ["mobilenetV3_0x5_perceiver_t128", "reg400m_perceiver_t128", "resnet50_0375_perceiver_t128"] {
+        let config = Config { input_size: 64, classes: 10, ..Config::from_name(name).unwrap() };
+        let network = Network::new(&config).unwrap();
+        let bytes = network.to_bytes(&mut Seeded, &Metadata::imagenet(10)).unwrap();
+        same_as_the_model(|| from_bytes(&bytes));
+    }
+}
+
+/// Average pooling that leaves padding out of the count and dilated convolutions are not rewritten: tract's operators,
+/// whose weights are copied out of the bundle.
+#[test]
+fn operators_that_stay_tracts_give_the_same_bits() {
+    let mut graph = Graph::new(&[0, 3, 9, 9], 5);
+    let stem = graph.conv("stem", "image", 3, 4);
+    let pooled = graph.node("pooled", "AveragePool", &[&stem], &[("kernel_shape", &[3, 3]), ("pads", &[1, 1, 1, 1])]);
+    let weight = graph.weight("dilated.weight", &[4, 4, 3, 3]);
+    let sizes: [(&str, &[i64]); 3] = [("pads", &[2, 2, 2, 2]), ("kernel_shape", &[3, 3]), ("dilations", &[2, 2])];
+    let dilated = graph.node("dilated", "Conv", &[&pooled, &weight], &sizes);
+    let tanh = graph.node("tanh", "Tanh", &[&dilated], &[]);
+    let sum = graph.node("sum", "Add", &[&tanh, &pooled], &[]);
+    graph.classifier("early", &pooled, 4, 5);
+    graph.classifier("late", &sum, 4, 5);
+    graph.output("early");
+    graph.output("late");
+    same_as_the_model(|| from_bytes(&graph.bytes()));
+}
+
+#[test]
+fn a_graph_that_cannot_be_stored_is_refused_by_its_operator() {
+    let mut graph = Graph::new(&[0, 3, 8, 8], 5);
+    let stem = graph.conv("stem", "image", 3, 4);
+    let rounded = graph.node("rounded", "Round", &[&stem], &[]);
+    graph.classifier("exit", &rounded, 4, 5);
+    graph.output("exit");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.dynp");
+    let error = bundle::compile(from_bytes(&graph.bytes()), None, Target::host(), &path).unwrap_err().to_string();
+    assert!(error.contains("test.onnx") && error.contains("Round"), "{error}");
+    assert!(!path.exists());
+}
+
+/// A policy of one point for a model, by the model's digest.
+fn policy(digest: [u8; 32], exits: &[&str]) -> CalibratedPolicy {
+    let thresholds = vec![0.0; exits.len() - 1];
+    let shares = (0..exits.len()).map(|exit| f32::from(u8::from(exit == 0)));
+    let point = OperatingPoint {
+        policy: ExitPolicy::with_thresholds(Measure::MaxSoftmax, exits.len(), &thresholds).unwrap(),
+        accuracy: 0.5,
+        cost: 100.0,
+        shares: shares.collect(),
+    };
+    let frontier = Frontier::new(CostUnit::Macs, &[point]).unwrap();
+    CalibratedPolicy::new(ModelDigest(digest), exits.iter().copied(), 10, None, frontier).unwrap()
+}
+
+const EXITS: [&str; 3] = ["exit1", "exit2", "exit3"];
+
+fn small() -> Model {
+    from_bytes(&three_exits(&EXITS).bytes())
+}
+
+#[test]
+fn a_policy_goes_along_if_it_is_the_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.dynp");
+    let digest = small().info().digest.0;
+    let own = policy(digest, &EXITS);
+    bundle::compile(small(), Some(own.clone()), "cortex-a72".parse().unwrap(), &path).unwrap();
+    let plan = load(&path).unwrap();
+    let info = plan.bundle().unwrap();
+    assert_eq!(info.policy.as_ref(), Some(&own));
+    assert_eq!((info.source.as_str(), info.target.name(), info.target.arch()), ("test.onnx", "cortex-a72", "aarch64"));
+    assert_eq!(info.program, env!("CARGO_PKG_VERSION"));
+
+    let refused = |policy| bundle::compile(small(), Some(policy), Target::host(), &path).unwrap_err().to_string();
+    let other = refused(policy([7; 32], &EXITS));
+    assert!(other.contains("calibrated for model sha256:0707") && other.contains("test.onnx"), "{other}");
+    let order = refused(policy(digest, &["exit2", "exit1", "exit3"]));
+    assert!(order.contains("exit2, exit1, exit3"), "{order}");
+    // What was there is still there.
+    assert_eq!(load(&path).unwrap().bundle().unwrap().policy.as_ref(), Some(&own));
+}
+
+#[test]
+fn other_options_than_it_was_compiled_with_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.dynp");
+    bundle::compile(small(), None, Target::host(), &path).unwrap();
+    let with = |exits: Option<&[&str]>, batch| {
+        let exits = exits.map(|exits| exits.iter().map(|exit| exit.to_string()).collect());
+        Plan::load(&path, &LoadOptions { exits, batch }).map(|_| ()).map_err(|error| error.to_string())
+    };
+    with(Some(&["exit3", "exit1", "exit2"]), 1).unwrap();
+    let exits = with(Some(&["exit1"]), 1).unwrap_err();
+    assert!(exits.contains("model.dynp") && exits.contains("exit1, exit2, exit3, asked for exit1"), "{exits}");
+    let batch = with(None, 2).unwrap_err();
+    assert!(batch.contains("batch of 1, asked for 2"), "{batch}");
+}
+
+/// The bytes of a small bundle.
+fn bytes() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.dynp");
+    bundle::compile(small(), None, Target::host(), &path).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn damage_is_always_noticed(flips in prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 1..4), cut in any::<prop::sample::Index>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.dynp");
+        let whole = bytes();
+        std::fs::write(&path, &whole[..cut.index(whole.len())]).unwrap();
+        let error = load(&path).unwrap_err().to_string();
+        prop_assert!(error.contains("model.dynp"), "{}", error);
+        let mut changed = whole.clone();
+        for (at, flip) in flips {
+            changed[at.index(whole.len())] ^= flip;
+        }
+        prop_assume!(changed != whole);
+        std::fs::write(&path, &changed).unwrap();
+        let error = load(&path).unwrap_err().to_string();
+        prop_assert!(error.contains("model.dynp"), "{}", error);
+    }
+}
+
+fn written(folder: &Path, name: &str, bytes: &[u8]) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The program's report without the figures that differ from run to run, and without the model's path.
+fn stable(mut report: serde_json::Value) -> serde_json::Value {
+    let object = report.as_object_mut().unwrap();
+    for key in ["latency_ms", "stages_ms", "model", "file_bytes", "bundle"] {
+        object.remove(key);
+    }
+    report
+}
+
+#[test]
+fn every_command_takes_a_bundle_in_place_of_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let onnx = written(folder.path(), "three.onnx", &three_exits(&EXITS).bytes());
+    let digest = Model::load(&onnx).unwrap().info().digest.0;
+    let policy_file = folder.path().join("policy.json");
+    dyn_perceiver::policy::file::save(&policy(digest, &EXITS), &policy_file).unwrap();
+    let policy_file = policy_file.to_str().unwrap();
+    let bundle = folder.path().join("three.dynp").to_str().unwrap().to_owned();
+    let compile = ["compile", &onnx, "--policy", policy_file, "--target", "cortex-a76", "-o", &bundle];
+    let report = json(&[&compile[..], &["--json"]].concat());
+    assert_eq!(report["bytes"], std::fs::metadata(&bundle).unwrap().len());
+    assert_eq!((&report["target"], &report["arch"]), (&"cortex-a76".into(), &"aarch64".into()));
+    assert!(report["weight_bytes"].as_u64().unwrap() > 0);
+    let text = program(&compile);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("a policy of 1 operating points"), "{text:?}");
+
+    assert_eq!(stable(json(&["inspect", &onnx, "--json"])), stable(json(&["inspect", &bundle, "--json"])));
+    assert_eq!(json(&["inspect", &bundle, "--json"])["bundle"]["points"], 1);
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ankle_boot.png");
+    let classify = |model: &str, more: &[&str]| {
+        stable(json(&[&["classify", image.to_str().unwrap(), "--model", model, "--json"], more].concat()))
+    };
+    assert_eq!(classify(&onnx, &["--exit", "exit2"]), classify(&bundle, &["--exit", "exit2"]));
+    // The bundle's own policy leaves at the first exit, which a model by itself does not.
+    assert_eq!(classify(&onnx, &["--policy", policy_file]), classify(&bundle, &[]));
+    assert_eq!(classify(&bundle, &["--budget", "100"])["exit"], "exit1");
+    assert_eq!(classify(&bundle, &["--thresholds", "1,1"])["exit"], "exit3");
+    refuses(&["classify", image.to_str().unwrap(), "--model", &onnx, "--budget", "100"], &["three.onnx", "--policy"]);
+    let run = json(&["profile", &bundle, "--seconds", "0.01", "--rounds", "1", "--json"]);
+    assert_eq!(run["stages"].as_array().unwrap().len(), 3);
+
+    refuses(&["compile", &bundle, "-o", &onnx], &["three.dynp", "a bundle already"]);
+    refuses(&["compile", &onnx, "-o", &onnx], &["three.onnx", "the model's place"]);
+    refuses(&["compile", &onnx, "--target", "z80", "-o", &bundle], &["z80", "cortex-a72"]);
+    let mut broken = std::fs::read(&bundle).unwrap();
+    *broken.last_mut().unwrap() ^= 1;
+    let broken = written(folder.path(), "broken.dynp", &broken);
+    refuses(&["inspect", &broken], &["broken.dynp", "weights: checksum"]);
+    let newer = [&std::fs::read(&bundle).unwrap()[..8], &9_u32.to_le_bytes(), &[0; 100]].concat();
+    let newer = written(folder.path(), "newer.dynp", &newer);
+    refuses(&["inspect", &newer], &["newer.dynp", "version 9", "expected 1"]);
+}
+
+/// The policy of `run` and `evaluate` is the bundle's, too.
+#[test]
+fn the_bundles_policy_is_the_default() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist");
+    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("model.dynp").to_str().unwrap().to_owned();
+    let (model, policy_file) = (path("model.onnx"), path("policy.json"));
+    json(&["compile", &model, "--policy", &policy_file, "-o", &bundle, "--json"]);
+    let points = dyn_perceiver::policy::file::load(Path::new(&policy_file)).unwrap().frontier().points().len();
+    let text = program(&["run", "--model", &bundle, "--limit", "5", "--no-compare"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains(&format!("{points} operating points")), "{text}");
+    let frames = path("frames-images-idx3-ubyte.gz");
+    let evaluate = |model: &str, more: &[&str]| {
+        let fixed = ["evaluate", model, "--data", &frames, "--range", "0..20", "--json"];
+        let mut report = json(&[&fixed, more].concat());
+        report.as_object_mut().unwrap().remove("policy");
+        report["runs"].as_array_mut().unwrap().iter_mut().for_each(|run| {
+            run.as_object_mut().unwrap().retain(|key, _| key != "latency_ms" && key != "milliseconds");
+        });
+        report
+    };
+    assert_eq!(evaluate(&model, &["--policy", &policy_file]), evaluate(&bundle, &[]));
+    refuses(&["evaluate", &model, "--data", &frames], &["model.onnx", "--policy"]);
+}
