@@ -114,6 +114,12 @@ impl Plan {
         Ok(Plan { info, stages, costs, program, needs, input, exits, bundle })
     }
 
+    /// Bytes of memory that hold the weights, mapped from the system past the allocator; none of them in a plan from a
+    /// bundle, whose weights stay in its file.
+    pub fn weight_memory(&self) -> usize {
+        self.program.weight_memory()
+    }
+
     /// What a bundle says beside the model, where the plan came from one.
     pub fn bundle(&self) -> Option<&BundleInfo> {
         self.bundle.as_deref()

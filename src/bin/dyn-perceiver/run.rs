@@ -236,7 +236,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 fn save(
     state: &mut State,
     view: &mut View,
-    pipeline: &Pipeline<Box<dyn FrameSource>, Chooser>,
+    pipeline: &Pipeline<Chooser>,
     soc: f32,
     mission: Option<Duration>,
 ) -> Result<(), Failure> {

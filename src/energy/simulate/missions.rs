@@ -7,6 +7,9 @@ use super::summary::{Summary, ends_below, summarise};
 use super::table::Table;
 use super::trace::Trace;
 
+/// A mission's seed, what happens in it, and what became of it under each strategy.
+type Mission = (u64, Trace, Vec<(Strategy, Outcome)>);
+
 /// Every strategy through the missions of `seeds`, on all cores.
 ///
 /// [`Strategy::Steps`] is one table for all of them, tuned on these missions to end below the reserve in no more of them
@@ -15,7 +18,7 @@ pub fn compare(simulation: &Simulation, seeds: Range<u64>) -> Vec<(Strategy, Sum
     let seeds: Vec<u64> = seeds.collect();
     let policies = simulation.table_policies();
     let others = Strategy::ALL.into_iter().filter(|strategy| *strategy != Strategy::Steps);
-    let runs: Vec<(u64, Trace, Vec<(Strategy, Outcome)>)> = on_all_cores(&seeds, |seed| {
+    let runs: Vec<Mission> = on_all_cores(&seeds, |seed| {
         let trace = simulation.trace(*seed);
         let run = |strategy| (strategy, simulation.run(strategy, &trace, *seed, 0));
         let outcomes = others.clone().map(run).collect();

@@ -170,8 +170,8 @@ fn store(out: &mut [f32], values: &[f32]) {
         out[..4].copy_from_slice(&values[..4]);
         out[width - 4..].copy_from_slice(&values[width - 4..width]);
     } else {
-        for i in 0..3.min(width) {
-            out[i] = values[i];
+        for (out, value) in out.iter_mut().zip(&values[..width.min(3)]) {
+            *out = *value;
         }
     }
 }

@@ -110,6 +110,11 @@ impl Program {
         Ok(())
     }
 
+    /// Bytes of the weights that were gathered.
+    pub(crate) fn weight_memory(&self) -> usize {
+        self.weights.iter().map(|weights| size_of_val::<[f32]>(weights)).sum()
+    }
+
     fn slot(&self, Slot(slot): Slot) -> TractResult<&Operand> {
         self.slots[slot].as_ref().with_context(|| format!("slot {slot} is read before any segment makes it"))
     }
