@@ -127,7 +127,8 @@ mod tests {
     /// Where now and then a round is far out, the quartiles of a series are now and then wide.
     #[test]
     fn ten_per_cent_in_a_quiet_series_is_flagged() {
-        let kinds: [(fn(&mut fastrand::Rng) -> f64, usize); 2] = [(normal, 2000), (bursts, 1980)];
+        type Noise = fn(&mut fastrand::Rng) -> f64;
+        let kinds: [(Noise, usize); 2] = [(normal, 2000), (bursts, 1980)];
         for (noise, least) in kinds {
             let flagged = (0..2000).filter(|&seed| {
                 let random = &mut fastrand::Rng::with_seed(seed);

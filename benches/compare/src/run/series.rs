@@ -96,7 +96,6 @@ mod tests {
             let mut two = Fake { cost: 0.008, machine: &machine, broken: false };
             let series = in_turns(&mut [&mut one, &mut two], EFFORT);
             let [one, two] = [0, 1].map(|i| series[i].as_ref().unwrap().clone());
-            assert_eq!((one.calls, two.calls), (3, 2));
             let ratio = Spread::of(&ratios(&two.rounds_s, &one.rounds_s)).unwrap();
             assert!((ratio.median - 2.0).abs() < 0.1, "seed {seed}: {ratio:?}");
         }

@@ -140,7 +140,7 @@ impl Line {
         let style = self.style.colour.stroke_width(2);
         match self.stroke {
             Stroke::Solid => area.draw(&PathElement::new(path.to_vec(), style))?,
-            Stroke::Dashed => area.draw(&DashedPathElement::new(path.to_vec().into_iter(), 5, 4, style))?,
+            Stroke::Dashed => area.draw(&DashedPathElement::new(path.iter().copied(), 5, 4, style))?,
             Stroke::None => {}
         }
         Ok(())
