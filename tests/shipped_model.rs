@@ -65,7 +65,7 @@ fn the_shipped_model_keeps_its_promises() {
     drop(plan());
     let before = LIVE_IN_TENSORS.load(Ordering::Relaxed);
     let plan = plan();
-    let loaded = LIVE_IN_TENSORS.load(Ordering::Relaxed) - before + plan.weight_memory();
+    let loaded = LIVE_IN_TENSORS.load(Ordering::Relaxed) + plan.weight_memory() - before;
     let file = plan.info().file_bytes as usize;
     let weights: u64 = plan.stages().iter().map(|stage| stage.weight_bytes).sum();
     assert!(loaded as f64 <= 1.3 * file as f64, "{loaded} bytes of tensors held for a file of {file}");
@@ -106,7 +106,7 @@ fn full_size_weights_are_held_once() {
     let file = bytes.len();
     let before = LIVE.load(Ordering::Relaxed) - file;
     let plan = Plan::new(Model::from_bytes(bytes, "seeded.onnx", &LoadOptions::default()).unwrap()).unwrap();
-    let loaded = LIVE.load(Ordering::Relaxed) - before + plan.weight_memory();
+    let loaded = LIVE.load(Ordering::Relaxed) + plan.weight_memory() - before;
     assert!(loaded as f64 <= 1.3 * file as f64, "{loaded} bytes held for a file of {file}");
     drop(plan);
 }
