@@ -16,8 +16,7 @@ use super::Bench;
 use super::models::Model;
 use super::peer::Peer;
 use super::series::{Clocked, in_turns};
-use crate::protocol::Load;
-use crate::result::{Device, Frontier, Point, Record, Task};
+use crate::result::{Frontier, Point, Record};
 use crate::rounds::Spread;
 
 /// How joules are had.
@@ -160,16 +159,7 @@ fn point(
 
 /// Median seconds of a full frame in the runtimes that take part in every task, on one thread.
 fn peers(bench: &Bench<'_>, model: &Model) -> Vec<(String, f64)> {
-    let [channels, height, width] = model.image;
-    let load = Load {
-        model: model.whole.clone(),
-        input: bench.input(model, 1),
-        shape: [1, channels, height, width],
-        threads: 1,
-        device: Device::Cpu,
-        fetch: None,
-        task: Task::Full,
-    };
+    let load = bench.whole(model);
     let mut running = vec![];
     for runtime in bench.runtimes.iter().filter(|runtime| runtime.every_task && !runtime.knows_exits) {
         let Ok(mut peer) = Peer::start(runtime, Some(&bench.log())) else { continue };

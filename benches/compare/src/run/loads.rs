@@ -6,7 +6,7 @@ use super::models::Model;
 use super::peer::{Missing, Peer};
 use super::{Bench, describe};
 use crate::protocol::Load;
-use crate::result::{self, Device, Record, Task};
+use crate::result::{self, Device, Record};
 use crate::rounds::Spread;
 use crate::run::series::Clocked as _;
 
@@ -15,16 +15,7 @@ const FRAMES: usize = 5;
 
 /// One line per runtime and model, on one thread.
 pub fn measure(bench: &mut Bench<'_>, model: &Model) -> anyhow::Result<()> {
-    let [channels, height, width] = model.image;
-    let load = Load {
-        model: model.whole.clone(),
-        input: bench.input(model, 1),
-        shape: [1, channels, height, width],
-        threads: 1,
-        device: Device::Cpu,
-        fetch: None,
-        task: Task::Full,
-    };
+    let load = bench.whole(model);
     for index in 0..bench.runtimes.len() {
         let runtime = bench.runtimes[index].clone();
         // Compiling takes minutes, and the unstaged plan is there for its speed only.

@@ -256,6 +256,20 @@ impl Bench<'_> {
         self.cache.join(format!("{}.{batch}.f32", model.name))
     }
 
+    /// The whole of a model, one image at a time, on one thread of the processor.
+    fn whole(&self, model: &Model) -> Load {
+        let [channels, height, width] = model.image;
+        Load {
+            model: model.whole.clone(),
+            input: self.input(model, 1),
+            shape: [1, channels, height, width],
+            threads: 1,
+            device: Device::Cpu,
+            fetch: None,
+            task: Task::Full,
+        }
+    }
+
     fn effort(&self, batch: usize) -> Effort {
         let (rounds, least_rounds, budget) = match (self.args.quick, batch) {
             (true, _) => (7, 3, 4),
