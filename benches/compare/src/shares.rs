@@ -14,6 +14,15 @@ impl Shares {
         Shares { per_mille: per_mille.to_vec(), owed: vec![0; per_mille.len()] }
     }
 
+    /// Frames after which the order of exits begins anew.
+    pub fn cycle(&self) -> usize {
+        fn divisor(a: u32, b: u32) -> u32 {
+            if b == 0 { a } else { divisor(b, a % b) }
+        }
+        let all: u32 = self.per_mille.iter().sum();
+        (all / self.per_mille.iter().copied().fold(all, divisor).max(1)) as usize
+    }
+
     /// The exit of the next frame.
     pub fn next(&mut self) -> usize {
         for (owed, &share) in self.owed.iter_mut().zip(&self.per_mille) {
@@ -40,5 +49,8 @@ mod tests {
             }
         }
         assert_eq!(counts, [400, 300, 200, 100]);
+        assert_eq!(shares.cycle(), 10);
+        assert_eq!(Shares::new(&[0, 0, 0, 1000]).cycle(), 1);
+        assert_eq!(Shares::new(&[333, 667]).cycle(), 1000);
     }
 }

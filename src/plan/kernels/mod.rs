@@ -10,6 +10,7 @@ pub(crate) mod activation;
 pub(crate) mod arch;
 pub(crate) mod attention;
 pub(crate) mod convolution;
+mod cores;
 pub(crate) mod depthwise;
 pub(crate) mod math;
 pub(crate) mod matmul;

@@ -11,11 +11,13 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// How long a thread looks for the next operator before it sleeps.
+use super::cores;
+
+/// How long a thread looks for the next operator, or for the end of this one, before it sleeps.
 const PATIENCE: Duration = Duration::from_micros(50);
 
 type Job<'a> = &'a (dyn Fn(usize) + Sync);
@@ -38,6 +40,11 @@ struct Board {
     /// The first panic of a helper in this job.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     sleeping: Vec<AtomicBool>,
+    /// The caller, while it sleeps until the last part has ended.
+    caller: Mutex<Option<Thread>>,
+    caller_sleeps: AtomicBool,
+    /// The core of the caller when it last woke a helper.
+    caller_core: AtomicUsize,
     dismissed: AtomicBool,
 }
 
@@ -52,6 +59,20 @@ fn unpack(state: u64) -> (u64, usize, usize) {
 }
 
 impl Board {
+    fn new(helpers: usize) -> Board {
+        Board {
+            state: AtomicU64::new(pack(0, 0, 0)),
+            job: AtomicPtr::new(ptr::null_mut()),
+            ended: AtomicUsize::new(0),
+            panic: Mutex::new(None),
+            sleeping: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
+            caller: Mutex::new(None),
+            caller_sleeps: AtomicBool::new(false),
+            caller_core: AtomicUsize::new(usize::MAX),
+            dismissed: AtomicBool::new(false),
+        }
+    }
+
     /// Takes a part of the job on the board and does it; false when there is none left.
     fn work(&self) -> bool {
         let state = self.state.load(Ordering::SeqCst);
@@ -69,9 +90,35 @@ impl Board {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(taken))) {
                 self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
             }
-            self.ended.fetch_add(1, Ordering::Release);
+            self.ended.fetch_add(1, Ordering::SeqCst);
+            if self.caller_sleeps.load(Ordering::SeqCst) {
+                self.caller().as_ref().inspect(|caller| caller.unpark());
+            }
         }
         true
+    }
+
+    fn caller(&self) -> MutexGuard<'_, Option<Thread>> {
+        self.caller.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `parts` parts have ended.
+    fn wait(&self, parts: usize) {
+        let waiting_since = Instant::now();
+        while self.ended.load(Ordering::Acquire) < parts {
+            if waiting_since.elapsed() < PATIENCE {
+                std::hint::spin_loop();
+                continue;
+            }
+            // A helper that has no core of its own gets this one, where looking on would only keep it from working. Said
+            // before looking once more, as a helper ends its part before it looks who sleeps.
+            *self.caller() = Some(thread::current());
+            self.caller_sleeps.store(true, Ordering::SeqCst);
+            while self.ended.load(Ordering::SeqCst) < parts {
+                thread::park();
+            }
+            self.caller_sleeps.store(false, Ordering::SeqCst);
+        }
     }
 
     /// What a helper does until it is dismissed.
@@ -92,6 +139,7 @@ impl Board {
                 let (_, taken, parts) = unpack(self.state.load(Ordering::SeqCst));
                 if taken == parts && !self.dismissed.load(Ordering::SeqCst) {
                     thread::park();
+                    cores::leave(self.caller_core.load(Ordering::SeqCst));
                 }
                 self.sleeping[helper].store(false, Ordering::SeqCst);
                 idle_since = Instant::now();
@@ -104,15 +152,7 @@ impl Team {
     /// Starts one thread less than `threads`.
     pub(crate) fn new(threads: NonZeroUsize) -> io::Result<Team> {
         let helpers = threads.get() - 1;
-        let board = Board {
-            state: AtomicU64::new(pack(0, 0, 0)),
-            job: AtomicPtr::new(ptr::null_mut()),
-            ended: AtomicUsize::new(0),
-            panic: Mutex::new(None),
-            sleeping: (0..helpers).map(|_| AtomicBool::new(false)).collect(),
-            dismissed: AtomicBool::new(false),
-        };
-        let mut team = Team { board: Arc::new(board), helpers: vec![] };
+        let mut team = Team { board: Arc::new(Board::new(helpers)), helpers: vec![] };
         for helper in 0..helpers {
             let board = team.board.clone();
             let thread = thread::Builder::new().name(format!("dynp-{helper}"));
@@ -123,15 +163,7 @@ impl Team {
 
     /// The calling thread alone.
     pub(crate) fn alone() -> Team {
-        let board = Board {
-            state: AtomicU64::new(0),
-            job: AtomicPtr::new(ptr::null_mut()),
-            ended: AtomicUsize::new(0),
-            panic: Mutex::new(None),
-            sleeping: vec![],
-            dismissed: AtomicBool::new(false),
-        };
-        Team { board: Arc::new(board), helpers: vec![] }
+        Team { board: Arc::new(Board::new(0)), helpers: vec![] }
     }
 
     /// How many threads work.
@@ -155,16 +187,12 @@ impl Team {
         board.state.store(pack(number.wrapping_add(1) & 0xffff_ffff, 0, parts), Ordering::SeqCst);
         for (sleeping, helper) in board.sleeping.iter().zip(self.helpers.iter().map(JoinHandle::thread)) {
             if sleeping.load(Ordering::SeqCst) {
+                board.caller_core.store(cores::current().unwrap_or(usize::MAX), Ordering::SeqCst);
                 Thread::unpark(helper);
             }
         }
         while board.work() {}
-        let mut looks = 0_u32;
-        while board.ended.load(Ordering::Acquire) < parts {
-            looks += 1;
-            // A helper that lost its core holds this thread up: it gets the core if this is the only one.
-            if looks.is_multiple_of(1 << 12) { thread::yield_now() } else { std::hint::spin_loop() }
-        }
+        board.wait(parts);
         let panic = board.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
             resume_unwind(panic);

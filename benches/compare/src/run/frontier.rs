@@ -168,7 +168,7 @@ fn peers(bench: &Bench<'_>, model: &Model) -> Vec<(String, f64)> {
         }
     }
     let mut clocked: Vec<&mut dyn Clocked> = running.iter_mut().map(|(_, peer)| peer as &mut dyn Clocked).collect();
-    let series = in_turns(&mut clocked, bench.effort(1));
+    let series = in_turns(&mut clocked, bench.effort(1, 1));
     let median =
         |series: anyhow::Result<super::series::Series>| Spread::of(&series.ok()?.rounds_s).map(|spread| spread.median);
     running.into_iter().zip(series).filter_map(|((name, _), series)| Some((name, median(series)?))).collect()

@@ -270,14 +270,16 @@ impl Bench<'_> {
         }
     }
 
-    fn effort(&self, batch: usize) -> Effort {
+    fn effort(&self, batch: usize, threads: usize) -> Effort {
         let (rounds, least_rounds, budget) = match (self.args.quick, batch) {
             (true, _) => (7, 3, 4),
-            (false, 1) => (15, 5, 10),
-            (false, _) => (7, 3, 10),
+            (false, 1) => (11, 5, 6),
+            (false, _) => (5, 3, 6),
         };
         let round = Duration::from_millis(if self.args.quick { 10 } else { 30 });
-        Effort { rounds, least_rounds, budget: Duration::from_secs(budget), round }
+        // One thread alone does not wait for others.
+        let pause = Duration::from_millis(if threads == 1 { 2 } else { 25 });
+        Effort { rounds, least_rounds, budget: Duration::from_secs(budget), round, pause }
     }
 
     /// Checks and times every group of one model on one device.
@@ -373,9 +375,9 @@ impl Bench<'_> {
     ) -> anyhow::Result<()> {
         let mut peers: Vec<(&(usize, Load), Peer)> =
             keys.iter().filter_map(|key| Some((key, pool.remove(key)?))).collect();
-        let Some(batch) = keys.first().map(|(_, load)| load.shape[0]) else { return Ok(()) };
+        let Some((batch, threads)) = keys.first().map(|(_, load)| (load.shape[0], load.threads)) else { return Ok(()) };
         let mut clocked: Vec<&mut dyn Clocked> = peers.iter_mut().map(|(_, peer)| peer as &mut dyn Clocked).collect();
-        let series = in_turns(&mut clocked, self.effort(batch));
+        let series = in_turns(&mut clocked, self.effort(batch, threads));
         for ((key, peer), series) in peers.into_iter().zip(series) {
             let (index, load) = key;
             match series {

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::series::Clocked;
 use crate::protocol::{Answer, Hello, Load, Loaded, Marked, Memory, Outputs, Request, Timed};
+use crate::result::Task;
+use crate::shares::Shares;
 
 /// How to start a runtime.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub struct Peer {
     answers: BufReader<ChildStdout>,
     pub version: String,
     pub base_rss_bytes: u64,
+    /// Calls after which the loaded task begins anew.
+    cycle: usize,
 }
 
 /// A runtime that cannot take part, and why.
@@ -77,8 +81,14 @@ impl Peer {
             .spawn()
             .with_context(|| format!("{program} does not start"))?;
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else { bail!("no pipes") };
-        let mut peer =
-            Peer { child, requests, answers: BufReader::new(answers), version: String::new(), base_rss_bytes: 0 };
+        let mut peer = Peer {
+            child,
+            requests,
+            answers: BufReader::new(answers),
+            version: String::new(),
+            base_rss_bytes: 0,
+            cycle: 1,
+        };
         match peer.read()? {
             Hello::Ready { version, base_rss_bytes } => {
                 (peer.version, peer.base_rss_bytes) = (version, base_rss_bytes);
@@ -112,6 +122,10 @@ impl Peer {
     /// # Errors
     /// What the runtime says.
     pub fn load(&mut self, load: &Load) -> anyhow::Result<f64> {
+        self.cycle = match &load.task {
+            Task::Adaptive { shares } => Shares::new(shares).cycle(),
+            _ => 1,
+        };
         Ok(self.ask::<Loaded>(&Request::Load(load.clone()))?.load_s)
     }
 
@@ -143,6 +157,10 @@ impl Peer {
 impl Clocked for Peer {
     fn seconds(&mut self, calls: usize) -> anyhow::Result<f64> {
         Ok(self.ask::<Timed>(&Request::Time { calls })?.seconds)
+    }
+
+    fn cycle(&self) -> usize {
+        self.cycle
     }
 }
 

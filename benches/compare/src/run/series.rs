@@ -9,6 +9,11 @@ pub trait Clocked {
     /// # Errors
     /// When a call fails.
     fn seconds(&mut self, calls: usize) -> anyhow::Result<f64>;
+
+    /// Calls after which the work begins anew: frames that leave at several exits are only alike by the cycle.
+    fn cycle(&self) -> usize {
+        1
+    }
 }
 
 /// How long to measure.
@@ -22,6 +27,8 @@ pub struct Effort {
     pub budget: Duration,
     /// A round repeats calls until it lasts this long.
     pub round: Duration,
+    /// Between two series: threads that spin after their last call have gone to sleep by then.
+    pub pause: Duration,
 }
 
 /// One series after all rounds.
@@ -33,9 +40,9 @@ pub struct Series {
     pub rounds_s: Vec<f64>,
 }
 
-/// Times all of `clocked` in turns: first each in turn until it is warm, then round by round A, B, C, A, B, C, every
-/// measured round right after one untimed call that brings code and weights back into the caches. One that fails gets no
-/// series, but its error.
+/// Times all of `clocked` in turns: first each until it is warm, then round by round A, B, C, A, B, C. Every measured round
+/// comes right after an untimed one, which brings code and weights back into the caches and threads back to work. One that
+/// fails gets no series, but its error.
 pub fn in_turns(clocked: &mut [&mut dyn Clocked], effort: Effort) -> Vec<anyhow::Result<Series>> {
     let mut series: Vec<anyhow::Result<Series>> = clocked
         .iter_mut()
@@ -43,7 +50,7 @@ pub fn in_turns(clocked: &mut [&mut dyn Clocked], effort: Effort) -> Vec<anyhow:
             clocked.seconds(1)?;
             let once = clocked.seconds(2)? / 2.0;
             let calls = (effort.round.as_secs_f64() / once.max(1e-9)).ceil().clamp(1.0, 10_000.0) as usize;
-            Ok(Series { calls, rounds_s: vec![] })
+            Ok(Series { calls: calls.next_multiple_of(clocked.cycle().max(1)), rounds_s: vec![] })
         })
         .collect();
     let began = Instant::now();
@@ -53,9 +60,8 @@ pub fn in_turns(clocked: &mut [&mut dyn Clocked], effort: Effort) -> Vec<anyhow:
         }
         for (clocked, series) in clocked.iter_mut().zip(&mut series) {
             let Ok(done) = series else { continue };
-            // Threads that spin after their last call have gone to sleep by then.
-            std::thread::sleep(Duration::from_millis(2));
-            match clocked.seconds(1).and_then(|_| clocked.seconds(done.calls)) {
+            std::thread::sleep(effort.pause);
+            match clocked.seconds(done.calls).and_then(|_| clocked.seconds(done.calls)) {
                 Ok(seconds) => done.rounds_s.push(seconds / done.calls as f64),
                 Err(error) => *series = Err(error),
             }
@@ -85,8 +91,13 @@ mod tests {
         }
     }
 
-    const EFFORT: Effort =
-        Effort { rounds: 15, least_rounds: 15, budget: Duration::from_secs(60), round: Duration::from_millis(10) };
+    const EFFORT: Effort = Effort {
+        rounds: 15,
+        least_rounds: 15,
+        budget: Duration::from_secs(60),
+        round: Duration::from_millis(10),
+        pause: Duration::ZERO,
+    };
 
     #[test]
     fn twice_as_slow_shows_as_two_on_a_noisy_machine() {
@@ -99,6 +110,28 @@ mod tests {
             let ratio = Spread::of(&ratios(&two.rounds_s, &one.rounds_s)).unwrap();
             assert!((ratio.median - 2.0).abs() < 0.1, "seed {seed}: {ratio:?}");
         }
+    }
+
+    /// Every tenth frame is dear: only whole cycles cost the same.
+    struct Uneven(usize);
+
+    impl Clocked for Uneven {
+        fn seconds(&mut self, calls: usize) -> anyhow::Result<f64> {
+            let frames = self.0..self.0 + calls;
+            self.0 += calls;
+            Ok(frames.map(|frame| if frame % 10 == 0 { 0.1 } else { 0.01 }).sum())
+        }
+
+        fn cycle(&self) -> usize {
+            10
+        }
+    }
+
+    #[test]
+    fn rounds_are_whole_cycles() {
+        let series = in_turns(&mut [&mut Uneven(3)], EFFORT).remove(0).unwrap();
+        assert_eq!(series.calls % 10, 0);
+        assert!(series.rounds_s.iter().all(|mean| (mean - 0.019).abs() < 1e-9), "{:?}", series.rounds_s);
     }
 
     #[test]
