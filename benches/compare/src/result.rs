@@ -163,7 +163,9 @@ pub struct Check {
     pub runtime: String,
     /// Where it ran.
     pub device: Device,
-    /// Largest absolute difference of a logit, over the largest absolute logit of the reference.
+    /// Largest absolute difference of a logit, over the largest absolute logit of the reference; infinite, which is null
+    /// in JSON, where outputs are missing, of another size, or no numbers.
+    #[serde(deserialize_with = "infinite_if_null")]
     pub difference: f64,
     /// Most that is let pass.
     pub tolerance: f64,
@@ -174,6 +176,10 @@ impl Check {
     pub fn passed(&self) -> bool {
         self.difference <= self.tolerance
     }
+}
+
+fn infinite_if_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
 }
 
 /// Times of one task. Series with the same run, model, task group, device, threads and batch were taken in turns: round i of one
@@ -308,4 +314,24 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<(usize, Record)>> {
         records.push((index + 1, record));
     }
     Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_compared_survives_json() {
+        let check = Check {
+            run: "a".to_owned(),
+            model: "m".to_owned(),
+            runtime: "r".to_owned(),
+            device: Device::Cpu,
+            difference: f64::INFINITY,
+            tolerance: 1e-3,
+        };
+        let line = serde_json::to_string(&Record::Check(check.clone())).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), Record::Check(check.clone()));
+        assert!(!check.passed());
+    }
 }
