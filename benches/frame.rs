@@ -8,9 +8,9 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dyn_perceiver::camera::{Frame, FrameSource as _, IdxSource};
 use dyn_perceiver::exit::ExitPolicy;
-use dyn_perceiver::model::Model;
+use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::pipeline::Classifier;
-use dyn_perceiver::plan::Plan;
+use dyn_perceiver::plan::{Plan, bundle};
 use dyn_perceiver::runtime::Runtime;
 
 /// Frames that a series goes round.
@@ -22,6 +22,12 @@ fn frame(c: &mut Criterion) {
     c.bench_function("load the model", |b| b.iter(&model));
     c.bench_function("make its stage plans", |b| {
         b.iter_batched(&model, |model| Plan::new(model).unwrap(), BatchSize::PerIteration)
+    });
+
+    let bundle = tempfile::NamedTempFile::new().unwrap();
+    bundle::compile(model(), None, bundle::Target::host(), bundle.path()).unwrap();
+    c.bench_function("load the model's bundle", |b| {
+        b.iter(|| Plan::load(bundle.path(), &LoadOptions::default()).unwrap())
     });
 
     let plan = Arc::new(Plan::new(model()).unwrap());

@@ -15,7 +15,7 @@ mod series;
 mod tasks;
 mod venv;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -107,7 +107,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let runtimes = chosen(args, runtimes::all(&std::env::current_exe()?, library.as_deref(), venv.as_ref()))?;
     let results = Results::append(&args.output, args.json)?;
     let refused = venv.map(|venv| venv.refused).unwrap_or_default();
-    let mut bench = Bench { args, runtimes, cache, results, progress, absent: vec![], root };
+    let mut bench = Bench { args, runtimes, cache, results, progress, checked: BTreeSet::new(), absent: vec![], root };
     bench.everything(&refused)?;
     bench.results.end();
     Ok(())
@@ -143,6 +143,8 @@ struct Bench<'a> {
     cache: PathBuf,
     results: Results,
     progress: Progress,
+    /// Which runtimes computed the right thing, by model and device.
+    checked: BTreeSet<(String, usize, Device)>,
     /// Runtimes that are missing altogether, on a device.
     absent: Vec<(usize, Device)>,
     root: PathBuf,
@@ -360,7 +362,7 @@ impl Bench<'_> {
         };
         let passed = check.passed();
         // One line per runtime is enough where all is well.
-        if !passed || load.task == Task::Full {
+        if self.checked.insert((model.name.clone(), index, load.device)) || !passed {
             self.results.write(Record::Check(check))?;
         }
         Ok(passed.then_some(peer))

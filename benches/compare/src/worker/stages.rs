@@ -34,8 +34,11 @@ impl Stages {
     pub fn load(request: &Load, input: Vec<f32>, staged: bool) -> anyhow::Result<Self> {
         anyhow::ensure!(request.device == Device::Cpu, "built without the feature `cuda`");
         let options = LoadOptions { batch: request.shape[0], ..LoadOptions::default() };
-        let model = Model::load_with(&request.model, &options)?;
-        let plan = if staged { Plan::new(model)? } else { Plan::unstaged(model)? };
+        // A bundle has its stages already.
+        let plan = match staged {
+            true => Plan::load(&request.model, &options)?,
+            false => Plan::unstaged(Model::load_with(&request.model, &options)?)?,
+        };
         let exits = plan.info().exits.clone();
         let walk = match &request.task {
             Task::Full => Walk::Exits((0..exits.len()).collect()),
