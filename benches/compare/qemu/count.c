@@ -1,5 +1,5 @@
 // A QEMU plugin (user emulation of aarch64, plugin interface 1 and 2: QEMU 7.2 to 9.0) that counts executed instructions.
-// At every sched_yield of the program it writes the counts so far as a line to the file named by its argument `file=`:
+// At every sched_yield of the program it writes the counts so far as a line to the file named by its argument `counts=`:
 // the program marks with it what it wants to have counted.
 //
 // The few declarations it needs are spelt out, since distributions do not package qemu-plugin.h.
@@ -59,10 +59,10 @@ static void syscall(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t 
 int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv) {
     (void)info;
     for (int i = 0; i < argc; i++)
-        if (!strncmp(argv[i], "file=", 5))
-            snprintf(path, sizeof path, "%s", argv[i] + 5);
+        if (!strncmp(argv[i], "counts=", 7))
+            snprintf(path, sizeof path, "%s", argv[i] + 7);
     if (!*path) {
-        fprintf(stderr, "count: file=PATH is missing\n");
+        fprintf(stderr, "count: counts=PATH is missing\n");
         return 1;
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, translate);

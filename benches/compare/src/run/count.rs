@@ -168,7 +168,7 @@ fn plugin(cache: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn emulated(args: &Args, name: &str, cpu: &str, plugin: &Path, counts: &Path) -> Runtime {
-    let plugin = format!("{},file={}", plugin.display(), counts.display());
+    let plugin = format!("{},counts={}", plugin.display(), counts.display());
     let sysroot = args.sysroot.replace("{cpu}", cpu);
     let (emulator, program) = (args.emulator.display().to_string(), args.program.display().to_string());
     let mut command = [&emulator, "-cpu", cpu, "-L", &sysroot, "-plugin", &plugin, &program, "worker", name]
