@@ -1,9 +1,17 @@
 //! One kernel source, compiled for several instruction sets.
 
+use super::matmul::Factors;
+
 /// How a kernel multiplies and adds: what differs between instruction sets in otherwise equal source.
 pub(crate) trait Arch: Copy {
     /// `a * b + c`.
     fn mul_add(a: f32, b: f32, c: f32) -> f32;
+
+    /// See [`Factors::product`]; another than that where the compiler does not find the best instructions.
+    #[inline(always)]
+    fn product<const M: usize, const N: usize>(factors: &Factors<'_>, start: [f32; N]) -> [[f32; N]; M] {
+        factors.product::<Self, M, N>(start)
+    }
 }
 
 /// The target has a fused multiply-add instruction.
@@ -19,6 +27,12 @@ impl Arch for Fused {
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn product<const M: usize, const N: usize>(factors: &Factors<'_>, start: [f32; N]) -> [[f32; N]; M] {
+        super::neon::product(factors, start)
     }
 }
 

@@ -99,6 +99,12 @@ pub(crate) fn convolve(
         return by_kernel_rows(team, x, shape, packed, epilogue, out);
     }
     let zeros = vec![0.0; channels_in];
+    let row = window.input[1] * channels_in;
+    // Rows of the image that the pixels before this one have read.
+    let rows_until = |pixel: usize| {
+        let (ys, y0) = window.taps(0, pixel.saturating_sub(1) / window.output[1]);
+        (y0 + ys.end as isize).max(0) as usize
+    };
     let out = Sink::new(out);
     // What may be cut beside the pixels: groups, or the panels of an only group.
     let co = channels_out / groups;
@@ -115,8 +121,13 @@ pub(crate) fn convolve(
             if packed.len() > x.len() { (cut(lanes, 1), 0..pixels) } else { (0..lanes, cut(pixels, TILE)) };
         let mut taps: Vec<&[f32]> = Vec::with_capacity(ROWS * kh * kw);
         for first in pixels.clone().step_by(ROWS) {
+            let block = first..(first + ROWS).min(pixels.end);
+            // Rows of the image that the next block is the first to read: the hardware does not see them coming where
+            // groups or strides make it a pattern with holes.
+            let next = rows_until(block.end)..rows_until((block.end + ROWS).min(pixels.end));
+            let next = if packed.len() > x.len() { &[] } else { &x[next.start * row..next.end * row] };
             taps.clear();
-            for pixel in first..(first + ROWS).min(pixels.end) {
+            for pixel in block {
                 let (ys, y0) = window.taps(0, pixel / window.output[1]);
                 let (xs, x0) = window.taps(1, pixel % window.output[1]);
                 for ky in 0..kh {
@@ -144,7 +155,8 @@ pub(crate) fn convolve(
                 let epilogue = Epilogue { bias: epilogue.bias.map(|b| &b[from..until]), ..epilogue };
                 // SAFETY: each part writes its own pixels or its own channels.
                 let out = unsafe { out.share() };
-                rows(&taps, kh * kw, g * ci, ci, packed, first, to, epilogue, out);
+                let ahead = &next[g * next.len() / groups..(g + 1) * next.len() / groups];
+                rows(&taps, kh * kw, g * ci, ci, packed, first, to, epilogue, ahead, out);
             }
         }
     });
@@ -190,7 +202,7 @@ fn by_kernel_rows(team: &mut Team, x: &[f32], shape: &Shape, packed: &[f32], epi
             let to = Columns { stride: channels_out, offset: 0, columns: channels_out };
             // SAFETY: each part writes its own pixels.
             let out = unsafe { out.share() };
-            rows(&taps, kh, 0, kw * channels_in, packed, block * ROWS, to, epilogue, out);
+            rows(&taps, kh, 0, kw * channels_in, packed, block * ROWS, to, epilogue, &[], out);
         }
     });
     PADDED.set(copy);

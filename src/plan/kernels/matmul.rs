@@ -77,7 +77,9 @@ pub(crate) struct Columns {
 /// Computes rows `first..first + taps.len() / taps_per_row` of a product.
 ///
 /// `taps` holds where the pieces of each row are, row after row: a piece is the `piece` entries from `offset` on. The
-/// packed weights have `taps_per_row * piece` rows.
+/// packed weights have `taps_per_row * piece` rows. While a panel is used, memory is fetched: `next`, which will be read
+/// after this product, or where that is empty what lies behind the panel, which is the next one or what the next product
+/// begins with.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn rows_body<A: Arch>(
@@ -89,6 +91,7 @@ pub(crate) fn rows_body<A: Arch>(
     first: usize,
     to: Columns,
     epilogue: Epilogue<'_>,
+    next: &[f32],
     mut out: Sink<'_>,
 ) {
     let reduction = taps_per_row * piece;
@@ -100,11 +103,15 @@ pub(crate) fn rows_body<A: Arch>(
         epilogue
     };
     let most = (BLOCK / reduction.max(1)).next_multiple_of(TILE).max(TILE);
+    let mut ahead = next.as_ptr();
     for block in even(rows, most) {
         let tiles = block.len().div_ceil(TILE);
-        // While a panel is used, the memory behind it is fetched, each tile asking for its share: that is the next panel,
-        // or what the next product begins with.
-        let pace = LINE_BYTES.div_ceil(tiles);
+        // Each tile asks for its share of what is to be fetched.
+        let pace = if next.is_empty() {
+            LINE_BYTES.div_ceil(tiles)
+        } else {
+            size_of_val(next).div_ceil((rows.div_ceil(TILE) * packed.len() / PANEL).max(1))
+        };
         for (p, panel) in packed.chunks_exact(reduction * PANEL).enumerate() {
             let column = p * PANEL;
             let width = PANEL.min(to.columns - column);
@@ -112,21 +119,18 @@ pub(crate) fn rows_body<A: Arch>(
             if let Some(b) = epilogue.bias {
                 bias[..width].copy_from_slice(&b[column..column + width]);
             }
-            let mut ahead = panel.as_ptr_range().end;
+            if next.is_empty() {
+                ahead = panel.as_ptr_range().end;
+            }
             for rows in even(block.len(), TILE) {
                 let row = block.start + rows.start;
+                let taps = &taps[row * taps_per_row..(row + rows.len()) * taps_per_row];
                 let tile = Tile {
-                    taps: &taps[row * taps_per_row..(row + rows.len()) * taps_per_row],
-                    taps_per_row,
-                    offset,
-                    piece,
-                    panel,
+                    factors: Factors { taps, taps_per_row, offset, piece, panel, ahead, pace },
                     bias: &bias,
                     at: (first + row) * to.stride + to.offset + column,
                     stride: to.stride,
                     width,
-                    ahead,
-                    pace,
                     epilogue: stored,
                 };
                 if width > HALF {
@@ -176,21 +180,64 @@ fn store(out: &mut [f32], values: &[f32]) {
     }
 }
 
-struct Tile<'a> {
+/// Some rows of the left factor and one panel of weights.
+pub(crate) struct Factors<'a> {
+    /// Where the pieces of each row are, row after row.
     taps: &'a [&'a [f32]],
     taps_per_row: usize,
+    /// Where in a tap its piece begins, and its length.
     offset: usize,
-    piece: usize,
-    panel: &'a [f32],
+    pub piece: usize,
+    /// As many rows of [`PANEL`] weights as a row has entries.
+    pub panel: &'a [f32],
+    /// What to fetch, and how many bytes to go on for each row of weights.
+    ahead: *const f32,
+    pace: usize,
+}
+
+impl Factors<'_> {
+    /// Where piece `t` of each of the `M` rows begins.
+    #[inline(always)]
+    pub(crate) fn pieces<const M: usize>(&self, t: usize) -> [*const f32; M] {
+        debug_assert!(self.taps.len() == M * self.taps_per_row && t < self.taps_per_row);
+        // SAFETY: there are M rows of taps, the panel has as many pieces as a row, and each tap is long enough: that was
+        // checked once for all, since here it would cost as much as a short piece itself.
+        std::array::from_fn(|i| unsafe { self.taps.get_unchecked(i * self.taps_per_row + t).as_ptr().add(self.offset) })
+    }
+
+    /// The product of the `M` rows and the first `N` columns of the panel, added to `start` in every row.
+    #[inline(always)]
+    pub(crate) fn product<A: Arch, const M: usize, const N: usize>(&self, start: [f32; N]) -> [[f32; N]; M] {
+        let mut acc = [start; M];
+        let mut ahead = self.ahead;
+        for (t, weights) in self.panel.chunks_exact(self.piece * PANEL).enumerate() {
+            let pieces = self.pieces::<M>(t);
+            for (k, w) in weights.as_chunks::<PANEL>().0.iter().enumerate().take(self.piece) {
+                prefetch(ahead);
+                ahead = ahead.wrapping_byte_add(self.pace);
+                let w: [f32; N] = *w.first_chunk().expect("N is at most a panel");
+                // SAFETY: every piece has `self.piece` entries, and `take` keeps k below that. A check per entry would
+                // stand between the multiply-adds and keep the weights out of registers.
+                let x: [f32; M] = std::array::from_fn(|i| unsafe { *pieces[i].add(k) });
+                for (acc, x) in acc.iter_mut().zip(x) {
+                    for (acc, w) in acc.iter_mut().zip(w) {
+                        *acc = A::mul_add(x, w, *acc);
+                    }
+                }
+            }
+        }
+        acc
+    }
+}
+
+struct Tile<'a> {
+    factors: Factors<'a>,
     bias: &'a [f32; PANEL],
     /// Where its first row starts in the output, and how far its rows are apart.
     at: usize,
     stride: usize,
     /// Columns that exist.
     width: usize,
-    /// What to fetch, and how many bytes to go on for each row of weights.
-    ahead: *const f32,
-    pace: usize,
     epilogue: Epilogue<'a>,
 }
 
@@ -210,32 +257,10 @@ impl Tile<'_> {
 
     #[inline(always)]
     fn run<A: Arch, const M: usize, const N: usize>(&self, out: &mut Sink<'_>) {
-        debug_assert_eq!(self.taps.len(), M * self.taps_per_row);
-        debug_assert_eq!(self.panel.len(), self.taps_per_row * self.piece * PANEL);
+        debug_assert_eq!(self.factors.panel.len(), self.factors.taps_per_row * self.factors.piece * PANEL);
         let mut bias = [0.0; N];
         bias.copy_from_slice(&self.bias[..N]);
-        let mut acc = [bias; M];
-        let mut ahead = self.ahead;
-        for (t, weights) in self.panel.chunks_exact(self.piece * PANEL).enumerate() {
-            // SAFETY: there are M rows of taps, the panel has as many pieces as a row, and each tap is long enough: that
-            // was checked once for all, since here it would cost as much as a short piece itself.
-            let pieces: [*const f32; M] = std::array::from_fn(|i| unsafe {
-                self.taps.get_unchecked(i * self.taps_per_row + t).as_ptr().add(self.offset)
-            });
-            for (k, w) in weights.as_chunks::<PANEL>().0.iter().enumerate().take(self.piece) {
-                prefetch(ahead);
-                ahead = ahead.wrapping_byte_add(self.pace);
-                let w: [f32; N] = *w.first_chunk().expect("N is at most a panel");
-                // SAFETY: every piece has `self.piece` entries, and `take` keeps k below that. A check per entry would
-                // stand between the multiply-adds and keep the weights out of registers.
-                let x: [f32; M] = std::array::from_fn(|i| unsafe { *pieces[i].add(k) });
-                for (acc, x) in acc.iter_mut().zip(x) {
-                    for (acc, w) in acc.iter_mut().zip(w) {
-                        *acc = A::mul_add(x, w, *acc);
-                    }
-                }
-            }
-        }
+        let acc = A::product::<M, N>(&self.factors, bias);
         for (i, mut values) in acc.into_iter().enumerate() {
             let at = self.at + i * self.stride;
             // The usual case apart: a length known when compiling makes it straight vector code.
@@ -258,7 +283,7 @@ impl Tile<'_> {
 
 vectorised! {
     /// See [`rows_body`].
-    pub(crate) fn rows(taps: &[&[f32]], taps_per_row: usize, offset: usize, piece: usize, packed: &[f32], first: usize, to: Columns, epilogue: Epilogue<'_>, out: Sink<'_>) = rows_body;
+    pub(crate) fn rows(taps: &[&[f32]], taps_per_row: usize, offset: usize, piece: usize, packed: &[f32], first: usize, to: Columns, epilogue: Epilogue<'_>, next: &[f32], out: Sink<'_>) = rows_body;
 }
 
 #[inline(always)]
@@ -277,7 +302,7 @@ fn product_body<A: Arch>(
         taps.iter_mut().zip(x.chunks_exact(reduction)).for_each(|(tap, row)| *tap = row);
         // SAFETY: one after another, and each writes its own rows.
         let out = unsafe { out.share() };
-        rows_body::<A>(&taps[..rows.len()], 1, 0, reduction, packed, first + rows.start, to, epilogue, out);
+        rows_body::<A>(&taps[..rows.len()], 1, 0, reduction, packed, first + rows.start, to, epilogue, &[], out);
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) mod depthwise;
 pub(crate) mod math;
 pub(crate) mod matmul;
 pub(crate) mod memory;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub(crate) mod norm;
 #[cfg(test)]
 pub(crate) mod oracle;

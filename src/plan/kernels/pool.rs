@@ -104,10 +104,68 @@ pub(crate) fn scale_rows(team: &mut Team, x: &[f32], scale: &[f32], out: &mut [f
     team.run_pieces(out, piece, &|part, out| scale_some_rows(&x[part * piece..][..out.len()], scale, out));
 }
 
+/// Columns summed together.
+const SUMS: usize = 32;
+
+#[inline(always)]
+fn sum_rows_body<A: Arch>(x: &[f32], width: usize, scale: f32, first: usize, out: &mut [f32]) {
+    let (lanes, rest) = out.as_chunks_mut::<SUMS>();
+    let rest_at = first + lanes.len() * SUMS;
+    for (i, out) in lanes.iter_mut().enumerate() {
+        sum_lanes(x, width, scale, first + i * SUMS, out);
+    }
+    let (lanes, single) = rest.as_chunks_mut::<LANES>();
+    let single_at = rest_at + lanes.len() * LANES;
+    for (i, out) in lanes.iter_mut().enumerate() {
+        sum_lanes(x, width, scale, rest_at + i * LANES, out);
+    }
+    for (i, out) in single.iter_mut().enumerate() {
+        sum_lanes(x, width, scale, single_at + i, std::array::from_mut(out));
+    }
+}
+
+/// The columns from `c` on: their sums stay in registers.
+#[inline(always)]
+fn sum_lanes<const L: usize>(x: &[f32], width: usize, scale: f32, c: usize, out: &mut [f32; L]) {
+    let mut sum = [0.0; L];
+    for row in x.chunks_exact(width) {
+        let row: &[f32; L] = row[c..].first_chunk().expect("a row has all its columns");
+        sum.iter_mut().zip(row).for_each(|(s, x)| *s += x);
+    }
+    *out = sum.map(|s| s * scale);
+}
+
+vectorised! {
+    /// The columns from `first` on, as many as `out` has.
+    fn sum_some_columns(x: &[f32], width: usize, scale: f32, first: usize, out: &mut [f32]) = sum_rows_body;
+}
+
+/// `scale` times the sum of the rows of `x`, which have `out.len()` columns.
+pub(crate) fn sum_rows(team: &mut Team, x: &[f32], scale: f32, out: &mut [f32]) {
+    let width = out.len();
+    let lanes = width.div_ceil(SUMS);
+    let piece = lanes.div_ceil(team.parts(x.len(), lanes)) * SUMS;
+    team.run_pieces(out, piece, &|part, out| sum_some_columns(x, width, scale, part * piece, out));
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::oracle::values;
+    use super::super::oracle::{assert_close, values};
     use super::*;
+
+    #[test]
+    fn rows_are_summed_column_by_column() {
+        for width in 1..130 {
+            let x = values(1, 7 * width);
+            let expected: Vec<f32> =
+                (0..width).map(|c| 0.5 * x.chunks_exact(width).map(|row| row[c]).sum::<f32>()).collect();
+            for threads in [1, 3] {
+                let mut out = vec![f32::NAN; width];
+                sum_rows(&mut Team::new(threads.try_into().unwrap()).unwrap(), &x, 0.5, &mut out);
+                assert_close(&out, &expected);
+            }
+        }
+    }
 
     #[test]
     fn rows_are_scaled_entry_by_entry() {

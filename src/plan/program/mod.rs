@@ -6,6 +6,8 @@
 //! nothing. An operator of tract's own runs by tract's executor, as a plan of one node.
 
 mod memory;
+#[cfg(test)]
+mod profile;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -169,17 +169,13 @@ impl WithTail for Depthwise {
     }
 }
 
-/// The window of a two-dimensional, undilated pooling or convolution in channels-first layout with concrete sizes.
+/// The window of a two-dimensional, undilated pooling or convolution with concrete sizes.
 pub(super) fn window(spec: &PoolSpec, input: &TypedFact) -> TractResult<Option<Window>> {
-    let first = match spec.data_format {
-        DataFormat::NCHW => 2,
-        DataFormat::CHW => 1,
-        DataFormat::NHWC | DataFormat::HWC => return Ok(None),
-    };
     let Some(shape) = input.shape.as_concrete() else { return Ok(None) };
     if spec.rank() != 2 || spec.dilations().iter().any(|d| *d != 1) || shape.contains(&0) {
         return Ok(None);
     }
+    let first = spec.data_format.h_axis();
     let hw = &shape[first..first + 2];
     let padding = spec.computed_padding(hw);
     Ok(Some(Window {
@@ -191,9 +187,14 @@ pub(super) fn window(spec: &PoolSpec, input: &TypedFact) -> TractResult<Option<W
     }))
 }
 
-/// The order that brings channels last, for an image of this rank.
-pub(super) fn channels_last(rank: usize) -> TVec<usize> {
-    if rank == 4 { tvec!(0, 2, 3, 1) } else { tvec!(1, 2, 0) }
+/// The order that brings channels last. On some CPUs tract has them there already, for its own kernels.
+pub(super) fn channels_last(format: DataFormat) -> TVec<usize> {
+    match format {
+        DataFormat::NCHW => tvec!(0, 2, 3, 1),
+        DataFormat::CHW => tvec!(1, 2, 0),
+        DataFormat::NHWC => tvec!(0, 1, 2, 3),
+        DataFormat::HWC => tvec!(0, 1, 2),
+    }
 }
 
 fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Conv) -> TractResult<Option<TypedModelPatch>> {
@@ -215,7 +216,7 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Conv) -> 
         _ => return Ok(None),
     };
     let tail = Tail { bias: true, ..Tail::default() };
-    let order = channels_last(facts[0].rank());
+    let order = channels_last(op.pool_spec.data_format);
 
     let mut patch = TypedModelPatch::default();
     let wire = patch.tap_model(model, node.inputs[0])?;
@@ -285,13 +286,19 @@ pub(super) mod tests {
             size in prop::array::uniform2(1_usize..14), kernel in prop::array::uniform2(1_usize..6),
             stride in prop::array::uniform2(1_usize..4), before in prop::array::uniform2(0_usize..4),
             after in prop::array::uniform2(0_usize..4), batch in 1_usize..3,
-            (group, ci, co) in (1_usize..4, 1_usize..6, 1_usize..20), depthwise: bool,
+            (group, ci, co) in (1_usize..4, 1_usize..6, 1_usize..20), depthwise: bool, last: bool,
         ) {
             prop_assume!((0..2).all(|a| size[a] + before[a] + after[a] >= kernel[a]));
             let (group, ci, co) = if depthwise { (ci * 5, ci * 5, ci * 5) } else { (group, group * ci, group * co) };
             let mut b = Builder::default();
-            let x = b.source(&[batch, ci, size[0], size[1]]);
-            let y = conv(&mut b, x, spec(kernel, stride, before, after, ci, co), group);
+            let (format, shape) = if last {
+                (DataFormat::NHWC, [batch, size[0], size[1], ci])
+            } else {
+                (DataFormat::NCHW, [batch, ci, size[0], size[1]])
+            };
+            let x = b.source(&shape);
+            let spec = PoolSpec { data_format: format, ..spec(kernel, stride, before, after, ci, co) };
+            let y = conv(&mut b, x, spec, group);
             let model = same(&b.finish(&[y]), in_place(fuse));
             prop_assert_eq!(count::<Convolution>(&model) + count::<Depthwise>(&model), 1);
             prop_assert_eq!(count::<Depthwise>(&model) == 1, group == ci && ci == co && group > 1);

@@ -78,12 +78,11 @@ fn centred(model: &TypedModel, node: &TypedNode, op: &RmsNorm, len: usize) -> Tr
     let sub = model.node(node.inputs[0].node);
     rule_if!(is_bin::<Sub>(sub) && only_reader(model, sub).is_some());
     let (x, mean) = (sub.inputs[0], model.node(sub.inputs[1].node));
-    rule_if!(only_reader(model, mean).is_some());
+    // The mean and the sum may have other readers, which keep them.
     rule_if!(is_bin::<Mul>(mean));
     rule_if_some!((inverse, sum) = const_operand(model, mean)?);
     rule_if!(inverse.len() == 1 && (inverse.cast_to_scalar::<f32>()? * len as f32 - 1.0).abs() < 1e-5);
     let sum = model.node(sum.node);
-    rule_if!(only_reader(model, sum).is_some());
     rule_if_some!(reduce = sum.op_as::<Reduce>());
     rule_if!(reduce.reducer == Reducer::Sum);
     rule_if!(reduce.axes.as_slice() == [op.axis] && sum.inputs[0] == x);
@@ -104,35 +103,84 @@ fn rule(
     rule_if!(len > 0);
     rule_if_some!(x = centred(model, node, op, len)?);
 
-    // Scale and shift by constants, if they follow.
-    let (mut last, mut scale, mut shift) = (node, None, None);
-    if let Some(next) = only_reader(model, last)
-        && is_bin::<Mul>(next)
-        && let Some((konst, _)) = const_operand(model, next)?
-        && let Some(values) = along_axis(&konst, rank, op.axis, len)?
-    {
-        (last, scale) = (next, Some(values));
-    }
-    if let Some(next) = only_reader(model, last)
-        && is_bin::<Add>(next)
-        && let Some((konst, _)) = const_operand(model, next)?
-        && let Some(values) = along_axis(&konst, rank, op.axis, len)?
-    {
-        (last, shift) = (next, Some(values));
-    }
-
+    let ends = match branches(model, node, op.axis, len)? {
+        Some(ends) => ends,
+        None => vec![affine(model, node, op.axis, len)?],
+    };
     let mut order: TVec<usize> = (0..rank).filter(|a| *a != op.axis).collect();
     order.push(op.axis);
-    let mut patch = TypedModelPatch::default();
-    let mut wire = patch.tap_model(model, x)?;
-    let scale = patch.add_const(format!("{name}.scale"), tensor1(&scale.unwrap_or_else(|| vec![1.0; len])))?;
-    let shift = patch.add_const(format!("{name}.shift"), tensor1(&shift.unwrap_or_else(|| vec![0.0; len])))?;
-    wire = patch.wire_node(format!("{name}.in"), Permute { order: order.clone() }, &[wire])?[0];
     let op = LayerNorm { epsilon: op.eps.cast_to_scalar::<f32>()?.to_bits() };
-    wire = patch.wire_node(format!("{name}.layer_norm"), op, &[wire, scale, shift])?[0];
-    wire = patch.wire_node(&last.name, Permute { order: inverse(&order) }, &[wire])?[0];
-    patch.shunt_outside(model, last.id.into(), wire)?;
+    let mut patch = TypedModelPatch::default();
+    let x = patch.tap_model(model, x)?;
+    let x = patch.wire_node(format!("{name}.in"), Permute { order: order.clone() }, &[x])?[0];
+    for Affine { end, scale, shift } in ends {
+        let name = &end.name;
+        let scale = patch.add_const(format!("{name}.scale"), tensor1(&scale))?;
+        let shift = patch.add_const(format!("{name}.shift"), tensor1(&shift))?;
+        let wire = patch.wire_node(format!("{name}.layer_norm"), op.clone(), &[x, scale, shift])?[0];
+        let wire = patch.wire_node(name, Permute { order: inverse(&order) }, &[wire])?[0];
+        patch.shunt_outside(model, end.id.into(), wire)?;
+    }
     Ok(Some(patch))
+}
+
+/// A constant scale and shift and the last node of them.
+struct Affine<'a> {
+    end: &'a TypedNode,
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+/// The scale and shift behind `node`, as far as they follow.
+fn affine<'a>(model: &'a TypedModel, node: &'a TypedNode, axis: usize, len: usize) -> TractResult<Affine<'a>> {
+    let mut found = Affine { end: node, scale: vec![1.0; len], shift: vec![0.0; len] };
+    if let Some(next) = only_reader(model, found.end)
+        && let Some(scale) = constant::<Mul>(model, next, axis, len)?
+    {
+        (found.end, found.scale) = (next, scale);
+    }
+    shifted(model, found, axis, len)
+}
+
+fn shifted<'a>(model: &'a TypedModel, scaled: Affine<'a>, axis: usize, len: usize) -> TractResult<Affine<'a>> {
+    if let Some(next) = only_reader(model, scaled.end)
+        && let Some(shift) = constant::<Add>(model, next, axis, len)?
+    {
+        return Ok(Affine { end: next, shift, ..scaled });
+    }
+    Ok(scaled)
+}
+
+/// What `node` multiplies by or adds, if that is a constant with one value for each place along the axis.
+fn constant<B: tract_core::ops::binary::BinMiniOp>(
+    model: &TypedModel,
+    node: &TypedNode,
+    axis: usize,
+    len: usize,
+) -> TractResult<Option<Vec<f32>>> {
+    rule_if!(is_bin::<B>(node));
+    rule_if_some!((konst, _) = const_operand(model, node)?);
+    along_axis(&konst, node.outputs[0].fact.rank(), axis, len)
+}
+
+/// The scales and shifts of all readers of `node`, where several normalisations of one tensor differ in nothing else and
+/// tract has computed what they share once. To do that again in each of them takes less time than scales and shifts by
+/// themselves.
+fn branches<'a>(
+    model: &'a TypedModel,
+    node: &'a TypedNode,
+    axis: usize,
+    len: usize,
+) -> TractResult<Option<Vec<Affine<'a>>>> {
+    let readers = &node.outputs[0].successors;
+    rule_if!(readers.len() > 1 && !model.outputs.contains(&node.id.into()));
+    let mut found = vec![];
+    for reader in readers {
+        let end = model.node(reader.node);
+        rule_if_some!(scale = constant::<Mul>(model, end, axis, len)?);
+        found.push(shifted(model, Affine { end, scale, shift: vec![0.0; len] }, axis, len)?);
+    }
+    Ok(Some(found))
 }
 
 /// Replaces layer normalisations by [`LayerNorm`].
@@ -181,6 +229,16 @@ mod tests {
             prop_assert_eq!(count::<LayerNorm>(&model), 1);
             prop_assert_eq!(count::<RmsNorm>(&model) + count::<TypedBinOp>(&model), 0);
         }
+    }
+
+    #[test]
+    fn normalisations_that_share_their_statistics_are_told_apart() {
+        let mut b = Builder::default();
+        let x = b.source(&[3, 8]);
+        let (_, norm) = chain(&mut b, x, 1);
+        let [y, z] = [(); 2].map(|()| affine(&mut b, norm, 1));
+        let model = same(&b.finish(&[y, z]), in_place(fuse));
+        assert_eq!((count::<LayerNorm>(&model), count::<TypedBinOp>(&model)), (2, 0));
     }
 
     #[test]

@@ -13,12 +13,11 @@ mod fused;
 mod layer_norm;
 mod layout;
 mod linear;
+mod mean;
 mod operator;
 mod permute;
 mod pooled;
 mod pooling;
-#[cfg(test)]
-mod profile;
 mod scale;
 mod strided;
 #[cfg(test)]
@@ -38,6 +37,7 @@ pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     linear::fuse(&mut model)?;
     let mut model = layout::settle(&model)?;
     strided::fuse(&mut model)?;
+    mean::fuse(&mut model)?;
     epilogue::fold(&mut model)?;
     pooled::fuse(&mut model)?;
     scale::fuse(&mut model)?;

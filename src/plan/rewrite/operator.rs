@@ -8,6 +8,7 @@ use super::convolution::{Convolution, Depthwise};
 use super::fused::Fused;
 use super::layer_norm::LayerNorm;
 use super::linear::Linear;
+use super::mean::Mean;
 use super::permute::Permute;
 use super::pooling::Pool;
 use super::scale::Scale;
@@ -50,7 +51,7 @@ macro_rules! operators {
         }
     };
 }
-operators!(Attention, Convolution, Depthwise, LayerNorm, Linear, Permute, Pool, Scale);
+operators!(Attention, Convolution, Depthwise, LayerNorm, Linear, Permute, Pool, Scale, Mean);
 
 #[cfg(test)]
 mod tests {
@@ -70,7 +71,7 @@ mod tests {
         let clamp = Activation::Clamp { low: 0.0, high: f32::INFINITY };
         let tail = |bias, residual, activation| Tail { bias, residual, activation };
         let numbers: Vec<u8> = (1..=10).collect();
-        let forms: [(Box<dyn TypedOp>, Vec<u8>); 8] = [
+        let forms: [(Box<dyn TypedOp>, Vec<u8>); 9] = [
             (Box::new(Attention { sizes, scale: 6, shape: tvec!(7, 8) }), vec![0, 1, 2, 3, 4, 5, 6, 2, 7, 8]),
             (
                 Box::new(Convolution { shape, tail: tail(true, false, Activation::HardSwish) }),
@@ -96,6 +97,7 @@ mod tests {
                 [&[6], &numbers[..], &[1, 0, 0, 0x80, 0x3f]].concat(),
             ),
             (Box::new(Scale { batch: 3 }), vec![7, 3]),
+            (Box::new(Mean { from: 1, to: 2, scale: 3 }), vec![8, 1, 2, 3]),
         ];
         for (op, expected) in forms {
             let bytes = postcard::to_allocvec(&Operator::of(&*op).unwrap()).unwrap();

@@ -58,7 +58,7 @@ fn replace(
     rule_if!(fact.datum_type == f32::datum_type() && node.outputs.len() == 1);
     rule_if_some!(window = window(spec, fact)?);
     rule_if_some!(pooling = pooling(&window));
-    let order = channels_last(fact.rank());
+    let order = channels_last(spec.data_format);
     let mut patch = TypedModelPatch::default();
     let wire = patch.tap_model(model, node.inputs[0])?;
     let wire = patch.wire_node(format!("{}.in", node.name), Permute { order: order.clone() }, &[wire])?;
