@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::arch::{Arch, vectorised};
-use super::matmul::{Columns, Epilogue, PANEL, TILE, pack, packed_len, rows_body};
+use super::matmul::{Ahead, Columns, Epilogue, PANEL, TILE, pack, packed_len, rows_body};
 use super::norm::softmax_rows;
 use super::team::{Sink, Team};
 
@@ -49,13 +49,13 @@ fn attention_body<A: Arch>(
         taps.extend((first..first + count).map(|m| &q[m * row + head * depth..][..depth]));
         let to = Columns { stride: padded, offset: 0, columns: keys };
         let scores = &mut scores[..count * padded];
-        rows_body::<A>(&taps, 1, 0, depth, &packed_keys, 0, to, Epilogue::default(), &[], Sink::new(scores));
+        rows_body::<A>(&taps, 1, 0, depth, &packed_keys, 0, to, Epilogue::default(), Ahead::WEIGHTS, Sink::new(scores));
         softmax_rows::<A>(scores, padded, keys);
         let probabilities: Vec<&[f32]> = scores.chunks_exact(padded).map(|s| &s[..keys]).collect();
         let to = Columns { stride: value_row, offset: head * value_depth, columns: value_depth };
         // SAFETY: one after another, each its own rows.
         let out = unsafe { out.share() };
-        rows_body::<A>(&probabilities, 1, 0, keys, &packed_values, first, to, Epilogue::default(), &[], out);
+        rows_body::<A>(&probabilities, 1, 0, keys, &packed_values, first, to, Epilogue::default(), Ahead::WEIGHTS, out);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::matmul::{Columns, Epilogue, PANEL, ROWS, TILE, pack, packed_len, rows, scale_columns};
+use super::matmul::{Ahead, Columns, Epilogue, PANEL, ROWS, TILE, pack, packed_len, rows, scale_columns};
 use super::team::{Sink, Team};
 
 /// Height and width.
@@ -125,7 +125,7 @@ pub(crate) fn convolve(
             // Rows of the image that the next block is the first to read: the hardware does not see them coming where
             // groups or strides make it a pattern with holes.
             let next = rows_until(block.end)..rows_until((block.end + ROWS).min(pixels.end));
-            let next = if packed.len() > x.len() { &[] } else { &x[next.start * row..next.end * row] };
+            let next = &x[next.start * row..next.end * row];
             taps.clear();
             for pixel in block {
                 let (ys, y0) = window.taps(0, pixel / window.output[1]);
@@ -155,7 +155,11 @@ pub(crate) fn convolve(
                 let epilogue = Epilogue { bias: epilogue.bias.map(|b| &b[from..until]), ..epilogue };
                 // SAFETY: each part writes its own pixels or its own channels.
                 let out = unsafe { out.share() };
-                let ahead = &next[g * next.len() / groups..(g + 1) * next.len() / groups];
+                let ahead = if packed.len() > x.len() {
+                    Ahead::WEIGHTS
+                } else {
+                    Ahead::of(&next[g * next.len() / groups..(g + 1) * next.len() / groups])
+                };
                 rows(&taps, kh * kw, g * ci, ci, packed, first, to, epilogue, ahead, out);
             }
         }
@@ -202,7 +206,7 @@ fn by_kernel_rows(team: &mut Team, x: &[f32], shape: &Shape, packed: &[f32], epi
             let to = Columns { stride: channels_out, offset: 0, columns: channels_out };
             // SAFETY: each part writes its own pixels.
             let out = unsafe { out.share() };
-            rows(&taps, kh, 0, kw * channels_in, packed, block * ROWS, to, epilogue, &[], out);
+            rows(&taps, kh, 0, kw * channels_in, packed, block * ROWS, to, epilogue, Ahead::WEIGHTS, out);
         }
     });
     PADDED.set(copy);

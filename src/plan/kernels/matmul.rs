@@ -21,6 +21,8 @@ pub(crate) const TILE: usize = 6;
 /// Rows of the left factor are taken in blocks of about this many floats, to be found in the second-level cache when
 /// the next panel of weights needs them.
 const BLOCK: usize = 32 * 1024;
+/// So few weights stay in the first-level cache. Instead of them, what a product writes is fetched.
+const FEW_WEIGHTS: usize = 4 * 1024;
 /// No block has more rows than this.
 pub(crate) const ROWS: usize = 16 * TILE;
 
@@ -74,12 +76,26 @@ pub(crate) struct Columns {
     pub columns: usize,
 }
 
+/// Memory to be fetched into the second-level cache while a product is computed, since it is read or written next.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    at: *const f32,
+    bytes: usize,
+}
+
+impl Ahead {
+    /// What lies behind each panel of weights: the next one, or what the next product begins with.
+    pub(crate) const WEIGHTS: Ahead = Ahead { at: std::ptr::null(), bytes: 0 };
+
+    pub(crate) fn of(floats: &[f32]) -> Ahead {
+        Ahead { at: floats.as_ptr(), bytes: size_of_val(floats) }
+    }
+}
+
 /// Computes rows `first..first + taps.len() / taps_per_row` of a product.
 ///
 /// `taps` holds where the pieces of each row are, row after row: a piece is the `piece` entries from `offset` on. The
-/// packed weights have `taps_per_row * piece` rows. While a panel is used, memory is fetched: `next`, which will be read
-/// after this product, or where that is empty what lies behind the panel, which is the next one or what the next product
-/// begins with.
+/// packed weights have `taps_per_row * piece` rows. `next` is fetched meanwhile.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn rows_body<A: Arch>(
@@ -91,7 +107,7 @@ pub(crate) fn rows_body<A: Arch>(
     first: usize,
     to: Columns,
     epilogue: Epilogue<'_>,
-    next: &[f32],
+    next: Ahead,
     mut out: Sink<'_>,
 ) {
     let reduction = taps_per_row * piece;
@@ -103,14 +119,14 @@ pub(crate) fn rows_body<A: Arch>(
         epilogue
     };
     let most = (BLOCK / reduction.max(1)).next_multiple_of(TILE).max(TILE);
-    let mut ahead = next.as_ptr();
+    let mut ahead = next.at;
     for block in even(rows, most) {
         let tiles = block.len().div_ceil(TILE);
         // Each tile asks for its share of what is to be fetched.
-        let pace = if next.is_empty() {
+        let pace = if next.bytes == 0 {
             LINE_BYTES.div_ceil(tiles)
         } else {
-            size_of_val(next).div_ceil((rows.div_ceil(TILE) * packed.len() / PANEL).max(1))
+            next.bytes.div_ceil((rows.div_ceil(TILE) * packed.len() / PANEL).max(1))
         };
         for (p, panel) in packed.chunks_exact(reduction * PANEL).enumerate() {
             let column = p * PANEL;
@@ -119,7 +135,7 @@ pub(crate) fn rows_body<A: Arch>(
             if let Some(b) = epilogue.bias {
                 bias[..width].copy_from_slice(&b[column..column + width]);
             }
-            if next.is_empty() {
+            if next.bytes == 0 {
                 ahead = panel.as_ptr_range().end;
             }
             for rows in even(block.len(), TILE) {
@@ -283,7 +299,7 @@ impl Tile<'_> {
 
 vectorised! {
     /// See [`rows_body`].
-    pub(crate) fn rows(taps: &[&[f32]], taps_per_row: usize, offset: usize, piece: usize, packed: &[f32], first: usize, to: Columns, epilogue: Epilogue<'_>, next: &[f32], out: Sink<'_>) = rows_body;
+    pub(crate) fn rows(taps: &[&[f32]], taps_per_row: usize, offset: usize, piece: usize, packed: &[f32], first: usize, to: Columns, epilogue: Epilogue<'_>, next: Ahead, out: Sink<'_>) = rows_body;
 }
 
 #[inline(always)]
@@ -297,12 +313,19 @@ fn product_body<A: Arch>(
     out: Sink<'_>,
 ) {
     let mut taps: [&[f32]; ROWS] = [&[]; ROWS];
+    let end = (first + x.len() / reduction) * to.stride;
     for rows in even(x.len() / reduction, ROWS) {
         let x = &x[rows.start * reduction..rows.end * reduction];
         taps.iter_mut().zip(x.chunks_exact(reduction)).for_each(|(tap, row)| *tap = row);
         // SAFETY: one after another, and each writes its own rows.
-        let out = unsafe { out.share() };
-        rows_body::<A>(&taps[..rows.len()], 1, 0, reduction, packed, first + rows.start, to, epilogue, &[], out);
+        let mut out = unsafe { out.share() };
+        let next = if packed.len() <= FEW_WEIGHTS {
+            let written = (first + rows.end) * to.stride;
+            Ahead::of(out.entries(written, (ROWS * to.stride).min(end - written)))
+        } else {
+            Ahead::WEIGHTS
+        };
+        rows_body::<A>(&taps[..rows.len()], 1, 0, reduction, packed, first + rows.start, to, epilogue, next, out);
     }
 }
 
