@@ -30,6 +30,7 @@ fn status(key: &str) -> u64 {
 /// One start, in this process, and some frames.
 fn start(path: &str) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
+    dyn_perceiver::plan::return_freed_memory();
     let plan = Arc::new(Plan::load(path, &LoadOptions::default())?);
     let image = vec![0.5; plan.info().input.len()];
     let last = plan.stages().len() - 1;

@@ -151,6 +151,13 @@ impl Plan {
     }
 }
 
+/// Asks the process's allocator to give large blocks back to the system once they are freed, for a program to call before
+/// it loads a model. Loading frees blocks as large as the model's largest tensors; glibc, unless it is told, keeps them
+/// for as long as the process lives. Does nothing with other C libraries.
+pub fn return_freed_memory() {
+    kernels::memory::return_freed_memory();
+}
+
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan").field("info", &self.info).field("stages", &self.stages).finish_non_exhaustive()

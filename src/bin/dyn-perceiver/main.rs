@@ -52,6 +52,7 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("DYN_PERCEIVER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    dyn_perceiver::plan::return_freed_memory();
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Classify(args) => classify::run(args),

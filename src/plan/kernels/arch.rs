@@ -12,6 +12,22 @@ pub(crate) trait Arch: Copy {
     fn product<const M: usize, const N: usize>(factors: &Factors<'_>, start: [f32; N]) -> [[f32; N]; M] {
         factors.product::<Self, M, N>(start)
     }
+
+    /// Each value, but at least `low` and at most `high`; NaN stays NaN.
+    #[inline(always)]
+    fn clamp<const N: usize>(values: &mut [f32; N], low: f32, high: f32) {
+        // Comparisons in this order keep NaN, as the operators replaced do.
+        values.iter_mut().for_each(|x| {
+            let raised = if *x < low { low } else { *x };
+            *x = if raised > high { high } else { raised };
+        });
+    }
+
+    /// `x * clamp(x / 6 + 1/2, 0, 1)` of each value.
+    #[inline(always)]
+    fn hard_swish<const N: usize>(values: &mut [f32; N]) {
+        values.iter_mut().for_each(|x| *x *= Self::mul_add(*x, 1.0 / 6.0, 0.5).clamp(0.0, 1.0));
+    }
 }
 
 /// The target has a fused multiply-add instruction.
@@ -33,6 +49,18 @@ impl Arch for Fused {
     #[inline(always)]
     fn product<const M: usize, const N: usize>(factors: &Factors<'_>, start: [f32; N]) -> [[f32; N]; M] {
         super::neon::product(factors, start)
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn clamp<const N: usize>(values: &mut [f32; N], low: f32, high: f32) {
+        super::neon::clamp(values, low, high);
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn hard_swish<const N: usize>(values: &mut [f32; N]) {
+        super::neon::hard_swish(values);
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn convolve(
     // Rows of the image that the pixels before this one have read.
     let rows_until = |pixel: usize| {
         let (ys, y0) = window.taps(0, pixel.saturating_sub(1) / window.output[1]);
-        (y0 + ys.end as isize).max(0) as usize
+        (y0 + ys.end as isize).clamp(0, window.input[0] as isize) as usize
     };
     let out = Sink::new(out);
     // What may be cut beside the pixels: groups, or the panels of an only group.

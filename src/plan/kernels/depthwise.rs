@@ -31,23 +31,23 @@ fn depthwise_body<A: Arch>(
     let Window { input, kernel, .. } = *window;
     assert_eq!(x.len(), input[0] * input[1] * channels, "image");
     assert_eq!(weights.len(), kernel[0] * kernel[1] * channels, "weights");
-    // Output columns from..to have all their taps inside the input.
-    let inside = |ox: &usize| window.taps(1, *ox).0 == (0..window.kernel[1]);
-    let from = (0..window.output[1]).find(inside).unwrap_or(window.output[1]);
-    let to = (from..window.output[1]).find(|ox| !inside(ox)).unwrap_or(window.output[1]);
+    // Output columns that have all their taps inside the input.
+    let whole = |ox: &usize| window.taps(1, *ox).0 == (0..window.kernel[1]);
+    let from = (0..window.output[1]).find(whole).unwrap_or(window.output[1]);
+    let inside = from..(from..window.output[1]).find(|ox| !whole(ox)).unwrap_or(window.output[1]);
     for oy in rows {
         let row = Row { x, window, channels, weights, epilogue, oy };
         let mut c = 0;
         while c + LANES <= channels {
-            row.lanes::<A, LANES>(c, from, to, &mut out);
+            row.lanes::<A, LANES>(c, &inside, &mut out);
             c += LANES;
         }
         while c + 8 <= channels {
-            row.lanes::<A, 8>(c, from, to, &mut out);
+            row.lanes::<A, 8>(c, &inside, &mut out);
             c += 8;
         }
         while c < channels {
-            row.lanes::<A, 1>(c, from, to, &mut out);
+            row.lanes::<A, 1>(c, &inside, &mut out);
             c += 1;
         }
     }
@@ -63,64 +63,65 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// All columns of this output row for channels `c..c + L`.
+    /// All columns of this output row for channels `c..c + L`; those in `inside` have all their taps inside the input.
     #[inline(always)]
-    fn lanes<A: Arch, const L: usize>(&self, c: usize, from: usize, to: usize, out: &mut Sink<'_>) {
-        let width = self.window.output[1];
-        let mut ox = 0;
-        while ox < width {
-            let columns = (width - ox).min(COLUMNS);
-            // Away from the borders, the checks for taps outside the input are compiled out.
-            match (columns, ox >= from && ox + columns <= to) {
-                (1, true) => self.tile::<A, L, 1, true>(c, ox, out),
-                (2, true) => self.tile::<A, L, 2, true>(c, ox, out),
-                (3, true) => self.tile::<A, L, 3, true>(c, ox, out),
-                (_, true) => self.tile::<A, L, COLUMNS, true>(c, ox, out),
-                (1, false) => self.tile::<A, L, 1, false>(c, ox, out),
-                (2, false) => self.tile::<A, L, 2, false>(c, ox, out),
-                (3, false) => self.tile::<A, L, 3, false>(c, ox, out),
-                (_, false) => self.tile::<A, L, COLUMNS, false>(c, ox, out),
+    fn lanes<A: Arch, const L: usize>(&self, c: usize, inside: &Range<usize>, out: &mut Sink<'_>) {
+        let Window { input, output, kernel, stride, .. } = *self.window;
+        for ox in (0..inside.start).chain(inside.end..output[1]) {
+            let (xs, x0) = self.window.taps(1, ox);
+            self.tile::<A, L, 1>(c, ox, (x0 + xs.start as isize) as usize, xs, out);
+        }
+        let mut ox = inside.start;
+        while ox < inside.end {
+            let x0 = ox * stride[1] - self.window.padding[1];
+            debug_assert!(x0 + kernel[1] <= input[1]);
+            let all = 0..kernel[1];
+            match inside.end - ox {
+                1 => self.tile::<A, L, 1>(c, ox, x0, all, out),
+                2 => self.tile::<A, L, 2>(c, ox, x0, all, out),
+                3 => self.tile::<A, L, 3>(c, ox, x0, all, out),
+                _ => self.tile::<A, L, COLUMNS>(c, ox, x0, all, out),
             }
-            ox += columns;
+            ox += COLUMNS;
         }
     }
 
+    /// Columns `ox..ox + W`, of which `xs` are the taps inside; the first of them is at `x0` for the first column.
     #[inline(always)]
-    fn tile<A: Arch, const L: usize, const W: usize, const INSIDE: bool>(
+    fn tile<A: Arch, const L: usize, const W: usize>(
         &self,
         c: usize,
         ox: usize,
+        x0: usize,
+        xs: Range<usize>,
         out: &mut Sink<'_>,
     ) {
-        let window = self.window;
-        let kw = window.kernel[1];
+        let (window, channels) = (self.window, self.channels);
+        let (kw, row_len) = (window.kernel[1], window.input[1] * channels);
         let mut bias = [0.0; L];
         if let Some(b) = self.epilogue.bias {
             bias.copy_from_slice(&b[c..c + L]);
         }
         let mut acc = [bias; W];
         let (ys, y0) = window.taps(0, self.oy);
-        let x0 = (ox * window.stride[1]) as isize - window.padding[1] as isize;
-        let (stride, channels) = (window.stride[1], self.channels);
+        let step = window.stride[1] * channels;
         for ky in ys {
-            let row = &self.x[(y0 + ky as isize) as usize * window.input[1] * channels..][..window.input[1] * channels];
+            let row = &self.x[(y0 + ky as isize) as usize * row_len..][..row_len];
             let weights = &self.weights[ky * kw * channels..][..kw * channels];
-            for kx in 0..kw {
-                let w: &[f32; L] = lane(weights, kx * channels + c);
+            let (mut at, mut weight) = (x0 * channels + c, xs.start * channels + c);
+            for _ in xs.clone() {
+                let w: &[f32; L] = lane(weights, weight);
                 for (i, acc) in acc.iter_mut().enumerate() {
-                    let x = x0 + (i * stride + kx) as isize;
-                    if !INSIDE && (x < 0 || x >= window.input[1] as isize) {
-                        continue;
-                    }
-                    let x: &[f32; L] = lane(row, x as usize * channels + c);
+                    let x: &[f32; L] = lane(row, at + i * step);
                     for ((acc, x), w) in acc.iter_mut().zip(x).zip(w) {
                         *acc = A::mul_add(*x, *w, *acc);
                     }
                 }
+                (at, weight) = (at + channels, weight + channels);
             }
         }
         for (i, mut values) in acc.into_iter().enumerate() {
-            let at = (self.oy * window.output[1] + ox + i) * self.channels + c;
+            let at = (self.oy * window.output[1] + ox + i) * channels + c;
             if let Some(residual) = self.epilogue.residual {
                 values.iter_mut().zip(&residual[at..at + L]).for_each(|(v, r)| *v += r);
             }
@@ -134,9 +135,9 @@ impl Row<'_> {
 #[inline(always)]
 fn lane<const L: usize>(values: &[f32], at: usize) -> &[f32; L] {
     debug_assert!(at + L <= values.len());
-    // SAFETY: `values` is a whole row of pixels (or of taps), and `at` is a pixel in it (taps outside were skipped, or
-    // none is by the choice of `INSIDE`) times the channels plus a channel at most `channels - L`. `depthwise_body`
-    // checks the sizes this rests on. Checked indexing costs a third of the speed of this kernel.
+    // SAFETY: `values` is a whole row of pixels (or of taps), and `at` is a pixel in it (only taps inside the input are
+    // gone through) times the channels plus a channel at most `channels - L`. `depthwise_body` checks the sizes this
+    // rests on. Checked indexing costs a third of the speed of this kernel.
     unsafe { &*values.as_ptr().add(at).cast::<[f32; L]>() }
 }
 

@@ -45,6 +45,17 @@ impl DerefMut for Floats {
     }
 }
 
+/// See [`crate::plan::return_freed_memory`].
+pub(crate) fn return_freed_memory() {
+    // The largest block that glibc carves out of memory it keeps; its own default, which it otherwise raises to the size
+    // of the largest block ever freed.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the call takes no pointers, may be made at any time, and an allocator that refuses it stays as it was.
+    unsafe {
+        nix::libc::mallopt(nix::libc::M_MMAP_THRESHOLD, 128 * 1024);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,13 @@
 //! What is written in NEON instructions by hand. The compiler's code for the plain product loads each entry of the left
 //! factor with an instruction of its own, which on most cores waits for the unit that multiplies; here one load brings
-//! four entries, and the multiply-adds pick theirs by element.
+//! four entries, and the multiply-adds pick theirs by element. And it takes apart the vectors that it is given to apply
+//! an activation to.
 
-use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_laneq_f32, vfmaq_n_f32, vld1q_f32, vst1q_f32};
+use std::arch::aarch64::{
+    float32x4_t, vdupq_n_f32, vfmaq_laneq_f32, vfmaq_n_f32, vld1q_f32, vmaxq_f32, vminq_f32, vmulq_f32, vst1q_f32,
+};
 
+use super::arch::{Arch, Separate};
 use super::matmul::{Factors, PANEL};
 
 /// Floats in a vector.
@@ -74,4 +78,34 @@ fn by_element<const ELEMENT: i32, const M: usize, const N: usize>(
             }
         }
     }
+}
+
+/// See [`Arch::clamp`].
+#[inline(always)]
+pub(crate) fn clamp<const N: usize>(values: &mut [f32; N], low: f32, high: f32) {
+    let (vectors, rest) = values.as_chunks_mut::<LANES>();
+    for values in vectors {
+        // SAFETY: NEON is part of every aarch64 target, and the four values are there. Minimum and maximum keep NaN.
+        unsafe {
+            let raised = vmaxq_f32(vld1q_f32(values.as_ptr()), vdupq_n_f32(low));
+            vst1q_f32(values.as_mut_ptr(), vminq_f32(raised, vdupq_n_f32(high)));
+        }
+    }
+    rest.iter_mut().for_each(|value| Separate::clamp(std::array::from_mut(value), low, high));
+}
+
+/// See [`Arch::hard_swish`].
+#[inline(always)]
+pub(crate) fn hard_swish<const N: usize>(values: &mut [f32; N]) {
+    let (vectors, rest) = values.as_chunks_mut::<LANES>();
+    for values in vectors {
+        // SAFETY: NEON is part of every aarch64 target, and the four values are there.
+        unsafe {
+            let x = vld1q_f32(values.as_ptr());
+            let gate = vfmaq_n_f32(vdupq_n_f32(0.5), x, 1.0 / 6.0);
+            let gate = vminq_f32(vmaxq_f32(gate, vdupq_n_f32(0.0)), vdupq_n_f32(1.0));
+            vst1q_f32(values.as_mut_ptr(), vmulq_f32(x, gate));
+        }
+    }
+    rest.iter_mut().for_each(|value| Separate::hard_swish(std::array::from_mut(value)));
 }

@@ -46,6 +46,10 @@ pub struct Args {
 /// # Errors
 /// When standard input or output fail.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    // As the program itself does; plain tract gains by it too.
+    if args.runtime != "onnxruntime" {
+        dyn_perceiver::plan::return_freed_memory();
+    }
     let hello = match version(args) {
         Ok(version) => Hello::Ready { version, base_rss_bytes: peak_rss_bytes()? },
         Err(error) => Hello::Absent { absent: format!("{error:#}") },
