@@ -50,8 +50,14 @@ impl Activation {
     pub(crate) fn apply<A: Arch, const N: usize>(self, values: &mut [f32; N]) {
         match self {
             Activation::Identity => {}
-            Activation::Clamp { low, high } => A::clamp(values, low, high),
-            Activation::HardSwish => A::hard_swish(values),
+            // Comparisons in this order keep NaN, as the operators replaced do.
+            Activation::Clamp { low, high } => values.iter_mut().for_each(|x| {
+                let raised = if *x < low { low } else { *x };
+                *x = if raised > high { high } else { raised };
+            }),
+            Activation::HardSwish => {
+                values.iter_mut().for_each(|x| *x *= A::mul_add(*x, 1.0 / 6.0, 0.5).clamp(0.0, 1.0));
+            }
             Activation::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid::<A>(*x)),
             Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu::<A>(*x)),
         }

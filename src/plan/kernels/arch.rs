@@ -1,73 +1,121 @@
 //! One kernel source, compiled for several instruction sets.
 
-use super::matmul::Factors;
+use super::matmul::{Factors, PANEL, Sums};
 
-/// How a kernel multiplies and adds: what differs between instruction sets in otherwise equal source.
+/// Vectors of floats and what differs between instruction sets in otherwise equal source. An instruction set that not
+/// every CPU of the target has is used only by code that [`vectorised!`] has chosen for a CPU that has it.
 pub(crate) trait Arch: Copy {
-    /// `a * b + c`.
+    /// [`Arch::LANES`] floats in a register.
+    type Vector: Copy;
+    /// Floats in a vector: 4 or 8.
+    const LANES: usize;
+
+    /// `a * b + c` of scalars.
     fn mul_add(a: f32, b: f32, c: f32) -> f32;
 
-    /// See [`Factors::product`]; another than that where the compiler does not find the best instructions.
+    /// The same value in every lane.
+    fn splat(value: f32) -> Self::Vector;
+
+    /// The floats from `at` on.
+    ///
+    /// # Safety
+    /// They may be read.
+    unsafe fn load(at: *const f32) -> Self::Vector;
+
+    /// Writes them from `at` on.
+    ///
+    /// # Safety
+    /// They may be written.
+    unsafe fn store(at: *mut f32, vector: Self::Vector);
+
+    /// `a + b`.
+    fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
+    /// `a * b`.
+    fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
+    /// `a * b + c`.
+    fn fused(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+
+    /// The larger of each lane and the same of `low`; NaN in `x` stays NaN.
+    fn at_least(x: Self::Vector, low: Self::Vector) -> Self::Vector;
+
+    /// The smaller of each lane and the same of `high`; NaN in `x` stays NaN.
+    fn at_most(x: Self::Vector, high: Self::Vector) -> Self::Vector;
+
+    /// See [`Factors::product`].
     #[inline(always)]
-    fn product<const M: usize, const N: usize>(factors: &Factors<'_>, start: [f32; N]) -> [[f32; N]; M] {
+    fn product<const M: usize, const N: usize>(factors: &Factors<'_>, start: &[f32; PANEL]) -> Sums<Self, M> {
         factors.product::<Self, M, N>(start)
     }
-
-    /// Each value, but at least `low` and at most `high`; NaN stays NaN.
-    #[inline(always)]
-    fn clamp<const N: usize>(values: &mut [f32; N], low: f32, high: f32) {
-        // Comparisons in this order keep NaN, as the operators replaced do.
-        values.iter_mut().for_each(|x| {
-            let raised = if *x < low { low } else { *x };
-            *x = if raised > high { high } else { raised };
-        });
-    }
-
-    /// `x * clamp(x / 6 + 1/2, 0, 1)` of each value.
-    #[inline(always)]
-    fn hard_swish<const N: usize>(values: &mut [f32; N]) {
-        values.iter_mut().for_each(|x| *x *= Self::mul_add(*x, 1.0 / 6.0, 0.5).clamp(0.0, 1.0));
-    }
 }
 
-/// The target has a fused multiply-add instruction.
-#[derive(Clone, Copy)]
-pub(crate) struct Fused;
+/// The best of the target, for tests of what uses no vectors and so runs on any of its CPUs.
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) type Native = super::avx2::Avx2;
+#[cfg(all(test, target_arch = "aarch64"))]
+pub(crate) type Native = super::neon::Neon;
 
-/// It has none, and `f32::mul_add` would be a library call.
+/// Plain source, for a target without the others and for the tests of these.
 #[derive(Clone, Copy)]
 #[cfg_attr(target_arch = "aarch64", allow(dead_code))]
-pub(crate) struct Separate;
+pub(crate) struct Plain;
 
-impl Arch for Fused {
-    #[inline(always)]
-    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-        a.mul_add(b, c)
-    }
-
-    #[cfg(target_arch = "aarch64")]
-    #[inline(always)]
-    fn product<const M: usize, const N: usize>(factors: &Factors<'_>, start: [f32; N]) -> [[f32; N]; M] {
-        super::neon::product(factors, start)
-    }
-
-    #[cfg(target_arch = "aarch64")]
-    #[inline(always)]
-    fn clamp<const N: usize>(values: &mut [f32; N], low: f32, high: f32) {
-        super::neon::clamp(values, low, high);
-    }
-
-    #[cfg(target_arch = "aarch64")]
-    #[inline(always)]
-    fn hard_swish<const N: usize>(values: &mut [f32; N]) {
-        super::neon::hard_swish(values);
-    }
+#[inline(always)]
+fn each(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
+    std::array::from_fn(|i| f(a[i], b[i]))
 }
 
-impl Arch for Separate {
+impl Arch for Plain {
+    type Vector = [f32; 4];
+    const LANES: usize = 4;
+
+    /// Not fused: `f32::mul_add` would be a library call.
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
         a * b + c
+    }
+
+    #[inline(always)]
+    fn splat(value: f32) -> [f32; 4] {
+        [value; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn load(at: *const f32) -> [f32; 4] {
+        // SAFETY: by the caller's promise; an array of floats is aligned as a float is.
+        unsafe { at.cast::<[f32; 4]>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(at: *mut f32, vector: [f32; 4]) {
+        // SAFETY: as for `load`.
+        unsafe { at.cast::<[f32; 4]>().write(vector) };
+    }
+
+    #[inline(always)]
+    fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(a, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn mul(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(a, b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn fused(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+        Self::add(Self::mul(a, b), c)
+    }
+
+    #[inline(always)]
+    fn at_least(x: [f32; 4], low: [f32; 4]) -> [f32; 4] {
+        each(x, low, |x, low| if x < low { low } else { x })
+    }
+
+    #[inline(always)]
+    fn at_most(x: [f32; 4], high: [f32; 4]) -> [f32; 4] {
+        each(x, high, |x, high| if x > high { high } else { x })
     }
 }
 
@@ -97,7 +145,7 @@ macro_rules! vectorised {
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn avx2($($arg: $ty),*) {
-                    $body::<$crate::plan::kernels::arch::Fused>($($arg),*)
+                    $body::<$crate::plan::kernels::avx2::Avx2>($($arg),*)
                 }
                 if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
                     // SAFETY: the CPU has the features that `avx2` is compiled for; the body itself is safe code.
@@ -105,9 +153,9 @@ macro_rules! vectorised {
                 }
             }
             #[cfg(target_arch = "aarch64")]
-            $body::<$crate::plan::kernels::arch::Fused>($($arg),*);
+            $body::<$crate::plan::kernels::neon::Neon>($($arg),*);
             #[cfg(not(target_arch = "aarch64"))]
-            $body::<$crate::plan::kernels::arch::Separate>($($arg),*);
+            $body::<$crate::plan::kernels::arch::Plain>($($arg),*);
         }
     };
 }

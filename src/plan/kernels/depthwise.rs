@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::arch::{Arch, vectorised};
 use super::convolution::Window;
-use super::matmul::Epilogue;
+use super::matmul::{Epilogue, PANEL, Sums, started};
 use super::team::{Sink, Team};
 
 /// Channels computed together.
@@ -97,48 +97,98 @@ impl Row<'_> {
         out: &mut Sink<'_>,
     ) {
         let (window, channels) = (self.window, self.channels);
-        let (kw, row_len) = (window.kernel[1], window.input[1] * channels);
-        let mut bias = [0.0; L];
-        if let Some(b) = self.epilogue.bias {
-            bias.copy_from_slice(&b[c..c + L]);
-        }
-        let mut acc = [bias; W];
         let (ys, y0) = window.taps(0, self.oy);
+        let (row_stride, weight_stride) = (window.input[1] * channels, window.kernel[1] * channels);
+        let size = if xs.is_empty() { [0, 0] } else { [ys.len(), xs.len()] };
+        let (x, weights) = if size.contains(&0) {
+            (&[][..], &[][..])
+        } else {
+            let y = (y0 + ys.start as isize) as usize;
+            let weights = &self.weights[ys.start * weight_stride + xs.start * channels + c..];
+            (&self.x[y * row_stride + x0 * channels + c..], weights)
+        };
         let step = window.stride[1] * channels;
-        for ky in ys {
-            let row = &self.x[(y0 + ky as isize) as usize * row_len..][..row_len];
-            let weights = &self.weights[ky * kw * channels..][..kw * channels];
-            let (mut at, mut weight) = (x0 * channels + c, xs.start * channels + c);
-            for _ in xs.clone() {
-                let w: &[f32; L] = lane(weights, weight);
-                for (i, acc) in acc.iter_mut().enumerate() {
-                    let x: &[f32; L] = lane(row, at + i * step);
-                    for ((acc, x), w) in acc.iter_mut().zip(x).zip(w) {
-                        *acc = A::mul_add(*x, *w, *acc);
-                    }
-                }
-                (at, weight) = (at + channels, weight + channels);
+        let taps = Taps { x, weights, size, row_stride, weight_stride, channels, step };
+        let at = (self.oy * window.output[1] + ox) * channels + c;
+        let bias = self.epilogue.bias.map(|bias| &bias[c..c + L]);
+        if L == 1 {
+            for i in 0..W {
+                let sum = bias.map_or(0.0, |bias| bias[0]) + taps.single::<A>(i);
+                let at = at + i * channels;
+                let mut value = [sum + self.epilogue.residual.map_or(0.0, |residual| residual[at])];
+                self.epilogue.activation.apply::<A, 1>(&mut value);
+                out.entries(at, 1)[0] = value[0];
             }
-        }
-        for (i, mut values) in acc.into_iter().enumerate() {
-            let at = (self.oy * window.output[1] + ox + i) * channels + c;
-            if let Some(residual) = self.epilogue.residual {
-                values.iter_mut().zip(&residual[at..at + L]).for_each(|(v, r)| *v += r);
+        } else {
+            let mut start = [0.0; PANEL];
+            if let Some(bias) = bias {
+                start[..L].copy_from_slice(bias);
             }
-            self.epilogue.activation.apply::<A, L>(&mut values);
-            out.entries(at, L).copy_from_slice(&values);
+            let sums = taps.filter::<A, W, L>(&start);
+            self.epilogue.finish::<A, W, L>(sums, at, channels, out);
         }
     }
 }
 
-/// The `L` values from `at`.
-#[inline(always)]
-fn lane<const L: usize>(values: &[f32], at: usize) -> &[f32; L] {
-    debug_assert!(at + L <= values.len());
-    // SAFETY: `values` is a whole row of pixels (or of taps), and `at` is a pixel in it (only taps inside the input are
-    // gone through) times the channels plus a channel at most `channels - L`. `depthwise_body` checks the sizes this
-    // rests on. Checked indexing costs a third of the speed of this kernel.
-    unsafe { &*values.as_ptr().add(at).cast::<[f32; L]>() }
+/// What is under the kernel for some neighbouring output columns and channels, borders left out.
+struct Taps<'a> {
+    /// From the first tap of the first column on.
+    x: &'a [f32],
+    /// From the first tap's weights on.
+    weights: &'a [f32],
+    /// Rows and columns of taps; none of either where there are none of the other.
+    size: [usize; 2],
+    /// Floats from one row of the image to the next.
+    row_stride: usize,
+    /// Floats from the weights of one row of taps to the next.
+    weight_stride: usize,
+    /// Floats from one tap to the next, of image and weights.
+    channels: usize,
+    /// Floats of the image from one output column to the next.
+    step: usize,
+}
+
+impl Taps<'_> {
+    /// Sums of weights times image, `W` columns of `L` channels, added to `start` in every column.
+    #[inline(always)]
+    fn filter<A: Arch, const W: usize, const L: usize>(&self, start: &[f32; PANEL]) -> Sums<A, W> {
+        let mut sums = started::<A, W, L>(start);
+        let [rows, columns] = self.size;
+        if rows == 0 {
+            return sums;
+        }
+        // The last that is read: checked indexing of each costs a third of the speed of this kernel.
+        let [down, across] = [rows - 1, columns - 1];
+        assert!(down * self.row_stride + across * self.channels + (W - 1) * self.step + L <= self.x.len());
+        assert!(down * self.weight_stride + across * self.channels + L <= self.weights.len());
+        for ky in 0..rows {
+            let mut x = self.x[ky * self.row_stride..].as_ptr();
+            let mut weights = self.weights[ky * self.weight_stride..].as_ptr();
+            for _ in 0..columns {
+                for v in 0..L / A::LANES {
+                    // SAFETY: nothing behind the last checked above is read, here and below.
+                    let weight = unsafe { A::load(weights.add(v * A::LANES)) };
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let x = unsafe { A::load(x.add(i * self.step + v * A::LANES)) };
+                        sums[v] = A::fused(x, weight, sums[v]);
+                    }
+                }
+                (x, weights) = (x.wrapping_add(self.channels), weights.wrapping_add(self.channels));
+            }
+        }
+        sums
+    }
+
+    /// The sum for a single channel of column `column`.
+    #[inline(always)]
+    fn single<A: Arch>(&self, column: usize) -> f32 {
+        let mut sum = 0.0;
+        for (ky, kx) in (0..self.size[0]).flat_map(|ky| (0..self.size[1]).map(move |kx| (ky, kx))) {
+            let x = self.x[ky * self.row_stride + kx * self.channels + column * self.step];
+            sum = A::mul_add(x, self.weights[ky * self.weight_stride + kx * self.channels], sum);
+        }
+        sum
+    }
 }
 
 vectorised! {

@@ -57,7 +57,7 @@ pub(crate) fn gelu<A: Arch>(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::arch::{Fused, Separate};
+    use super::super::arch::{Native, Plain};
     use super::*;
 
     fn sweep(from: f32, to: f32) -> impl Iterator<Item = f32> {
@@ -68,38 +68,38 @@ mod tests {
     fn exp_is_within_two_ulp_and_ends_well() {
         for x in sweep(-87.0, 88.0) {
             let expected = f64::from(x).exp();
-            for y in [exp::<Fused>(x), exp::<Separate>(x)] {
+            for y in [exp::<Native>(x), exp::<Plain>(x)] {
                 assert!((f64::from(y) - expected).abs() <= 2.5 * 1.2e-7 * expected, "exp({x}) = {y}, not {expected}");
             }
         }
-        assert_eq!(exp::<Fused>(f32::NEG_INFINITY), 0.0);
-        assert_eq!(exp::<Fused>(0.0), 1.0);
-        assert!(exp::<Fused>(f32::INFINITY).is_finite());
+        assert_eq!(exp::<Native>(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp::<Native>(0.0), 1.0);
+        assert!(exp::<Native>(f32::INFINITY).is_finite());
     }
 
     #[test]
     fn gelu_follows_the_error_function() {
         for x in sweep(-14.0, 14.0) {
             let phi = 0.5 * libm::erfc(-f64::from(x) / std::f64::consts::SQRT_2);
-            for y in [gelu::<Fused>(x), gelu::<Separate>(x)] {
+            for y in [gelu::<Native>(x), gelu::<Plain>(x)] {
                 let error = (f64::from(y) - f64::from(x) * phi).abs();
                 assert!(error <= f64::from(x.abs().max(1.0)) * 1.2e-7, "gelu({x}) = {y}, off by {error}");
             }
         }
-        assert_eq!(gelu::<Fused>(0.0), 0.0);
+        assert_eq!(gelu::<Native>(0.0), 0.0);
     }
 
     #[test]
     fn sigmoid_follows_its_definition() {
         for x in sweep(-80.0, 80.0) {
             let expected = 1.0 / (1.0 + (-f64::from(x)).exp());
-            assert!((f64::from(sigmoid::<Fused>(x)) - expected).abs() <= 2e-7, "sigmoid({x})");
+            assert!((f64::from(sigmoid::<Native>(x)) - expected).abs() <= 2e-7, "sigmoid({x})");
         }
     }
 
     #[test]
     fn nan_stays_nan() {
-        assert!(exp::<Fused>(f32::NAN).is_nan());
-        assert!(gelu::<Fused>(f32::NAN).is_nan());
+        assert!(exp::<Native>(f32::NAN).is_nan());
+        assert!(gelu::<Native>(f32::NAN).is_nan());
     }
 }

@@ -68,6 +68,76 @@ pub(crate) struct Epilogue<'a> {
     pub activation: Activation,
 }
 
+/// Vectors that hold a panel's columns, at most.
+const VECTORS: usize = PANEL / 4;
+
+/// Sums of `M` rows and some columns, in the first vectors of each row.
+pub(crate) type Sums<A, const M: usize> = [[<A as Arch>::Vector; VECTORS]; M];
+
+/// Sums of `N` columns, all rows `start`.
+#[inline(always)]
+pub(crate) fn started<A: Arch, const M: usize, const N: usize>(start: &[f32; PANEL]) -> Sums<A, M> {
+    let mut row = [A::splat(0.0); VECTORS];
+    for (v, row) in row.iter_mut().enumerate().take(N / A::LANES) {
+        // SAFETY: the first N of the panel's values are read.
+        *row = unsafe { A::load(start.as_ptr().add(v * A::LANES)) };
+    }
+    [row; M]
+}
+
+impl Epilogue<'_> {
+    /// Does it to sums of `N` columns that have their bias already, and stores row `i` of them from `at + i * stride`.
+    #[inline(always)]
+    pub(crate) fn finish<A: Arch, const M: usize, const N: usize>(
+        &self,
+        mut sums: Sums<A, M>,
+        at: usize,
+        stride: usize,
+        out: &mut Sink<'_>,
+    ) {
+        let vectors = N / A::LANES;
+        if let Some(residual) = self.residual {
+            for (i, row) in sums.iter_mut().enumerate() {
+                let residual: &[f32; N] = residual[at + i * stride..].first_chunk().expect("laid out as the output");
+                for (v, sum) in row.iter_mut().enumerate().take(vectors) {
+                    // SAFETY: the first N values of the row are read.
+                    *sum = A::add(*sum, unsafe { A::load(residual.as_ptr().add(v * A::LANES)) });
+                }
+            }
+        }
+        match self.activation {
+            Activation::Clamp { low, high } => {
+                let (low, high) = (A::splat(low), A::splat(high));
+                for row in &mut sums {
+                    for sum in row.iter_mut().take(vectors) {
+                        *sum = A::at_most(A::at_least(*sum, low), high);
+                    }
+                }
+            }
+            Activation::HardSwish => {
+                let [sixth, half, zero, one] = [1.0 / 6.0, 0.5, 0.0, 1.0].map(A::splat);
+                for row in &mut sums {
+                    for sum in row.iter_mut().take(vectors) {
+                        let gate = A::at_most(A::at_least(A::fused(*sum, sixth, half), zero), one);
+                        *sum = A::mul(*sum, gate);
+                    }
+                }
+            }
+            Activation::Identity | Activation::Sigmoid | Activation::Gelu => {}
+        }
+        for (i, row) in sums.iter().enumerate() {
+            let out = out.entries(at + i * stride, N);
+            for (v, sum) in row.iter().enumerate().take(vectors) {
+                // SAFETY: the N values of the row are written.
+                unsafe { A::store(out.as_mut_ptr().add(v * A::LANES), *sum) };
+            }
+            if self.activation.is_costly() {
+                self.activation.apply_row::<A>(out);
+            }
+        }
+    }
+}
+
 /// Where the rows of a product go: row `m` starts at `m * stride + offset` and has `columns` entries.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns {
@@ -223,26 +293,30 @@ impl Factors<'_> {
 
     /// The product of the `M` rows and the first `N` columns of the panel, added to `start` in every row.
     #[inline(always)]
-    pub(crate) fn product<A: Arch, const M: usize, const N: usize>(&self, start: [f32; N]) -> [[f32; N]; M] {
-        let mut acc = [start; M];
+    pub(crate) fn product<A: Arch, const M: usize, const N: usize>(&self, start: &[f32; PANEL]) -> Sums<A, M> {
+        let mut sums = started::<A, M, N>(start);
         let mut ahead = self.ahead;
         for (t, weights) in self.panel.chunks_exact(self.piece * PANEL).enumerate() {
             let pieces = self.pieces::<M>(t);
-            for (k, w) in weights.as_chunks::<PANEL>().0.iter().enumerate().take(self.piece) {
+            for (k, weights) in weights.as_chunks::<PANEL>().0.iter().enumerate().take(self.piece) {
                 prefetch(ahead);
                 ahead = ahead.wrapping_byte_add(self.pace);
-                let w: [f32; N] = *w.first_chunk().expect("N is at most a panel");
-                // SAFETY: every piece has `self.piece` entries, and `take` keeps k below that. A check per entry would
-                // stand between the multiply-adds and keep the weights out of registers.
-                let x: [f32; M] = std::array::from_fn(|i| unsafe { *pieces[i].add(k) });
-                for (acc, x) in acc.iter_mut().zip(x) {
-                    for (acc, w) in acc.iter_mut().zip(w) {
-                        *acc = A::mul_add(x, w, *acc);
+                let mut row = [A::splat(0.0); VECTORS];
+                for (v, row) in row.iter_mut().enumerate().take(N / A::LANES) {
+                    // SAFETY: the first N of the panel's weights are read.
+                    *row = unsafe { A::load(weights.as_ptr().add(v * A::LANES)) };
+                }
+                for (sums, piece) in sums.iter_mut().zip(pieces) {
+                    // SAFETY: every piece has `self.piece` entries, and `take` keeps k below that. A check per entry would
+                    // stand between the multiply-adds and keep the weights out of registers.
+                    let entry = A::splat(unsafe { *piece.add(k) });
+                    for (sum, weights) in sums.iter_mut().zip(row).take(N / A::LANES) {
+                        *sum = A::fused(entry, weights, *sum);
                     }
                 }
             }
         }
-        acc
+        sums
     }
 }
 
@@ -274,25 +348,22 @@ impl Tile<'_> {
     #[inline(always)]
     fn run<A: Arch, const M: usize, const N: usize>(&self, out: &mut Sink<'_>) {
         debug_assert_eq!(self.factors.panel.len(), self.factors.taps_per_row * self.factors.piece * PANEL);
-        let mut bias = [0.0; N];
-        bias.copy_from_slice(&self.bias[..N]);
-        let acc = A::product::<M, N>(&self.factors, bias);
-        for (i, mut values) in acc.into_iter().enumerate() {
-            let at = self.at + i * self.stride;
-            // The usual case apart: a length known when compiling makes it straight vector code.
-            if self.width == N {
-                if let Some(residual) = self.epilogue.residual {
-                    values.iter_mut().zip(&residual[at..at + N]).for_each(|(v, r)| *v += r);
-                }
-                self.epilogue.activation.apply::<A, N>(&mut values);
-                out.entries(at, N).copy_from_slice(&values);
-            } else {
-                if let Some(residual) = self.epilogue.residual {
-                    values.iter_mut().zip(&residual[at..at + self.width]).for_each(|(v, r)| *v += r);
-                }
-                self.epilogue.activation.apply::<A, N>(&mut values);
-                store(out.entries(at, self.width), &values);
+        let sums = A::product::<M, N>(&self.factors, self.bias);
+        if self.width == N {
+            return self.epilogue.finish::<A, M, N>(sums, self.at, self.stride, out);
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            let mut values = [0.0; N];
+            for (v, sum) in sums.iter().enumerate().take(N / A::LANES) {
+                // SAFETY: the N values are written.
+                unsafe { A::store(values.as_mut_ptr().add(v * A::LANES), *sum) };
             }
+            let at = self.at + i * self.stride;
+            if let Some(residual) = self.epilogue.residual {
+                values.iter_mut().zip(&residual[at..at + self.width]).for_each(|(v, r)| *v += r);
+            }
+            self.epilogue.activation.apply::<A, N>(&mut values);
+            store(out.entries(at, self.width), &values);
         }
     }
 }
@@ -376,7 +447,7 @@ pub(crate) fn matmul(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::arch::{Fused, Separate};
+    use super::super::arch::Plain;
     use super::super::oracle::{activation, activations, assert_close_to, values};
     use super::*;
 
@@ -406,7 +477,7 @@ mod tests {
             matmul(&mut Team::alone(), &x, k, &packed, n, epilogue, &mut out);
             assert_close_to(&out, &expected, 1.0 + k as f32 / 8.0);
             let to = Columns { stride: n, offset: 0, columns: n };
-            for kernel in [product_body::<Fused>, product_body::<Separate>] {
+            for kernel in [product_body::<Plain>] {
                 let mut out = vec![f32::NAN; m * n];
                 kernel(&x, k, &packed, 0, to, epilogue, Sink::new(&mut out));
                 assert_close_to(&out, &expected, 1.0 + k as f32 / 8.0);

@@ -1,14 +1,15 @@
 //! Numeric kernels of the rewritten stage plans: matrix products, convolutions, attention and what surrounds them, in
 //! float32 and channels-last layout.
 //!
-//! Every kernel is one safe, generic body. It is written so that the compiler vectorises it (fixed-size arrays as
-//! registers, loops over lanes) and compiled several times by [`vectorised!`]: for AVX2 with FMA where the CPU has them
-//! (found at run time), and for the baseline of the target (SSE2 on x86-64, NEON on aarch64). The tests hold each kernel
-//! against a plain triple loop.
+//! Every kernel is one generic body over the vectors of an [`arch::Arch`], or one that the compiler vectorises, compiled
+//! several times by [`arch::vectorised!`]: for AVX2 with FMA where the CPU has them (found at run time), and for what every CPU
+//! of the target has (SSE2 on x86-64, NEON on aarch64). The tests hold each kernel against a plain triple loop.
 
 pub(crate) mod activation;
 pub(crate) mod arch;
 pub(crate) mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub(crate) mod convolution;
 mod cores;
 pub(crate) mod depthwise;
