@@ -115,11 +115,7 @@ impl Model {
     /// As [`Model::load_with`].
     pub fn from_bytes(bytes: Vec<u8>, path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model, ModelError> {
         let path = path.as_ref().to_path_buf();
-        let in_file = |error: OnnxError| match error {
-            OnnxError::NotOnnx(reason) => ModelError::NotOnnx { path: path.clone(), reason },
-            OnnxError::Unsupported(reason) => ModelError::Unsupported { path: path.clone(), reason },
-            OnnxError::Input { input, actual } => ModelError::Input { path: path.clone(), input, actual },
-        };
+        let in_file = |error| in_file(&path, error);
         if bytes.is_empty() {
             return Err(ModelError::Empty { path });
         }
@@ -134,7 +130,7 @@ impl Model {
             key,
             reason,
         })?;
-        let mut graph = onnx::to_graph(proto, &metadata, options.batch.max(1)).map_err(in_file)?;
+        let mut graph = onnx::to_graph(proto, &metadata, options.batch.max(1), false).map_err(in_file)?;
 
         let wanted = options.exits.as_ref().or(metadata.exits.as_ref());
         let (exits, classes) =
@@ -161,9 +157,32 @@ impl Model {
         Ok(Model { graph: graph.typed, info })
     }
 
+    /// The decluttered graph of the file that `info` is of, for any number of images at once; its outputs are the exits in
+    /// the order of `info`.
+    pub(crate) fn open_batch(info: &ModelInfo) -> Result<TypedModel, ModelError> {
+        let path = &info.path;
+        let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.into(), source })?;
+        let in_file = |error| in_file(path, error);
+        let metadata = metadata::Metadata { size: Some(info.input.height), ..metadata::Metadata::default() };
+        let mut graph = onnx::to_graph(onnx::decode(&bytes).map_err(in_file)?, &metadata, 1, true).map_err(in_file)?;
+        let places = info.exits.iter().filter_map(|exit| graph.outputs.iter().position(|output| output == exit));
+        let outlets: Vec<_> = places.map(|output| graph.typed.outputs[output]).collect();
+        graph.typed.select_output_outlets(&outlets).map_err(|e| in_file(OnnxError::Unsupported(format!("{e:#}"))))?;
+        Ok(graph.typed)
+    }
+
     /// What is known of the model.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+}
+
+fn in_file(path: &Path, error: OnnxError) -> ModelError {
+    let path = path.to_path_buf();
+    match error {
+        OnnxError::NotOnnx(reason) => ModelError::NotOnnx { path, reason },
+        OnnxError::Unsupported(reason) => ModelError::Unsupported { path, reason },
+        OnnxError::Input { input, actual } => ModelError::Input { path, input, actual },
     }
 }
 

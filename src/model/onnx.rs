@@ -101,14 +101,19 @@ pub(super) struct Graph {
     pub outputs: Vec<String>,
 }
 
-pub(super) fn to_graph(proto: ModelProto, metadata: &Metadata, batch: usize) -> Result<Graph, OnnxError> {
+/// With `open`, the batch stays a symbol, if the file leaves it open.
+pub(super) fn to_graph(proto: ModelProto, metadata: &Metadata, batch: usize, open: bool) -> Result<Graph, OnnxError> {
     let (input, shape) = input_shape(&proto, metadata, batch)?;
     let outputs = proto.graph.iter().flat_map(|g| &g.output).map(|o| o.name.clone()).collect();
     let translate = || -> TractResult<TypedModel> {
         let parsed = tract_onnx::onnx().with_ignore_output_shapes(true).parse(&proto, None)?;
         // The protobuf holds a second copy of all weights: let it go before anything else is made of them.
         drop(proto);
-        parsed.model.with_input_fact(0, f32::fact(shape).into())?.into_typed()?.into_decluttered()
+        let mut dims: TVec<TDim> = shape.iter().map(|dim| dim.to_dim()).collect();
+        if open {
+            dims[0] = parsed.model.symbols.sym("N").into();
+        }
+        parsed.model.with_input_fact(0, f32::fact(dims).into())?.into_typed()?.into_decluttered()
     };
     // tract panics on some graphs that no exporter writes; a file must not be able to end the program.
     let typed = match catch_unwind(AssertUnwindSafe(translate)) {

@@ -8,7 +8,7 @@ pub mod bundle;
 mod cost;
 mod error;
 pub(crate) mod kernels;
-mod partition;
+pub(crate) mod partition;
 mod parts;
 pub(crate) mod program;
 pub(crate) mod rewrite;

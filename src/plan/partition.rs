@@ -62,8 +62,8 @@ pub(crate) struct Segment {
 /// All segments, in an order in which they can run.
 pub(crate) struct Partition {
     pub segments: Vec<Segment>,
-    /// For each slot, bytes of its tensor.
-    pub slot_bytes: Vec<usize>,
+    /// For each slot, the tensor of the graph that it holds.
+    pub slots: Vec<OutletId>,
     /// Where the image goes.
     pub input: Slot,
     /// Where each exit's logits are found, in order of cost.
@@ -107,7 +107,7 @@ pub(crate) fn costs(graph: &TypedModel, staged: bool) -> TractResult<Vec<(ExitSe
     groups.into_iter().map(|(need, members)| Ok((need, cost::of_group(graph, &members, &mut counted)?))).collect()
 }
 
-/// Cuts a graph with concrete shapes, whose outputs are the exits in order of cost and whose one input is the image.
+/// Cuts a graph, whose outputs are the exits in order of cost and whose one input is the image.
 pub(crate) fn partition(graph: &TypedModel, staged: bool) -> TractResult<Partition> {
     let outlets = &graph.outputs;
     let Groups { need, groups } = group(graph, outlets, staged)?;
@@ -134,8 +134,7 @@ pub(crate) fn partition(graph: &TypedModel, staged: bool) -> TractResult<Partiti
             outputs: outputs.into_iter().map(&mut slot_of).collect(),
         });
     }
-    let slot_bytes = slots.iter().map(|&outlet| cost::bytes(graph.outlet_fact(outlet)?)).collect::<TractResult<_>>()?;
-    Ok(Partition { segments, slot_bytes, input, exits })
+    Ok(Partition { segments, slots, input, exits })
 }
 
 /// Outputs of the graph in order of what it costs to compute each of them alone; equal ones as the file has them.

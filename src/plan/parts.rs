@@ -41,10 +41,12 @@ impl Parts {
         let costs = partition::costs(&graph, staged).map_err(in_graph)?;
         let graph = rewrite::rewrite(graph).map_err(|e| refuse("rewriting", e))?;
         let parts = partition::partition(&graph, staged).map_err(in_graph)?;
+        let bytes = |&outlet: &OutletId| cost::bytes(graph.outlet_fact(outlet)?);
+        let slot_bytes: Vec<usize> = parts.slots.iter().map(bytes).collect::<TractResult<_>>().map_err(in_graph)?;
         // From here on the segments own the weights.
         drop(graph);
-        let stages = stages(&parts, &costs, &info.exits);
-        let Partition { mut segments, slot_bytes, input, exits } = parts;
+        let stages = stages(&parts, &slot_bytes, &costs, &info.exits);
+        let Partition { mut segments, input, exits, .. } = parts;
         for segment in &mut segments {
             segment.graph.declutter().map_err(|e| refuse(stage_of(segment.need, &info.exits), e))?;
         }
@@ -57,13 +59,18 @@ pub(super) fn stage_of(need: ExitSet, exits: &[String]) -> &str {
     need.first().and_then(|exit| exits.get(exit)).map_or("", String::as_str)
 }
 
-fn stages(parts: &Partition, costs: &[(ExitSet, cost::GroupCost)], exits: &[String]) -> Vec<Stage> {
+fn stages(
+    parts: &Partition,
+    slot_bytes: &[usize],
+    costs: &[(ExitSet, cost::GroupCost)],
+    exits: &[String],
+) -> Vec<Stage> {
     let mut cumulative_macs = 0;
     let mut stages = vec![];
     for (k, exit) in exits.iter().enumerate() {
         let own = || parts.segments.iter().filter(|s| s.need.first() == Some(k));
         let carried = |slot: &&Slot| parts.segments.iter().any(|s| s.need.first() > Some(k) && s.inputs.contains(slot));
-        let carry = own().flat_map(|s| &s.outputs).filter(carried).map(|slot| parts.slot_bytes[slot.0] as u64);
+        let carry = own().flat_map(|s| &s.outputs).filter(carried).map(|slot| slot_bytes[slot.0] as u64);
         let sum = |value: fn(&cost::GroupCost) -> u64| -> u64 {
             costs.iter().filter(|(need, _)| need.first() == Some(k)).map(|(_, cost)| value(cost)).sum()
         };

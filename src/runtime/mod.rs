@@ -13,14 +13,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batch;
 mod deadline;
+mod device;
 mod error;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use batch::BatchRuntime;
 pub use deadline::StageLimits;
+pub use device::{Device, DeviceRuntime};
 pub use error::RunError;
 
 use crate::exit::{Answer, Decision, ExitPolicy, Observer};

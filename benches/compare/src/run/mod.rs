@@ -48,6 +48,9 @@ pub struct Args {
     /// Runtimes by name [default: all].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     runtimes: Option<Vec<String>>,
+    /// A further runtime, by a name and the command that starts it; docs/benchmarks.md says what it reads and writes.
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = runtimes::further)]
+    peer: Vec<Runtime>,
     /// Numbers of threads [default: 1 and all cores].
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     threads: Option<Vec<usize>>,
@@ -104,7 +107,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     };
     let library = args.onnxruntime.clone().or_else(|| venv.as_ref().and_then(venv::Venv::onnxruntime));
-    let runtimes = chosen(args, runtimes::all(&std::env::current_exe()?, library.as_deref(), venv.as_ref()))?;
+    let mut all = runtimes::all(&std::env::current_exe()?, library.as_deref(), venv.as_ref());
+    all.extend(args.peer.iter().cloned());
+    let runtimes = chosen(args, all)?;
     let results = Results::append(&args.output, args.json)?;
     let refused = venv.map(|venv| venv.refused).unwrap_or_default();
     let mut bench = Bench { args, runtimes, cache, results, progress, checked: BTreeSet::new(), absent: vec![], root };

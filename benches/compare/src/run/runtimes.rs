@@ -39,3 +39,16 @@ pub fn all(program: &Path, onnxruntime: Option<&Path>, venv: Option<&Venv>) -> V
     let python = ["openvino", "mnn", "ncnn", "pytorch", "pytorch-compiled"].map(python);
     linked.into_iter().chain(python).collect()
 }
+
+/// A runtime that the command line names, `NAME=COMMAND`; it takes part in every task.
+///
+/// # Errors
+/// When there is no name or no command.
+pub fn further(text: &str) -> Result<Runtime, String> {
+    let (name, command) = text.split_once('=').ok_or("expected NAME=COMMAND")?;
+    let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    if name.is_empty() || command.is_empty() {
+        return Err("expected NAME=COMMAND".to_owned());
+    }
+    Ok(Runtime { command, threads: true, batches: true, every_task: true, quick: true, ..Runtime::named(name) })
+}

@@ -80,13 +80,21 @@ pub fn groups(
             }
             groups.push(Group { name: format!("{exit}, {threads} threads"), entries });
         }
-        if cpu && model.exits.len() == SHARES.len() {
+        // Whole networks of all images, and of ours those that the shares leave.
+        let adaptive = |batch: usize, name: String| {
             let task = Task::Adaptive { shares: SHARES.to_vec() };
-            let adaptive = in_every_task()
-                .filter(|(_, runtime)| runtime.knows_exits)
-                .map(|(runtime, _)| entry(runtime, &model.whole, &task, threads, 1));
-            let entries = adaptive.chain(in_every_task().map(|(runtime, _)| full(runtime))).collect();
-            groups.push(Group { name: format!("adaptive, {threads} threads"), entries });
+            let takes = |spec: &Runtime| spec.every_task && (batch == 1 || spec.batches);
+            let ours = able()
+                .filter(|(_, spec)| takes(spec) && spec.knows_exits)
+                .map(|(runtime, _)| entry(runtime, &model.whole, &task, threads, batch));
+            let full = able()
+                .filter(|(_, spec)| takes(spec))
+                .map(|(runtime, _)| entry(runtime, &model.whole, &Task::Full, threads, batch));
+            Group { name, entries: ours.chain(full).collect() }
+        };
+        let four = model.exits.len() == SHARES.len();
+        if four {
+            groups.push(adaptive(1, format!("adaptive, {threads} threads")));
         }
         for &batch in extent.batches.iter().filter(|_| last) {
             let entries = able()
@@ -94,6 +102,9 @@ pub fn groups(
                 .map(|(runtime, _)| entry(runtime, &model.whole, &Task::Full, threads, batch))
                 .collect();
             groups.push(Group { name: format!("full, {threads} threads, batch {batch}"), entries });
+            if four {
+                groups.push(adaptive(batch, format!("adaptive, {threads} threads, batch {batch}")));
+            }
         }
     }
     groups.retain(|group| !group.entries.is_empty());

@@ -99,8 +99,8 @@ fn load(args: &Args, request: &Load) -> anyhow::Result<(Box<dyn Engine>, f64)> {
     let engine: Box<dyn Engine> = match args.runtime.as_str() {
         "tract" => Box::new(tract::Whole::load(request, input)?),
         "onnxruntime" => Box::new(onnxruntime::OnnxRuntime::load(args.onnxruntime.as_deref(), request, input)?),
-        "dyn-perceiver-unstaged" => Box::new(stages::Stages::load(request, input, false)?),
-        _ => Box::new(stages::Stages::load(request, input, true)?),
+        "dyn-perceiver-unstaged" => stages::load(request, input, false)?,
+        _ => stages::load(request, input, true)?,
     };
     Ok((engine, began.elapsed().as_secs_f64()))
 }

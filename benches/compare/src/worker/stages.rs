@@ -1,4 +1,5 @@
-//! dyn-perceiver: stage plans, or one plan of the same operators over the whole graph.
+//! dyn-perceiver: stage plans, or one plan of the same operators over the whole graph; several images at once, each on a
+//! thread of its own or all on a GPU.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -6,41 +7,53 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use dyn_perceiver::exit::Measure;
-use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::model::LoadOptions;
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::runtime::Runtime;
+use dyn_perceiver::runtime::{BatchRuntime, DeviceRuntime, RunError, Runtime};
 
 use super::Engine;
 use crate::protocol::Load;
 use crate::result::{Device, Task};
 use crate::shares::Shares;
 
-/// Stage plans of one model and what to compute with them.
-pub struct Stages {
-    runtime: Runtime,
-    input: Vec<f32>,
-    walk: Walk,
+/// Logits by the name of the exit.
+type Logits = BTreeMap<String, Vec<f32>>;
+
+/// The engine that a request asks for.
+pub fn load(request: &Load, input: Vec<f32>, staged: bool) -> anyhow::Result<Box<dyn Engine>> {
+    if request.device == Device::Cuda {
+        let device = dyn_perceiver::runtime::Device::Cuda;
+        let runtime = DeviceRuntime::load(&request.model, &LoadOptions::default(), device)?;
+        let walk = Walk::new(request, &runtime.info().exits)?;
+        return Ok(Box::new(Gpu { runtime, input, walk, images: request.shape[0] }));
+    }
+    // A bundle has its stages already.
+    let options = LoadOptions::default();
+    let plan = match staged {
+        true => Plan::load(&request.model, &options)?,
+        false => Plan::unstaged(dyn_perceiver::model::Model::load_with(&request.model, &options)?)?,
+    };
+    let walk = Walk::new(request, &plan.info().exits)?;
+    let threads = NonZeroUsize::new(request.threads).context("a runtime needs at least one thread")?;
+    if request.shape[0] > 1 {
+        let runtime = BatchRuntime::new(Arc::new(plan), threads)?;
+        return Ok(Box::new(Batch { runtime, input, walk, images: request.shape[0] }));
+    }
+    let runtime = Runtime::with_threads(Arc::new(plan), threads)?;
+    Ok(Box::new(Single { runtime, input, walk }))
 }
 
 /// What one call computes.
 enum Walk {
     /// The logits of these exits.
     Exits(Vec<usize>),
-    /// Exit by exit, with the confidence of each, up to where the shares say that the frame leaves.
+    /// Exit by exit, with the confidence of each, up to where the shares say that an image leaves.
     Adaptive(Shares),
 }
 
-impl Stages {
-    pub fn load(request: &Load, input: Vec<f32>, staged: bool) -> anyhow::Result<Self> {
-        anyhow::ensure!(request.device == Device::Cpu, "built without the feature `cuda`");
-        let options = LoadOptions { batch: request.shape[0], ..LoadOptions::default() };
-        // A bundle has its stages already.
-        let plan = match staged {
-            true => Plan::load(&request.model, &options)?,
-            false => Plan::unstaged(Model::load_with(&request.model, &options)?)?,
-        };
-        let exits = plan.info().exits.clone();
-        let walk = match &request.task {
+impl Walk {
+    fn new(request: &Load, exits: &[String]) -> anyhow::Result<Walk> {
+        Ok(match &request.task {
             Task::Full => Walk::Exits((0..exits.len()).collect()),
             Task::Exit { exit, .. } => {
                 let index = exits.iter().position(|name| name == exit);
@@ -50,39 +63,132 @@ impl Stages {
                 anyhow::ensure!(shares.len() == exits.len(), "{} shares for {} exits", shares.len(), exits.len());
                 Walk::Adaptive(Shares::new(shares))
             }
-        };
-        let threads = NonZeroUsize::new(request.threads).context("a runtime needs at least one thread")?;
-        let runtime = Runtime::with_threads(Arc::new(plan), threads)?;
-        Ok(Stages { runtime, input, walk })
+        })
+    }
+
+    /// The exits whose logits are compared.
+    fn wanted(&self, exits: usize) -> Vec<usize> {
+        match self {
+            Walk::Exits(exits) => exits.clone(),
+            Walk::Adaptive(_) => (0..exits).collect(),
+        }
     }
 }
 
-impl Engine for Stages {
+fn read_confidence(logits: &[f32]) -> Result<(), RunError> {
+    std::hint::black_box(Measure::MaxSoftmax.read(logits).map_err(|error| RunError::Logits { exit: 0, error })?);
+    Ok(())
+}
+
+/// One image up to an exit, with the confidence of each before it.
+fn up_to(runtime: &mut Runtime, image: &[f32], last: usize) -> Result<(), RunError> {
+    runtime.begin(image)?;
+    (0..=last).try_for_each(|exit| read_confidence(runtime.advance(exit)?))
+}
+
+/// One image to some exits.
+fn through(runtime: &mut Runtime, image: &[f32], exits: &[usize]) -> Result<(), RunError> {
+    runtime.begin(image)?;
+    for &exit in exits {
+        std::hint::black_box(runtime.advance(exit)?);
+    }
+    Ok(())
+}
+
+struct Single {
+    runtime: Runtime,
+    input: Vec<f32>,
+    walk: Walk,
+}
+
+impl Engine for Single {
+    fn run(&mut self) -> anyhow::Result<()> {
+        match &mut self.walk {
+            Walk::Exits(exits) => through(&mut self.runtime, &self.input, exits)?,
+            Walk::Adaptive(shares) => up_to(&mut self.runtime, &self.input, shares.next())?,
+        }
+        Ok(())
+    }
+
+    fn outputs(&mut self) -> anyhow::Result<Logits> {
+        let names = self.runtime.plan().info().exits.clone();
+        self.runtime.begin(&self.input)?;
+        let wanted = self.walk.wanted(names.len()).into_iter();
+        wanted.map(|exit| Ok((names[exit].clone(), self.runtime.advance(exit)?.to_vec()))).collect()
+    }
+}
+
+struct Batch {
+    runtime: BatchRuntime,
+    input: Vec<f32>,
+    walk: Walk,
+    images: usize,
+}
+
+impl Engine for Batch {
     fn run(&mut self) -> anyhow::Result<()> {
         match &mut self.walk {
             Walk::Exits(exits) => {
-                self.runtime.begin(&self.input)?;
+                self.runtime.each(&self.input, |runtime, _, image| through(runtime, image, exits))?;
+            }
+            Walk::Adaptive(shares) => {
+                let last: Vec<usize> = (0..self.images).map(|_| shares.next()).collect();
+                self.runtime.each(&self.input, |runtime, number, image| up_to(runtime, image, last[number]))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn outputs(&mut self) -> anyhow::Result<Logits> {
+        let names = self.runtime.plan().info().exits.clone();
+        let wanted = self.walk.wanted(names.len());
+        let images = self.runtime.each(&self.input, |runtime, _, image| {
+            runtime.begin(image)?;
+            wanted.iter().map(|&exit| runtime.advance(exit).map(<[f32]>::to_vec)).collect::<Result<Vec<_>, _>>()
+        })?;
+        let rows = |place: usize| images.iter().flat_map(|logits| logits[place].iter().copied()).collect();
+        Ok(wanted.iter().enumerate().map(|(place, &exit)| (names[exit].clone(), rows(place))).collect())
+    }
+}
+
+/// All images stage by stage; after each, those that leave are taken out.
+struct Gpu {
+    runtime: DeviceRuntime,
+    input: Vec<f32>,
+    walk: Walk,
+    images: usize,
+}
+
+impl Engine for Gpu {
+    fn run(&mut self) -> anyhow::Result<()> {
+        self.runtime.begin(&self.input)?;
+        match &mut self.walk {
+            Walk::Exits(exits) => {
                 for &exit in exits.iter() {
                     std::hint::black_box(self.runtime.advance(exit)?);
                 }
             }
             Walk::Adaptive(shares) => {
-                self.runtime.begin(&self.input)?;
-                for exit in 0..=shares.next() {
-                    std::hint::black_box(Measure::MaxSoftmax.read(self.runtime.advance(exit)?)?);
+                let mut last: Vec<usize> = (0..self.images).map(|_| shares.next()).collect();
+                let classes = self.runtime.info().classes;
+                for exit in 0..self.runtime.info().exits.len() {
+                    self.runtime.advance(exit)?.chunks_exact(classes).try_for_each(read_confidence)?;
+                    let staying: Vec<usize> = (0..last.len()).filter(|&image| last[image] > exit).collect();
+                    if staying.is_empty() {
+                        break;
+                    }
+                    self.runtime.retain(&staying)?;
+                    last.retain(|&last| last > exit);
                 }
             }
         }
         Ok(())
     }
 
-    fn outputs(&mut self) -> anyhow::Result<BTreeMap<String, Vec<f32>>> {
-        let names = self.runtime.plan().info().exits.clone();
-        let wanted = match &self.walk {
-            Walk::Exits(exits) => exits.clone(),
-            Walk::Adaptive(_) => (0..names.len()).collect(),
-        };
+    fn outputs(&mut self) -> anyhow::Result<Logits> {
+        let names = self.runtime.info().exits.clone();
         self.runtime.begin(&self.input)?;
-        wanted.into_iter().map(|exit| Ok((names[exit].clone(), self.runtime.advance(exit)?.to_vec()))).collect()
+        let wanted = self.walk.wanted(names.len()).into_iter();
+        wanted.map(|exit| Ok((names[exit].clone(), self.runtime.advance(exit)?.to_vec()))).collect()
     }
 }

@@ -1,0 +1,68 @@
+//! The comparison itself, with runtimes that are known to be slow or wrong.
+
+mod program;
+
+use serde_json::Value;
+
+/// Lines of a short comparison of the shipped model with one more runtime, which is ours with `options`.
+fn compare(name: &str, options: &str) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let (results, cache) = (folder.path().join("results.jsonl"), folder.path().join("cache"));
+    let program = env!("CARGO_BIN_EXE_compare");
+    let peer = format!("{name}={program} worker dyn-perceiver {options}");
+    let (results_arg, cache_arg) = (results.display().to_string(), cache.display().to_string());
+    let runtimes = format!("dyn-perceiver,{name}");
+    let arguments = [
+        "run",
+        "--quick",
+        "--no-python",
+        "--threads",
+        "1",
+        "--models",
+        "fashion-mnist",
+        "--runtimes",
+        &runtimes,
+        "--peer",
+        &peer,
+        "--output",
+        &results_arg,
+        "--cache",
+        &cache_arg,
+    ];
+    program::prints(&arguments, 0);
+    std::fs::read_to_string(results).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn of<'a>(lines: &'a [Value], kind: &str, runtime: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["kind"] == kind && line["runtime"] == runtime).collect()
+}
+
+/// The median over rounds of one runtime's time over the other's, for the full network beside each other.
+fn ratio(lines: &[Value], slow: &str, fast: &str) -> f64 {
+    let rounds = |runtime: &str| -> Vec<f64> {
+        let times = of(lines, "time", runtime);
+        let full = times.iter().find(|line| line["group"] == "full, 1 threads").expect("a timed full network");
+        full["rounds_s"].as_array().unwrap().iter().map(|round| round.as_f64().unwrap()).collect()
+    };
+    let mut ratios: Vec<f64> = rounds(slow).iter().zip(rounds(fast)).map(|(slow, fast)| slow / fast).collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
+}
+
+#[test]
+fn a_runtime_that_computes_everything_twice_is_twice_as_slow() {
+    // A busy machine may disturb one comparison for all of its few rounds, not every one of them.
+    let mut ratios = (0..4).map(|_| ratio(&compare("twice", "--repeat 2"), "twice", "dyn-perceiver"));
+    assert!(ratios.any(|ratio| (ratio - 2.0).abs() <= 0.1), "no ratio of four was 2.0 +- 0.1");
+}
+
+#[test]
+fn a_runtime_with_wrong_outputs_is_refused_before_any_timing() {
+    let lines = compare("wrong", "--wrong-by 0.01");
+    let checks = of(&lines, "check", "wrong");
+    assert!(
+        !checks.is_empty() && checks.iter().all(|check| check["difference"].as_f64() > check["tolerance"].as_f64())
+    );
+    assert!(of(&lines, "time", "wrong").is_empty());
+    assert!(!of(&lines, "time", "dyn-perceiver").is_empty());
+}

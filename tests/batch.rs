@@ -1,0 +1,136 @@
+//! Several images at once: whoever computes them, each leaves where it would alone.
+
+mod graphs;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
+use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::plan::Plan;
+use dyn_perceiver::runtime::{BatchRuntime, Device, DeviceRuntime, Outcome, RunError, Runtime};
+
+const EXITS: [&str; 3] = ["exit1", "exit2", "exit3"];
+
+struct Setup {
+    file: tempfile::NamedTempFile,
+    plan: Arc<Plan>,
+    images: Vec<f32>,
+    /// One per image, from a runtime for one image at a time.
+    expected: Vec<Outcome>,
+    policy: ExitPolicy,
+}
+
+/// Images that leave at every exit, by thresholds between their confidences.
+fn setup(images: usize, rules: impl Fn([f32; 2]) -> [ExitRule; 3]) -> Setup {
+    let file = tempfile::Builder::new().suffix(".onnx").tempfile().unwrap();
+    std::fs::write(file.path(), graphs::three_exits(&EXITS).bytes()).unwrap();
+    let plan = Arc::new(Plan::new(Model::load(file.path()).unwrap()).unwrap());
+    let len = plan.info().input.len();
+    let images: Vec<f32> = (0..images * len).map(|i| (((i * 37 + i / len * 11) % 101) as f32 - 50.0) / 20.0).collect();
+    let mut runtime = Runtime::new(plan.clone()).unwrap();
+    let middle = [0, 1].map(|exit| {
+        let confidence = |image| {
+            runtime.begin(image).unwrap();
+            Measure::MaxSoftmax.read(runtime.advance(exit).unwrap()).unwrap().confidence
+        };
+        let mut seen: Vec<f32> = images.chunks_exact(len).map(confidence).collect();
+        seen.sort_by(f32::total_cmp);
+        // The threshold of the second exit lies among those of the images that reach it, half of all.
+        seen[[seen.len() / 2, seen.len() / 4 * 3][exit]]
+    });
+    let policy = ExitPolicy::new(Measure::MaxSoftmax, &rules(middle)).unwrap();
+    let expected = images.chunks_exact(len).map(|image| runtime.run(image, &policy).unwrap()).collect();
+    Setup { file, plan, images, expected, policy }
+}
+
+fn middle([first, second]: [f32; 2]) -> [ExitRule; 3] {
+    [ExitRule::Leave(first), ExitRule::Leave(second), ExitRule::Leave(0.0)]
+}
+
+fn same(found: &[Outcome], expected: &[Outcome]) {
+    assert_eq!(found.len(), expected.len());
+    for (image, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let of = |outcome: &Outcome| (outcome.class, outcome.exit, outcome.answered_by, outcome.cut);
+        assert_eq!(of(found), of(expected), "image {image}");
+        assert!((found.confidence - expected.confidence).abs() < 1e-5, "image {image}");
+        assert_eq!(found.stages.len(), expected.stages.len(), "image {image}");
+    }
+}
+
+#[test]
+fn every_image_leaves_where_it_would_alone() {
+    let Setup { plan, images, expected, policy, .. } = setup(23, middle);
+    assert!((0..3).all(|exit| expected.iter().any(|outcome| outcome.exit == exit)), "{expected:?}");
+    for threads in [1, 2, 5] {
+        let mut batch = BatchRuntime::new(plan.clone(), NonZeroUsize::new(threads).unwrap()).unwrap();
+        for _ in 0..2 {
+            let found = batch.run(&images, &policy).unwrap();
+            same(&found, &expected);
+        }
+        assert!(batch.run(&[], &policy).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn stages_of_a_device_are_computed_for_those_that_stay() {
+    for rules in [
+        middle,
+        |t| [ExitRule::Skip, ExitRule::Leave(t), ExitRule::Leave(0.0)],
+        |t| [ExitRule::Leave(t), ExitRule::Leave(0.0), ExitRule::Skip],
+    ] {
+        let Setup { file, images, expected, policy, .. } = setup(9, rules);
+        let mut runtime = DeviceRuntime::load(file.path(), &LoadOptions::default(), Device::Processor).unwrap();
+        assert_eq!(runtime.info().exits, EXITS);
+        for _ in 0..2 {
+            same(&runtime.run(&images, &policy).unwrap(), &expected);
+        }
+        // A batch of another size in the same runtime.
+        let len = runtime.info().input.len();
+        same(&runtime.run(&images[..2 * len], &policy).unwrap(), &expected[..2]);
+    }
+}
+
+#[test]
+fn images_taken_out_leave_the_others_logits_as_they_were() {
+    let Setup { file, plan, images, .. } = setup(6, middle);
+    let mut runtime = DeviceRuntime::load(file.path(), &LoadOptions::default(), Device::Processor).unwrap();
+    runtime.begin(&images).unwrap();
+    let first = runtime.advance(0).unwrap().to_vec();
+    let classes = plan.info().classes;
+    assert_eq!(first.len(), 6 * classes);
+    runtime.retain(&[1, 4, 5]).unwrap();
+    runtime.retain(&[0, 2]).unwrap();
+    let last = runtime.advance(2).unwrap().to_vec();
+    let mut alone = Runtime::new(plan.clone()).unwrap();
+    for (image, logits) in [1, 5].into_iter().zip(last.chunks_exact(classes)) {
+        let len = plan.info().input.len();
+        let expected = alone.all_logits(&images[image * len..][..len]).unwrap();
+        assert!(logits.iter().zip(&expected[2]).all(|(a, b)| (a - b).abs() < 1e-4), "image {image}");
+    }
+    assert!(runtime.retain(&[7]).is_err());
+}
+
+#[test]
+fn what_is_no_batch_is_refused() {
+    let Setup { file, plan, images, policy, .. } = setup(2, middle);
+    let mut batch = BatchRuntime::new(plan, NonZeroUsize::MIN).unwrap();
+    assert!(matches!(batch.run(&images[1..], &policy), Err(RunError::InputLength { .. })));
+    let options = LoadOptions { batch: 2, ..LoadOptions::default() };
+    let two = Plan::load(file.path(), &options).unwrap();
+    assert!(matches!(BatchRuntime::new(Arc::new(two), NonZeroUsize::MIN), Err(RunError::Batch { batch: 2 })));
+    let mut device = DeviceRuntime::load(file.path(), &LoadOptions::default(), Device::Processor).unwrap();
+    assert!(matches!(device.advance(0), Err(RunError::NoImage)));
+    assert!(matches!(device.run(&images[1..], &policy), Err(RunError::InputLength { .. })));
+    assert!(matches!(device.run(&images, &ExitPolicy::only(0, 2).unwrap()), Err(RunError::PolicyExits { .. })));
+}
+
+#[test]
+fn a_device_that_is_not_there_is_named() {
+    let Setup { file, .. } = setup(1, middle);
+    let error = match DeviceRuntime::load(file.path(), &LoadOptions::default(), Device::Cuda) {
+        Ok(_) => return, // This machine has one.
+        Err(error) => error.to_string(),
+    };
+    assert!(error.contains("cuda"), "{error}");
+}
