@@ -74,11 +74,12 @@ fn every_image_leaves_where_it_would_alone() {
 
 #[test]
 fn stages_of_a_device_are_computed_for_those_that_stay() {
-    for rules in [
+    let rules: [fn([f32; 2]) -> [ExitRule; 3]; 3] = [
         middle,
-        |t| [ExitRule::Skip, ExitRule::Leave(t), ExitRule::Leave(0.0)],
-        |t| [ExitRule::Leave(t), ExitRule::Leave(0.0), ExitRule::Skip],
-    ] {
+        |[_, second]| [ExitRule::Skip, ExitRule::Leave(second), ExitRule::Leave(0.0)],
+        |[first, _]| [ExitRule::Leave(first), ExitRule::Leave(0.0), ExitRule::Skip],
+    ];
+    for rules in rules {
         let Setup { file, images, expected, policy, .. } = setup(9, rules);
         let mut runtime = DeviceRuntime::load(file.path(), &LoadOptions::default(), Device::Processor).unwrap();
         assert_eq!(runtime.info().exits, EXITS);
