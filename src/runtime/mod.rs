@@ -46,6 +46,12 @@ pub struct Runtime {
     scratch: Vec<f32>,
 }
 
+/// As a maximum of integers, which is computed many at a time: infinity and NaN have larger bits than any number.
+fn all_finite(values: &[f32]) -> bool {
+    const INFINITY: u32 = f32::INFINITY.to_bits();
+    values.iter().map(|value| value.to_bits() & !(1 << 31)).max().is_none_or(|largest| largest < INFINITY)
+}
+
 /// The answer for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
@@ -117,7 +123,8 @@ impl Runtime {
         if image.len() != input.len() {
             return Err(RunError::InputLength { expected: input.len(), actual: image.len() });
         }
-        if let Some(index) = image.iter().position(|v| !v.is_finite()) {
+        if !all_finite(image) {
+            let index = image.iter().position(|v| !v.is_finite()).unwrap_or(0);
             return Err(RunError::InputNotFinite { index, value: image[index] });
         }
         self.memory.set(&self.plan.program, self.plan.input, image).map_err(RunError::tract)?;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::arch::{Arch, vectorised};
-use super::matmul::{Ahead, Columns, Epilogue, PANEL, TILE, pack, packed_len, rows_body};
+use super::matmul::{Ahead, Columns, Epilogue, PANEL, TILE, packed_len, rows_body, store};
 use super::norm::softmax_rows;
 use super::team::{Sink, Team};
 
@@ -24,6 +24,31 @@ pub(crate) struct Sizes {
 /// The head and the queries of one part of the work.
 type Part = (usize, Range<usize>);
 
+/// Packs `scale` times the given columns, as [`super::matmul::pack`] would.
+#[inline(always)]
+fn pack_columns<'a>(columns: impl Iterator<Item = &'a [f32]>, scale: f32, packed: &mut [f32]) {
+    for (n, column) in columns.enumerate() {
+        let panel = &mut packed[n / PANEL * PANEL * column.len()..][..PANEL * column.len()];
+        for (row, value) in panel.as_chunks_mut::<PANEL>().0.iter_mut().zip(column) {
+            row[n % PANEL] = value * scale;
+        }
+    }
+}
+
+/// Packs `count` rows of weights, as [`super::matmul::pack`] would.
+#[inline(always)]
+fn pack_rows<'a>(rows: impl Iterator<Item = &'a [f32]>, count: usize, packed: &mut [f32]) {
+    for (k, row) in rows.enumerate() {
+        let (panels, rest) = row.as_chunks::<PANEL>();
+        for (p, values) in panels.iter().enumerate() {
+            packed[(p * count + k) * PANEL..][..PANEL].copy_from_slice(values);
+        }
+        if !rest.is_empty() {
+            store(&mut packed[(panels.len() * count + k) * PANEL..][..rest.len()], rest);
+        }
+    }
+}
+
 #[inline(always)]
 fn attention_body<A: Arch>(
     q: &[f32],
@@ -41,8 +66,8 @@ fn attention_body<A: Arch>(
     let mut packed_values = vec![0.0; packed_len(keys, value_depth)];
     let mut scores = vec![0.0; QUERIES * padded];
     let mut taps: Vec<&[f32]> = Vec::with_capacity(QUERIES);
-    pack(depth, keys, |d, n| k[n * row + head * depth + d] * scale, &mut packed_keys);
-    pack(keys, value_depth, |n, d| v[n * value_row + head * value_depth + d], &mut packed_values);
+    pack_columns(k.chunks_exact(row).map(|k| &k[head * depth..][..depth]), scale, &mut packed_keys);
+    pack_rows(v.chunks_exact(value_row).map(|v| &v[head * value_depth..][..value_depth]), keys, &mut packed_values);
     for first in queries.clone().step_by(QUERIES) {
         let count = QUERIES.min(queries.end - first);
         taps.clear();

@@ -131,8 +131,11 @@ impl Epilogue<'_> {
                 // SAFETY: the N values of the row are written.
                 unsafe { A::store(out.as_mut_ptr().add(v * A::LANES), *sum) };
             }
-            if self.activation.is_costly() {
-                self.activation.apply_row::<A>(out);
+        }
+        // Apart from the loop above, which is short enough to be unrolled: the sums never leave the registers before.
+        if self.activation.is_costly() {
+            for i in 0..M {
+                self.activation.apply_row::<A>(out.entries(at + i * stride, N));
             }
         }
     }
@@ -251,7 +254,7 @@ fn even(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
 /// Stores the first of `values`, fewer than there are: in two moves that overlap, where a call of `memcpy` takes longer
 /// than a short product.
 #[inline(always)]
-fn store(out: &mut [f32], values: &[f32]) {
+pub(crate) fn store(out: &mut [f32], values: &[f32]) {
     let width = out.len();
     if width >= 8 {
         out[..8].copy_from_slice(&values[..8]);

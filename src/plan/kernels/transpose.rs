@@ -48,6 +48,12 @@ pub(crate) fn transpose(x: &[f32], shape: &[usize], order: &[usize], out: &mut [
 }
 
 fn matrix(x: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
+    match rows {
+        2 => return interleave::<2>(x, columns, out),
+        3 => return interleave::<3>(x, columns, out),
+        4 => return interleave::<4>(x, columns, out),
+        _ => {}
+    }
     if rows < BLOCK {
         let x: Vec<&[f32]> = x.chunks_exact(columns).collect();
         for (column, out) in out.chunks_exact_mut(rows).enumerate() {
@@ -63,6 +69,14 @@ fn matrix(x: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
                 }
             }
         }
+    }
+}
+
+/// A few rows, as the channels of an image are.
+fn interleave<const ROWS: usize>(x: &[f32], columns: usize, out: &mut [f32]) {
+    let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * columns..(row + 1) * columns]);
+    for (column, out) in out.as_chunks_mut::<ROWS>().0.iter_mut().enumerate().take(columns) {
+        *out = rows.map(|row| row[column]);
     }
 }
 
