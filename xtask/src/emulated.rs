@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -38,7 +39,7 @@ pub struct Args {
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// The library's own tests, and those of `tests/` that need no second program.
-const TESTS: [&str; 4] = ["preprocessing", "processors", "shipped_model", "staging"];
+const TESTS: [&str; 5] = ["batch", "preprocessing", "processors", "shipped_model", "staging"];
 /// What a kernel tells of a core: its name in QEMU, its part number, its features. Programs choose kernels by them, and
 /// user-mode QEMU before version 9 shows the machine's own file instead.
 const CORES: [(&str, &str, &str); 3] = [
@@ -54,27 +55,43 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let programs = build(args)?;
+    let mut runs = vec![];
     for cpu in &args.cpu {
         let folder = core(cpu, &args.libraries)?;
-        for program in &programs {
-            let began = Instant::now();
-            let name = program.file_name().unwrap_or_default().to_string_lossy();
-            let mut command = Command::new(&args.qemu);
-            command.arg("-cpu").arg(cpu).arg("-L").arg(&folder).arg(program).args(&args.options).current_dir(root());
-            // Random graphs are as good here as on the host, but each takes tens of times as long.
-            command.env("PROPTEST_CASES", "8");
-            let output = command.output().with_context(|| format!("{command:?}"))?;
-            let text = String::from_utf8_lossy(&output.stdout);
-            if !output.status.success() {
-                eprint!("{text}{}", String::from_utf8_lossy(&output.stderr));
-                bail!("{name} on {cpu}: {}", output.status);
-            }
-            let result = text.lines().find_map(|line| line.strip_prefix("test result: ok. ")).unwrap_or("no result");
-            let result = result.split("; finished").next().unwrap_or(result);
-            println!("{cpu} {:>6.1} s  {name}: {result}", began.elapsed().as_secs_f64());
-        }
+        runs.extend(programs.iter().map(|program| (cpu, folder.clone(), program)));
     }
-    Ok(())
+    // Side by side on the host's cores: an emulated program is one thread for most of its time.
+    let next = Mutex::new(runs.iter());
+    let failed: Vec<_> = std::thread::scope(|scope| {
+        let worker = || -> Result<()> {
+            loop {
+                let Some((cpu, folder, program)) = next.lock().expect("no worker panics").next() else { return Ok(()) };
+                println!("{}", emulate(args, cpu, folder, program)?);
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().filter_map(|worker| worker.join().expect("no worker panics").err()).collect()
+    });
+    failed.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Runs one program of tests on one core; a line that says how it went.
+fn emulate(args: &Args, cpu: &str, folder: &Path, program: &Path) -> Result<String> {
+    let began = Instant::now();
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    let mut command = Command::new(&args.qemu);
+    command.arg("-cpu").arg(cpu).arg("-L").arg(folder).arg(program).args(&args.options).current_dir(root());
+    // Random graphs are as good here as on the host, but each takes tens of times as long.
+    command.env("PROPTEST_CASES", "8");
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        bail!("{name} on {cpu}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    let result = text.lines().find_map(|line| line.strip_prefix("test result: ok. ")).unwrap_or("no result");
+    let result = result.split("; finished").next().unwrap_or(result);
+    Ok(format!("{cpu} {:>6.1} s  {name}: {result}", began.elapsed().as_secs_f64()))
 }
 
 /// Builds the tests and returns their programs.

@@ -1,6 +1,7 @@
 //! Packages for boards, SD-card images and the system test. `cargo xtask --help` lists the tasks.
 
 mod cpio;
+mod cycles;
 mod debian;
 mod dist;
 mod emulated;
@@ -27,6 +28,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Cycles(cycles::Args),
     Dist(dist::Args),
     EmulatedTests(emulated::Args),
     Image(image::Args),
@@ -36,6 +38,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Cycles(args) => cycles::run(&args),
         Task::Dist(args) => dist::run(&args),
         Task::EmulatedTests(args) => emulated::run(&args),
         Task::Image(args) => image::run(&args),

@@ -1,10 +1,13 @@
-// A QEMU plugin (user emulation of aarch64, plugin interface 1 and 2: QEMU 7.2 to 9.0) that counts executed instructions.
-// At every sched_yield of the program it writes the counts so far as a line to the file named by its argument `counts=`:
-// the program marks with it what it wants to have counted.
+// A QEMU plugin (user emulation of aarch64, plugin interface 1 and 2: QEMU 7.2 to 9.0) that counts executed instructions,
+// and misses of modelled data caches of two levels. At every sched_yield of the program it writes the counts so far as a
+// line to the file named by its argument `counts=`: the program marks with it what it wants to have counted.
+// Arguments `l1=BYTES:WAYS` and `l2=BYTES:WAYS` are the caches: lines of 64 bytes, the one used longest ago is replaced,
+// a write brings its line in as a read does, nothing is fetched ahead; empty at the first mark.
 //
 // The few declarations it needs are spelt out, since distributions do not package qemu-plugin.h.
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef uint64_t qemu_plugin_id_t;
@@ -19,12 +22,54 @@ extern void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, in
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
 extern const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
+typedef void (*memory_cb)(unsigned, uint32_t, uint64_t, void *);
+extern void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *, memory_cb, int, int, void *);
 
 int qemu_plugin_version = 1;
 
-enum { ADD_U64 = 0, SCHED_YIELD = 124 };
+enum { ADD_U64 = 0, NO_REGISTERS = 0, READS_AND_WRITES = 3, SCHED_YIELD = 124, LINE_BITS = 6 };
 static uint64_t instructions, vector_fma;
 static char path[4096];
+static int marked; // Caches are empty, and cost little, until the first mark.
+
+struct cache {
+    size_t sets, ways;
+    uint64_t *lines; // In each set, most recently used first; 0 is no line.
+    uint64_t misses;
+};
+static struct cache l1, l2;
+
+static int configure(struct cache *cache, const char *text) {
+    unsigned long bytes, ways;
+    if (sscanf(text, "%lu:%lu", &bytes, &ways) != 2 || !ways || !(cache->sets = (bytes >> LINE_BITS) / ways))
+        return 0;
+    cache->ways = ways;
+    cache->lines = calloc(cache->sets * ways, sizeof *cache->lines);
+    return cache->lines != NULL;
+}
+
+// Whether the line was there; it is now.
+static int touch(struct cache *cache, uint64_t line) {
+    uint64_t *set = cache->lines + line % cache->sets * cache->ways;
+    size_t way = 0;
+    while (way < cache->ways - 1 && set[way] != line)
+        way++;
+    int hit = set[way] == line;
+    memmove(set + 1, set, way * sizeof *set);
+    set[0] = line;
+    cache->misses += !hit;
+    return hit;
+}
+
+static void access(unsigned cpu, uint32_t info, uint64_t address, void *data) {
+    (void)cpu, (void)data;
+    if (!marked)
+        return;
+    uint64_t last = (address + (1u << (info & 15)) - 1) >> LINE_BITS;
+    for (uint64_t line = address >> LINE_BITS; line <= last; line++)
+        if (!touch(&l1, line))
+            touch(&l2, line);
+}
 
 // FMLA on four single-precision lanes, by vector and by element (Arm Architecture Reference Manual, C7.2).
 static int is_vector_fma(uint32_t word) {
@@ -38,6 +83,8 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
         uint32_t word;
         memcpy(&word, qemu_plugin_insn_data(qemu_plugin_tb_get_insn(block, i)), sizeof word);
         fma += is_vector_fma(word);
+        if (l1.lines)
+            qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(block, i), access, NO_REGISTERS, READS_AND_WRITES, NULL);
     }
     qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &instructions, length);
     if (fma)
@@ -49,20 +96,28 @@ static void syscall(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t 
     (void)id, (void)cpu, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
     if (number != SCHED_YIELD)
         return;
+    marked = 1;
     FILE *file = fopen(path, "a");
     if (!file)
         return;
-    fprintf(file, "%llu %llu\n", (unsigned long long)instructions, (unsigned long long)vector_fma);
+    fprintf(file, "%llu %llu %llu %llu\n", (unsigned long long)instructions, (unsigned long long)vector_fma,
+            (unsigned long long)l1.misses, (unsigned long long)l2.misses);
     fclose(file);
 }
 
 int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv) {
     (void)info;
-    for (int i = 0; i < argc; i++)
+    int caches = 0;
+    for (int i = 0; i < argc; i++) {
         if (!strncmp(argv[i], "counts=", 7))
             snprintf(path, sizeof path, "%s", argv[i] + 7);
-    if (!*path) {
-        fprintf(stderr, "count: counts=PATH is missing\n");
+        else if (!strncmp(argv[i], "l1=", 3))
+            caches += configure(&l1, argv[i] + 3);
+        else if (!strncmp(argv[i], "l2=", 3))
+            caches += configure(&l2, argv[i] + 3);
+    }
+    if (!*path || (caches != 0 && caches != 2)) {
+        fprintf(stderr, "count: expected counts=PATH, and no caches or l1=BYTES:WAYS,l2=BYTES:WAYS\n");
         return 1;
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, translate);

@@ -292,6 +292,9 @@ pub struct Instructions {
     pub instructions: u64,
     /// Of them, vector multiply-accumulates, where the counter tells.
     pub vector_fma: Option<u64>,
+    /// Misses of the processor's modelled data caches, first and second level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misses: Option<[u64; 2]>,
     /// How it was counted: `qemu`, `valgrind`.
     pub counter: String,
 }

@@ -20,6 +20,14 @@ use crate::result::{Absent, Check, Device, How, Instructions, Record, Task};
 const CALLS: usize = 2;
 const PLUGIN: &str = include_str!("../../qemu/count.c");
 
+/// Data caches of the first and second level of one core, bytes and ways, by Arm's technical reference manuals; where a
+/// manual leaves a choice, as in the Raspberry Pi 3, 4 and 5.
+const CACHES: [(&str, &str, &str); 3] = [
+    ("cortex-a53", "32768:4", "524288:16"),
+    ("cortex-a72", "32768:2", "1048576:16"),
+    ("cortex-a76", "65536:4", "524288:8"),
+];
+
 /// Arguments of `compare count`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -44,6 +52,9 @@ pub struct Args {
     /// ONNX Runtime's shared library for the emulated processor; without it ONNX Runtime is left out.
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
+    /// Model the processors' data caches too, and count what misses them; takes several times as long.
+    #[arg(long)]
+    misses: bool,
     /// Where models are kept [default: target/compare].
     #[arg(long, value_name = "FOLDER")]
     cache: Option<PathBuf>,
@@ -64,6 +75,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         )));
     }
     models::check(&args.models)?;
+    if let Some(cpu) = args.cpu.iter().find(|cpu| args.misses && caches(cpu).is_none()) {
+        let known = CACHES.map(|(cpu, ..)| cpu).join(", ");
+        return Err(failure::input(format!("the caches of {cpu} are not known, only those of {known}")));
+    }
     let root = super::repository()?;
     let cache = args.cache.clone().unwrap_or_else(|| root.join("target/compare"));
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
@@ -92,7 +107,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 for cpu in &args.cpu {
                     let runtime = emulated(args, runtime, cpu, &plugin, &counts);
                     match count(&runtime, &load, &model, &counts) {
-                        Ok((difference, [instructions, vector_fma])) => {
+                        Ok((difference, [instructions, vector_fma, l1, l2])) => {
                             let run = results.run.clone();
                             let check = Check {
                                 run: run.clone(),
@@ -113,6 +128,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                                     cpu: cpu.clone(),
                                     instructions,
                                     vector_fma: Some(vector_fma),
+                                    misses: args.misses.then_some([l1, l2]),
                                     counter: "qemu".to_owned(),
                                 }))?;
                             }
@@ -167,8 +183,15 @@ fn plugin(cache: &Path) -> anyhow::Result<PathBuf> {
     Ok(library)
 }
 
+fn caches(cpu: &str) -> Option<(&'static str, &'static str)> {
+    CACHES.iter().find(|(name, ..)| *name == cpu).map(|(_, l1, l2)| (*l1, *l2))
+}
+
 fn emulated(args: &Args, name: &str, cpu: &str, plugin: &Path, counts: &Path) -> Runtime {
-    let plugin = format!("{},counts={}", plugin.display(), counts.display());
+    let mut plugin = format!("{},counts={}", plugin.display(), counts.display());
+    if let Some((l1, l2)) = caches(cpu).filter(|_| args.misses) {
+        plugin += &format!(",l1={l1},l2={l2}");
+    }
     let sysroot = args.sysroot.replace("{cpu}", cpu);
     let (emulator, program) = (args.emulator.display().to_string(), args.program.display().to_string());
     let mut command = [&emulator, "-cpu", cpu, "-L", &sysroot, "-plugin", &plugin, &program, "worker", name]
@@ -180,8 +203,8 @@ fn emulated(args: &Args, name: &str, cpu: &str, plugin: &Path, counts: &Path) ->
     Runtime { command, ..Runtime::named(name) }
 }
 
-/// Difference from the reference, and instructions and vector multiply-accumulates per inference.
-fn count(runtime: &Runtime, load: &Load, model: &models::Model, counts: &Path) -> anyhow::Result<(f64, [u64; 2])> {
+/// Difference from the reference; and instructions, vector multiply-accumulates and misses of two caches per inference.
+fn count(runtime: &Runtime, load: &Load, model: &models::Model, counts: &Path) -> anyhow::Result<(f64, [u64; 4])> {
     let _ = fs::remove_file(counts);
     let mut peer = Peer::start(runtime, None).map_err(|Missing(why)| anyhow::anyhow!(why))?;
     peer.load(load)?;
@@ -190,12 +213,12 @@ fn count(runtime: &Runtime, load: &Load, model: &models::Model, counts: &Path) -
     peer.seconds(CALLS)?;
     peer.mark()?;
     let text = fs::read_to_string(counts).context("the emulator counted nothing; was QEMU built with plugins?")?;
-    let read = |line: &str| -> Option<[u64; 2]> {
-        let (all, fma) = line.split_once(' ')?;
-        Some([all.parse().ok()?, fma.trim().parse().ok()?])
+    let read = |line: &str| -> Option<[u64; 4]> {
+        let numbers: Option<Vec<u64>> = line.split_whitespace().map(|number| number.parse().ok()).collect();
+        numbers?.try_into().ok()
     };
     let [before, after] = text.lines().filter_map(read).collect::<Vec<_>>().try_into().map_err(|lines: Vec<_>| {
         anyhow::anyhow!("{}: {} readings where 2 are expected", counts.display(), lines.len())
     })?;
-    Ok((difference, [0, 1].map(|i| (after[i] - before[i]) / CALLS as u64)))
+    Ok((difference, std::array::from_fn(|i| (after[i] - before[i]) / CALLS as u64)))
 }

@@ -248,6 +248,7 @@ pub fn emulated_run(id: &str, cpu: &str, started_s: u64, factor: f64) -> Vec<Rec
             cpu: cpu.into(),
             instructions: (31e6 * work * factor) as u64,
             vector_fma: Some((6e6 * work) as u64),
+            misses: (cpu == "cortex-a72").then_some([(2e5 * work) as u64, (3e4 * work) as u64]),
             counter: "qemu".into(),
         }));
     }
