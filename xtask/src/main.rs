@@ -9,6 +9,7 @@ mod guest;
 mod image;
 mod initramfs;
 mod modules;
+mod sanitize;
 mod soak;
 mod system_test;
 
@@ -32,6 +33,7 @@ enum Task {
     Dist(dist::Args),
     EmulatedTests(emulated::Args),
     Image(image::Args),
+    Sanitize(sanitize::Args),
     Soak(soak::Args),
     SystemTest(system_test::Args),
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Task::Dist(args) => dist::run(&args),
         Task::EmulatedTests(args) => emulated::run(&args),
         Task::Image(args) => image::run(&args),
+        Task::Sanitize(args) => sanitize::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::SystemTest(args) => system_test::run(&args),
     };

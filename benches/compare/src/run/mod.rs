@@ -280,8 +280,8 @@ impl Bench<'_> {
     fn effort(&self, batch: usize, threads: usize) -> Effort {
         let (rounds, least_rounds, budget) = match (self.args.quick, batch) {
             (true, _) => (7, 3, 4),
-            (false, 1) => (11, 5, 6),
-            (false, _) => (5, 3, 6),
+            (false, 1) => (11, 5, 5),
+            (false, _) => (5, 3, 3),
         };
         let round = Duration::from_millis(if self.args.quick { 10 } else { 30 });
         // One thread alone does not wait for others.

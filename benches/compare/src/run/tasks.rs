@@ -102,7 +102,8 @@ pub fn groups(
                 .map(|(runtime, _)| entry(runtime, &model.whole, &Task::Full, threads, batch))
                 .collect();
             groups.push(Group { name: format!("full, {threads} threads, batch {batch}"), entries });
-            if four {
+            // The largest batch tells whether early exits still pay; a GPU is asked at every size.
+            if four && (!cpu || extent.batches.iter().max() == Some(&batch)) {
                 groups.push(adaptive(batch, format!("adaptive, {threads} threads, batch {batch}")));
             }
         }
