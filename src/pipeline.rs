@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::camera::{CameraError, Crop, Frame, FrameSource, Preprocess};
 use crate::energy::gauge::open::AnyGauge;
-use crate::energy::gauge::{GaugeWatch, WatchSettings};
+use crate::energy::gauge::{GaugeMonitor, MonitorSettings};
 use crate::energy::{Battery, Choice, FuelGauge as _, GaugeState, Governor, GovernorInput, PowerModel};
 use crate::exit::{ExitPolicy, PolicyError};
 use crate::model::{InputSpec, Interpolation};
@@ -140,7 +140,7 @@ pub struct Pipeline<G> {
 
 /// A sensor in place of the modelled battery.
 struct Gauge {
-    watch: GaugeWatch<AnyGauge>,
+    watch: GaugeMonitor<AnyGauge>,
     /// Whether the modelled battery has the real one's capacity, so that a reading which never moves is noticed.
     modelled: bool,
     /// The last state, when it was read, and the modelled state of charge then.
@@ -212,7 +212,7 @@ impl<G: Governor> Pipeline<G> {
     /// configured battery has the real one's capacity; only then can a gauge that sticks be told from one that does not.
     #[must_use]
     pub fn with_gauge(mut self, gauge: AnyGauge, modelled: bool) -> Self {
-        self.gauge = Some(Gauge { watch: GaugeWatch::new(gauge, WatchSettings::default()), modelled, last: None });
+        self.gauge = Some(Gauge { watch: GaugeMonitor::new(gauge, MonitorSettings::default()), modelled, last: None });
         self
     }
 

@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use dyn_perceiver::energy::link::{MAX_FRAME, Message, encode};
-use dyn_perceiver::energy::{
-    BudgetGovernor, FrameDemand, FuelGauge, GaugeWatch, Governor, GovernorInput, PowerModel, WatchSettings,
+use dyn_perceiver_core::energy::link::{MAX_FRAME, Message, encode};
+use dyn_perceiver_core::energy::{
+    BudgetGovernor, FrameDemand, FuelGauge, GaugeMonitor, Governor, GovernorInput, PowerModel, MonitorSettings,
 };
 use embedded_io::Write;
 
@@ -13,7 +13,7 @@ use crate::config::{Config, ConfigError};
 /// The companion: a watched gauge, the governor, and a line to the Linux board.
 #[derive(Clone, Debug)]
 pub struct Companion<G, U> {
-    watch: GaugeWatch<G>,
+    watch: GaugeMonitor<G>,
     governor: BudgetGovernor,
     power: PowerModel,
     joules_per_charge: f32,
@@ -42,7 +42,7 @@ impl<G: FuelGauge, U: Write> Companion<G, U> {
             FrameDemand::PerHour(_) | FrameDemand::DayNight { .. } => 0.0,
         };
         Ok(Companion {
-            watch: GaugeWatch::new(gauge, WatchSettings::default()),
+            watch: GaugeMonitor::new(gauge, MonitorSettings::default()),
             joules_per_charge: config.settings.joules_per_charge(),
             power: config.power.clone(),
             governor,

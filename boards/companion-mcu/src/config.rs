@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use dyn_perceiver::energy::{BudgetGovernor, GovernorSettings, Ladder, LadderError, Mission, MissionError, PowerModel};
-use dyn_perceiver::exit::Frontier;
+use dyn_perceiver_core::energy::{BudgetGovernor, GovernorSettings, Ladder, LadderError, Mission, MissionError, PowerModel};
+use dyn_perceiver_core::exit::Frontier;
 use serde::{Deserialize, Serialize};
 
 /// Everything the governor needs, stored as postcard.

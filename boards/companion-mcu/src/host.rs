@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use companion_mcu::Config;
 use companion_mcu::bench::play;
-use dyn_perceiver::energy::link::{Decoder, Message};
-use dyn_perceiver::energy::{GovernorSettings, Mission, PowerModel};
-use dyn_perceiver::exit::CalibratedPolicy;
-use dyn_perceiver::policy::{EvidenceKind, SolveOptions, Synthetic, file, solve};
+use dyn_perceiver_core::energy::link::{Decoder, Message};
+use dyn_perceiver_core::energy::{GovernorSettings, Mission, PowerModel};
+use dyn_perceiver_core::exit::CalibratedPolicy;
+use dyn_perceiver_core::policy::{EvidenceKind, SolveOptions, Synthetic, file, solve};
 
 const USAGE: &str = "\
 usage: companion-mcu pack POLICY CONFIG.json OUT.postcard   check policy and configuration, write them for the flash

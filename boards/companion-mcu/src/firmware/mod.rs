@@ -38,7 +38,7 @@ fn run() -> Option<()> {
     let played = play(&config, Uart::new(), |_step, _message| {
         #[cfg(feature = "log")]
         {
-            use dyn_perceiver::energy::Reason;
+            use dyn_perceiver_core::energy::Reason;
 
             // Normal running changes from minute to minute and is not worth a line each time.
             let reason = if _message.reason == Reason::Hold { Reason::Budget } else { _message.reason };
@@ -76,7 +76,7 @@ fn measure(config: &Config) {
     use core::hint::black_box;
     use core::time::Duration;
 
-    use dyn_perceiver::energy::{GaugeReading, GaugeState, Governor, GovernorInput};
+    use dyn_perceiver_core::energy::{GaugeReading, GaugeState, Governor, GovernorInput};
 
     const RUNS: u32 = 1000;
     let (Ok(mut governor), Some(mut core)) = (config.governor(), cortex_m::Peripherals::take()) else { return };

@@ -1,0 +1,219 @@
+//! Policies whose accuracy loss is limited with a stated confidence: Learn-then-Test (Angelopoulos et al., 2021).
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::evaluate::{Taken, simulate};
+use crate::random::split;
+use crate::records::Records;
+use crate::solver::{SolveError, SolveOptions, Solved, increasing, solve};
+use dyn_perceiver_core::exit::{ExitPolicy, Frontier, FrontierError, Guarantee, OperatingPoint, PolicyError};
+
+/// A limit on what may be lost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    /// Accuracy that may be lost against the whole network on its own, in (0, 1).
+    pub max_loss: f64,
+    /// With what confidence, in (0, 1).
+    pub confidence: f64,
+}
+
+impl Limit {
+    /// Samples without which nothing at all can be certified: the least n for which n samples without a loss are
+    /// unlikely enough, (1 - max_loss)^n <= 1 - confidence.
+    pub fn samples_needed(&self) -> usize {
+        ((1.0 - self.confidence).ln() / (1.0 - self.max_loss).ln()).ceil() as usize
+    }
+
+    /// Samples with which a policy that really loses at a rate of `rate` can be expected to be certified; none when the
+    /// rate is not below the limit.
+    pub fn samples_needed_at(&self, rate: f64) -> Option<usize> {
+        if rate >= self.max_loss {
+            return None;
+        }
+        let certified = |n: usize| self.certifies((rate * n as f64).ceil() as usize, n);
+        let mut high = self.samples_needed();
+        while !certified(high) {
+            high = high.checked_mul(2).filter(|&n| n < 1 << 40)?;
+        }
+        let mut low = high / 2;
+        while low + 1 < high {
+            let middle = low.midpoint(high);
+            if certified(middle) { high = middle } else { low = middle }
+        }
+        Some(high)
+    }
+
+    /// Whether so few losses among so many samples let one say, with this confidence, that the limit is kept.
+    pub fn certifies(&self, losses: usize, samples: usize) -> bool {
+        binomial_tail(losses, samples, self.max_loss) <= 1.0 - self.confidence
+    }
+}
+
+/// P(X <= k) for X binomial with n trials of probability p, exactly but for rounding.
+pub fn binomial_tail(k: usize, n: usize, p: f64) -> f64 {
+    if k >= n || p <= 0.0 {
+        return 1.0;
+    }
+    if p >= 1.0 {
+        return 0.0;
+    }
+    // ln of the term for 0, then each from the one before.
+    let mut term = n as f64 * (-p).ln_1p();
+    let mut terms = vec![term];
+    for i in 0..k {
+        term += ((n - i) as f64 / (i + 1) as f64).ln() + (p / (1.0 - p)).ln();
+        terms.push(term);
+    }
+    let top = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (top + terms.iter().map(|t| (t - top).exp()).sum::<f64>().ln()).exp().min(1.0)
+}
+
+/// Why nothing can be guaranteed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum GuaranteeError {
+    /// A limit must lie strictly between 0 and 1, and so must the confidence.
+    #[error("maximum loss {} and confidence {} must lie between 0 and 1", .0.max_loss, .0.confidence)]
+    Limit(Limit),
+    /// With so few samples nothing can be certified.
+    #[error(
+        "no policy can be certified with {samples} samples: at least {needed} are needed, half of them to find policies and half to test them"
+    )]
+    TooFewSamples {
+        /// Samples given.
+        samples: usize,
+        /// Samples needed, at least.
+        needed: usize,
+    },
+    /// Solving failed.
+    #[error(transparent)]
+    Solve(#[from] SolveError),
+    /// The logits could not be read.
+    #[error("reading logits: {0}")]
+    Logits(#[from] io::Error),
+    /// A policy that was found is not valid.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The certified points are not a valid frontier.
+    #[error(transparent)]
+    Frontier(#[from] FrontierError),
+}
+
+/// A frontier of certified points.
+#[derive(Clone, Debug)]
+pub struct Certified {
+    /// The points; the cheapest of them is the cheapest policy that could be certified.
+    pub frontier: Frontier,
+    /// What holds for all of them together.
+    pub guarantee: Guarantee,
+    /// The frontier they were chosen from, found on the other half of the samples.
+    pub solved: Solved,
+    /// For the cheapest policy that was not certified: samples with which it could be, if its losses stay as they are.
+    pub more_samples: Option<usize>,
+}
+
+/// Finds policies on one half of `rows` and certifies on the other half those whose accuracy is at most
+/// `limit.max_loss` below that of the whole network, the last exit on its own.
+///
+/// A sample counts as lost when the whole network is right and the policy wrong, so the rate of losses bounds the loss
+/// of accuracy. Policies are tested from the safest on the first half to the loosest, each by the exact binomial test at
+/// the full level, and testing stops at the first that fails (fixed-sequence testing): with the stated confidence, all
+/// that passed keep the limit, and so does any mix of them.
+///
+/// # Errors
+/// [`GuaranteeError`]; when there are too few samples to certify anything, how many are needed.
+pub fn certify(
+    records: &Records,
+    rows: &[u32],
+    limit: Limit,
+    options: &SolveOptions,
+) -> Result<Certified, GuaranteeError> {
+    let open = |x: f64| x > 0.0 && x < 1.0;
+    if !open(limit.max_loss) || !open(limit.confidence) {
+        return Err(GuaranteeError::Limit(limit));
+    }
+    let (fit, test) = split(rows, 0.5, options.seed);
+    let needed = limit.samples_needed();
+    if test.len() < needed || fit.is_empty() {
+        return Err(GuaranteeError::TooFewSamples { samples: rows.len(), needed: 2 * needed });
+    }
+    let solved = solve(records, &fit, options)?;
+    let whole = ExitPolicy::only(records.exits.len() - 1, records.exits.len())?;
+    let losses = |policy: &ExitPolicy, rows: &[u32]| -> Result<usize, GuaranteeError> {
+        let reference = simulate(&whole, records, rows)?;
+        Ok(lost(&reference, &simulate(policy, records, rows)?))
+    };
+
+    let last = records.exits.len() - 1;
+    let on_fit = crate::evaluate::summarise(&whole, &records.costs, &simulate(&whole, records, &fit)?);
+    let mut whole_point = OperatingPoint {
+        policy: whole.clone(),
+        accuracy: on_fit.accuracy as f32,
+        cost: on_fit.cost as f32,
+        shares: [0.0; dyn_perceiver_core::exit::MAX_EXITS].into_iter().take(records.exits.len()).collect(),
+    };
+    if let Some(share) = whole_point.shares.get_mut(last) {
+        *share = 1.0;
+    }
+    // Safest first, the dearer on a tie; the whole network itself loses nothing.
+    let mut sequence = vec![(0, whole_point)];
+    for point in solved.frontier.points() {
+        sequence.push((losses(&point.policy, &fit)?, point.clone()));
+    }
+    sequence[1..].sort_by(|(a, p), (b, q)| a.cmp(b).then(q.cost.total_cmp(&p.cost)));
+
+    let mut passed = vec![];
+    let mut more_samples = None;
+    for (on_fit, point) in sequence {
+        if !limit.certifies(losses(&point.policy, &test)?, test.len()) {
+            let rate = on_fit as f64 / fit.len() as f64;
+            more_samples = limit.samples_needed_at(rate).map(|n| 2 * n);
+            break;
+        }
+        passed.push(point);
+    }
+    let frontier = Frontier::new(records.costs.unit(), &increasing(passed))?;
+    let guarantee =
+        Guarantee { max_loss: limit.max_loss as f32, confidence: limit.confidence as f32, samples: test.len() as u32 };
+    Ok(Certified { frontier, guarantee, solved, more_samples })
+}
+
+/// Samples about which the reference is right and the other wrong.
+fn lost(reference: &[Taken], other: &[Taken]) -> usize {
+    reference.iter().zip(other).filter(|(r, o)| r.right && !o.right).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::Synthetic;
+
+    #[test]
+    fn the_binomial_tail_is_exact() {
+        let plain = |k: usize, n: usize, p: f64| -> f64 {
+            let choose = |n: usize, k: usize| (0..k).map(|i| (n - i) as f64 / (i + 1) as f64).product::<f64>();
+            (0..=k).map(|i| choose(n, i) * p.powi(i as i32) * (1.0 - p).powi((n - i) as i32)).sum()
+        };
+        for (k, n, p) in [(0, 10, 0.1), (3, 20, 0.3), (10, 30, 0.5), (29, 30, 0.01), (5, 100, 0.02)] {
+            assert!((binomial_tail(k, n, p) - plain(k, n, p)).abs() < 1e-12, "{k} {n} {p}");
+        }
+        assert_eq!(binomial_tail(5, 5, 0.5), 1.0);
+        assert!(binomial_tail(100, 1_000_000, 0.01) < 1e-300);
+    }
+
+    #[test]
+    fn tells_how_many_samples_are_needed() {
+        let limit = Limit { max_loss: 0.01, confidence: 0.95 };
+        assert_eq!(limit.samples_needed(), 299);
+        assert!(limit.certifies(0, 299) && !limit.certifies(0, 298));
+        assert_eq!(limit.samples_needed_at(0.0), Some(299));
+        assert_eq!(limit.samples_needed_at(0.01), None);
+        let n = limit.samples_needed_at(0.005).unwrap();
+        assert!((500..2000).contains(&n), "{n}");
+        let records = Synthetic::four_exits().records(500, 1).unwrap();
+        let error = certify(&records, &records.rows(), limit, &SolveOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("500") && error.to_string().contains("598"), "{error}");
+    }
+}

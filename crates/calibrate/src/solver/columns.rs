@@ -1,0 +1,280 @@
+//! What an exit says once earlier exits count too, column by column and cut into bins.
+
+use std::collections::HashMap;
+use std::io;
+
+use crate::records::{ExitMask, exits_of};
+use crate::records::{ExitReading, Records};
+use crate::solver::{fit_curves, fit_weights};
+use dyn_perceiver_core::exit::{Curve, Evidence, Measure, mix};
+
+/// Bins a column of confidences is cut into, at most.
+pub(crate) const BINS: usize = 1024;
+
+/// The kinds of [`Evidence`], without their parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EvidenceKind {
+    /// [`Evidence::Own`].
+    Own,
+    /// [`Evidence::Recall`].
+    Recall,
+    /// [`Evidence::Mean`].
+    Mean,
+}
+
+impl EvidenceKind {
+    /// Every kind, simplest first.
+    pub const ALL: [EvidenceKind; 3] = [EvidenceKind::Own, EvidenceKind::Recall, EvidenceKind::Mean];
+
+    /// The name used in reports, the same as [`Evidence::name`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            EvidenceKind::Own => "own",
+            EvidenceKind::Recall => "recall",
+            EvidenceKind::Mean => "mean",
+        }
+    }
+}
+
+/// Confidence and correctness of every row of a view, when the exits of one set have been evaluated and the last of them
+/// was just reached. Confidences are replaced by bins, which keep their order.
+#[derive(Clone, Debug)]
+pub(crate) struct Column {
+    /// The bin of each row.
+    pub bins: Vec<u16>,
+    /// Whether the answer would be right.
+    pub right: Vec<bool>,
+    /// The least and the greatest confidence in each bin, in order.
+    pub ranges: Vec<(f32, f32)>,
+}
+
+impl Column {
+    fn new(confidence: &[f32], right: Vec<bool>) -> Self {
+        let mut sorted = confidence.to_vec();
+        sorted.sort_unstable_by(f32::total_cmp);
+        let mut ranges: Vec<(f32, f32)> = vec![];
+        let mut start = 0;
+        while start < sorted.len() {
+            // A bin takes its share of what is left, and all that equals its last value: ties are never cut.
+            let left = BINS - ranges.len().min(BINS - 1);
+            let share = ((sorted.len() - start) / left).max(1);
+            let greatest = sorted[start + share - 1];
+            let end = start + sorted[start..].partition_point(|&c| c <= greatest);
+            ranges.push((sorted[start], greatest));
+            start = end;
+        }
+        let bin = |&c: &f32| ranges.partition_point(|&(_, greatest)| greatest < c) as u16;
+        let bins = confidence.iter().map(bin).collect();
+        Column { bins, right, ranges }
+    }
+
+    /// The threshold that leaves from bin `bin` on: half way to the bin below, so that it holds for other samples.
+    pub fn threshold(&self, bin: usize) -> f32 {
+        match (bin.checked_sub(1).and_then(|below| self.ranges.get(below)), self.ranges.get(bin)) {
+            (None, _) => 0.0,
+            (_, None) => 1.0,
+            (Some(&(_, below)), Some(&(least, _))) => {
+                let middle = below + (least - below) / 2.0;
+                if middle > below { middle } else { least }
+            }
+        }
+    }
+}
+
+/// Columns of some rows for one measure and kind of evidence, made when first asked for.
+pub(crate) struct Columns<'a> {
+    records: &'a Records,
+    rows: &'a [u32],
+    pub measure: Measure,
+    pub evidence: Evidence,
+    made: HashMap<ExitMask, Column>,
+}
+
+/// What all columns of some rows share: the fitted parameters, and the combined readings.
+pub(crate) struct Fitted<'a> {
+    records: &'a Records,
+    rows: &'a [u32],
+    weights: Option<Vec<f32>>,
+    curves: [Vec<Curve>; Measure::ALL.len()],
+    means: HashMap<ExitMask, Vec<ExitReading>>,
+}
+
+impl<'a> Fitted<'a> {
+    /// Fits the parameters of evidence to `rows` of the records.
+    ///
+    /// # Errors
+    /// What reading the logits says.
+    pub fn new(records: &'a Records, rows: &'a [u32]) -> io::Result<Self> {
+        let curves = Measure::ALL.map(|measure| fit_curves(records, rows, measure));
+        Ok(Fitted { records, rows, weights: fit_weights(records, rows)?, curves, means: HashMap::new() })
+    }
+
+    /// Computes the mean of the exits in each of `prefixes` (and those they begin with), where logits are there.
+    ///
+    /// # Errors
+    /// What reading the logits says; [`io::ErrorKind::InvalidData`] when logits are not finite.
+    pub fn prepare_means(&mut self, prefixes: impl IntoIterator<Item = ExitMask>) -> io::Result<()> {
+        let Some(weights) = &self.weights else { return Ok(()) };
+        let mut wanted: Vec<ExitMask> = prefixes.into_iter().flat_map(beginnings).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let classes = self.records.classes;
+        let empty = ExitReading { class: 0, confidence: [0.0; Measure::ALL.len()] };
+        let mut readings = vec![vec![empty; self.rows.len()]; wanted.len()];
+        // The mean of every prefix, by mask; a prefix comes after those it begins with.
+        let mut mean = vec![vec![0.0; classes]; 1 << self.records.exits.len()];
+        let mut failure = None;
+        self.records.visit_logits(self.rows, |position, logits| {
+            for (&prefix, readings) in wanted.iter().zip(&mut readings) {
+                let Some(last) = exits_of(prefix).next_back() else { continue };
+                let before = prefix & !(1 << last);
+                let mut now = std::mem::take(&mut mean[prefix]);
+                now.copy_from_slice(&mean[before]);
+                let weight = if before == 0 { 0.0 } else { weights[last] };
+                mix(&mut now, &logits[last * classes..][..classes], weight);
+                match Measure::read_all(&now) {
+                    Ok(all) => {
+                        let class = all[0].class as u32;
+                        readings[position] = ExitReading { class, confidence: all.map(|r| r.confidence) };
+                    }
+                    Err(error) => failure = Some((self.rows[position], error)),
+                }
+                mean[prefix] = now;
+            }
+        })?;
+        if let Some((row, error)) = failure {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("logits of row {}: {error}", row + 1)));
+        }
+        self.means.extend(wanted.into_iter().zip(readings));
+        Ok(())
+    }
+
+    /// Which kinds of evidence the records allow.
+    pub fn kinds(&self) -> impl Iterator<Item = EvidenceKind> {
+        let several = self.records.exits.len() > 1;
+        let logits = self.weights.is_some();
+        EvidenceKind::ALL.into_iter().filter(move |kind| match kind {
+            EvidenceKind::Own => true,
+            EvidenceKind::Recall => several,
+            EvidenceKind::Mean => several && logits,
+        })
+    }
+
+    /// Evidence of a kind, with its fitted parameters.
+    pub fn evidence(&self, kind: EvidenceKind, measure: Measure) -> Evidence {
+        match (kind, &self.weights) {
+            (EvidenceKind::Recall, _) => Evidence::Recall(self.curves[measure as usize].iter().copied().collect()),
+            (EvidenceKind::Mean, Some(weights)) => Evidence::Mean(weights.iter().copied().collect()),
+            _ => Evidence::Own,
+        }
+    }
+
+    /// The columns of a measure and kind.
+    pub fn columns(&self, kind: EvidenceKind, measure: Measure) -> Columns<'a> {
+        let evidence = self.evidence(kind, measure);
+        Columns { records: self.records, rows: self.rows, measure, evidence, made: HashMap::new() }
+    }
+}
+
+impl Columns<'_> {
+    /// Makes the columns that a policy over the exits in `mask` needs. Means must have been prepared.
+    pub fn make(&mut self, fitted: &Fitted<'_>, mask: ExitMask) {
+        for prefix in beginnings(mask) {
+            let key = self.key(prefix);
+            if !self.made.contains_key(&key) {
+                let column = self.column(fitted, key);
+                self.made.insert(key, column);
+            }
+        }
+    }
+
+    /// The column for having evaluated `prefix`; made before by [`Columns::make`].
+    pub fn get(&self, prefix: ExitMask) -> &Column {
+        &self.made[&self.key(prefix)]
+    }
+
+    /// An exit that speaks alone says the same whatever came before.
+    fn key(&self, prefix: ExitMask) -> ExitMask {
+        match (&self.evidence, exits_of(prefix).next_back()) {
+            (Evidence::Own, Some(last)) => 1 << last,
+            _ => prefix,
+        }
+    }
+
+    fn column(&self, fitted: &Fitted<'_>, prefix: ExitMask) -> Column {
+        let labels = self.records.labels();
+        let measure = self.measure as usize;
+        let answer = |position: usize, row: u32| match &self.evidence {
+            Evidence::Mean(_) => {
+                let reading = &fitted.means[&prefix][position];
+                (reading.confidence[measure], reading.class)
+            }
+            Evidence::Recall(curves) => {
+                let readings = self.records.readings(row);
+                let each = exits_of(prefix)
+                    .map(|exit| (curves[exit].probability(readings[exit].confidence[measure]), readings[exit].class));
+                // As the observer does it: on a tie the later exit speaks.
+                each.fold((0.0, 0), |best, next| if best.0 > next.0 { best } else { next })
+            }
+            _ => {
+                let last = exits_of(prefix).next_back().unwrap_or(0);
+                let reading = &self.records.readings(row)[last];
+                (reading.confidence[measure], reading.class)
+            }
+        };
+        let (confidence, right): (Vec<f32>, Vec<bool>) = self
+            .rows
+            .iter()
+            .enumerate()
+            .map(|(position, &row)| {
+                let (confidence, class) = answer(position, row);
+                (confidence, class == labels[row as usize])
+            })
+            .unzip();
+        Column::new(&confidence, right)
+    }
+}
+
+/// The sets of exits seen on the way through `mask`: its first exit, its first two, and so on.
+pub(crate) fn beginnings(mask: ExitMask) -> impl Iterator<Item = ExitMask> {
+    exits_of(mask).map(move |exit| mask & ((2 << exit) - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bins_keep_order_and_never_cut_ties(values in proptest::collection::vec(0u8..40, 1..2000)) {
+            let confidence: Vec<f32> = values.iter().map(|&v| f32::from(v) / 40.0).collect();
+            let column = Column::new(&confidence, vec![true; confidence.len()]);
+            prop_assert!(column.ranges.len() <= BINS);
+            for (&c, &bin) in confidence.iter().zip(&column.bins) {
+                let (least, greatest) = column.ranges[bin as usize];
+                prop_assert!((least..=greatest).contains(&c));
+                prop_assert!(c >= column.threshold(bin as usize));
+                if (bin as usize) + 1 < column.ranges.len() {
+                    prop_assert!(c < column.threshold(bin as usize + 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn many_values_fill_the_bins_evenly() {
+        let confidence: Vec<f32> = (0..5000).map(|i| i as f32 / 5000.0).collect();
+        let column = Column::new(&confidence, vec![true; 5000]);
+        assert_eq!(column.ranges.len(), BINS);
+        let mut counts = vec![0; BINS];
+        column.bins.iter().for_each(|&bin| counts[bin as usize] += 1);
+        assert!(counts.iter().all(|&count| (4..=5).contains(&count)), "{counts:?}");
+    }
+
+    #[test]
+    fn beginnings_grow_exit_by_exit() {
+        assert_eq!(beginnings(0b1101).collect::<Vec<_>>(), [0b1, 0b101, 0b1101]);
+    }
+}

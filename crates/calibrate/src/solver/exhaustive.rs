@@ -1,0 +1,134 @@
+//! Every policy there is, for small cases: the oracle that the solver is held against.
+
+use crate::records::Records;
+use crate::records::{Costs, ExitMask, exits_of};
+use crate::solver::SolveError;
+use crate::solver::columns::{EvidenceKind, Fitted};
+use crate::solver::lagrange::Ladder;
+use dyn_perceiver_core::exit::{ExitPolicy, ExitRule, Measure};
+
+/// The most exits for which every policy is tried.
+pub const EXHAUSTIVE_EXITS: usize = 4;
+
+/// What a policy gave on the samples it was sought on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The policy.
+    pub policy: ExitPolicy,
+    /// Accuracy on the samples.
+    pub accuracy: f64,
+    /// Mean cost on the samples.
+    pub cost: f64,
+}
+
+/// Tries every set of exits and, for every exit but the last, thresholds at `levels` quantiles of its confidence (all
+/// values where there are fewer), and keeps what no cheaper policy beats, in order of cost. Each exit speaks alone.
+/// For at most [`EXHAUSTIVE_EXITS`] exits; of more, only the first of each set are tried.
+///
+/// # Errors
+/// As [`super::solve()`].
+pub fn exhaustive(records: &Records, rows: &[u32], measure: Measure, levels: usize) -> Result<Vec<Found>, SolveError> {
+    if rows.is_empty() {
+        return Err(SolveError::NoSamples);
+    }
+    let fitted = Fitted::new(records, rows)?;
+    let every: ExitMask = (1 << records.exits.len()) - 1;
+    let mut columns = fitted.columns(EvidenceKind::Own, measure);
+    for exit in 0..records.exits.len() {
+        columns.make(&fitted, 1 << exit);
+    }
+    let mut found = vec![];
+    for mask in (1..=every).filter(|mask| mask.count_ones() as usize <= EXHAUSTIVE_EXITS) {
+        let ladder = Ladder::new(&columns, &records.costs, mask);
+        let all: Vec<u32> = (0..rows.len() as u32).collect();
+        let mut search = Search { ladder: &ladder, levels, thresholds: vec![], found: vec![] };
+        search.exit(&all, 0, 0.0);
+        found.extend(best_by_cost(search.found).into_iter().map(|entry| (mask, entry)));
+    }
+    found.sort_by(|(_, a), (_, b)| a.cost.total_cmp(&b.cost).then(b.right.cmp(&a.right)));
+    let mut best = None;
+    found.retain(|(_, entry)| {
+        let better = best.is_none_or(|right| entry.right > right);
+        best = best.max(Some(entry.right));
+        better
+    });
+    let n = rows.len() as f64;
+    found
+        .into_iter()
+        .map(|(mask, entry)| {
+            let ladder = Ladder::new(&columns, &records.costs, mask);
+            let policy = policy(&ladder, &records.costs, measure, &entry.thresholds)?;
+            Ok(Found { policy, accuracy: entry.right as f64 / n, cost: entry.cost / n })
+        })
+        .collect()
+}
+
+struct Entry {
+    thresholds: Vec<u16>,
+    right: usize,
+    cost: f64,
+}
+
+struct Search<'a> {
+    ladder: &'a Ladder<'a>,
+    levels: usize,
+    thresholds: Vec<u16>,
+    found: Vec<Entry>,
+}
+
+impl Search<'_> {
+    /// Every threshold of the exit that `thresholds` has come to, for the samples that reach it.
+    fn exit(&mut self, reach: &[u32], right: usize, cost: f64) {
+        let exit = self.thresholds.len();
+        let column = self.ladder.columns[exit];
+        let right_here = |sample: u32, exit: usize| usize::from(self.ladder.columns[exit].right[sample as usize]);
+        if exit + 1 == self.ladder.columns.len() {
+            let right = right + reach.iter().map(|&s| right_here(s, exit)).sum::<usize>();
+            let cost = cost + reach.len() as f64 * self.ladder.costs[exit];
+            self.found.push(Entry { thresholds: self.thresholds.clone(), right, cost });
+            return;
+        }
+        let bins = column.ranges.len();
+        let step = (bins as f64 / self.levels.max(1) as f64).max(1.0);
+        let steps = (bins as f64 / step).round() as usize;
+        let mut stays = vec![];
+        for level in 0..=steps {
+            let bin = ((level as f64 * step).round() as usize).min(bins) as u16;
+            stays.clear();
+            let mut leaves = 0;
+            let mut right_leaves = 0;
+            for &sample in reach {
+                if column.bins[sample as usize] >= bin {
+                    leaves += 1;
+                    right_leaves += usize::from(column.right[sample as usize]);
+                } else {
+                    stays.push(sample);
+                }
+            }
+            self.thresholds.push(bin);
+            self.exit(&stays, right + right_leaves, cost + f64::from(leaves) * self.ladder.costs[exit]);
+            self.thresholds.pop();
+        }
+    }
+}
+
+/// Without what a cheaper one beats.
+fn best_by_cost(mut found: Vec<Entry>) -> Vec<Entry> {
+    found.sort_by(|a, b| a.cost.total_cmp(&b.cost).then(b.right.cmp(&a.right)));
+    let mut best = None;
+    found.retain(|entry| {
+        let better = best.is_none_or(|right| entry.right > right);
+        best = best.max(Some(entry.right));
+        better
+    });
+    found
+}
+
+fn policy(ladder: &Ladder<'_>, costs: &Costs, measure: Measure, bins: &[u16]) -> Result<ExitPolicy, SolveError> {
+    let mut rules = vec![ExitRule::Skip; costs.exits()];
+    let each = bins.iter().zip(&ladder.columns).map(|(&bin, column)| column.threshold(bin as usize));
+    for (exit, threshold) in exits_of(ladder.mask).zip(each.chain([0.0])) {
+        rules[exit] = ExitRule::Leave(threshold);
+    }
+    Ok(ExitPolicy::new(measure, &rules)?)
+}

@@ -1,0 +1,256 @@
+//! The solver as a whole: against known optima, other methods, and input that is barely any.
+
+use proptest::prelude::*;
+
+use crate::certify::*;
+use crate::evaluate::*;
+use crate::random::*;
+use crate::records::*;
+use crate::solver::*;
+use dyn_perceiver_core::exit::{CostUnit, Evidence, ExitPolicy, ExitRule, Frontier, Measure, ModelDigest};
+
+/// Records whose exits read `confidence(sample, exit)` and are right where `right(sample, exit)`.
+fn records(
+    samples: usize,
+    exits: usize,
+    confidence: impl Fn(usize, usize) -> f32,
+    right: impl Fn(usize, usize) -> bool,
+) -> Records {
+    let cumulative: Vec<f64> = (1..=exits).map(|exit| exit as f64).collect();
+    let costs = Costs::cumulative(CostUnit::Macs, &cumulative).unwrap();
+    let names = (0..exits).map(|exit| format!("e{exit}")).collect();
+    let mut records = Records::new(ModelDigest([1; 32]), names, 3, costs);
+    for sample in 0..samples {
+        let readings: Vec<ExitReading> = (0..exits)
+            .map(|exit| ExitReading {
+                class: if right(sample, exit) { 0 } else { 1 },
+                confidence: [confidence(sample, exit); 3],
+            })
+            .collect();
+        records.push(sample.to_string(), 0, &readings);
+    }
+    records
+}
+
+fn solved(records: &Records) -> Frontier {
+    solve(records, &records.rows(), &SolveOptions::default()).unwrap().frontier
+}
+
+fn own() -> SolveOptions {
+    SolveOptions { evidence: vec![EvidenceKind::Own], ..SolveOptions::default() }
+}
+
+fn judged(frontier: &Frontier, records: &Records) -> Vec<(f64, f64)> {
+    let of =
+        |policy: &ExitPolicy| summarise(policy, &records.costs, &simulate(policy, records, &records.rows()).unwrap());
+    frontier.points().iter().map(|point| of(&point.policy)).map(|s| (s.cost, s.accuracy)).collect()
+}
+
+#[test]
+fn comes_within_a_fifth_of_a_point_of_the_known_optimum() {
+    let network = Synthetic::four_exits();
+    let calibration = network.records(20_000, 3).unwrap();
+    let solved = solve(&calibration, &calibration.rows(), &own()).unwrap();
+    assert!(solved.frontier.points().len() >= 32, "{}", solved.frontier.points().len());
+    let fresh = network.records(100_000, 4).unwrap();
+    // What luck the fresh samples have is told by the optimum's own policies on them.
+    for price in [0.03, 0.02, 0.012, 0.008, 0.005] {
+        let best = network.optimum(price);
+        let exits = best.thresholds.len();
+        let thresholds: Vec<ExitRule> = (0..4)
+            .map(|exit| if exit < exits { ExitRule::Leave(best.thresholds[exit] as f32) } else { ExitRule::Skip })
+            .collect();
+        let policy = ExitPolicy::new(Measure::Margin, &thresholds).unwrap();
+        let optimum = summarise(&policy, &fresh.costs, &simulate(&policy, &fresh, &fresh.rows()).unwrap());
+        let ours = mixed_accuracy(&judged(&solved.frontier, &fresh), optimum.cost).unwrap();
+        assert!(ours > optimum.accuracy - 0.002, "at {}: {ours}, optimum {}", optimum.cost, optimum.accuracy);
+    }
+}
+
+#[test]
+fn comes_close_to_the_exhaustive_search_where_that_can_be_done() {
+    for seed in 0..5 {
+        let records = Synthetic::four_exits().records(600, seed).unwrap();
+        let rows = records.rows();
+        let options = SolveOptions { measures: vec![Measure::MaxSoftmax], ..own() };
+        let frontier = solve(&records, &rows, &options).unwrap().frontier;
+        let ours = judged(&frontier, &records);
+        // Coordinate ascent may stop short of the best of all policies on so few samples, but not by much, nor as a rule.
+        let short: Vec<f64> = exhaustive(&records, &rows, Measure::MaxSoftmax, 20)
+            .unwrap()
+            .iter()
+            .map(|found| found.accuracy - mixed_accuracy(&ours, found.cost).unwrap_or(0.0))
+            .collect();
+        assert!(short.iter().all(|&short| short < 0.01), "seed {seed}: {short:?}");
+        assert!(short.iter().sum::<f64>() / (short.len() as f64) < 0.002, "seed {seed}: {short:?}");
+    }
+}
+
+#[test]
+fn is_above_the_authors_sweep() {
+    let network = Synthetic::four_exits();
+    let calibration = network.records(5_000, 7).unwrap();
+    let fresh = network.records(50_000, 8).unwrap();
+    let frontier = solved(&calibration);
+    let sweep = quantile_sweep(&calibration, &calibration.rows()).unwrap();
+    let curves = Curves::judge(&frontier, &sweep, &[], &fresh, &fresh.rows(), 8).unwrap();
+    let difference = curves.against_sweep().unwrap();
+    assert!(difference.mean > 0.0 && difference.least > -0.002, "{difference:?}");
+}
+
+#[test]
+fn one_exit_gives_one_point() {
+    let frontier = solved(&records(50, 1, |s, _| s as f32 / 50.0, |s, _| s % 2 == 0));
+    assert_eq!(frontier.points().len(), 1);
+    assert_eq!((frontier.points()[0].accuracy, frontier.points()[0].cost), (0.5, 1.0));
+}
+
+#[test]
+fn an_exit_that_is_always_wrong_is_left_out() {
+    let records =
+        records(400, 3, |s, e| ((s * 7 + e * 3) % 400) as f32 / 400.0, |s, e| e != 1 && (e == 2 || s % 3 == 0));
+    let frontier = solved(&records);
+    for point in frontier.points() {
+        assert_eq!(point.shares[1], 0.0, "{point:?}");
+    }
+    assert!(frontier.points().last().unwrap().accuracy > 0.98);
+}
+
+#[test]
+fn constant_confidence_leaves_only_whole_exits() {
+    let records = records(100, 3, |_, _| 0.5, |s, e| s % 4 < e + 1);
+    let points = judged(&solved(&records), &records);
+    let expected = [(1.0, 0.25), (2.0, 0.5), (3.0, 0.75)];
+    // The middle one lies on the line between the others: there or not, a mix has it.
+    assert!(points.iter().all(|p| expected.contains(p)), "{points:?}");
+    assert_eq!((points[0], points[points.len() - 1]), (expected[0], expected[2]));
+}
+
+#[test]
+fn ties_leave_together() {
+    let records = records(200, 2, |s, _| if s % 2 == 0 { 0.9 } else { 0.3 }, |s, e| e == 1 || s % 2 == 0);
+    let points = judged(&solved(&records), &records);
+    assert!(points.contains(&(1.5, 1.0)), "{points:?}");
+}
+
+#[test]
+fn ten_samples_and_a_class_never_seen_are_enough() {
+    let records = Synthetic::four_exits().records(10, 1).unwrap();
+    assert!(!solved(&records).points().is_empty());
+    assert!(matches!(solve(&records, &[], &SolveOptions::default()), Err(SolveError::NoSamples)));
+    let none = SolveOptions { measures: vec![], ..SolveOptions::default() };
+    assert!(matches!(solve(&records, &records.rows(), &none), Err(SolveError::NothingToChoose)));
+}
+
+/// Three exits with noise of their own on top of the truth: a mean of them knows more than any.
+fn noisy_exits(samples: usize, seed: u64) -> Records {
+    let costs = Costs::cumulative(CostUnit::Macs, &[1.0, 2.0, 3.0]).unwrap();
+    let mut records = Records::new(ModelDigest([2; 32]), vec!["a".into(), "b".into(), "c".into()], 4, costs);
+    let mut random = Random::new(seed);
+    for sample in 0..samples {
+        let label = random.below(4);
+        let logits: Vec<Vec<f32>> = (0..3)
+            .map(|_| {
+                let noise = |random: &mut Random| (0..4).map(|_| random.uniform()).sum::<f64>() as f32 - 2.0;
+                (0..4).map(|class| 3.0 * noise(&mut random) + if class == label { 2.5 } else { 0.0 }).collect()
+            })
+            .collect();
+        let reading = |logits: &Vec<f32>| {
+            let all = Measure::read_all(logits).unwrap();
+            ExitReading { class: all[0].class as u32, confidence: all.map(|r| r.confidence) }
+        };
+        records.push(sample.to_string(), label as u32, &logits.iter().map(reading).collect::<Vec<_>>());
+        records.push_logits(&logits.concat());
+    }
+    records
+}
+
+#[test]
+fn evidence_is_combined_where_that_helps() {
+    let (calibration, fresh) = (noisy_exits(4_000, 1), noisy_exits(20_000, 2));
+    let all = solve(&calibration, &calibration.rows(), &SolveOptions::default()).unwrap();
+    assert_eq!(all.compared[all.chosen].evidence, EvidenceKind::Mean, "{:?}", all.compared);
+    let best = |frontier: &Frontier| judged(frontier, &fresh).iter().map(|p| p.1).fold(0.0, f64::max);
+    let alone = solve(&calibration, &calibration.rows(), &own()).unwrap();
+    assert!(best(&all.frontier) > best(&alone.frontier) + 0.05);
+    // Independent noise: half of the second exit, two thirds of what was before at the third.
+    let Some(Evidence::Mean(weights)) = all.frontier.points().last().map(|p| p.policy.evidence()) else { panic!() };
+    assert!((weights[1] - 0.5).abs() <= 0.05 && (weights[2] - 0.67).abs() <= 0.07, "{weights:?}");
+    // What was recorded is what the runtime does: costs found are costs realised.
+    for (point, (cost, _)) in all.frontier.points().iter().zip(judged(&all.frontier, &calibration)) {
+        assert!((f64::from(point.cost) - cost).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn recall_is_used_when_a_later_exit_is_worse() {
+    // The second exit is right about others than the first, and knows when it is.
+    let knows = |s: usize, e: usize| (s % 3 == e) || s % 3 == 2;
+    let records = records(3_000, 2, |s, e| if knows(s, e) { 0.95 } else { 0.2 + (s % 10) as f32 / 100.0 }, knows);
+    let options = SolveOptions { measures: vec![Measure::MaxSoftmax], ..SolveOptions::default() };
+    let frontier = solve(&records, &records.rows(), &options).unwrap().frontier;
+    assert!(frontier.points().last().unwrap().accuracy > 0.99);
+}
+
+#[test]
+fn held_out_accuracy_is_near_what_was_expected() {
+    let network = Synthetic::four_exits();
+    let calibration = network.records(2_000, 21).unwrap();
+    let fresh = network.records(50_000, 22).unwrap();
+    let frontier = solved(&calibration);
+    for (point, (cost, accuracy)) in frontier.points().iter().zip(judged(&frontier, &fresh)) {
+        assert!((f64::from(point.accuracy) - accuracy).abs() < 0.03, "{} {accuracy}", point.accuracy);
+        assert!((f64::from(point.cost) / cost - 1.0).abs() < 0.05, "{} {cost}", point.cost);
+    }
+}
+
+#[test]
+fn certified_policies_keep_the_limit_as_often_as_promised() {
+    let pool = Synthetic::four_exits().records(6_000, 31).unwrap();
+    let limit = Limit { max_loss: 0.02, confidence: 0.9 };
+    let options = SolveOptions { measures: vec![Measure::Margin], ..own() };
+    let whole = ExitPolicy::only(3, 4).unwrap();
+    let (splits, mut violations, mut cheaper) = (30, 0, 0);
+    for seed in 0..splits {
+        let (part, rest) = split(&pool.rows(), 0.5, seed);
+        let certified = certify(&pool, &part, limit, &options).unwrap();
+        let cheapest = &certified.frontier.points()[0];
+        let accuracy = |policy| summarise(policy, &pool.costs, &simulate(policy, &pool, &rest).unwrap()).accuracy;
+        violations += u32::from(accuracy(&whole) - accuracy(&cheapest.policy) > limit.max_loss);
+        cheaper += u32::from(f64::from(cheapest.cost) < pool.costs.full());
+    }
+    assert!(f64::from(violations) <= 0.1 * splits as f64, "{violations}");
+    assert!(cheaper > 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the records, the frontier is monotone (its constructor sees to it) and its thresholds lie in [0, 1].
+    #[test]
+    fn any_records_give_a_frontier(
+        samples in proptest::collection::vec(proptest::collection::vec((0u8..=20, any::<bool>()), 3), 1..80),
+        scale in 1e-3f64..1e9,
+    ) {
+        let mut records = records(
+            samples.len(),
+            3,
+            |s, e| f32::from(samples[s][e].0) / 20.0,
+            |s, e| samples[s][e].1,
+        );
+        records.costs = Costs::cumulative(CostUnit::Joules, &[scale, 2.0 * scale, 2.0 * scale]).unwrap();
+        let solved = solve(&records, &records.rows(), &SolveOptions::default()).unwrap();
+        for point in solved.frontier.points() {
+            for rule in point.policy.rules() {
+                prop_assert!(matches!(rule, ExitRule::Skip) || matches!(rule, ExitRule::Leave(t) if (0.0..=1.0).contains(t)));
+            }
+        }
+        let names = ["a", "b", "c"];
+        let policy = dyn_perceiver_core::exit::CalibratedPolicy::new(records.model, names, 1, None, solved.frontier).unwrap();
+        let json = serde_json::to_string(&policy).unwrap();
+        prop_assert_eq!(&serde_json::from_str::<dyn_perceiver_core::exit::CalibratedPolicy>(&json).unwrap(), &policy);
+        let mut buffer = vec![0; dyn_perceiver_core::exit::MAX_POLICY_BYTES];
+        let bytes = policy.to_slice(&mut buffer).unwrap();
+        prop_assert_eq!(&dyn_perceiver_core::exit::CalibratedPolicy::from_slice(bytes).unwrap(), &policy);
+    }
+}

@@ -1,0 +1,9 @@
+//! State-of-charge estimation: coulomb counting, open-circuit-voltage curves, and a plausibility monitor of gauges.
+
+mod coulomb;
+mod monitor;
+mod ocv;
+
+pub use coulomb::{CoulombGauge, CoulombSettings, CoulombState};
+pub use monitor::{GaugeMonitor, MonitorSettings};
+pub use ocv::{MAX_OCV_POINTS, OcvCurve, OcvError};

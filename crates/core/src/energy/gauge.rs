@@ -1,0 +1,218 @@
+//! Sensors of the battery: the traits, what they read, and the ways in which they fail.
+
+use core::convert::Infallible;
+use core::fmt;
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A sensor that tells the state of charge.
+pub trait FuelGauge {
+    /// What can go wrong on the way to the sensor.
+    type Error: SensorError;
+
+    /// Reads the sensor once, without retrying.
+    ///
+    /// # Errors
+    /// Whatever the bus or the file reports, and values that are physically impossible.
+    fn read(&mut self) -> Result<GaugeReading, Self::Error>;
+}
+
+/// A sensor that tells voltage and current.
+pub trait PowerMonitor {
+    /// What can go wrong on the way to the sensor.
+    type Error: SensorError;
+
+    /// Reads the sensor once, without retrying.
+    ///
+    /// # Errors
+    /// Whatever the bus or the file reports, and values that are physically impossible.
+    fn read_power(&mut self) -> Result<PowerReading, Self::Error>;
+}
+
+#[cfg(feature = "std")]
+impl<G: FuelGauge + ?Sized> FuelGauge for std::boxed::Box<G> {
+    type Error = G::Error;
+
+    fn read(&mut self) -> Result<GaugeReading, Self::Error> {
+        (**self).read()
+    }
+}
+
+#[cfg(feature = "std")]
+impl<M: PowerMonitor + ?Sized> PowerMonitor for std::boxed::Box<M> {
+    type Error = M::Error;
+
+    fn read_power(&mut self) -> Result<PowerReading, Self::Error> {
+        (**self).read_power()
+    }
+}
+
+impl<G: FuelGauge + ?Sized> FuelGauge for &mut G {
+    type Error = G::Error;
+
+    fn read(&mut self) -> Result<GaugeReading, Self::Error> {
+        (**self).read()
+    }
+}
+
+impl<M: PowerMonitor + ?Sized> PowerMonitor for &mut M {
+    type Error = M::Error;
+
+    fn read_power(&mut self) -> Result<PowerReading, Self::Error> {
+        (**self).read_power()
+    }
+}
+
+/// What a fuel gauge says.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct GaugeReading {
+    /// State of charge in [0, 1].
+    pub soc: f32,
+    /// Terminal voltage, where the gauge measures it.
+    pub volts: Option<f32>,
+    /// Time until empty at the present load, where the gauge estimates it.
+    pub time_to_empty: Option<Duration>,
+    /// Whether the battery is being charged, where the gauge knows.
+    pub charging: Option<bool>,
+}
+
+impl GaugeReading {
+    /// A reading of a state of charge in [0, 1] and nothing else.
+    pub const fn new(soc: f32) -> Self {
+        GaugeReading { soc, volts: None, time_to_empty: None, charging: None }
+    }
+
+    /// The same reading with another state of charge.
+    #[must_use]
+    pub const fn with_soc(self, soc: f32) -> Self {
+        GaugeReading { soc, ..self }
+    }
+
+    /// The same reading with the terminal voltage.
+    pub const fn with_volts(self, volts: f32) -> Self {
+        GaugeReading { volts: Some(volts), ..self }
+    }
+
+    /// The same reading with the time until empty.
+    pub const fn with_time_to_empty(self, time: Duration) -> Self {
+        GaugeReading { time_to_empty: Some(time), ..self }
+    }
+
+    /// The same reading with whether the battery is being charged.
+    pub const fn with_charging(self, charging: bool) -> Self {
+        GaugeReading { charging: Some(charging), ..self }
+    }
+}
+
+/// What a power monitor says.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PowerReading {
+    /// Voltage at the load.
+    pub volts: f32,
+    /// Current in amperes: positive into the load, negative while charging.
+    pub amperes: f32,
+}
+
+impl PowerReading {
+    /// Power in watts: positive into the load, negative while charging.
+    pub fn watts(&self) -> f32 {
+        self.volts * self.amperes
+    }
+}
+
+/// An error that knows which kind of fault it is.
+pub trait SensorError: fmt::Debug {
+    /// The fault.
+    fn fault(&self) -> Fault;
+}
+
+impl SensorError for Infallible {
+    fn fault(&self) -> Fault {
+        match *self {}
+    }
+}
+
+/// The ways in which a sensor fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Fault {
+    /// Nobody answered at the address.
+    Nack,
+    /// The bus is stuck, lost arbitration or failed otherwise.
+    Bus,
+    /// The checksum of an answer is wrong.
+    Checksum,
+    /// A value is outside what is physically possible, or flagged as an overflow by the chip.
+    OutOfRange,
+    /// The sensor has no new value yet.
+    NotReady,
+    /// The value never changes although the battery is under load.
+    Stuck,
+    /// The state of charge jumped up although nothing charges the battery.
+    Jump,
+    /// A file of the operating system cannot be read or does not hold a number.
+    File,
+    /// Messages from another processor stopped arriving.
+    Silent,
+}
+
+impl Fault {
+    /// The fault in a few words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Fault::Nack => "no answer",
+            Fault::Bus => "bus failed",
+            Fault::Checksum => "checksum wrong",
+            Fault::OutOfRange => "value out of range",
+            Fault::NotReady => "not ready",
+            Fault::Stuck => "value stuck",
+            Fault::Jump => "charge jumped up",
+            Fault::File => "file unreadable",
+            Fault::Silent => "messages stopped",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How far the fuel gauge can be believed at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum GaugeState {
+    /// A fresh, plausible reading.
+    Good(GaugeReading),
+    /// No plausible reading for a while.
+    Stale {
+        /// The last good one.
+        last: GaugeReading,
+        /// How old it is.
+        age: Duration,
+        /// What is wrong.
+        fault: Fault,
+    },
+    /// No plausible reading for so long that the last one says nothing, or never any.
+    Failed {
+        /// What is wrong.
+        fault: Fault,
+    },
+}
+
+impl GaugeState {
+    /// The reading, fresh or stale.
+    pub fn reading(&self) -> Option<&GaugeReading> {
+        match self {
+            GaugeState::Good(reading) | GaugeState::Stale { last: reading, .. } => Some(reading),
+            GaugeState::Failed { .. } => None,
+        }
+    }
+}

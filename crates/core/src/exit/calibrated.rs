@@ -1,0 +1,295 @@
+//! A frontier together with the model it is for, as one piece of data that firmware can carry.
+
+use core::fmt;
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+use super::{Frontier, MAX_EXITS, ModelDigest};
+
+/// The version of the policy file format that this library writes and reads.
+pub const POLICY_VERSION: u8 = 1;
+
+/// The longest name of an exit, in bytes.
+pub const MAX_EXIT_NAME: usize = 64;
+
+const MAGIC: &[u8; 4] = b"DPPF";
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
+/// What calibration found for one model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct CalibratedPolicy {
+    model: ModelDigest,
+    exits: Vec<String<MAX_EXIT_NAME>, MAX_EXITS>,
+    samples: u32,
+    guarantee: Option<Guarantee>,
+    frontier: Frontier,
+}
+
+/// What holds for every operating point of a frontier, and for every mix of them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[serde(deny_unknown_fields)]
+pub struct Guarantee {
+    /// Accuracy is at most this much below that of the whole network on its own...
+    pub max_loss: f32,
+    /// ...with this confidence.
+    pub confidence: f32,
+    /// Samples it was tested on; they had no part in finding the points.
+    pub samples: u32,
+}
+
+impl CalibratedPolicy {
+    /// A frontier for a model, with the names of its exits in order and how many samples it was calibrated on.
+    ///
+    /// # Errors
+    /// [`PolicyFileError::Exits`] when there are more or fewer names than the frontier has exits, or one is longer than
+    /// [`MAX_EXIT_NAME`] bytes; [`PolicyFileError::Guarantee`] when its numbers are not between 0 and 1.
+    pub fn new<'a>(
+        model: ModelDigest,
+        exits: impl IntoIterator<Item = &'a str>,
+        samples: u32,
+        guarantee: Option<Guarantee>,
+        frontier: Frontier,
+    ) -> Result<Self, PolicyFileError> {
+        let mut names = Vec::new();
+        for name in exits {
+            let name = String::try_from(name).map_err(|_| PolicyFileError::Exits)?;
+            names.push(name).map_err(|_| PolicyFileError::Exits)?;
+        }
+        CalibratedPolicy { model, exits: names, samples, guarantee, frontier }.checked()
+    }
+
+    fn checked(self) -> Result<Self, PolicyFileError> {
+        if self.exits.len() != self.frontier.exits() {
+            return Err(PolicyFileError::Exits);
+        }
+        let unit = 0.0..=1.0;
+        if self.guarantee.is_some_and(|g| !unit.contains(&g.max_loss) || !unit.contains(&g.confidence)) {
+            return Err(PolicyFileError::Guarantee);
+        }
+        Ok(self)
+    }
+
+    /// The model the frontier is for.
+    pub fn model(&self) -> ModelDigest {
+        self.model
+    }
+
+    /// Refuses to serve another model.
+    ///
+    /// # Errors
+    /// [`PolicyFileError::Model`] when `model` is not the one calibrated.
+    pub fn for_model(&self, model: ModelDigest) -> Result<&Frontier, PolicyFileError> {
+        if model == self.model {
+            Ok(&self.frontier)
+        } else {
+            Err(PolicyFileError::Model { calibrated: self.model, given: model })
+        }
+    }
+
+    /// Names of the exits, in order of cost.
+    pub fn exits(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.exits.iter().map(String::as_str)
+    }
+
+    /// How many samples the frontier was calibrated on.
+    pub fn samples(&self) -> u32 {
+        self.samples
+    }
+
+    /// What is guaranteed of every point, if calibration was asked for a guarantee.
+    pub fn guarantee(&self) -> Option<Guarantee> {
+        self.guarantee
+    }
+
+    /// The operating points.
+    pub fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
+
+    /// Reads what [`CalibratedPolicy::to_slice`] wrote, without allocating: four bytes of magic, one of version, the
+    /// content in postcard, and the CRC-32 (ISO-HDLC, little endian) of all before it.
+    ///
+    /// # Errors
+    /// [`PolicyFileError`] when the bytes are no policy file, of another version, damaged, or hold no valid frontier.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, PolicyFileError> {
+        let (body, checksum) = bytes.split_last_chunk::<4>().ok_or(PolicyFileError::Magic)?;
+        let rest = body.strip_prefix(MAGIC).ok_or(PolicyFileError::Magic)?;
+        let (&version, content) = rest.split_first().ok_or(PolicyFileError::Magic)?;
+        if version != POLICY_VERSION {
+            return Err(PolicyFileError::Version { found: version });
+        }
+        if CRC.checksum(body) != u32::from_le_bytes(*checksum) {
+            return Err(PolicyFileError::Checksum);
+        }
+        match postcard::take_from_bytes(content) {
+            Ok((policy, [])) => Ok(policy),
+            _ => Err(PolicyFileError::Content),
+        }
+    }
+
+    /// Writes the binary form into `buffer` and returns the part used.
+    ///
+    /// # Errors
+    /// [`PolicyFileError::Buffer`] when it is too short; [`MAX_POLICY_BYTES`] is always enough.
+    pub fn to_slice<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], PolicyFileError> {
+        let head = MAGIC.len() + 1;
+        let content = buffer.get_mut(head..).ok_or(PolicyFileError::Buffer)?;
+        let end = head + postcard::to_slice(self, content).map_err(|_| PolicyFileError::Buffer)?.len();
+        let (body, tail) = buffer.split_at_mut_checked(end).ok_or(PolicyFileError::Buffer)?;
+        for (byte, &value) in body.iter_mut().zip(MAGIC.iter().chain([&POLICY_VERSION])) {
+            *byte = value;
+        }
+        let checksum = CRC.checksum(body).to_le_bytes();
+        tail.get_mut(..checksum.len()).ok_or(PolicyFileError::Buffer)?.copy_from_slice(&checksum);
+        buffer.get(..end + checksum.len()).ok_or(PolicyFileError::Buffer)
+    }
+}
+
+/// The longest binary form of a policy: that of the most points with the most exits.
+pub const MAX_POLICY_BYTES: usize = 64 + MAX_EXITS * (MAX_EXIT_NAME + 1) + super::MAX_POINTS * (24 + 17 * MAX_EXITS);
+
+impl<'de> Deserialize<'de> for CalibratedPolicy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Unchecked {
+            model: ModelDigest,
+            exits: Vec<String<MAX_EXIT_NAME>, MAX_EXITS>,
+            samples: u32,
+            guarantee: Option<Guarantee>,
+            frontier: Frontier,
+        }
+        let Unchecked { model, exits, samples, guarantee, frontier } = Unchecked::deserialize(deserializer)?;
+        CalibratedPolicy { model, exits, samples, guarantee, frontier }.checked().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why bytes are not the policy wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum PolicyFileError {
+    /// The bytes are no policy file.
+    Magic,
+    /// Written by another version of the format.
+    Version {
+        /// The version found.
+        found: u8,
+    },
+    /// The checksum does not match: the bytes were damaged or changed.
+    Checksum,
+    /// The checksum matches, but the content is no valid policy.
+    Content,
+    /// The exit names do not fit the frontier.
+    Exits,
+    /// The numbers of the guarantee are not between 0 and 1.
+    Guarantee,
+    /// The policy was calibrated for another model.
+    Model {
+        /// The model it is for.
+        calibrated: ModelDigest,
+        /// The model it was to be used with.
+        given: ModelDigest,
+    },
+    /// The buffer to write into is too short.
+    Buffer,
+}
+
+impl fmt::Display for PolicyFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PolicyFileError::Magic => f.write_str("not a policy file"),
+            PolicyFileError::Version { found } => {
+                write!(f, "version {found} of the policy format, expected {POLICY_VERSION}")
+            }
+            PolicyFileError::Checksum => f.write_str("the checksum does not match: the policy was damaged or changed"),
+            PolicyFileError::Content => f.write_str("the content is not a valid policy"),
+            PolicyFileError::Exits => {
+                write!(f, "expected one name of at most {MAX_EXIT_NAME} bytes for each exit of the frontier")
+            }
+            PolicyFileError::Guarantee => f.write_str("the guarantee's loss and confidence must be between 0 and 1"),
+            PolicyFileError::Model { calibrated, given } => {
+                write!(f, "calibrated for model {calibrated}, but the model is {given}")
+            }
+            PolicyFileError::Buffer => write!(f, "the buffer is too short, {MAX_POLICY_BYTES} bytes are enough"),
+        }
+    }
+}
+
+impl core::error::Error for PolicyFileError {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exit::frontier::tests::{full, three};
+
+    fn policy() -> CalibratedPolicy {
+        let guarantee = Some(Guarantee { max_loss: 0.01, confidence: 0.95, samples: 7 });
+        CalibratedPolicy::new(ModelDigest([7; 32]), ["early", "late"], 100, guarantee, three()).unwrap()
+    }
+
+    #[test]
+    fn binary_and_json_carry_the_same_content() {
+        let policy = policy();
+        let mut buffer = [0; MAX_POLICY_BYTES];
+        let bytes = policy.to_slice(&mut buffer).unwrap();
+        assert_eq!(CalibratedPolicy::from_slice(bytes), Ok(policy.clone()));
+        let json = serde_json::to_string(&policy).unwrap();
+        assert!(json.contains("sha256:0707"), "{json}");
+        assert_eq!(serde_json::from_str::<CalibratedPolicy>(&json).unwrap(), policy);
+    }
+
+    #[test]
+    fn the_largest_policy_fits_the_stated_length() {
+        let name = "x".repeat(MAX_EXIT_NAME);
+        let guarantee = Some(Guarantee { max_loss: 0.01, confidence: 0.95, samples: u32::MAX });
+        let names = [name.as_str(); MAX_EXITS];
+        let policy = CalibratedPolicy::new(ModelDigest([255; 32]), names, u32::MAX, guarantee, full()).unwrap();
+        let mut buffer = [0; MAX_POLICY_BYTES];
+        let used = policy.to_slice(&mut buffer).unwrap().len();
+        assert_eq!(policy.to_slice(&mut std::vec![0; used - 1]), Err(PolicyFileError::Buffer));
+    }
+
+    #[test]
+    fn refuses_other_models_versions_and_lengths() {
+        let policy = policy();
+        assert!(policy.for_model(ModelDigest([7; 32])).is_ok());
+        let given = ModelDigest([8; 32]);
+        let refusal = PolicyFileError::Model { calibrated: ModelDigest([7; 32]), given };
+        assert_eq!(policy.for_model(given), Err(refusal));
+        let mut buffer = [0; MAX_POLICY_BYTES];
+        let mut bytes = policy.to_slice(&mut buffer).unwrap().to_vec();
+        for cut in 0..bytes.len() {
+            assert!(CalibratedPolicy::from_slice(&bytes[..cut]).is_err());
+        }
+        bytes[4] = 2;
+        assert_eq!(CalibratedPolicy::from_slice(&bytes), Err(PolicyFileError::Version { found: 2 }));
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_noticed(at in any::<prop::sample::Index>(), flip in 1u8..) {
+            let mut buffer = [0; MAX_POLICY_BYTES];
+            let mut bytes = policy().to_slice(&mut buffer).unwrap().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            prop_assert!(CalibratedPolicy::from_slice(&bytes).is_err());
+        }
+
+        #[test]
+        fn any_bytes_give_a_policy_or_an_error(content in proptest::collection::vec(any::<u8>(), 0..200)) {
+            // With a right checksum, so that the content is looked at.
+            let mut bytes = [MAGIC.as_slice(), &[POLICY_VERSION], &content].concat();
+            bytes.extend(CRC.checksum(&bytes).to_le_bytes());
+            if let Ok(policy) = CalibratedPolicy::from_slice(&bytes) {
+                prop_assert_eq!(policy.exits().len(), policy.frontier().exits());
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Activations applied where a result is stored, while it is in registers.
+
+use super::arch::Arch;
+use super::math::{gelu, sigmoid};
+
+/// A function applied to every element of a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum Activation {
+    /// `x`.
+    #[default]
+    Identity,
+    /// `x` limited to `low..=high`; with 0 and infinity, ReLU. Neither limit is NaN.
+    Clamp {
+        /// Lower limit.
+        low: f32,
+        /// Upper limit.
+        high: f32,
+    },
+    /// `x * clamp(x / 6 + 1/2, 0, 1)`.
+    HardSwish,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `x * Phi(x)` with the normal distribution function Phi.
+    Gelu,
+}
+
+impl Eq for Activation {}
+
+impl Activation {
+    /// Whether applying it takes longer than storing a result and loading it again: then it is better applied to whole
+    /// rows, as a loop that vectorises, than to the few values in registers.
+    #[inline(always)]
+    pub fn is_costly(self) -> bool {
+        matches!(self, Activation::Sigmoid | Activation::Gelu)
+    }
+
+    /// Applies it to a row.
+    #[inline(always)]
+    pub fn apply_row<A: Arch>(self, row: &mut [f32]) {
+        match self {
+            Activation::Sigmoid => row.iter_mut().for_each(|x| *x = sigmoid::<A>(*x)),
+            Activation::Gelu => row.iter_mut().for_each(|x| *x = gelu::<A>(*x)),
+            Activation::Identity | Activation::Clamp { .. } | Activation::HardSwish => {
+                row.iter_mut().for_each(|x| self.apply::<A, 1>(std::array::from_mut(x)));
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub fn apply<A: Arch, const N: usize>(self, values: &mut [f32; N]) {
+        match self {
+            Activation::Identity => {}
+            // Comparisons in this order keep NaN, as the operators replaced do.
+            Activation::Clamp { low, high } => values.iter_mut().for_each(|x| {
+                let raised = if *x < low { low } else { *x };
+                *x = if raised > high { high } else { raised };
+            }),
+            Activation::HardSwish => {
+                values.iter_mut().for_each(|x| *x *= A::mul_add(*x, 1.0 / 6.0, 0.5).clamp(0.0, 1.0));
+            }
+            Activation::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid::<A>(*x)),
+            Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu::<A>(*x)),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Reordering the axes of a tensor.
+
+/// Side of the square blocks a matrix is transposed in: a block's rows and columns stay in the first-level cache.
+const BLOCK: usize = 16;
+
+/// Axes of size 1 dropped, and axes that stay neighbours merged: shape and order of the same movement in fewest axes.
+fn simplified(shape: &[usize], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let mut groups: Vec<Vec<usize>> = vec![];
+    for &axis in order.iter().filter(|a| shape[**a] != 1) {
+        match groups.last_mut() {
+            Some(group)
+                if group.last().is_some_and(|last| *last < axis && shape[last + 1..axis].iter().all(|d| *d == 1)) =>
+            {
+                group.push(axis);
+            }
+            _ => groups.push(vec![axis]),
+        }
+    }
+    let mut sources: Vec<usize> = (0..groups.len()).collect();
+    sources.sort_by_key(|g| groups[*g][0]);
+    let shape = sources.iter().map(|g| groups[*g].iter().map(|a| shape[*a]).product()).collect();
+    let mut order = vec![0; sources.len()];
+    for (source, g) in sources.iter().enumerate() {
+        order[*g] = source;
+    }
+    (shape, order)
+}
+
+/// Whether the movement leaves every element where it is in memory.
+pub fn is_reshape(shape: &[usize], order: &[usize]) -> bool {
+    simplified(shape, order).1.is_sorted()
+}
+
+/// `out[.., i, ..]` with axis `k` of `out` being axis `order[k]` of `x`.
+pub fn transpose(x: &[f32], shape: &[usize], order: &[usize], out: &mut [f32]) {
+    let (shape, order) = simplified(shape, order);
+    match order.as_slice() {
+        [1, 0] => matrix(x, shape[0], shape[1], out),
+        [0, 2, 1] => {
+            let size = shape[1] * shape[2];
+            for (x, out) in x.chunks_exact(size).zip(out.chunks_exact_mut(size)) {
+                matrix(x, shape[1], shape[2], out);
+            }
+        }
+        order if order.is_sorted() => out.copy_from_slice(x),
+        order => general(x, &shape, order, out),
+    }
+}
+
+fn matrix(x: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
+    match rows {
+        2 => return interleave::<2>(x, columns, out),
+        3 => return interleave::<3>(x, columns, out),
+        4 => return interleave::<4>(x, columns, out),
+        _ => {}
+    }
+    if rows < BLOCK {
+        let x: Vec<&[f32]> = x.chunks_exact(columns).collect();
+        for (column, out) in out.chunks_exact_mut(rows).enumerate() {
+            out.iter_mut().zip(&x).for_each(|(o, x)| *o = x[column]);
+        }
+        return;
+    }
+    for r in (0..rows).step_by(BLOCK) {
+        for c in (0..columns).step_by(BLOCK) {
+            for column in c..(c + BLOCK).min(columns) {
+                for row in r..(r + BLOCK).min(rows) {
+                    out[column * rows + row] = x[row * columns + column];
+                }
+            }
+        }
+    }
+}
+
+/// A few rows, as the channels of an image are.
+fn interleave<const ROWS: usize>(x: &[f32], columns: usize, out: &mut [f32]) {
+    let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * columns..(row + 1) * columns]);
+    for (column, out) in out.as_chunks_mut::<ROWS>().0.iter_mut().enumerate().take(columns) {
+        *out = rows.map(|row| row[column]);
+    }
+}
+
+fn general(x: &[f32], shape: &[usize], order: &[usize], out: &mut [f32]) {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis];
+    }
+    let out_shape: Vec<usize> = order.iter().map(|a| shape[*a]).collect();
+    let out_strides: Vec<usize> = order.iter().map(|a| strides[*a]).collect();
+    let last = shape.len() - 1;
+    let mut index = vec![0; last];
+    for row in out.chunks_exact_mut(out_shape[last]) {
+        let base: usize = index.iter().zip(&out_strides).map(|(i, s)| i * s).sum();
+        for (i, value) in row.iter_mut().enumerate() {
+            *value = x[base + i * out_strides[last]];
+        }
+        for axis in (0..last).rev() {
+            index[axis] += 1;
+            if index[axis] < out_shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::oracle::values;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_element_arrives(
+            shape in prop::collection::vec(prop::sample::select(vec![1_usize, 1, 2, 3, 5, 17, 20]), 1..5),
+            keys in prop::array::uniform5(0_u32..1000),
+        ) {
+            let mut order: Vec<usize> = (0..shape.len()).collect();
+            order.sort_by_key(|a| keys[*a]);
+            let len: usize = shape.iter().product();
+            let x = values(1, len);
+            let to: Vec<usize> = order.iter().map(|a| shape[*a]).collect();
+            let mut expected = vec![0.0; len];
+            for (i, e) in expected.iter_mut().enumerate() {
+                // The index in the output, axis by axis, and from it the place in the input.
+                let (mut rest, mut index) = (i, vec![0; shape.len()]);
+                for axis in (0..to.len()).rev() {
+                    index[order[axis]] = rest % to[axis];
+                    rest /= to[axis];
+                }
+                *e = x[index.iter().zip(&shape).fold(0, |at, (i, d)| at * d + i)];
+            }
+            let mut out = vec![f32::NAN; len];
+            transpose(&x, &shape, &order, &mut out);
+            prop_assert_eq!(&out, &expected);
+            if is_reshape(&shape, &order) {
+                prop_assert_eq!(&x, &expected);
+            }
+        }
+    }
+}
