@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Instant;
 
-use super::CameraError;
+use crate::preprocess::PreprocessError;
 
 /// How the bytes of a frame encode its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -103,11 +103,11 @@ impl Frame {
     /// Checks that the size is not zero, fits the format and agrees with the number of bytes.
     ///
     /// # Errors
-    /// [`CameraError::FrameShape`] naming what was expected.
-    pub fn check(&self) -> Result<(), CameraError> {
+    /// [`PreprocessError::FrameShape`] naming what was expected.
+    pub fn check(&self) -> Result<(), PreprocessError> {
         let Self { format, width, height, .. } = *self;
         let shape = |expected: String| {
-            Err(CameraError::FrameShape { format, width, height, bytes: self.pixels.len(), expected })
+            Err(PreprocessError::FrameShape { format, width, height, bytes: self.pixels.len(), expected })
         };
         if width == 0 || height == 0 {
             return shape("at least 1x1 pixels".into());

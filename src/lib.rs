@@ -1,23 +1,35 @@
 #![doc = include_str!("../README.md")]
-#![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "tract")]
+pub mod bundle;
 #[cfg(feature = "camera")]
 pub mod camera;
-pub mod energy;
-pub mod exit;
-
+#[cfg(feature = "calibrate")]
+pub mod collect;
+#[cfg(feature = "tract")]
+mod executor;
+pub mod frame;
+#[cfg(feature = "tract")]
+mod graph;
 #[cfg(feature = "tract")]
 pub mod model;
+#[cfg(feature = "tract")]
+mod ops;
+#[cfg(feature = "tract")]
+mod passes;
 #[cfg(all(feature = "tract", feature = "camera"))]
 pub mod pipeline;
 #[cfg(feature = "tract")]
 pub mod plan;
-#[cfg(feature = "std")]
-pub mod policy;
+pub mod policy_file;
+pub mod preprocess;
 #[cfg(feature = "tract")]
 pub mod runtime;
-#[cfg(feature = "std")]
-pub mod sink;
-#[cfg(feature = "std")]
-mod write;
+pub mod sensors;
+#[cfg(feature = "camera")]
+mod slot;
+
+#[cfg(feature = "calibrate")]
+pub use dyn_perceiver_calibrate as calibrate;
+pub use dyn_perceiver_core::{energy, exit, file};

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::exit::{CalibratedPolicy, MAX_POLICY_BYTES, POLICY_VERSION, PolicyFileError};
-use crate::write::write_whole;
+use crate::file::atomic_write;
 
 const FORMAT: &str = "dyn-perceiver policy";
 
@@ -88,7 +88,7 @@ pub fn to_postcard(policy: &CalibratedPolicy) -> Vec<u8> {
 pub fn save(policy: &CalibratedPolicy, path: &Path) -> Result<(), FileError> {
     let binary = path.extension().is_some_and(|extension| extension == "postcard" || extension == "bin");
     let bytes = if binary { to_postcard(policy) } else { to_json(policy).into_bytes() };
-    write_whole(path, &bytes).map_err(|source| FileError::Write { path: path.into(), source })
+    atomic_write(path, &bytes).map_err(|source| FileError::Write { path: path.into(), source })
 }
 
 /// Reads a policy file of either form, told apart by its content.

@@ -129,7 +129,7 @@ impl<R: BufRead> Reader<R> {
         frame.captured = Instant::now();
         frame.label = None;
         self.sequence += 1;
-        frame.check()
+        Ok(frame.check()?)
     }
 
     /// Appends `count` bytes.

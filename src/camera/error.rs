@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::PixelFormat;
+use crate::preprocess::PreprocessError;
 
 /// Why a frame could not be had or used.
 #[derive(Debug, thiserror::Error)]
@@ -91,58 +91,9 @@ pub enum CameraError {
         /// Their number.
         labels: u32,
     },
-    /// A frame whose size, format and bytes do not agree.
-    #[error("a {format} frame of {width}x{height} pixels and {bytes} bytes: {expected} expected")]
-    FrameShape {
-        /// The format.
-        format: PixelFormat,
-        /// The width in pixels.
-        width: u32,
-        /// The height in pixels.
-        height: u32,
-        /// The bytes there are.
-        bytes: usize,
-        /// What was expected.
-        expected: String,
-    },
-    /// A compressed frame could not be decoded.
-    #[error("frame {sequence}: {bytes} bytes of JPEG could not be decoded: {reason}")]
-    Jpeg {
-        /// Number of the frame in its stream.
-        sequence: u64,
-        /// Bytes of the frame.
-        bytes: usize,
-        /// What the decoder said.
-        reason: String,
-    },
-    /// Preprocessing parameters that describe no picture.
-    #[error("preprocessing: {field} is {actual}, {expected} expected")]
-    Preprocess {
-        /// The parameter.
-        field: &'static str,
-        /// Its value.
-        actual: String,
-        /// What would be accepted.
-        expected: &'static str,
-    },
-    /// The caller's buffer is not `3 x height x width` long.
-    #[error("the buffer for the network's input has {actual} floats, {expected} expected")]
-    OutputSize {
-        /// Floats the network reads.
-        expected: usize,
-        /// Floats in the buffer.
-        actual: usize,
-    },
-    /// A region to be cut out that does not lie inside the frame.
-    #[error("the region {region} does not lie inside the frame of {width}x{height} pixels")]
-    Region {
-        /// The region as `WIDTHxHEIGHT+LEFT+TOP`.
-        region: String,
-        /// The frame's width.
-        width: u32,
-        /// The frame's height.
-        height: u32,
-    },
+    /// A frame that cannot be preprocessed.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
     /// A device or command could not be opened, set up or read.
     #[error("{device}: {doing}: {source}{hint}", hint = hint(source))]
     Device {

@@ -1,5 +1,6 @@
 //! PNG and JPEG files, alone or in folders.
 
+use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -108,9 +109,28 @@ fn decode(path: &Path) -> Result<DynamicImage, CameraError> {
     if std::fs::metadata(path).map_err(io)?.len() == 0 {
         return Err(CameraError::Empty { path: path.into(), expected: "an image" });
     }
+    let mut file = std::io::BufReader::new(std::fs::File::open(path).map_err(io)?);
     // The contents decide what a file is, not its name.
-    let reader = ImageReader::open(path).map_err(io)?.with_guessed_format().map_err(io)?;
+    if file.fill_buf().map_err(io)?.starts_with(&[0xff, 0xd8]) {
+        return jpeg(path);
+    }
+    let reader = ImageReader::new(file).with_guessed_format().map_err(io)?;
     reader.decode().map_err(|error| CameraError::NotAnImage { path: path.into(), reason: error.to_string() })
+}
+
+/// Decodes a JPEG file.
+fn jpeg(path: &Path) -> Result<DynamicImage, CameraError> {
+    let pixels = std::fs::read(path).map_err(|source| CameraError::Io { path: path.into(), source })?;
+    let frame = Frame { pixels, format: PixelFormat::Mjpeg, width: 1, height: 1, ..Frame::default() };
+    let mut decoded = Frame::default();
+    let refused = |reason: String| CameraError::NotAnImage { path: path.into(), reason };
+    crate::preprocess::decode_jpeg(&frame, &mut decoded).map_err(|error| refused(error.to_string()))?;
+    let (width, height) = (decoded.width, decoded.height);
+    match decoded.format {
+        PixelFormat::Grey => image::GrayImage::from_raw(width, height, decoded.pixels).map(DynamicImage::ImageLuma8),
+        _ => image::RgbImage::from_raw(width, height, decoded.pixels).map(DynamicImage::ImageRgb8),
+    }
+    .ok_or_else(|| refused("fewer pixels than its size says".into()))
 }
 
 #[cfg(test)]

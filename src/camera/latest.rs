@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ahead::{Ahead, Taken, Untaken};
+use crate::slot::{Slot, Recv, Overflow};
 use super::{CameraError, Frame, FrameSource};
 
 /// Reads another source in a thread and hands out its newest frame.
@@ -11,7 +11,7 @@ use super::{CameraError, Frame, FrameSource};
 /// overwritten and counted, so a slow network sees fewer frames but never old ones. Three frame buffers go round; nothing
 /// is allocated per frame.
 pub struct Latest {
-    ahead: Ahead<Captured>,
+    ahead: Slot<Captured>,
     captured: Captured,
     name: String,
     timeout: Option<Duration>,
@@ -38,7 +38,7 @@ impl Latest {
             captured.dropped = source.dropped();
             Ok(more)
         };
-        let ahead = Ahead::start("capture", Untaken::Dropped, capture).map_err(|source| CameraError::Device {
+        let ahead = Slot::start("capture", Overflow::DropOldest, capture).map_err(|source| CameraError::Device {
             device: name.clone(),
             doing: "starting its thread",
             source,
@@ -57,12 +57,12 @@ impl Latest {
 impl FrameSource for Latest {
     fn read(&mut self, frame: &mut Frame) -> Result<bool, CameraError> {
         match self.ahead.take(&mut self.captured, self.timeout)? {
-            Taken::Item => {
+            Recv::Item => {
                 std::mem::swap(frame, &mut self.captured.frame);
                 Ok(true)
             }
-            Taken::End => Ok(false),
-            Taken::Nothing => {
+            Recv::Closed => Ok(false),
+            Recv::Timeout => {
                 let waited = self.timeout.unwrap_or_default();
                 Err(CameraError::Hung { device: self.name.clone(), waited })
             }

@@ -6,19 +6,14 @@
 //! [`Preprocessor`] turns each into the `3 x height x width` floats a network reads. Nothing here knows about networks,
 //! exits or energy.
 
-pub(crate) mod ahead;
 mod command;
 mod device;
 mod error;
-mod frame;
 mod idx;
 mod images;
 mod latest;
 mod open;
-mod pixels;
-mod preprocess;
 mod reconnect;
-mod resample;
 mod synthetic;
 #[cfg(all(feature = "v4l", target_os = "linux"))]
 mod v4l;
@@ -26,14 +21,12 @@ mod v4l;
 pub use command::CommandSource;
 pub use device::{CameraRequest, CaptureDevice, DeviceSource, Filled, Layout, Offer};
 pub use error::CameraError;
-pub use frame::{Frame, PixelFormat};
+pub use crate::frame::{Frame, PixelFormat};
 pub use idx::IdxSource;
 pub use images::ImageSource;
 pub use latest::Latest;
 pub use open::open;
-pub use preprocess::{Crop, Preprocess, Preprocessor};
 pub use reconnect::Reconnecting;
-pub use resample::Interpolation;
 pub use synthetic::SyntheticSource;
 #[cfg(all(feature = "v4l", target_os = "linux"))]
 pub use v4l::{V4lDevice, V4lSource};

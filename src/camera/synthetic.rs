@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::preprocess::PreprocessError;
 use super::{CameraError, Frame, FrameSource, PixelFormat};
 
 /// A bright disc that moves over a gradient. The same frame number always shows the same picture.
@@ -81,13 +82,14 @@ impl FrameSource for SyntheticSource {
             return Ok(false);
         }
         if self.format == PixelFormat::Mjpeg {
-            return Err(CameraError::FrameShape {
+            return Err(PreprocessError::FrameShape {
                 format: self.format,
                 width: self.width,
                 height: self.height,
                 bytes: 0,
                 expected: "a format without compression".into(),
-            });
+            }
+            .into());
         }
         self.pace();
         let n = self.next;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::preprocess;
-use crate::camera::ahead::{Ahead, Taken, Untaken};
+use crate::slot::{Slot, Recv, Overflow};
 use crate::camera::{CameraError, Frame, FrameSource, Preprocessor};
 use crate::model::InputSpec;
 
@@ -57,14 +57,14 @@ impl Default for Prepared {
 /// Of a live source the newest frame is taken, and those overwritten count as dropped; any other source waits, so that
 /// no frame is lost.
 pub(super) struct PreparedFrames {
-    ahead: Ahead<Prepared>,
+    ahead: Slot<Prepared>,
     prepared: Prepared,
 }
 
 impl PreparedFrames {
     pub fn new(mut source: impl FrameSource + 'static, input: &InputSpec) -> Result<Self, CameraError> {
         let mut preparation = Preparation::new(input)?;
-        let untaken = if source.is_live() { Untaken::Dropped } else { Untaken::Waits };
+        let untaken = if source.is_live() { Overflow::DropOldest } else { Overflow::Block };
         let mut frame = Frame::default();
         let prepare = move |prepared: &mut Prepared| {
             if !source.read(&mut frame)? {
@@ -77,7 +77,7 @@ impl PreparedFrames {
             prepared.preprocessing = began.elapsed();
             Ok(true)
         };
-        let ahead = Ahead::start("preprocessing", untaken, prepare).map_err(|source| CameraError::Device {
+        let ahead = Slot::start("preprocessing", untaken, prepare).map_err(|source| CameraError::Device {
             device: "preprocessing".into(),
             doing: "starting its thread",
             source,
@@ -88,8 +88,8 @@ impl PreparedFrames {
     /// The next frame, or `None` at the end of the source.
     pub fn next(&mut self) -> Result<Option<&Prepared>, CameraError> {
         match self.ahead.take(&mut self.prepared, None)? {
-            Taken::Item => Ok(Some(&self.prepared)),
-            Taken::End | Taken::Nothing => Ok(None),
+            Recv::Item => Ok(Some(&self.prepared)),
+            Recv::Closed | Recv::Timeout => Ok(None),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Rows of a frame as floats, whatever the format.
 
-use super::{Frame, PixelFormat};
+use crate::frame::{Frame, PixelFormat};
 
 /// Planes a row is read into: 1 for grey, 3 (red, green, blue) for colour.
 pub(super) fn planes(format: PixelFormat) -> usize {

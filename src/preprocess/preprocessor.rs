@@ -1,14 +1,12 @@
 //! From a frame to the network's input: cut out, resized and normalised in one pass over the pixels.
 
 use serde::{Deserialize, Serialize};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
 
+use super::jpeg::decode_jpeg;
 use super::pixels::{planes, read_row};
 use super::resample::Weights;
-use super::{CameraError, Frame, Interpolation, PixelFormat};
+use super::{Interpolation, PreprocessError};
+use crate::frame::{Frame, PixelFormat};
 
 /// Which part of a frame the network sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,8 +66,8 @@ impl Preprocess {
         self.len() == 0
     }
 
-    fn check(&self) -> Result<(), CameraError> {
-        let wrong = |field, actual: String, expected| Err(CameraError::Preprocess { field, actual, expected });
+    fn check(&self) -> Result<(), PreprocessError> {
+        let wrong = |field, actual: String, expected| Err(PreprocessError::Parameter { field, actual, expected });
         let side = 1..=16384;
         if !side.contains(&self.width) || !side.contains(&self.height) {
             return wrong("the size", format!("{}x{}", self.width, self.height), "1 to 16384 pixels a side");
@@ -121,8 +119,8 @@ impl Preprocessor {
     /// Prepares to apply `preprocess`.
     ///
     /// # Errors
-    /// [`CameraError::Preprocess`] when a parameter describes no picture.
-    pub fn new(preprocess: Preprocess) -> Result<Self, CameraError> {
+    /// [`PreprocessError::Parameter`] when a parameter describes no picture.
+    pub fn new(preprocess: Preprocess) -> Result<Self, PreprocessError> {
         preprocess.check()?;
         Ok(Self { preprocess, layout: Layout::default(), row: Vec::new(), line: Vec::new(), decoded: Frame::default() })
     }
@@ -137,12 +135,12 @@ impl Preprocessor {
     /// planes of the same pixels.
     ///
     /// # Errors
-    /// [`CameraError`] when `out` has another length, the frame contradicts itself, its JPEG is damaged, or the region to
+    /// [`PreprocessError`] when `out` has another length, the frame contradicts itself, its JPEG is damaged, or the region to
     /// be cut out does not lie inside it.
-    pub fn run(&mut self, frame: &Frame, out: &mut [f32]) -> Result<(), CameraError> {
+    pub fn run(&mut self, frame: &Frame, out: &mut [f32]) -> Result<(), PreprocessError> {
         let expected = self.preprocess.len();
         if out.len() != expected {
-            return Err(CameraError::OutputSize { expected, actual: out.len() });
+            return Err(PreprocessError::OutputSize { expected, actual: out.len() });
         }
         frame.check()?;
         if frame.format != PixelFormat::Mjpeg {
@@ -154,7 +152,7 @@ impl Preprocessor {
         result
     }
 
-    fn resample(&mut self, frame: &Frame, out: &mut [f32]) -> Result<(), CameraError> {
+    fn resample(&mut self, frame: &Frame, out: &mut [f32]) -> Result<(), PreprocessError> {
         if self.layout.frame != (frame.width, frame.height) {
             self.layout = layout(&self.preprocess, frame)?;
         }
@@ -206,7 +204,7 @@ impl Preprocessor {
 }
 
 /// Which pixels of a frame of this size go where.
-fn layout(preprocess: &Preprocess, frame: &Frame) -> Result<Layout, CameraError> {
+fn layout(preprocess: &Preprocess, frame: &Frame) -> Result<Layout, PreprocessError> {
     let (frame_width, frame_height) = (f64::from(frame.width), f64::from(frame.height));
     let (width, height) = (f64::from(preprocess.width), f64::from(preprocess.height));
     let mut output = (preprocess.width as usize, preprocess.height as usize);
@@ -231,7 +229,7 @@ fn layout(preprocess: &Preprocess, frame: &Frame) -> Result<Layout, CameraError>
                 |from: u32, length: u32, all: u32| length > 0 && from.checked_add(length).is_some_and(|end| end <= all);
             if !fits(left, width, frame.width) || !fits(top, height, frame.height) {
                 let region = format!("{width}x{height}+{left}+{top}");
-                return Err(CameraError::Region { region, width: frame.width, height: frame.height });
+                return Err(PreprocessError::Region { region, width: frame.width, height: frame.height });
             }
             (left.into(), top.into(), width.into(), height.into())
         }
@@ -243,27 +241,6 @@ fn layout(preprocess: &Preprocess, frame: &Frame) -> Result<Layout, CameraError>
         rows: Weights::new(frame.height as usize, top, cut_height, output.1, interpolation),
         offset,
     })
-}
-
-/// Decodes an MJPEG frame into `decoded`, grey or RGB, whose buffer is reused.
-fn decode_jpeg(frame: &Frame, decoded: &mut Frame) -> Result<(), CameraError> {
-    let wrong = |reason: String| CameraError::Jpeg { sequence: frame.sequence, bytes: frame.pixels.len(), reason };
-    let options =
-        DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::RGB).set_max_width(16384).set_max_height(16384);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&frame.pixels), options);
-    decoder.decode_headers().map_err(|error| wrong(error.to_string()))?;
-    let info = decoder.info().ok_or_else(|| wrong("no size in its header".into()))?;
-    if decoder.input_colorspace() == Some(ColorSpace::Luma) {
-        decoder.set_options(options.jpeg_set_out_colorspace(ColorSpace::Luma));
-        decoded.format = PixelFormat::Grey;
-    } else {
-        decoded.format = PixelFormat::Rgb;
-    }
-    (decoded.width, decoded.height) = (info.width.into(), info.height.into());
-    let bytes = decoded.format.frame_bytes(decoded.width, decoded.height).unwrap_or(0);
-    decoded.pixels.resize(bytes, 0);
-    decoder.decode_into(&mut decoded.pixels).map_err(|error| wrong(error.to_string()))?;
-    decoded.check()
 }
 
 #[cfg(test)]

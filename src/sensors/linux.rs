@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Fault, FuelGauge, GaugeReading, PowerMonitor, PowerReading, SensorError};
+use crate::energy::gauge::{Fault, FuelGauge, GaugeReading, PowerMonitor, PowerReading, SensorError};
 
 /// Why a file of the kernel could not be used.
 #[derive(Debug, Error)]

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::linux::{LinuxError, PowerSupply, Rail, Rapl};
-use super::{
-    Companion, CoulombGauge, CoulombSettings, CoulombState, Fault, FuelGauge, GaugeReading, PowerMonitor, PowerReading,
-    SensorError,
-};
+use super::Companion;
+use crate::energy::estimator::{CoulombGauge, CoulombSettings, CoulombState};
+use crate::energy::gauge::{Fault, FuelGauge, GaugeReading, PowerMonitor, PowerReading, SensorError};
 
 /// Why a sensor could not be opened.
 #[derive(Debug, Error)]
@@ -130,15 +129,15 @@ pub fn open_gauge(name: &str) -> Result<AnyGauge, OpenError> {
             Ok(Box::new(Erased(supply)))
         }
         #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "max17048" => Ok(Box::new(Erased(super::Max17048::new(bus(name, rest)?)))),
+        "max17048" => Ok(Box::new(Erased(crate::energy::drivers::Max17048::new(bus(name, rest)?)))),
         #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "max17049" => Ok(Box::new(Erased(super::Max17048::max17049(bus(name, rest)?)))),
+        "max17049" => Ok(Box::new(Erased(crate::energy::drivers::Max17048::max17049(bus(name, rest)?)))),
         #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "lc709203f" => Ok(Box::new(Erased(super::Lc709203f::new(bus(name, rest)?)))),
+        "lc709203f" => Ok(Box::new(Erased(crate::energy::drivers::Lc709203f::new(bus(name, rest)?)))),
         #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "bq27441" => Ok(Box::new(Erased(super::Bq27441::new(bus(name, rest)?)))),
+        "bq27441" => Ok(Box::new(Erased(crate::energy::drivers::Bq27441::new(bus(name, rest)?)))),
         #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "pisugar3" => Ok(Box::new(Erased(super::PiSugar3::new(bus(name, rest)?)))),
+        "pisugar3" => Ok(Box::new(Erased(crate::energy::drivers::PiSugar3::new(bus(name, rest)?)))),
         "companion" => Ok(companion_gauge(open_companion(rest)?)),
         _ => Err(OpenError::Unknown {
             name: name.to_owned(),
@@ -164,7 +163,7 @@ pub fn open_monitor(name: &str) -> Result<AnyMonitor, OpenError> {
         }
         #[cfg(all(feature = "i2c", target_os = "linux"))]
         "ina219" | "ina226" | "ina3221" | "ups-hat" => {
-            use super::{Channel, Ina2xx, Ina3221};
+            use crate::energy::drivers::{Channel, Ina2xx, Ina3221};
 
             let expected = if kind == "ups-hat" { "ups-hat:BUS[:ADDRESS]" } else { "KIND:BUS:ADDRESS:OHMS" };
             let part = || OpenError::Part { name: name.to_owned(), expected };

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::gauge::{PowerMonitor, SensorError};
-use super::power::{JoulesSource, PowerModel, PowerModelError};
+use crate::energy::gauge::{PowerMonitor, SensorError};
+use crate::energy::{JoulesSource, PowerModel, PowerModelError};
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,8 +70,8 @@ pub trait EnergyMeter {
     fn during(&mut self, work: &mut dyn FnMut()) -> Result<f64, Self::Error>;
 }
 
-impl EnergyMeter for super::gauge::linux::Rapl {
-    type Error = super::gauge::linux::LinuxError;
+impl EnergyMeter for super::linux::Rapl {
+    type Error = super::linux::LinuxError;
 
     fn during(&mut self, work: &mut dyn FnMut()) -> Result<f64, Self::Error> {
         let before = self.joules()?;
@@ -111,7 +111,7 @@ impl<M: PowerMonitor<Error: Send> + Send> EnergyMeter for SampledMeter<M> {
                             count += 1;
                         }
                         // A chip between conversions has nothing to say; anything else ends the measurement.
-                        Err(error) if error.fault() == super::gauge::Fault::NotReady => {}
+                        Err(error) if error.fault() == crate::energy::gauge::Fault::NotReady => {}
                         Err(error) => {
                             failure = Some(error);
                             break;
@@ -241,7 +241,7 @@ mod tests {
     use std::cell::Cell;
     use std::convert::Infallible;
 
-    use super::super::gauge::PowerReading;
+    use crate::energy::gauge::PowerReading;
     use super::*;
 
     /// A board with 2 W idle and so many joules a frame.

@@ -1,36 +1,36 @@
-//! Work done ahead in a thread, with room for one item: how capture, preprocessing and inference overlap.
+//! Triple-buffered single-slot channel from a producer thread: how capture, preprocessing and inference overlap.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::CameraError;
+use crate::camera::CameraError;
 
 /// What happens to an item that has not been taken when the next is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Untaken {
+pub(crate) enum Overflow {
     /// It is overwritten and counted: the taker gets the newest.
-    Dropped,
+    DropOldest,
     /// The thread waits until it has been taken: the taker gets all.
-    Waits,
+    Block,
 }
 
 /// A thread that makes items, one ahead of whoever takes them.
 ///
 /// Items are swapped, never copied or allocated: the thread fills one while the second lies ready and the taker has the
 /// third. Errors are handed over in their place among the items.
-pub(crate) struct Ahead<T> {
+pub(crate) struct Slot<T> {
     shared: Arc<Shared<T>>,
     thread: Option<JoinHandle<()>>,
     overwritten: u64,
 }
 
 struct Shared<T> {
-    slot: Mutex<Slot<T>>,
+    slot: Mutex<State<T>>,
     changed: Condvar,
 }
 
-struct Slot<T> {
+struct State<T> {
     item: T,
     fresh: bool,
     error: Option<CameraError>,
@@ -41,34 +41,34 @@ struct Slot<T> {
 
 /// How a wait for an item ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum Recv {
     /// There is one.
     Item,
     /// There will be none any more.
-    End,
+    Closed,
     /// None came in time.
-    Nothing,
+    Timeout,
 }
 
 impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Slot<T>> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
         // Nothing panics while it holds the lock; were it so, the slot would still be whole.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, slot: MutexGuard<'a, Slot<T>>) -> MutexGuard<'a, Slot<T>> {
+    fn wait<'a>(&self, slot: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
         self.changed.wait(slot).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T: Default + Send + 'static> Ahead<T> {
+impl<T: Default + Send + 'static> Slot<T> {
     /// Starts a thread that calls `make` again and again, until it returns `false` for the end.
     ///
     /// # Errors
     /// What the system says when it gives no thread.
     pub fn start(
         name: &str,
-        untaken: Untaken,
+        untaken: Overflow,
         make: impl FnMut(&mut T) -> Result<bool, CameraError> + Send + 'static,
     ) -> std::io::Result<Self> {
         let slot = Slot { item: T::default(), fresh: false, error: None, ended: false, stop: false, overwritten: 0 };
@@ -85,7 +85,7 @@ impl<T: Default + Send + 'static> Ahead<T> {
     ///
     /// # Errors
     /// What `make` returned in place of an item; the thread goes on.
-    pub fn take(&mut self, item: &mut T, limit: Option<Duration>) -> Result<Taken, CameraError> {
+    pub fn take(&mut self, item: &mut T, limit: Option<Duration>) -> Result<Recv, CameraError> {
         let shared = self.shared.clone();
         let mut slot = shared.lock();
         loop {
@@ -94,14 +94,14 @@ impl<T: Default + Send + 'static> Ahead<T> {
                 std::mem::swap(item, &mut slot.item);
                 self.overwritten = slot.overwritten;
                 shared.changed.notify_all();
-                return Ok(Taken::Item);
+                return Ok(Recv::Item);
             }
             if let Some(error) = slot.error.take() {
                 shared.changed.notify_all();
                 return Err(error);
             }
             if slot.ended {
-                return Ok(Taken::End);
+                return Ok(Recv::Closed);
             }
             let Some(limit) = limit else {
                 slot = shared.wait(slot);
@@ -110,7 +110,7 @@ impl<T: Default + Send + 'static> Ahead<T> {
             let waited = shared.changed.wait_timeout(slot, limit).unwrap_or_else(PoisonError::into_inner);
             slot = waited.0;
             if waited.1.timed_out() && !slot.fresh && slot.error.is_none() && !slot.ended {
-                return Ok(Taken::Nothing);
+                return Ok(Recv::Timeout);
             }
         }
     }
@@ -131,14 +131,14 @@ impl<T> Drop for End<'_, T> {
     }
 }
 
-fn work<T: Default>(mut make: impl FnMut(&mut T) -> Result<bool, CameraError>, untaken: Untaken, shared: &Shared<T>) {
+fn work<T: Default>(mut make: impl FnMut(&mut T) -> Result<bool, CameraError>, untaken: Overflow, shared: &Shared<T>) {
     let mut item = T::default();
     loop {
         let result = make(&mut item);
         let mut slot = shared.lock();
         match result {
             Ok(true) => {
-                while untaken == Untaken::Waits && slot.fresh && !slot.stop {
+                while untaken == Overflow::Block && slot.fresh && !slot.stop {
                     slot = shared.wait(slot);
                 }
                 slot.overwritten += u64::from(slot.fresh);
@@ -162,7 +162,7 @@ fn work<T: Default>(mut make: impl FnMut(&mut T) -> Result<bool, CameraError>, u
     }
 }
 
-impl<T> Drop for Ahead<T> {
+impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
@@ -205,35 +205,35 @@ mod tests {
     #[test]
     fn the_thread_is_at_most_one_item_ahead_of_one_that_waits() {
         let made = Arc::new(AtomicU64::new(0));
-        let mut ahead = Ahead::start("test", Untaken::Waits, counting(5, &made)).unwrap();
+        let mut ahead = Slot::start("test", Overflow::Block, counting(5, &made)).unwrap();
         let mut item = 0;
         for n in 1..=5 {
             // One lies ready and one is complete, whatever the taker does meanwhile.
             until(|| made.load(Ordering::SeqCst) == n + 1);
             std::thread::sleep(Duration::from_millis(5));
             assert_eq!(made.load(Ordering::SeqCst), n + 1);
-            assert_eq!(ahead.take(&mut item, None).unwrap(), Taken::Item);
+            assert_eq!(ahead.take(&mut item, None).unwrap(), Recv::Item);
             assert_eq!(item, n);
         }
-        assert_eq!(ahead.take(&mut item, None).unwrap(), Taken::End);
+        assert_eq!(ahead.take(&mut item, None).unwrap(), Recv::Closed);
         assert_eq!(ahead.overwritten(), 0);
     }
 
     #[test]
     fn a_taker_that_is_late_gets_the_newest_and_the_others_are_counted() {
         let made = Arc::new(AtomicU64::new(0));
-        let mut ahead = Ahead::start("test", Untaken::Dropped, counting(100, &made)).unwrap();
+        let mut ahead = Slot::start("test", Overflow::DropOldest, counting(100, &made)).unwrap();
         until(|| ahead.shared.lock().ended);
         let mut item = 0;
-        assert_eq!(ahead.take(&mut item, None).unwrap(), Taken::Item);
+        assert_eq!(ahead.take(&mut item, None).unwrap(), Recv::Item);
         assert_eq!((item, ahead.overwritten()), (100, 99));
-        assert_eq!(ahead.take(&mut item, None).unwrap(), Taken::End);
+        assert_eq!(ahead.take(&mut item, None).unwrap(), Recv::Closed);
     }
 
     #[test]
     fn dropping_does_not_wait_for_a_taker() {
         let made = Arc::new(AtomicU64::new(0));
-        let ahead = Ahead::start("test", Untaken::Waits, counting(u64::MAX - 1, &made)).unwrap();
+        let ahead = Slot::start("test", Overflow::Block, counting(u64::MAX - 1, &made)).unwrap();
         until(|| made.load(Ordering::SeqCst) == 2);
         drop(ahead);
         assert_eq!(Arc::strong_count(&made), 1, "the thread has ended");
