@@ -7,10 +7,8 @@ use std::time::Instant;
 
 use thiserror::Error;
 
-use super::costs::{CostError, Costs, ExitMask, exits_of};
-use super::record_error::RecordsError;
-use super::record_writer::RecordWriter;
-use super::records::Records;
+use dyn_perceiver_calibrate::records::{CostError, Costs, ExitMask, RecordWriter, Records, RecordsError, exits_of};
+
 use crate::camera::{CameraError, Frame, FrameSource, IdxSource, ImageSource};
 use crate::energy::PowerModel;
 use crate::exit::{CostUnit, ExitPolicy, ExitRule, Measure, ModelDigest, PolicyError};

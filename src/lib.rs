@@ -30,6 +30,9 @@ pub mod sensors;
 #[cfg(feature = "camera")]
 mod slot;
 
+#[cfg(feature = "tract")]
+mod weights;
+
 #[cfg(feature = "calibrate")]
 pub use dyn_perceiver_calibrate as calibrate;
 pub use dyn_perceiver_core::{energy, exit, file};

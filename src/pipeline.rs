@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::camera::{CameraError, Crop, Frame, FrameSource, Preprocess};
-use crate::energy::gauge::open::AnyGauge;
-use crate::energy::gauge::{GaugeMonitor, MonitorSettings};
+use crate::camera::{CameraError, Frame, FrameSource};
+use crate::energy::estimator::{GaugeMonitor, MonitorSettings};
 use crate::energy::{Battery, Choice, FuelGauge as _, GaugeState, Governor, GovernorInput, PowerModel};
 use crate::exit::{ExitPolicy, PolicyError};
 use crate::model::{InputSpec, Interpolation};
 use crate::plan::Plan;
+use crate::preprocess::{Crop, Preprocess};
 use crate::runtime::{Outcome, RunError, Runtime};
+use crate::sensors::open::AnyGauge;
 
 mod latencies;
 mod prepare;
@@ -58,8 +59,8 @@ pub fn preprocess(input: &InputSpec) -> Preprocess {
         std: asked.std,
         crop: Crop::Centre(asked.crop),
         interpolation: match asked.interpolation {
-            Interpolation::Bilinear => crate::camera::Interpolation::Bilinear,
-            Interpolation::Bicubic => crate::camera::Interpolation::Bicubic,
+            Interpolation::Bilinear => crate::preprocess::Interpolation::Bilinear,
+            Interpolation::Bicubic => crate::preprocess::Interpolation::Bicubic,
         },
     }
 }

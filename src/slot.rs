@@ -66,12 +66,12 @@ impl<T: Default + Send + 'static> Slot<T> {
     ///
     /// # Errors
     /// What the system says when it gives no thread.
-    pub fn start(
+    pub(crate) fn start(
         name: &str,
         untaken: Overflow,
         make: impl FnMut(&mut T) -> Result<bool, CameraError> + Send + 'static,
     ) -> std::io::Result<Self> {
-        let slot = Slot { item: T::default(), fresh: false, error: None, ended: false, stop: false, overwritten: 0 };
+        let slot = State { item: T::default(), fresh: false, error: None, ended: false, stop: false, overwritten: 0 };
         let shared = Arc::new(Shared { slot: Mutex::new(slot), changed: Condvar::new() });
         let in_thread = shared.clone();
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
@@ -85,7 +85,7 @@ impl<T: Default + Send + 'static> Slot<T> {
     ///
     /// # Errors
     /// What `make` returned in place of an item; the thread goes on.
-    pub fn take(&mut self, item: &mut T, limit: Option<Duration>) -> Result<Recv, CameraError> {
+    pub(crate) fn take(&mut self, item: &mut T, limit: Option<Duration>) -> Result<Recv, CameraError> {
         let shared = self.shared.clone();
         let mut slot = shared.lock();
         loop {
@@ -116,7 +116,7 @@ impl<T: Default + Send + 'static> Slot<T> {
     }
 
     /// Items overwritten before the one that was last taken.
-    pub fn overwritten(&self) -> u64 {
+    pub(crate) fn overwritten(&self) -> u64 {
         self.overwritten
     }
 }

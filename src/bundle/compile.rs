@@ -9,19 +9,19 @@ use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
 
 use super::container::{self, ALIGN};
-use super::manifest::{Kind, Manifest, Model, Node, Outlet, Segment};
+use super::manifest::{Kind, Manifest, Model, Node, Outlet, StoredSegment};
 use super::operator::Operator;
 use super::{BundleError, Target, check_policy, target};
 use crate::exit::CalibratedPolicy;
-use crate::plan::parts::Parts;
-use crate::plan::{PlanError, partition};
+use crate::graph::partition::SegmentGraph;
+use crate::graph::parts::Parts;
 
 /// The bytes of a bundle, and how many of them are weights.
 pub(super) fn bundle(
     model: crate::model::Model,
     policy: Option<CalibratedPolicy>,
     target: Target,
-) -> Result<(Vec<u8>, usize), PlanError> {
+) -> Result<(Vec<u8>, usize), BundleError> {
     let Parts { info, stages, costs, segments, slots, input, exits } = Parts::of(model, true)?;
     let path = info.path.as_path();
     if let Some(policy) = &policy {
@@ -75,7 +75,7 @@ impl Weights {
     }
 }
 
-fn segment(segment: &partition::Segment, weights: &mut Weights, path: &Path) -> Result<Segment, BundleError> {
+fn segment(segment: &SegmentGraph, weights: &mut Weights, path: &Path) -> Result<StoredSegment, BundleError> {
     let graph = &segment.graph;
     let content = |error: TractError| BundleError::Content {
         path: path.into(),
@@ -108,7 +108,7 @@ fn segment(segment: &partition::Segment, weights: &mut Weights, path: &Path) -> 
         let kind = if node.op_is::<TypedSource>() {
             Kind::Source { shape: shape(0)? }
         } else if let Some(constant) = node.op_as::<Const>() {
-            let floats = crate::plan::weights::floats(constant.val()).map_err(content)?;
+            let floats = crate::weights::floats(constant.val()).map_err(content)?;
             Kind::Weights { shape: shape(0)?, at: weights.store(floats) }
         } else {
             let operator = Operator::of(&*node.op).ok_or_else(|| refuse(String::new()))?;
@@ -117,5 +117,11 @@ fn segment(segment: &partition::Segment, weights: &mut Weights, path: &Path) -> 
         nodes.push(Node { name: node.name.clone(), kind });
     }
     let results = graph.outputs.iter().map(outlet).collect();
-    Ok(Segment { need: segment.need, inputs: segment.inputs.clone(), outputs: segment.outputs.clone(), nodes, results })
+    Ok(StoredSegment {
+        need: segment.need,
+        inputs: segment.inputs.clone(),
+        outputs: segment.outputs.clone(),
+        nodes,
+        results,
+    })
 }

@@ -9,6 +9,9 @@ use crate::exit::PolicyFileError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BundleError {
+    /// The model's graph cannot be made into stages.
+    #[error(transparent)]
+    Graph(#[from] crate::graph::GraphError),
     /// The file could not be read.
     #[error("{}: cannot be read: {source}", path.display())]
     Read {

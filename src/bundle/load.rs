@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use tract_core::internal::*;
 
-use super::manifest::{Kind, Manifest, Node, Outlet, Segment};
-use super::{BundleError, BundleInfo, Mapping, check_policy, container, operator::Operator, target};
+use super::manifest::{Kind, Manifest, Node, Outlet, StoredSegment};
+use super::{BundleError, BundleInfo, check_policy, container, operator::Operator, target};
 use crate::exit::MAX_EXITS;
+use crate::graph::Slot;
+use crate::graph::partition::SegmentGraph;
+use crate::graph::parts::Parts;
 use crate::model::{LoadOptions, ModelInfo};
-use crate::plan::parts::Parts;
-use crate::plan::{Slot, partition, weights};
+use crate::weights::{self, Mapping};
 
 /// Most elements that a tensor of a bundle may have.
 const MAX_ELEMENTS: usize = 1 << 30;
@@ -25,7 +27,7 @@ const MAX_ELEMENTS: usize = 1 << 30;
 /// # Errors
 /// [`BundleError`] when it cannot be read, is damaged, of another version or layout, makes no sense, or was compiled with
 /// other options than those asked for.
-pub(in crate::plan) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleInfo), BundleError> {
+pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleInfo), BundleError> {
     if cfg!(target_endian = "big") {
         return Err(BundleError::ByteOrder { path: path.into() });
     }
@@ -62,7 +64,7 @@ pub(in crate::plan) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts
 
     let weights = Weights { mapping: Arc::new(mapping), bytes: container.weights };
     // tract asserts where its own translators never err.
-    let built = catch_unwind(AssertUnwindSafe(|| -> TractResult<Vec<partition::Segment>> {
+    let built = catch_unwind(AssertUnwindSafe(|| -> TractResult<Vec<SegmentGraph>> {
         let segments = segments.into_iter().map(|s| segment(s, &weights)).collect::<TractResult<Vec<_>>>()?;
         check_slots(&segments, slots, input, &exits, &info)?;
         Ok(segments)
@@ -133,7 +135,7 @@ impl Weights {
 }
 
 /// Which nodes of a segment are read by this project's operators only: as weights, these stay where they are.
-fn read_in_place(segment: &Segment) -> Vec<bool> {
+fn read_in_place(segment: &StoredSegment) -> Vec<bool> {
     let mut in_place = vec![true; segment.nodes.len()];
     let mut copied = |outlet: &Outlet| in_place.get_mut(outlet.node).map(|in_place| *in_place = false);
     segment.results.iter().for_each(|outlet| _ = copied(outlet));
@@ -147,7 +149,7 @@ fn read_in_place(segment: &Segment) -> Vec<bool> {
     in_place
 }
 
-fn segment(stored: Segment, weights: &Weights) -> TractResult<partition::Segment> {
+fn segment(stored: StoredSegment, weights: &Weights) -> TractResult<SegmentGraph> {
     let in_place = read_in_place(&stored);
     let mut graph = TypedModel::default();
     let mut made: Vec<TVec<OutletId>> = vec![];
@@ -188,13 +190,13 @@ fn segment(stored: Segment, weights: &Weights) -> TractResult<partition::Segment
     }
     let results = stored.results.iter().map(|outlet| find(&made, outlet)).collect::<TractResult<TVec<_>>>()?;
     graph.select_output_outlets(&results)?;
-    let Segment { need, inputs, outputs, .. } = stored;
-    Ok(partition::Segment { need, graph, inputs, outputs })
+    let StoredSegment { need, inputs, outputs, .. } = stored;
+    Ok(SegmentGraph { need, graph, inputs, outputs })
 }
 
 /// That every tensor which crosses from one segment to another is there, of one shape, whenever it is needed.
 fn check_slots(
-    segments: &[partition::Segment],
+    segments: &[SegmentGraph],
     slots: usize,
     input: Slot,
     exits: &[Slot],
@@ -245,9 +247,9 @@ mod tests {
 
     use super::super::compile;
     use super::*;
+    use crate::bundle::Target;
     use crate::model::Model;
     use crate::plan::Plan;
-    use crate::plan::bundle::Target;
     use crate::runtime::Runtime;
 
     /// Manifest and weights of the shipped model.

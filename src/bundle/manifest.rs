@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::Target;
 use super::operator::Operator;
 use crate::exit::CalibratedPolicy;
+use crate::graph::cost::GroupCost;
+use crate::graph::parts::Stage;
+use crate::graph::{ExitSet, Slot};
 use crate::model::{Digest, InputSpec};
-use crate::plan::cost::GroupCost;
-use crate::plan::{ExitSet, Slot, Stage};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Manifest {
@@ -20,7 +21,7 @@ pub(super) struct Manifest {
     pub policy: Option<CalibratedPolicy>,
     pub stages: Vec<Stage>,
     pub costs: Vec<(ExitSet, GroupCost)>,
-    pub segments: Vec<Segment>,
+    pub segments: Vec<StoredSegment>,
     pub slots: usize,
     pub input: Slot,
     pub exits: Vec<Slot>,
@@ -40,7 +41,7 @@ pub(super) struct Model {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Segment {
+pub(super) struct StoredSegment {
     pub need: ExitSet,
     pub inputs: Vec<Slot>,
     pub outputs: Vec<Slot>,

@@ -8,7 +8,7 @@
 //!
 //! ```no_run
 //! use dyn_perceiver::model::{LoadOptions, Model};
-//! use dyn_perceiver::plan::{Plan, bundle};
+//! use dyn_perceiver::{bundle, plan::Plan};
 //!
 //! bundle::compile(Model::load("model.onnx")?, None, "cortex-a72".parse()?, "model.dynp")?;
 //! let plan = Plan::load("model.dynp", &LoadOptions::default())?;
@@ -20,7 +20,6 @@ mod container;
 mod error;
 mod load;
 mod manifest;
-mod mapping;
 mod operator;
 mod target;
 
@@ -30,16 +29,14 @@ use std::path::Path;
 
 pub use container::VERSION;
 pub use error::BundleError;
-pub(super) use load::load;
-pub(super) use mapping::Mapping;
+pub(crate) use load::load;
 pub use target::{Target, UnknownTarget};
 
-#[cfg(doc)]
-use super::Plan;
-use super::PlanError;
 use crate::exit::{CalibratedPolicy, ModelDigest};
+use crate::file::atomic_write;
 use crate::model::{Digest, Model};
-use crate::write::write_whole;
+#[cfg(doc)]
+use crate::plan::Plan;
 
 /// What a bundle says beside what it says of the model.
 #[derive(Clone, Debug)]
@@ -68,17 +65,17 @@ pub struct Compiled {
 /// Compiles a model into a bundle at `path`. The file is there whole or not at all.
 ///
 /// # Errors
-/// [`PlanError`] when the model cannot be made a plan, has an operator that bundles cannot hold, the policy is not for
+/// [`BundleError`] when the model cannot be made a plan, has an operator that bundles cannot hold, the policy is not for
 /// this model, or the file cannot be written.
 pub fn compile(
     model: Model,
     policy: Option<CalibratedPolicy>,
     target: Target,
     path: impl AsRef<Path>,
-) -> Result<Compiled, PlanError> {
+) -> Result<Compiled, BundleError> {
     let path = path.as_ref();
     let (bytes, weight_bytes) = compile::bundle(model, policy, target)?;
-    write_whole(path, &bytes).map_err(|source| BundleError::Write { path: path.into(), source })?;
+    atomic_write(path, &bytes).map_err(|source| BundleError::Write { path: path.into(), source })?;
     Ok(Compiled { bytes: bytes.len(), weight_bytes })
 }
 

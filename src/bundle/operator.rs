@@ -13,12 +13,12 @@ use tract_core::ops::nn::{
     self, DataFormat, LeakyRelu, Reduce, Reducer, RmsNorm, Softmax, SoftmaxKind, gelu_approximate, gelu_exact, silu,
 };
 
-use crate::plan::rewrite;
+use crate::ops;
 
 /// An operator that a bundle can hold. The order of the variants is part of the format.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Operator {
-    Own(rewrite::Operator),
+    Own(ops::Operator),
     AddAxis(usize),
     RemoveAxis(usize),
     MoveAxis(usize, usize),
@@ -143,7 +143,7 @@ impl Operator {
 
     fn form(op: &dyn TypedOp) -> Option<Operator> {
         let sizes = |dims: &[TDim]| dims.iter().map(|dim| dim.to_usize().ok()).collect::<Option<Vec<_>>>();
-        if let Some(own) = rewrite::Operator::of(op) {
+        if let Some(own) = ops::Operator::of(op) {
             return Some(Operator::Own(own));
         }
         Some(if let Some(op) = op.downcast_ref::<AxisOp>() {

@@ -7,8 +7,8 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::plan::kernels::convolution::{Shape, Window};
-use crate::plan::kernels::{depthwise, matmul};
+use dyn_perceiver_kernels::convolution::{Shape, Window};
+use dyn_perceiver_kernels::{depthwise, matmul};
 
 /// A CPU that bundles can be made for.
 ///

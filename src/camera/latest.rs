@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::slot::{Slot, Recv, Overflow};
 use super::{CameraError, Frame, FrameSource};
+use crate::slot::{Overflow, Recv, Slot};
 
 /// Reads another source in a thread and hands out its newest frame.
 ///

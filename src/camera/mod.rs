@@ -18,10 +18,10 @@ mod synthetic;
 #[cfg(all(feature = "v4l", target_os = "linux"))]
 mod v4l;
 
+pub use crate::frame::{Frame, PixelFormat};
 pub use command::CommandSource;
 pub use device::{CameraRequest, CaptureDevice, DeviceSource, Filled, Layout, Offer};
 pub use error::CameraError;
-pub use crate::frame::{Frame, PixelFormat};
 pub use idx::IdxSource;
 pub use images::ImageSource;
 pub use latest::Latest;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::preprocess::PreprocessError;
 use super::{CameraError, Frame, FrameSource, PixelFormat};
+use crate::preprocess::PreprocessError;
 
 /// A bright disc that moves over a gradient. The same frame number always shows the same picture.
 #[derive(Debug)]

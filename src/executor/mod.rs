@@ -1,11 +1,11 @@
-//! Segments as steps over planned memory.
+//! The executor: segments as steps over a statically planned arena.
 //!
+//! Activations live in buffers that are planned once, by liveness, and reused from frame to frame; reshapes are views.
 //! tract's own executor makes a new tensor for every result and frees it after its last reader: with large images that is
-//! memory which the system maps and clears anew in every frame. Here the results of the operators of [`super::rewrite`]
-//! have their places in buffers that are planned once and kept from frame to frame; axis changes that move nothing cost
-//! nothing. An operator of tract's own runs by tract's executor, as a plan of one node.
+//! memory which the system maps and clears anew in every frame. Here only operators of [`crate::ops`] write
+//! into the arena. An operator of tract's own runs by tract's executor, as a plan of one node.
 
-mod memory;
+mod arena;
 #[cfg(test)]
 mod profile;
 
@@ -17,13 +17,14 @@ use tract_core::ops::change_axes::IntoShape;
 use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
 
-pub(crate) use memory::Memory;
+pub(crate) use arena::Arena;
 
-use super::kernels::memory::Floats;
-use super::kernels::team::Team;
-use super::partition::Slot;
-use super::rewrite::{Fused, fused};
-use super::weights;
+use dyn_perceiver_kernels::memory::Floats;
+use dyn_perceiver_kernels::team::Team;
+
+use crate::graph::Slot;
+use crate::ops::{Fused, fused};
+use crate::weights;
 
 /// Floats in a line of the cache: everything begins at the beginning of one.
 const LINE: usize = 16;
@@ -71,9 +72,9 @@ struct Step {
     last_reads: Vec<usize>,
 }
 
-/// All segments of a plan. Immutable; each runtime has its own [`Memory`].
+/// All segments of a plan. Immutable; each runtime has its own [`Arena`].
 #[derive(Default)]
-pub(crate) struct Program {
+pub(crate) struct Executor {
     segments: Vec<Vec<Step>>,
     /// For each segment, the constants of its kernels in the order in which they are read: the memory behind one
     /// kernel's weights is what comes next.
@@ -89,13 +90,13 @@ pub(crate) struct Program {
     slots: Vec<Option<Operand>>,
 }
 
-impl Program {
-    /// A program without segments, for a plan with `slots` slots, one of which takes the image, of `shape`.
-    pub(crate) fn new(slots: usize, image: Slot, shape: &[usize]) -> Program {
-        let mut program = Program { slots: vec![None; slots], ..Program::default() };
-        let place = Place::Buffer(program.new_buffer(shape.iter().product()));
-        program.slots[image.0] = Some(Operand { place, shape: shape.into() });
-        program
+impl Executor {
+    /// A executor without segments, for a plan with `slots` slots, one of which takes the image, of `shape`.
+    pub(crate) fn new(slots: usize, image: Slot, shape: &[usize]) -> Executor {
+        let mut executor = Executor { slots: vec![None; slots], ..Executor::default() };
+        let place = Place::Buffer(executor.new_buffer(shape.iter().product()));
+        executor.slots[image.0] = Some(Operand { place, shape: shape.into() });
+        executor
     }
 
     fn new_buffer(&mut self, floats: usize) -> usize {
@@ -105,7 +106,7 @@ impl Program {
 
     /// Adds a segment that reads `inputs`, all of them outputs of segments added before, and makes `outputs`.
     pub(crate) fn add(&mut self, graph: &TypedModel, inputs: &[Slot], outputs: &[Slot]) -> TractResult<()> {
-        let mut steps = Segment::new(self, graph, inputs)?.steps(outputs)?;
+        let mut steps = SegmentPlanner::new(self, graph, inputs)?.steps(outputs)?;
         let weights = gather(&mut steps, self.segments.len())?;
         self.segments.push(steps);
         self.weights.push(weights);
@@ -122,7 +123,7 @@ impl Program {
     }
 
     /// Runs one segment, whose inputs are in `memory`.
-    pub(crate) fn run(&self, segment: usize, memory: &mut Memory, team: &mut Team) -> TractResult<()> {
+    pub(crate) fn run(&self, segment: usize, memory: &mut Arena, team: &mut Team) -> TractResult<()> {
         for step in &self.segments[segment] {
             memory.run(self, step, team).with_context(|| format!("evaluating {}", step.name))?;
         }
@@ -158,8 +159,8 @@ fn gather(steps: &mut [Step], segment: usize) -> TractResult<Floats> {
 }
 
 /// One segment on its way to be steps.
-struct Segment<'a> {
-    program: &'a mut Program,
+struct SegmentPlanner<'a> {
+    executor: &'a mut Executor,
     graph: &'a TypedModel,
     order: Vec<usize>,
     /// For each tensor, the one in whose place it is.
@@ -194,13 +195,13 @@ fn shapes(graph: &TypedModel, outlets: &[OutletId]) -> TractResult<TVec<TVec<usi
     outlets.iter().map(|outlet| shape(graph, *outlet)).collect()
 }
 
-impl<'a> Segment<'a> {
-    fn new(program: &'a mut Program, graph: &'a TypedModel, inputs: &[Slot]) -> TractResult<Segment<'a>> {
+impl<'a> SegmentPlanner<'a> {
+    fn new(executor: &'a mut Executor, graph: &'a TypedModel, inputs: &[Slot]) -> TractResult<SegmentPlanner<'a>> {
         let mut places = HashMap::new();
         for (outlet, slot) in graph.input_outlets()?.iter().zip(inputs) {
-            places.insert(*outlet, program.slot(*slot)?.place.clone());
+            places.insert(*outlet, executor.slot(*slot)?.place.clone());
         }
-        let (order, free) = (graph.eval_order()?, program.shared.clone());
+        let (order, free) = (graph.eval_order()?, executor.shared.clone());
         let (mut roots, mut last_reader) = (HashMap::new(), HashMap::new());
         for (at, &id) in order.iter().enumerate() {
             let node = graph.node(id);
@@ -217,7 +218,7 @@ impl<'a> Segment<'a> {
         for outlet in graph.output_outlets()? {
             last_reader.insert(roots[outlet], usize::MAX);
         }
-        Ok(Segment { program, graph, order, roots, places, last_reader, free })
+        Ok(SegmentPlanner { executor, graph, order, roots, places, last_reader, free })
     }
 
     fn operand(&self, outlet: OutletId) -> TractResult<Operand> {
@@ -228,25 +229,25 @@ impl<'a> Segment<'a> {
     /// A buffer for a result that outlives the segment or does not.
     fn buffer(&mut self, floats: usize, outlives: bool) -> usize {
         if outlives {
-            return self.program.new_buffer(floats);
+            return self.executor.new_buffer(floats);
         }
         // The smallest that is large enough, or the largest, made larger.
-        let lengths = &self.program.buffers;
+        let lengths = &self.executor.buffers;
         let fit = |b: &&usize| (lengths[**b] < floats, lengths[**b].abs_diff(floats));
         let Some(&buffer) = self.free.iter().min_by_key(fit) else {
-            let buffer = self.program.new_buffer(floats);
-            self.program.shared.push(buffer);
+            let buffer = self.executor.new_buffer(floats);
+            self.executor.shared.push(buffer);
             return buffer;
         };
         self.free.retain(|b| *b != buffer);
-        let length = &mut self.program.buffers[buffer];
+        let length = &mut self.executor.buffers[buffer];
         *length = floats.max(*length);
         buffer
     }
 
     fn hold(&mut self) -> Place {
-        self.program.held += 1;
-        Place::Held(self.program.held - 1)
+        self.executor.held += 1;
+        Place::Held(self.executor.held - 1)
     }
 
     fn steps(mut self, outputs: &[Slot]) -> TractResult<Vec<Step>> {
@@ -263,7 +264,7 @@ impl<'a> Segment<'a> {
             self.release(at, steps.last_mut());
         }
         for (outlet, slot) in self.graph.output_outlets()?.iter().zip(outputs) {
-            self.program.slots[slot.0] = Some(self.operand(*outlet)?);
+            self.executor.slots[slot.0] = Some(self.operand(*outlet)?);
         }
         Ok(steps)
     }
@@ -289,8 +290,8 @@ impl<'a> Segment<'a> {
         let action = match kernel {
             Some(kernel) => Action::Kernel(kernel),
             None => {
-                self.program.plans.push(plan_of(self.graph, node)?);
-                Action::Tract { state: self.program.plans.len() - 1 }
+                self.executor.plans.push(plan_of(self.graph, node)?);
+                Action::Tract { state: self.executor.plans.len() - 1 }
             }
         };
         Ok(Step { name: node.name.clone(), action, inputs, outputs, last_reads: vec![] })

@@ -1,5 +1,5 @@
 //! Where a frame's time goes, for any model:
-//! `MODEL=model.onnx cargo test --release --lib plan::program::profile -- --ignored --nocapture`.
+//! `MODEL=model.onnx cargo test --release --lib executor::profile -- --ignored --nocapture`.
 //!
 //! The first table has the time of each step of whole frames on one thread, the median of 41, dearest first; the second
 //! the sums by kind of operator.
@@ -10,16 +10,16 @@ use std::time::Instant;
 use super::*;
 use crate::model::Model;
 use crate::plan::Plan;
-use crate::plan::kernels::oracle::values;
+use dyn_perceiver_kernels::oracle::values;
 
 const FRAMES: usize = 41;
 
-fn describe(program: &Program, step: &Step) -> (String, String, f64) {
+fn describe(executor: &Executor, step: &Step) -> (String, String, f64) {
     let shapes: Vec<&[usize]> = step.inputs.iter().map(|input| input.shape.as_slice()).collect();
     let kernel = match &step.action {
         Action::Kernel(kernel) => kernel,
         Action::Tract { state } => {
-            let op = program.plans[*state].model().nodes().last().map(|node| node.op.name().into_owned());
+            let op = executor.plans[*state].model().nodes().last().map(|node| node.op.name().into_owned());
             return ("tract".into(), format!("{shapes:?} {} {}", op.unwrap_or_default(), step.name), 0.0);
         }
     };
@@ -31,16 +31,16 @@ fn describe(program: &Program, step: &Step) -> (String, String, f64) {
 #[ignore = "a measurement, to be run in release on a model"]
 fn table() -> TractResult<()> {
     let plan = Plan::new(Model::load(std::env::var("MODEL").context("MODEL names an ONNX file")?)?)?;
-    let program = &plan.program;
-    let (mut memory, mut team) = (Memory::new(program)?, Team::alone());
-    let steps: Vec<&Step> = program.segments.iter().flatten().collect();
+    let executor = &plan.executor;
+    let (mut memory, mut team) = (Arena::new(executor)?, Team::alone());
+    let steps: Vec<&Step> = executor.segments.iter().flatten().collect();
     let mut times = vec![vec![]; steps.len()];
     let image = values(1, plan.info().input.len());
     for _ in 0..FRAMES {
-        memory.set(program, plan.input, &image)?;
+        memory.set(executor, plan.input, &image)?;
         for (step, times) in steps.iter().zip(&mut times) {
             let start = Instant::now();
-            memory.run(program, step, &mut team)?;
+            memory.run(executor, step, &mut team)?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
@@ -49,7 +49,7 @@ fn table() -> TractResult<()> {
         times[FRAMES / 2]
     };
     let mut rows: Vec<_> =
-        steps.iter().zip(&mut times).map(|(step, times)| (median(times), describe(program, step))).collect();
+        steps.iter().zip(&mut times).map(|(step, times)| (median(times), describe(executor, step))).collect();
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
     println!("| ms | GFLOP/s | operator | sizes |\n| --- | --- | --- | --- |");
     let mut kinds: BTreeMap<&str, (f64, f64, usize)> = BTreeMap::new();

@@ -21,24 +21,24 @@ pub(crate) struct ExitSet(u8);
 const _: () = assert!(MAX_EXITS <= u8::BITS as usize);
 
 impl ExitSet {
-    pub fn contains(self, exit: usize) -> bool {
+    pub(crate) fn contains(self, exit: usize) -> bool {
         self.0 & (1 << exit) != 0
     }
 
-    pub fn intersects(self, other: ExitSet) -> bool {
+    pub(crate) fn intersects(self, other: ExitSet) -> bool {
         self.0 & other.0 != 0
     }
 
-    pub fn with(self, exit: usize) -> Self {
+    pub(crate) fn with(self, exit: usize) -> Self {
         ExitSet(self.0 | 1 << exit)
     }
 
-    pub fn len(self) -> u32 {
+    pub(crate) fn len(self) -> u32 {
         self.0.count_ones()
     }
 
     /// The cheapest exit in the set; none in the empty set.
-    pub fn first(self) -> Option<usize> {
+    pub(crate) fn first(self) -> Option<usize> {
         (self.0 != 0).then(|| self.0.trailing_zeros() as usize)
     }
 
@@ -52,7 +52,7 @@ impl ExitSet {
 pub(crate) struct Slot(pub usize);
 
 /// Nodes of equal need, as a graph of their own.
-pub(crate) struct Segment {
+pub(crate) struct SegmentGraph {
     pub need: ExitSet,
     pub graph: TypedModel,
     pub inputs: Vec<Slot>,
@@ -61,7 +61,7 @@ pub(crate) struct Segment {
 
 /// All segments, in an order in which they can run.
 pub(crate) struct Partition {
-    pub segments: Vec<Segment>,
+    pub segments: Vec<SegmentGraph>,
     /// For each slot, the tensor of the graph that it holds.
     pub slots: Vec<OutletId>,
     /// Where the image goes.
@@ -127,7 +127,7 @@ pub(crate) fn partition(graph: &TypedModel, staged: bool) -> TractResult<Partiti
             outlets.contains(&outlet) || readers.into_iter().any(|need| need != key && need.len() > 0)
         };
         let (sub, inputs, outputs) = extract(graph, &members, crosses)?;
-        segments.push(Segment {
+        segments.push(SegmentGraph {
             need: key,
             graph: sub,
             inputs: inputs.into_iter().map(&mut slot_of).collect(),

@@ -1,72 +1,15 @@
 //! Scaled dot-product attention: a product of queries and keys, a soft-max, and a product with values.
 
-use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 use tract_core::ops::einsum::EinSum;
 use tract_core::ops::math::Mul;
 use tract_core::ops::nn::{Softmax, SoftmaxKind};
 
-use super::fused::{Fused, fused_op, sequence, volume};
-use super::layer_norm::{const_operand, is_bin, only_reader};
-use super::permute::{Permute, inverse};
-use crate::plan::kernels::attention::{Sizes, attention};
-use crate::plan::kernels::team::Team;
-
-/// `softmax(scale * q * k^T) * v` for each head. Inputs: queries (batch, queries, heads, depth), keys (batch, keys,
-/// heads, depth), values (batch, keys, heads, value depth), each with axes of size 1 left out or put in at will; the
-/// output is (batch, queries, heads, value depth), in `shape`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Attention {
-    pub sizes: Sizes,
-    /// Bits of the scale, so that the operator has an equality.
-    pub scale: u32,
-    #[serde(with = "sequence")]
-    pub shape: TVec<usize>,
-}
-
-impl Fused for Attention {
-    fn name(&self) -> &'static str {
-        "Attention"
-    }
-
-    fn output_shape(&self, _inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
-        Ok(self.shape.clone())
-    }
-
-    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
-        let Sizes { queries, keys, heads, depth, value_depth } = self.sizes;
-        ensure!([queries, keys, heads, depth, value_depth].iter().all(|size| *size > 0) && inputs.len() == 3);
-        let batch = volume(&self.shape) / (queries * heads * value_depth);
-        let sizes = [queries * depth, keys * depth, keys * value_depth].map(|size| batch * heads * size);
-        ensure!(inputs.iter().zip(sizes).all(|(shape, size)| volume(shape) == size), "inputs {inputs:?}");
-        ensure!(volume(&self.shape) == batch * heads * queries * value_depth);
-        Ok(())
-    }
-
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
-        let Sizes { queries, keys, heads, depth, value_depth } = self.sizes;
-        let q = inputs[0].0.chunks_exact(queries * heads * depth);
-        let k = inputs[1].0.chunks_exact(keys * heads * depth);
-        let v = inputs[2].0.chunks_exact(keys * heads * value_depth);
-        let out = out.chunks_exact_mut(queries * heads * value_depth);
-        for (((q, k), v), out) in q.zip(k).zip(v).zip(out) {
-            attention(team, q, k, v, self.sizes, f32::from_bits(self.scale), out);
-        }
-        Ok(())
-    }
-
-    fn macs(&self, _inputs: &[&[usize]]) -> TractResult<usize> {
-        let batch =
-            self.shape.iter().product::<usize>() / (self.sizes.queries * self.sizes.heads * self.sizes.value_depth);
-        let Sizes { queries, keys, heads, depth, value_depth } = self.sizes;
-        Ok(batch * queries * keys * heads * (depth + value_depth))
-    }
-
-    fn details(&self) -> Vec<String> {
-        vec![format!("{:?}", self.sizes)]
-    }
-}
-fused_op!(Attention);
+use super::pattern::{const_operand, is_bin, only_reader};
+use crate::ops::attention::Attention;
+use crate::ops::fused::Fused;
+use crate::ops::permute::{Permute, inverse};
+use dyn_perceiver_kernels::attention::Sizes;
 
 /// An axis label of a product: where it stands in its operands and its output.
 #[derive(Clone, Copy)]

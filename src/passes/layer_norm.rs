@@ -1,77 +1,13 @@
 //! Layer normalisation, which tract holds as a mean, a difference and an `RmsNorm`.
 
-use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
-use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::math::{Add, Mul, Sub};
 use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
-use super::fused::{Fused, fused_op, volume};
-use super::permute::{Permute, inverse};
-use crate::plan::kernels::norm::layer_norm;
-use crate::plan::kernels::team::Team;
-
-/// Normalises along the last axis. Inputs: x, scale and shift (one value per entry of a row each).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct LayerNorm {
-    /// Bits of epsilon, so that the operator has an equality.
-    pub epsilon: u32,
-}
-
-impl Fused for LayerNorm {
-    fn name(&self) -> &'static str {
-        "LayerNorm"
-    }
-
-    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
-        Ok(inputs[0].into())
-    }
-
-    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
-        let [x, scale, shift] = inputs else { bail!("expected 3 inputs, found {}", inputs.len()) };
-        ensure!(x.last().is_some_and(|row| *row > 0 && volume(scale) == *row && volume(shift) == *row));
-        Ok(())
-    }
-
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
-        layer_norm(team, inputs[0].0, inputs[1].0, inputs[2].0, f32::from_bits(self.epsilon), out);
-        Ok(())
-    }
-}
-fused_op!(LayerNorm);
-
-/// The only reader of a node's only output, unless that output is one of the model's.
-pub(super) fn only_reader<'a>(model: &'a TypedModel, node: &TypedNode) -> Option<&'a TypedNode> {
-    match node.outputs.as_slice() {
-        [output] if !model.outputs.contains(&node.id.into()) => match output.successors.as_slice() {
-            [reader] => Some(model.node(reader.node)),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// A constant and the other operand of a binary operator.
-pub(super) fn const_operand(model: &TypedModel, node: &TypedNode) -> TractResult<Option<(Arc<Tensor>, OutletId)>> {
-    for (i, j) in [(0, 1), (1, 0)] {
-        if let Some(konst) = &model.outlet_fact(node.inputs[i])?.konst {
-            return Ok(Some((konst.clone(), node.inputs[j])));
-        }
-    }
-    Ok(None)
-}
-
-pub(super) fn is_bin<B: tract_core::ops::binary::BinMiniOp>(node: &TypedNode) -> bool {
-    node.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<B>())
-}
-
-/// The values of a float constant along one axis, if it has size 1 along every other: repeated if of size 1 there too.
-pub(super) fn along_axis(konst: &Tensor, rank: usize, axis: usize, len: usize) -> TractResult<Option<Vec<f32>>> {
-    rule_if!(konst.datum_type() == f32::datum_type() && konst.rank() == rank);
-    rule_if!(konst.shape().iter().enumerate().all(|(a, d)| *d == 1 || (a == axis && *d == len)));
-    let values = konst.try_as_plain_ram()?.as_slice::<f32>()?;
-    Ok(Some(if values.len() == len { values.to_vec() } else { vec![values[0]; len] }))
-}
+use super::pattern::{along_axis, const_operand, is_bin, only_reader};
+use crate::ops::fused::Fused;
+use crate::ops::layer_norm::LayerNorm;
+use crate::ops::permute::{Permute, inverse};
 
 /// Where a normalisation reads x, if the chain before this `RmsNorm` subtracts the mean along its axis.
 fn centred(model: &TypedModel, node: &TypedNode, op: &RmsNorm, len: usize) -> TractResult<Option<OutletId>> {

@@ -12,11 +12,11 @@ use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::konst::Const;
 use tract_core::ops::nn::{Reduce, RmsNorm, Softmax};
 
-use super::convolution::{Convolution, Depthwise};
-use super::fused::concrete;
-use super::linear::Linear;
-use super::permute::{Permute, inverse, permuted_const};
-use crate::plan::kernels::transpose::is_reshape;
+use crate::ops::convolution::{Convolution, Depthwise};
+use crate::ops::fused::concrete;
+use crate::ops::linear::Linear;
+use crate::ops::permute::{Permute, inverse, permuted_const};
+use dyn_perceiver_kernels::transpose::is_reshape;
 
 /// A tensor of the old model in the new one: axis `order[s]` of the old is axis `s` of `outlet`.
 #[derive(Clone, Debug)]

@@ -1,75 +1,13 @@
 //! Products of an activation with constant weights: every `EinSum` of that kind, be it a linear layer or a pointwise
 //! convolution.
 
-use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 use tract_core::ops::einsum::EinSum;
 
-use super::epilogue::{Tail, WithTail};
-use super::fused::{Fused, fused_op, sequence, volume};
-use super::permute::{Permute, inverse};
-use crate::plan::kernels::matmul;
-use crate::plan::kernels::team::Team;
-
-/// `activation(x * weights + bias + residual)`. Inputs: x, whose last axes hold `reduction` entries a row; the weights,
-/// packed; then what `tail` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Linear {
-    pub reduction: usize,
-    pub columns: usize,
-    /// Shape of the output; its last axes hold `columns` entries.
-    #[serde(with = "sequence")]
-    pub shape: TVec<usize>,
-    pub tail: Tail,
-}
-
-impl Fused for Linear {
-    fn name(&self) -> &'static str {
-        "Linear"
-    }
-
-    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
-        self.tail.check(inputs)?;
-        Ok(self.shape.clone())
-    }
-
-    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
-        self.tail.check(inputs)?;
-        let (x, weights) = (volume(inputs[0]), volume(inputs[1]));
-        ensure!(self.reduction > 0 && weights == matmul::packed_len(self.reduction, self.columns));
-        ensure!(x.is_multiple_of(self.reduction) && x / self.reduction * self.columns == volume(&self.shape));
-        self.tail.check_sizes(inputs, self.columns, volume(&self.shape))
-    }
-
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
-        let epilogue = self.tail.epilogue(inputs);
-        matmul::matmul(team, inputs[0].0, self.reduction, inputs[1].0, self.columns, epilogue, out);
-        Ok(())
-    }
-
-    fn macs(&self, _inputs: &[&[usize]]) -> TractResult<usize> {
-        Ok(self.shape.iter().product::<usize>() * self.reduction)
-    }
-
-    fn details(&self) -> Vec<String> {
-        vec![format!("{} x {} {:?}", self.reduction, self.columns, self.tail)]
-    }
-}
-fused_op!(Linear);
-
-impl WithTail for Linear {
-    fn tail_mut(&mut self) -> &mut Tail {
-        &mut self.tail
-    }
-
-    fn columns(&self) -> usize {
-        self.columns
-    }
-
-    fn scale_weights(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
-        matmul::scale_columns(packed, self.reduction, self.columns, scale);
-    }
-}
+use crate::ops::epilogue::{Tail, WithTail};
+use crate::ops::linear::Linear;
+use crate::ops::permute::{Permute, inverse};
+use dyn_perceiver_kernels::matmul;
 
 /// Which axes of a product of `x` and constant weights do what.
 struct Roles {
@@ -153,7 +91,7 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &EinSum) -
     let output = &node.outputs[0].fact;
     rule_if_some!(roles = roles(op, x, &facts, output)?);
     rule_if_some!(weights = facts[w].konst.as_ref());
-    let weights = super::permute::permuted_const(weights, &roles.weights_order)?;
+    let weights = crate::ops::permute::permuted_const(weights, &roles.weights_order)?;
     let weights = weights.try_as_plain_ram()?.as_slice::<f32>()?;
     let mut packed = vec![0.0; matmul::packed_len(roles.reduction, roles.columns)];
     let entry = |k: usize, n: usize| weights[k * roles.columns + n];
@@ -166,7 +104,7 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &EinSum) -
         wire = patch.wire_node(format!("{name}.in"), Permute { order: roles.x_order.clone() }, &[wire])?[0];
     }
     let packed = patch.add_const(format!("{name}.weights"), packed)?;
-    let o_shape = super::fused::concrete(output)?;
+    let o_shape = crate::ops::fused::concrete(output)?;
     let linear = Linear {
         reduction: roles.reduction,
         columns: roles.columns,

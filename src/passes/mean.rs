@@ -1,52 +1,12 @@
 //! Sums and means over the axes before the last, as global pooling and the mean over tokens are.
 
-use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 use tract_core::ops::math::Mul;
 use tract_core::ops::nn::{Reduce, Reducer};
 
-use super::fused::{Fused, fused_op, volume};
-use super::layer_norm::{const_operand, is_bin, only_reader};
-use crate::plan::kernels::pool::sum_rows;
-use crate::plan::kernels::team::Team;
-
-/// `scale` times the sum over the axes `from..to`, which stay with size 1; what is left behind them is summed entry by
-/// entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mean {
-    pub from: usize,
-    pub to: usize,
-    /// Bits of the scale, so that the operator has an equality.
-    pub scale: u32,
-}
-
-impl Fused for Mean {
-    fn name(&self) -> &'static str {
-        "Mean"
-    }
-
-    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
-        let mut shape: TVec<usize> = inputs[0].into();
-        shape[self.from..self.to].fill(1);
-        Ok(shape)
-    }
-
-    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
-        let [x] = inputs else { bail!("expected 1 input, found {}", inputs.len()) };
-        ensure!(self.from < self.to && self.to < x.len() && volume(x) > 0, "axes of {x:?}");
-        Ok(())
-    }
-
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
-        let (x, shape) = inputs[0];
-        let (rows, width) = (volume(&shape[self.from..self.to]), volume(&shape[self.to..]));
-        for (x, out) in x.chunks_exact(rows * width).zip(out.chunks_exact_mut(width)) {
-            sum_rows(team, x, f32::from_bits(self.scale), out);
-        }
-        Ok(())
-    }
-}
-fused_op!(Mean);
+use super::pattern::{const_operand, is_bin, only_reader};
+use crate::ops::fused::{Fused, volume};
+use crate::ops::mean::Mean;
 
 fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Reduce) -> TractResult<Option<TypedModelPatch>> {
     let fact = model.outlet_fact(node.inputs[0])?;

@@ -4,7 +4,7 @@ use tract_core::internal::*;
 use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::einsum::EinSum;
 
-use crate::plan::kernels::oracle::values;
+use dyn_perceiver_kernels::oracle::values;
 
 pub(super) fn tensor(seed: u64, shape: &[usize]) -> Tensor {
     Tensor::from_shape(shape, &values(seed, shape.iter().product())).unwrap()

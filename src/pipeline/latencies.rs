@@ -25,7 +25,7 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    pub fn add(&mut self, latency: Duration) {
+    pub(super) fn add(&mut self, latency: Duration) {
         let bucket = ((latency.as_secs_f64() / SHORTEST).ln() / GROWTH.ln()).ceil();
         // A latency of zero has no logarithm; the cast turns that and everything below the first bound into 0.
         self.buckets[(bucket as usize).min(BUCKETS - 1)] += 1;
@@ -34,20 +34,20 @@ impl Latencies {
         self.longest = self.longest.max(latency);
     }
 
-    pub fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.buckets.iter_mut().zip(&other.buckets).for_each(|(mine, theirs)| *mine += theirs);
         self.count += other.count;
         self.sum += other.sum;
         self.longest = self.longest.max(other.longest);
     }
 
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.count
     }
 
     /// The mean, and a value that at least 95 % of latencies do not exceed and that is at most 1 % above the smallest
     /// such value; both in milliseconds. `None` when there is none.
-    pub fn mean_and_p95(&self) -> Option<(f64, f64)> {
+    pub(super) fn mean_and_p95(&self) -> Option<(f64, f64)> {
         let rank = (self.count * 95).div_ceil(100);
         let mut seen = 0;
         let bucket = self.buckets.iter().position(|count| {

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::preprocess;
-use crate::slot::{Slot, Recv, Overflow};
-use crate::camera::{CameraError, Frame, FrameSource, Preprocessor};
+use crate::camera::{CameraError, Frame, FrameSource};
 use crate::model::InputSpec;
+use crate::preprocess::Preprocessor;
+use crate::slot::{Overflow, Recv, Slot};
 
 /// Preprocessing into a buffer of the network's input.
 pub(super) struct Preparation {
@@ -16,14 +17,14 @@ pub(super) struct Preparation {
 }
 
 impl Preparation {
-    pub fn new(input: &InputSpec) -> Result<Self, CameraError> {
+    pub(super) fn new(input: &InputSpec) -> Result<Self, CameraError> {
         let preprocessor = Preprocessor::new(preprocess(input))?;
         let pixels = vec![0.0; preprocessor.preprocess().len()];
         Ok(Self { preprocessor, pixels, len: input.len() })
     }
 
     /// Writes the frame as the network's input into `tensor`, which keeps its memory from frame to frame.
-    pub fn run(&mut self, frame: &Frame, tensor: &mut Vec<f32>) -> Result<(), CameraError> {
+    pub(super) fn run(&mut self, frame: &Frame, tensor: &mut Vec<f32>) -> Result<(), CameraError> {
         self.preprocessor.run(frame, &mut self.pixels)?;
         tensor.resize(self.len, 0.0);
         // A grey model takes the first of three planes, luminance repeated.
@@ -62,7 +63,7 @@ pub(super) struct PreparedFrames {
 }
 
 impl PreparedFrames {
-    pub fn new(mut source: impl FrameSource + 'static, input: &InputSpec) -> Result<Self, CameraError> {
+    pub(super) fn new(mut source: impl FrameSource + 'static, input: &InputSpec) -> Result<Self, CameraError> {
         let mut preparation = Preparation::new(input)?;
         let untaken = if source.is_live() { Overflow::DropOldest } else { Overflow::Block };
         let mut frame = Frame::default();
@@ -86,7 +87,7 @@ impl PreparedFrames {
     }
 
     /// The next frame, or `None` at the end of the source.
-    pub fn next(&mut self) -> Result<Option<&Prepared>, CameraError> {
+    pub(super) fn next(&mut self) -> Result<Option<&Prepared>, CameraError> {
         match self.ahead.take(&mut self.prepared, None)? {
             Recv::Item => Ok(Some(&self.prepared)),
             Recv::Closed | Recv::Timeout => Ok(None),
@@ -94,7 +95,7 @@ impl PreparedFrames {
     }
 
     /// Frames made before the last one that was returned, but never returned.
-    pub fn dropped(&self) -> u64 {
+    pub(super) fn dropped(&self) -> u64 {
         self.prepared.dropped + self.ahead.overwritten()
     }
 }

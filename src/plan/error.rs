@@ -1,8 +1,7 @@
-use std::path::PathBuf;
-
 use thiserror::Error;
 
-use super::bundle::BundleError;
+use crate::bundle::BundleError;
+use crate::graph::GraphError;
 use crate::model::ModelError;
 
 /// Why no plan could be made of a model.
@@ -10,15 +9,8 @@ use crate::model::ModelError;
 #[non_exhaustive]
 pub enum PlanError {
     /// tract could not optimise a part of the graph.
-    #[error("{}: stage plans: {place}: {reason}", path.display())]
-    Optimise {
-        /// The model file.
-        path: PathBuf,
-        /// Which part.
-        place: String,
-        /// What tract says.
-        reason: String,
-    },
+    #[error(transparent)]
+    Graph(#[from] GraphError),
     /// The model was refused.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -4,28 +4,23 @@
 //! segments, each needed by one and the same set of exits; see [`Plan::stages`] for what they cost and
 //! [`crate::runtime::Runtime`] for running them.
 
-pub mod bundle;
-mod cost;
 mod error;
-pub(crate) mod kernels;
-pub(crate) mod partition;
-mod parts;
-pub(crate) mod program;
-pub(crate) mod rewrite;
-pub(crate) mod weights;
 
 use std::fmt;
 use std::path::Path;
 
 use tract_core::internal::*;
 
+pub use crate::graph::parts::Stage;
 pub use error::PlanError;
-pub(crate) use partition::{ExitSet, Slot};
 
+use crate::bundle::{self, BundleInfo};
+use crate::executor::Executor;
 use crate::exit::ExitPolicy;
+use crate::graph::partition::SegmentGraph;
+use crate::graph::parts::{Parts, stage_of};
+use crate::graph::{ExitSet, GraphError, Slot, cost};
 use crate::model::{LoadOptions, Model, ModelInfo};
-use bundle::BundleInfo;
-use parts::Parts;
 
 /// Stage plans of one model, ready to run. Immutable; share one between threads with an `Arc`.
 pub struct Plan {
@@ -33,33 +28,12 @@ pub struct Plan {
     stages: Vec<Stage>,
     /// What the model's own graph costs, by which exits need it; independent of how it is rewritten.
     costs: Vec<(ExitSet, cost::GroupCost)>,
-    /// For each segment of the program, which exits need it.
+    /// For each segment of the executor, which exits need it.
     pub(crate) needs: Vec<ExitSet>,
-    pub(crate) program: program::Program,
+    pub(crate) executor: Executor,
     pub(crate) input: Slot,
     pub(crate) exits: Vec<Slot>,
     bundle: Option<Box<BundleInfo>>,
-}
-
-/// What one stage costs when every exit is evaluated.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Stage {
-    /// The exit at its end.
-    pub exit: String,
-    /// Nodes of the model's graph in this stage.
-    pub nodes: usize,
-    /// Multiply-accumulates in this stage.
-    pub macs: u64,
-    /// Multiply-accumulates to this exit with every earlier exit evaluated too.
-    pub cumulative_macs: u64,
-    /// Multiply-accumulates to this exit when no other is evaluated.
-    pub exit_alone_macs: u64,
-    /// Weights and biases first used in this stage.
-    pub parameters: u64,
-    /// Their bytes.
-    pub weight_bytes: u64,
-    /// Bytes of the tensors that this stage hands to later ones.
-    pub carry_bytes: u64,
 }
 
 impl Plan {
@@ -100,24 +74,24 @@ impl Plan {
     fn prepare(parts: Parts, bundle: Option<Box<BundleInfo>>) -> Result<Plan, PlanError> {
         let Parts { info, stages, costs, segments, slots, input, exits } = parts;
         let image = [info.input.batch, info.input.channels, info.input.height, info.input.width];
-        let mut program = program::Program::new(slots, input, &image);
+        let mut executor = Executor::new(slots, input, &image);
         let mut needs = vec![];
-        for partition::Segment { need, mut graph, inputs, outputs } in segments {
-            let added = graph.optimize().and_then(|()| program.add(&graph, &inputs, &outputs));
-            added.map_err(|error: TractError| PlanError::Optimise {
+        for SegmentGraph { need, mut graph, inputs, outputs } in segments {
+            let added = graph.optimize().and_then(|()| executor.add(&graph, &inputs, &outputs));
+            added.map_err(|error: TractError| GraphError {
                 path: info.path.clone(),
-                place: parts::stage_of(need, &info.exits).to_string(),
-                reason: format!("{error:#}"),
+                place: stage_of(need, &info.exits).to_string(),
+                source: error.into(),
             })?;
             needs.push(need);
         }
-        Ok(Plan { info, stages, costs, program, needs, input, exits, bundle })
+        Ok(Plan { info, stages, costs, executor, needs, input, exits, bundle })
     }
 
     /// Bytes of memory that hold the weights, mapped from the system past the allocator; none of them in a plan from a
     /// bundle, whose weights stay in its file.
     pub fn weight_memory(&self) -> usize {
-        self.program.weight_memory()
+        self.executor.weight_memory()
     }
 
     /// What a bundle says beside the model, where the plan came from one.
@@ -151,11 +125,11 @@ impl Plan {
     }
 }
 
-/// Asks the process's allocator to give large blocks back to the system once they are freed, for a program to call before
+/// Asks the process's allocator to give large blocks back to the system once they are freed, for a executor to call before
 /// it loads a model. Loading frees blocks as large as the model's largest tensors; glibc, unless it is told, keeps them
 /// for as long as the process lives. Does nothing with other C libraries.
 pub fn return_freed_memory() {
-    kernels::memory::return_freed_memory();
+    dyn_perceiver_kernels::memory::return_freed_memory();
 }
 
 impl fmt::Debug for Plan {

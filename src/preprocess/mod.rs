@@ -9,8 +9,8 @@ mod pixels;
 mod preprocessor;
 mod resample;
 
+pub use error::PreprocessError;
 #[cfg(feature = "camera")]
 pub(crate) use jpeg::decode_jpeg;
-pub use error::PreprocessError;
 pub use preprocessor::{Crop, Preprocess, Preprocessor};
 pub use resample::Interpolation;

@@ -12,8 +12,9 @@ use tract_core::runtime::{State, runtime_for_name};
 
 use super::{Outcome, RunError, StageTime};
 use crate::exit::{Decision, ExitPolicy, Observer};
+use crate::graph::{ExitSet, GraphError, Slot, partition};
 use crate::model::{LoadOptions, Model, ModelInfo};
-use crate::plan::{ExitSet, PlanError, Slot, partition};
+use crate::plan::PlanError;
 
 /// Where stages are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +71,10 @@ impl DeviceRuntime {
     /// missing, or when a stage cannot be prepared for it.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions, device: Device) -> Result<DeviceRuntime, PlanError> {
         let path = path.as_ref();
-        let refuse = |place: &str, error: TractError| PlanError::Optimise {
+        let refuse = |place: &str, error: TractError| GraphError {
             path: path.into(),
             place: place.to_owned(),
-            reason: format!("{error:#}"),
+            source: error.into(),
         };
         let name = device.to_string();
         link();
@@ -89,7 +90,7 @@ impl DeviceRuntime {
             let batch_axis = |outlet: &OutletId| batch_axis(graph.outlet_fact(*outlet)?);
             let axes = parts.slots.iter().map(batch_axis).collect::<TractResult<Vec<_>>>()?;
             let mut segments = vec![];
-            for partition::Segment { need, graph, inputs, outputs } in parts.segments {
+            for partition::SegmentGraph { need, graph, inputs, outputs } in parts.segments {
                 let state = runtime.prepare(graph.into_decluttered()?)?.spawn()?;
                 segments.push(Segment { need, state, inputs, outputs, done: false });
             }
@@ -97,7 +98,7 @@ impl DeviceRuntime {
             let info = info.clone();
             Ok(DeviceRuntime { info, segments, places, input: parts.input, exits: parts.exits, images: 0 })
         };
-        prepare().map_err(|error| refuse(&format!("stages for {name}"), error))
+        Ok(prepare().map_err(|error| refuse(&format!("stages for {name}"), error))?)
     }
 
     /// What is known of the model; exits are in order of cost, cheapest first.

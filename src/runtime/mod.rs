@@ -27,15 +27,15 @@ pub use deadline::StageLimits;
 pub use device::{Device, DeviceRuntime};
 pub use error::RunError;
 
+use crate::executor::Arena;
 use crate::exit::{Answer, Decision, ExitPolicy, Observer};
 use crate::plan::Plan;
-use crate::plan::kernels::team::Team;
-use crate::plan::program::Memory;
+use dyn_perceiver_kernels::team::Team;
 
 /// Runs the stage plans of one [`Plan`], one image (or batch) at a time. Make one per thread; weights are shared.
 pub struct Runtime {
     plan: Arc<Plan>,
-    memory: Memory,
+    arena: Arena,
     /// The threads that work.
     team: Team,
     /// Whether there is an image.
@@ -103,10 +103,10 @@ impl Runtime {
     /// [`RunError::Threads`] when a thread cannot be started; otherwise as [`Runtime::new`].
     pub fn with_threads(plan: Arc<Plan>, threads: NonZeroUsize) -> Result<Runtime, RunError> {
         let team = Team::new(threads).map_err(|error| RunError::Threads { threads: threads.get(), error })?;
-        let memory = Memory::new(&plan.program).map_err(RunError::tract)?;
+        let arena = Arena::new(&plan.executor).map_err(RunError::tract)?;
         let done = vec![false; plan.needs.len()];
         let scratch = vec![0.0; plan.info().classes];
-        Ok(Runtime { plan, memory, team, begun: false, done, scratch })
+        Ok(Runtime { plan, arena, team, begun: false, done, scratch })
     }
 
     /// The plans that are run.
@@ -127,7 +127,7 @@ impl Runtime {
             let index = image.iter().position(|v| !v.is_finite()).unwrap_or(0);
             return Err(RunError::InputNotFinite { index, value: image[index] });
         }
-        self.memory.set(&self.plan.program, self.plan.input, image).map_err(RunError::tract)?;
+        self.arena.set(&self.plan.executor, self.plan.input, image).map_err(RunError::tract)?;
         self.done.fill(false);
         self.begun = true;
         Ok(())
@@ -146,11 +146,11 @@ impl Runtime {
         }
         for (segment, need) in self.plan.needs.iter().enumerate() {
             if need.contains(exit) && !self.done[segment] {
-                self.plan.program.run(segment, &mut self.memory, &mut self.team).map_err(RunError::tract)?;
+                self.plan.executor.run(segment, &mut self.arena, &mut self.team).map_err(RunError::tract)?;
                 self.done[segment] = true;
             }
         }
-        self.memory.get(&self.plan.program, slot).map_err(RunError::tract)
+        self.arena.get(&self.plan.executor, slot).map_err(RunError::tract)
     }
 
     /// Runs one image exit by exit and answers at the first whose confidence reaches its threshold.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::energy::companion::{Decoder, Message};
 use crate::energy::gauge::{Fault, FuelGauge, GaugeReading, SensorError};
 use crate::energy::governor::{Choice, Governor, GovernorInput, Reason};
-use crate::energy::companion::{Decoder, Message};
 
 /// No message came for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,8 +113,8 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::energy::gauge::GaugeState;
     use crate::energy::companion::{MAX_FRAME, encode};
+    use crate::energy::gauge::GaugeState;
 
     #[test]
     fn messages_become_readings_and_choices_and_silence_the_cheapest_point() {

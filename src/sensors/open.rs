@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::linux::{LinuxError, PowerSupply, Rail, Rapl};
 use super::Companion;
+use super::linux::{LinuxError, PowerSupply, Rail, Rapl};
 use crate::energy::estimator::{CoulombGauge, CoulombSettings, CoulombState};
 use crate::energy::gauge::{Fault, FuelGauge, GaugeReading, PowerMonitor, PowerReading, SensorError};
 

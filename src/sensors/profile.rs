@@ -241,8 +241,8 @@ mod tests {
     use std::cell::Cell;
     use std::convert::Infallible;
 
-    use crate::energy::gauge::PowerReading;
     use super::*;
+    use crate::energy::gauge::PowerReading;
 
     /// A board with 2 W idle and so many joules a frame.
     struct Board<'a> {

@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::energy::PowerModel;
 use crate::energy::estimator::CoulombState;
 use crate::energy::governor::Learned;
-use crate::energy::PowerModel;
 
 /// What is stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use dyn_perceiver_core::energy::link::{MAX_FRAME, Message, encode};
 use dyn_perceiver_core::energy::{
-    BudgetGovernor, FrameDemand, FuelGauge, GaugeMonitor, Governor, GovernorInput, PowerModel, MonitorSettings,
+    BudgetGovernor, FrameDemand, FuelGauge, GaugeMonitor, Governor, GovernorInput, MonitorSettings, PowerModel,
 };
 use embedded_io::Write;
 

@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use dyn_perceiver_core::energy::{BudgetGovernor, GovernorSettings, Ladder, LadderError, Mission, MissionError, PowerModel};
+use dyn_perceiver_core::energy::{
+    BudgetGovernor, GovernorSettings, Ladder, LadderError, Mission, MissionError, PowerModel,
+};
 use dyn_perceiver_core::exit::Frontier;
 use serde::{Deserialize, Serialize};
 

@@ -1,52 +1,14 @@
 //! Average, sum and maximum pooling, in channels-last layout.
 
-use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 use tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
 
-use super::convolution::{channels_last, check_image, image_shape, window};
-use super::fused::{Fused, fused_op};
-use super::permute::{Permute, inverse};
-use crate::plan::kernels::convolution::Window;
-use crate::plan::kernels::pool::{Pooling, pool};
-use crate::plan::kernels::team::Team;
-
-/// Pools an image ([batch,] height, width, channels).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Pool {
-    pub window: Window,
-    pub pooling: Pooling,
-}
-
-impl Fused for Pool {
-    fn name(&self) -> &'static str {
-        "Pool"
-    }
-
-    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
-        let shape = inputs[0];
-        Ok(image_shape(shape, &self.window, shape[shape.len() - 1]))
-    }
-
-    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
-        check_image(inputs[0], &self.window, inputs[0].last().copied().unwrap_or(0))
-    }
-
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
-        let (x, shape) = inputs[0];
-        let channels = shape[shape.len() - 1];
-        let [image, result] = [self.window.input, self.window.output].map(|[h, w]| h * w * channels);
-        for (x, out) in x.chunks_exact(image).zip(out.chunks_exact_mut(result)) {
-            pool(team, x, &self.window, channels, self.pooling, out);
-        }
-        Ok(())
-    }
-
-    fn details(&self) -> Vec<String> {
-        vec![format!("{:?} {:?}", self.pooling, self.window)]
-    }
-}
-fused_op!(Pool);
+use super::convolution::{channels_last, window};
+use crate::ops::fused::Fused;
+use crate::ops::permute::{Permute, inverse};
+use crate::ops::pool::Pool;
+use dyn_perceiver_kernels::convolution::Window;
+use dyn_perceiver_kernels::pool::Pooling;
 
 fn replace(
     model: &TypedModel,

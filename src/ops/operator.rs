@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::attention::Attention;
+use super::channel_gate::Scale;
 use super::convolution::{Convolution, Depthwise};
 use super::fused::Fused;
 use super::layer_norm::LayerNorm;
 use super::linear::Linear;
 use super::mean::Mean;
 use super::permute::Permute;
-use super::pooling::Pool;
-use super::scale::Scale;
+use super::pool::Pool;
 
 /// One of this project's operators. They read constants where these lie, in memory of their own or in a mapped file.
 #[derive(Serialize, Deserialize)]
@@ -57,12 +57,12 @@ operators!(Attention, Convolution, Depthwise, LayerNorm, Linear, Permute, Pool, 
 mod tests {
     use super::super::epilogue::Tail;
     use super::*;
-    use crate::plan::kernels::Activation;
-    use crate::plan::kernels::attention::Sizes;
-    use crate::plan::kernels::convolution::{Shape, Window};
-    use crate::plan::kernels::pool::Pooling;
+    use dyn_perceiver_kernels::Activation;
+    use dyn_perceiver_kernels::attention::Sizes;
+    use dyn_perceiver_kernels::convolution::{Shape, Window};
+    use dyn_perceiver_kernels::pool::Pooling;
 
-    /// Other bytes are another format, and need another `plan::bundle::VERSION`: stored graphs would be misread.
+    /// Other bytes are another format, and need another `bundle::VERSION`: stored graphs would be misread.
     #[test]
     fn the_stored_form_is_that_of_this_version() {
         let window = Window { input: [1, 2], output: [3, 4], kernel: [5, 6], stride: [7, 8], padding: [9, 10] };

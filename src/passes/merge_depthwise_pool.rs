@@ -6,12 +6,12 @@
 
 use tract_core::internal::*;
 
-use super::convolution::Depthwise;
-use super::layer_norm::only_reader;
-use super::pooling::Pool;
-use crate::plan::kernels::Activation;
-use crate::plan::kernels::convolution::Window;
-use crate::plan::kernels::pool::Pooling;
+use super::pattern::only_reader;
+use crate::ops::convolution::Depthwise;
+use crate::ops::pool::Pool;
+use dyn_perceiver_kernels::Activation;
+use dyn_perceiver_kernels::convolution::Window;
+use dyn_perceiver_kernels::pool::Pooling;
 
 /// The window of a convolution followed by a pooling without padding.
 fn compose(first: &Window, second: &Window) -> Window {

@@ -1,6 +1,6 @@
 //! Weights that stay where a bundle has them: constants of a graph whose bytes lie in a mapped file.
 //!
-//! The operators of [`super::rewrite`] read them in place, by [`floats`]. An operator of tract's that comes upon one gets
+//! The operators of [`crate::ops`] read them in place, by [`floats`]. An operator of tract's that comes upon one gets
 //! a copy, made when it first reads, so that it works too; bundles give those operators constants of their own.
 
 use std::fmt;
@@ -11,7 +11,9 @@ use std::sync::{Arc, OnceLock};
 use tract_core::internal::*;
 use tract_core::ops::konst::Const;
 
-use super::bundle::Mapping;
+mod mapping;
+
+pub(crate) use mapping::Mapping;
 
 /// Floats in a mapped file.
 struct Mapped {

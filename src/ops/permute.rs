@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::fused::{Fused, fused_op, sequence};
-use crate::plan::kernels::team::Team;
-use crate::plan::kernels::transpose;
+use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::transpose;
 
 /// Output axis `k` is input axis `order[k]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Permute {
+pub(crate) struct Permute {
     #[serde(with = "sequence")]
     pub order: TVec<usize>,
 }
@@ -49,7 +49,7 @@ impl Fused for Permute {
 fused_op!(Permute);
 
 /// The order that undoes `order`.
-pub(super) fn inverse(order: &[usize]) -> TVec<usize> {
+pub(crate) fn inverse(order: &[usize]) -> TVec<usize> {
     let mut inverse: TVec<usize> = order.into();
     for (k, axis) in order.iter().enumerate() {
         inverse[*axis] = k;
@@ -58,6 +58,6 @@ pub(super) fn inverse(order: &[usize]) -> TVec<usize> {
 }
 
 /// A constant with its axes in `order`.
-pub(super) fn permuted_const(tensor: &Tensor, order: &[usize]) -> TractResult<Tensor> {
+pub(crate) fn permuted_const(tensor: &Tensor, order: &[usize]) -> TractResult<Tensor> {
     tensor.clone().permute_axes(order)
 }

@@ -14,7 +14,7 @@ pub(crate) struct Mapping {
 
 impl Mapping {
     /// Maps a file.
-    pub(super) fn open(path: &Path) -> io::Result<Mapping> {
+    pub(crate) fn open(path: &Path) -> io::Result<Mapping> {
         let file = File::open(path)?;
         // SAFETY: the bytes must not change while they are borrowed. Bundles are never written in place: they are written
         // beside and renamed, which leaves the file that is mapped as it was. Who overwrites or truncates a bundle in

@@ -4,11 +4,11 @@
 use tract_core::internal::*;
 use tract_core::ops::downsample::Downsample;
 
-use super::convolution::Convolution;
-use super::fused::concrete;
-use super::layer_norm::only_reader;
-use super::linear::Linear;
-use crate::plan::kernels::convolution::{Shape, Window};
+use super::pattern::only_reader;
+use crate::ops::convolution::Convolution;
+use crate::ops::fused::concrete;
+use crate::ops::linear::Linear;
+use dyn_perceiver_kernels::convolution::{Shape, Window};
 
 fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Linear) -> TractResult<Option<TypedModelPatch>> {
     let rank = model.outlet_fact(node.inputs[0])?.rank();

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use tract_core::internal::*;
 
-use crate::plan::weights;
+use crate::weights;
 
-use super::{Action, LINE, Operand, Place, Program, Slot, Step};
-use crate::plan::kernels::memory::Floats;
-use crate::plan::kernels::team::Team;
+use super::{Action, Executor, LINE, Operand, Place, Slot, Step};
+use dyn_perceiver_kernels::memory::Floats;
+use dyn_perceiver_kernels::team::Team;
 
-/// The memory that one runtime works in; made for one [`Program`].
-pub(crate) struct Memory {
+/// The memory that one runtime works in; made for one [`Executor`].
+pub(crate) struct Arena {
     /// All buffers, one after another.
     floats: Floats,
     /// Where each begins.
@@ -40,32 +40,32 @@ impl<'a> Buffers<'a> {
     }
 }
 
-impl Memory {
-    pub(crate) fn new(program: &Program) -> TractResult<Memory> {
+impl Arena {
+    pub(crate) fn new(executor: &Executor) -> TractResult<Arena> {
         let mut starts = vec![];
         let mut len = 0;
-        for buffer in &program.buffers {
+        for buffer in &executor.buffers {
             starts.push(len);
             len = (len + buffer).next_multiple_of(LINE);
         }
-        Ok(Memory {
+        Ok(Arena {
             floats: Floats::zeroed(len)?,
             starts,
-            held: vec![None; program.held],
-            states: program.plans.iter().map(|plan| plan.spawn()).collect::<TractResult<_>>()?,
+            held: vec![None; executor.held],
+            states: executor.plans.iter().map(|plan| plan.spawn()).collect::<TractResult<_>>()?,
         })
     }
 
     /// Puts the image into its slot.
-    pub(crate) fn set(&mut self, program: &Program, slot: Slot, values: &[f32]) -> TractResult<()> {
-        let Place::Buffer(buffer) = program.slot(slot)?.place else { bail!("the image's slot is no buffer") };
+    pub(crate) fn set(&mut self, executor: &Executor, slot: Slot, values: &[f32]) -> TractResult<()> {
+        let Place::Buffer(buffer) = executor.slot(slot)?.place else { bail!("the image's slot is no buffer") };
         self.floats[self.starts[buffer]..][..values.len()].copy_from_slice(values);
         Ok(())
     }
 
     /// What a slot holds after the segment that makes it has run.
-    pub(crate) fn get<'a>(&'a self, program: &'a Program, slot: Slot) -> TractResult<&'a [f32]> {
-        find(program, self.buffers(), &self.starts, &self.held, program.slot(slot)?)
+    pub(crate) fn get<'a>(&'a self, executor: &'a Executor, slot: Slot) -> TractResult<&'a [f32]> {
+        find(executor, self.buffers(), &self.starts, &self.held, executor.slot(slot)?)
     }
 
     fn buffers(&self) -> Buffers<'_> {
@@ -73,7 +73,7 @@ impl Memory {
     }
 
     /// A tensor as tract's operators take it: a copy where it is in a buffer.
-    fn value(&self, program: &Program, operand: &Operand) -> TractResult<TValue> {
+    fn value(&self, executor: &Executor, operand: &Operand) -> TractResult<TValue> {
         let mut tensor = match &operand.place {
             Place::Held(held) => {
                 let value = self.held[*held].clone().context("a value is read before it is made")?;
@@ -84,14 +84,14 @@ impl Memory {
             }
             Place::Constant(tensor) => tensor.as_ref().clone(),
             Place::Buffer(_) | Place::Weights { .. } => {
-                tensor1(find(program, self.buffers(), &self.starts, &self.held, operand)?)
+                tensor1(find(executor, self.buffers(), &self.starts, &self.held, operand)?)
             }
         };
         tensor.set_shape(&operand.shape)?;
         Ok(tensor.into_tvalue())
     }
 
-    pub(super) fn run(&mut self, program: &Program, step: &Step, team: &mut Team) -> TractResult<()> {
+    pub(super) fn run(&mut self, executor: &Executor, step: &Step, team: &mut Team) -> TractResult<()> {
         match &step.action {
             Action::Kernel(kernel) => {
                 let [Operand { place: Place::Buffer(buffer), shape }] = step.outputs.as_slice() else {
@@ -104,14 +104,14 @@ impl Memory {
                     .inputs
                     .iter()
                     .map(|operand| {
-                        let floats = find(program, buffers, &self.starts, &self.held, operand)?;
+                        let floats = find(executor, buffers, &self.starts, &self.held, operand)?;
                         Ok((floats, operand.shape.as_slice()))
                     })
                     .collect::<TractResult<_>>()?;
                 kernel.compute(&inputs, team, result)?;
             }
             Action::Tract { state } => {
-                let inputs = step.inputs.iter().map(|i| self.value(program, i)).collect::<TractResult<_>>()?;
+                let inputs = step.inputs.iter().map(|i| self.value(executor, i)).collect::<TractResult<_>>()?;
                 let made = self.states[*state].run(inputs)?;
                 for (operand, value) in step.outputs.iter().zip(made) {
                     let Place::Held(held) = operand.place else { bail!("tract's results are held") };
@@ -128,7 +128,7 @@ impl Memory {
 
 /// The floats of an operand.
 fn find<'a>(
-    program: &'a Program,
+    executor: &'a Executor,
     buffers: Buffers<'a>,
     starts: &[usize],
     held: &'a [Option<TValue>],
@@ -137,7 +137,7 @@ fn find<'a>(
     match &operand.place {
         Place::Buffer(buffer) => buffers.get(starts[*buffer]..starts[*buffer] + operand.len()),
         Place::Held(value) => weights::floats(held[*value].as_deref().context("a value is read before it is made")?),
-        Place::Weights { segment, at } => Ok(&program.weights[*segment][*at..*at + operand.len()]),
+        Place::Weights { segment, at } => Ok(&executor.weights[*segment][*at..*at + operand.len()]),
         Place::Constant(tensor) => weights::floats(tensor),
     }
 }

@@ -3,9 +3,31 @@
 
 use tract_core::internal::*;
 
-use super::partition::{self, Partition, Segment};
-use super::{ExitSet, PlanError, Slot, Stage, cost, rewrite};
+use super::partition::{self, Partition, SegmentGraph};
+use super::{ExitSet, GraphError, Slot, cost};
 use crate::model::{Model, ModelInfo};
+use crate::passes;
+
+/// What one stage costs when every exit is evaluated.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Stage {
+    /// The exit at its end.
+    pub exit: String,
+    /// Nodes of the model's graph in this stage.
+    pub nodes: usize,
+    /// Multiply-accumulates in this stage.
+    pub macs: u64,
+    /// Multiply-accumulates to this exit with every earlier exit evaluated too.
+    pub cumulative_macs: u64,
+    /// Multiply-accumulates to this exit when no other is evaluated.
+    pub exit_alone_macs: u64,
+    /// Weights and biases first used in this stage.
+    pub parameters: u64,
+    /// Their bytes.
+    pub weight_bytes: u64,
+    /// Bytes of the tensors that this stage hands to later ones.
+    pub carry_bytes: u64,
+}
 
 /// A model in segments; exits are in order of cost.
 pub(crate) struct Parts {
@@ -14,7 +36,7 @@ pub(crate) struct Parts {
     /// What the model's own graph costs, by which exits need it; independent of how it is rewritten.
     pub costs: Vec<(ExitSet, cost::GroupCost)>,
     /// In an order in which they can run.
-    pub segments: Vec<Segment>,
+    pub segments: Vec<SegmentGraph>,
     /// How many slots there are.
     pub slots: usize,
     /// Where the image goes.
@@ -25,13 +47,13 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Rewrites a model's graph and cuts it; without `staged`, everything that any exit needs is one segment.
-    pub(crate) fn of(model: Model, staged: bool) -> Result<Parts, PlanError> {
+    pub(crate) fn of(model: Model, staged: bool) -> Result<Parts, GraphError> {
         let Model { mut graph, mut info } = model;
         let path = info.path.clone();
-        let refuse = |place: &str, error: TractError| PlanError::Optimise {
+        let refuse = |place: &str, error: TractError| GraphError {
             path: path.clone(),
             place: place.to_string(),
-            reason: format!("{error:#}"),
+            source: error.into(),
         };
         let in_graph = |error| refuse("graph", error);
         let order = partition::exits_by_cost(&graph).map_err(in_graph)?;
@@ -39,7 +61,7 @@ impl Parts {
         let outlets: Vec<OutletId> = order.iter().map(|&output| graph.outputs[output]).collect();
         graph.select_output_outlets(&outlets).map_err(in_graph)?;
         let costs = partition::costs(&graph, staged).map_err(in_graph)?;
-        let graph = rewrite::rewrite(graph).map_err(|e| refuse("rewriting", e))?;
+        let graph = passes::rewrite(graph).map_err(|e| refuse("rewriting", e))?;
         let parts = partition::partition(&graph, staged).map_err(in_graph)?;
         let bytes = |&outlet: &OutletId| cost::bytes(graph.outlet_fact(outlet)?);
         let slot_bytes: Vec<usize> = parts.slots.iter().map(bytes).collect::<TractResult<_>>().map_err(in_graph)?;
@@ -55,7 +77,7 @@ impl Parts {
 }
 
 /// The exit at whose stage a segment runs first.
-pub(super) fn stage_of(need: ExitSet, exits: &[String]) -> &str {
+pub(crate) fn stage_of(need: ExitSet, exits: &[String]) -> &str {
     need.first().and_then(|exit| exits.get(exit)).map_or("", String::as_str)
 }
 

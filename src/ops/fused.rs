@@ -2,8 +2,8 @@
 
 use tract_core::internal::*;
 
-use crate::plan::kernels::team::Team;
-use crate::plan::weights::floats;
+use crate::weights::floats;
+use dyn_perceiver_kernels::team::Team;
 
 /// An operator as its computation: [`fused_op!`] makes a tract operator from it.
 pub(crate) trait Fused: Send + Sync + 'static {
@@ -36,7 +36,7 @@ pub(crate) trait Fused: Send + Sync + 'static {
 }
 
 /// Evaluates a fused operator.
-pub(super) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+pub(crate) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
     let shapes: TVec<&[usize]> = inputs.iter().map(|t| t.shape()).collect();
     let shape = op.output_shape(&shapes)?;
     let reshape = op.is_reshape(&shapes);
@@ -56,22 +56,22 @@ pub(super) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<T
 }
 
 /// The concrete shapes of facts.
-pub(super) fn shapes<'a>(facts: &[&'a TypedFact]) -> TractResult<TVec<&'a [usize]>> {
+pub(crate) fn shapes<'a>(facts: &[&'a TypedFact]) -> TractResult<TVec<&'a [usize]>> {
     facts.iter().map(|&fact| concrete(fact)).collect()
 }
 
 /// The concrete shape of a fact.
-pub(super) fn concrete(fact: &TypedFact) -> TractResult<&[usize]> {
+pub(crate) fn concrete(fact: &TypedFact) -> TractResult<&[usize]> {
     fact.shape.as_concrete().with_context(|| format!("expected a concrete shape, found {:?}", fact.shape))
 }
 
 /// How many elements a tensor of this shape has.
-pub(super) fn volume(shape: &[usize]) -> usize {
+pub(crate) fn volume(shape: &[usize]) -> usize {
     shape.iter().product()
 }
 
 /// Small vectors as serde knows sequences.
-pub(super) mod sequence {
+pub(crate) mod sequence {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
     use tract_core::internal::TVec;
 
@@ -89,11 +89,11 @@ macro_rules! fused_op {
     ($op:ty) => {
         impl Op for $op {
             fn name(&self) -> StaticName {
-                $crate::plan::rewrite::fused::Fused::name(self).into()
+                $crate::ops::fused::Fused::name(self).into()
             }
 
             fn info(&self) -> TractResult<Vec<String>> {
-                Ok($crate::plan::rewrite::fused::Fused::details(self))
+                Ok($crate::ops::fused::Fused::details(self))
             }
 
             op_as_typed_op!();
@@ -103,13 +103,13 @@ macro_rules! fused_op {
             op_out_of_plan!();
 
             fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-                $crate::plan::rewrite::fused::eval(self, inputs)
+                $crate::ops::fused::eval(self, inputs)
             }
         }
 
         impl TypedOp for $op {
             fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-                use $crate::plan::rewrite::fused::{Fused, shapes};
+                use $crate::ops::fused::{Fused, shapes};
                 let inputs = shapes(inputs)?;
                 self.check(&inputs)?;
                 let shape = self.output_shape(&inputs)?;
@@ -117,7 +117,7 @@ macro_rules! fused_op {
             }
 
             fn cost(&self, inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
-                use $crate::plan::rewrite::fused::{Fused, shapes};
+                use $crate::ops::fused::{Fused, shapes};
                 let macs = self.macs(&shapes(inputs)?)?;
                 Ok(if macs == 0 { tvec!() } else { tvec!((Cost::FMA(f32::datum_type()), macs.to_dim())) })
             }
@@ -126,4 +126,4 @@ macro_rules! fused_op {
         }
     };
 }
-pub(super) use fused_op;
+pub(crate) use fused_op;

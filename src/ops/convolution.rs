@@ -1,0 +1,167 @@
+//! Two-dimensional convolutions with constant weights, in channels-last layout.
+
+use serde::{Deserialize, Serialize};
+use tract_core::internal::*;
+
+use super::epilogue::{Tail, WithTail};
+use super::fused::{Fused, fused_op, volume};
+use dyn_perceiver_kernels::convolution::{Shape, Window, convolve};
+use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::{depthwise, matmul};
+
+/// A dense or grouped convolution, `activation(x * weights + bias + residual)`. Inputs: x as ([batch,] height, width,
+/// channels); the weights, packed; then what `tail` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Convolution {
+    pub shape: Shape,
+    pub tail: Tail,
+}
+
+/// A convolution with one filter per channel; inputs as for [`Convolution`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Depthwise {
+    pub window: Window,
+    pub channels: usize,
+    pub tail: Tail,
+}
+
+/// ([batch,] height, width, channels) of an output, from the shape of the input.
+pub(crate) fn image_shape(input: &[usize], window: &Window, channels: usize) -> TVec<usize> {
+    let mut shape: TVec<usize> = input.into();
+    let rank = shape.len();
+    shape[rank - 3] = window.output[0];
+    shape[rank - 2] = window.output[1];
+    shape[rank - 1] = channels;
+    shape
+}
+
+/// That `input` is a batch of images that `window` slides over.
+pub(crate) fn check_image(input: &[usize], window: &Window, channels: usize) -> TractResult<()> {
+    let Window { input: [height, width], output, kernel, stride, .. } = *window;
+    ensure!(input.len() >= 3 && input[input.len() - 3..] == [height, width, channels], "image of shape {input:?}");
+    ensure!([height, width, channels].iter().chain(&output).chain(&kernel).chain(&stride).all(|size| *size > 0));
+    Ok(())
+}
+
+/// Calls `f` with each image of a batch, its output, and where its residual is.
+fn each_image(
+    inputs: &[(&[f32], &[usize])],
+    image: usize,
+    result: usize,
+    tail: &Tail,
+    out: &mut [f32],
+    mut f: impl FnMut(&[f32], matmul::Epilogue<'_>, &mut [f32]),
+) {
+    let epilogue = tail.epilogue(inputs);
+    for (i, (x, out)) in inputs[0].0.chunks_exact(image).zip(out.chunks_exact_mut(result)).enumerate() {
+        let residual = epilogue.residual.map(|r| &r[i * result..(i + 1) * result]);
+        f(x, matmul::Epilogue { residual, ..epilogue }, out);
+    }
+}
+
+fn pixels(pair: [usize; 2]) -> usize {
+    pair[0] * pair[1]
+}
+
+impl Fused for Convolution {
+    fn name(&self) -> &'static str {
+        "Convolution"
+    }
+
+    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
+        self.tail.check(inputs)?;
+        Ok(image_shape(inputs[0], &self.shape.window, self.shape.channels_out))
+    }
+
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        self.tail.check(inputs)?;
+        let Shape { window, channels_in, channels_out, groups } = self.shape;
+        check_image(inputs[0], &window, channels_in)?;
+        ensure!(groups > 0 && channels_in.is_multiple_of(groups) && channels_out.is_multiple_of(groups));
+        ensure!(volume(inputs[1]) == self.shape.packed_len());
+        self.tail.check_sizes(inputs, channels_out, volume(&image_shape(inputs[0], &window, channels_out)))
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+        let Shape { window, channels_in, channels_out, .. } = self.shape;
+        let (image, result) = (pixels(window.input) * channels_in, pixels(window.output) * channels_out);
+        each_image(inputs, image, result, &self.tail, out, |x, epilogue, out| {
+            convolve(team, x, &self.shape, inputs[1].0, epilogue, out);
+        });
+        Ok(())
+    }
+
+    fn macs(&self, inputs: &[&[usize]]) -> TractResult<usize> {
+        let outputs: usize = self.output_shape(inputs)?.iter().product();
+        Ok(outputs * pixels(self.shape.window.kernel) * (self.shape.channels_in / self.shape.groups))
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("{:?} {:?}", self.shape, self.tail)]
+    }
+}
+fused_op!(Convolution);
+
+impl Fused for Depthwise {
+    fn name(&self) -> &'static str {
+        "Depthwise"
+    }
+
+    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
+        self.tail.check(inputs)?;
+        Ok(image_shape(inputs[0], &self.window, self.channels))
+    }
+
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        self.tail.check(inputs)?;
+        check_image(inputs[0], &self.window, self.channels)?;
+        ensure!(volume(inputs[1]) == pixels(self.window.kernel) * self.channels);
+        let result = image_shape(inputs[0], &self.window, self.channels);
+        self.tail.check_sizes(inputs, self.channels, volume(&result))
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+        let (image, result) = (pixels(self.window.input) * self.channels, pixels(self.window.output) * self.channels);
+        each_image(inputs, image, result, &self.tail, out, |x, epilogue, out| {
+            depthwise::depthwise(team, x, &self.window, self.channels, inputs[1].0, epilogue, out);
+        });
+        Ok(())
+    }
+
+    fn macs(&self, inputs: &[&[usize]]) -> TractResult<usize> {
+        Ok(self.output_shape(inputs)?.iter().product::<usize>() * pixels(self.window.kernel))
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("{:?} {} {:?}", self.window, self.channels, self.tail)]
+    }
+}
+fused_op!(Depthwise);
+
+impl WithTail for Convolution {
+    fn tail_mut(&mut self) -> &mut Tail {
+        &mut self.tail
+    }
+
+    fn columns(&self) -> usize {
+        self.shape.channels_out
+    }
+
+    fn scale_weights(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
+        self.shape.scale_columns(packed, scale);
+    }
+}
+
+impl WithTail for Depthwise {
+    fn tail_mut(&mut self) -> &mut Tail {
+        &mut self.tail
+    }
+
+    fn columns(&self) -> usize {
+        self.channels
+    }
+
+    fn scale_weights(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
+        packed.iter_mut().enumerate().for_each(|(i, w)| *w *= scale(i % self.channels));
+    }
+}

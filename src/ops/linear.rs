@@ -1,0 +1,70 @@
+//! Products of an activation with constant weights: every `EinSum` of that kind, be it a linear layer or a pointwise
+//! convolution.
+
+use serde::{Deserialize, Serialize};
+use tract_core::internal::*;
+
+use super::epilogue::{Tail, WithTail};
+use super::fused::{Fused, fused_op, sequence, volume};
+use dyn_perceiver_kernels::matmul;
+use dyn_perceiver_kernels::team::Team;
+
+/// `activation(x * weights + bias + residual)`. Inputs: x, whose last axes hold `reduction` entries a row; the weights,
+/// packed; then what `tail` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Linear {
+    pub reduction: usize,
+    pub columns: usize,
+    /// Shape of the output; its last axes hold `columns` entries.
+    #[serde(with = "sequence")]
+    pub shape: TVec<usize>,
+    pub tail: Tail,
+}
+
+impl Fused for Linear {
+    fn name(&self) -> &'static str {
+        "Linear"
+    }
+
+    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
+        self.tail.check(inputs)?;
+        Ok(self.shape.clone())
+    }
+
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        self.tail.check(inputs)?;
+        let (x, weights) = (volume(inputs[0]), volume(inputs[1]));
+        ensure!(self.reduction > 0 && weights == matmul::packed_len(self.reduction, self.columns));
+        ensure!(x.is_multiple_of(self.reduction) && x / self.reduction * self.columns == volume(&self.shape));
+        self.tail.check_sizes(inputs, self.columns, volume(&self.shape))
+    }
+
+    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+        let epilogue = self.tail.epilogue(inputs);
+        matmul::matmul(team, inputs[0].0, self.reduction, inputs[1].0, self.columns, epilogue, out);
+        Ok(())
+    }
+
+    fn macs(&self, _inputs: &[&[usize]]) -> TractResult<usize> {
+        Ok(self.shape.iter().product::<usize>() * self.reduction)
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("{} x {} {:?}", self.reduction, self.columns, self.tail)]
+    }
+}
+fused_op!(Linear);
+
+impl WithTail for Linear {
+    fn tail_mut(&mut self) -> &mut Tail {
+        &mut self.tail
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn scale_weights(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
+        matmul::scale_columns(packed, self.reduction, self.columns, scale);
+    }
+}

@@ -1,0 +1,27 @@
+//! This project's operators: what runs in a frame, each a fused kernel over tensors in NHWC layout.
+//!
+//! An operator knows its kernel, the shapes it takes and what it costs; it also implements tract's operator traits, so
+//! that graphs hold it. How a graph comes to hold it is the business of [`crate::passes`], and how it is given memory that
+//! of [`crate::executor`]: neither is known here.
+
+pub(crate) mod attention;
+pub(crate) mod channel_gate;
+pub(crate) mod convolution;
+pub(crate) mod epilogue;
+pub(crate) mod fused;
+pub(crate) mod layer_norm;
+pub(crate) mod linear;
+pub(crate) mod mean;
+pub(crate) mod operator;
+pub(crate) mod permute;
+pub(crate) mod pool;
+
+use tract_core::internal::*;
+
+pub(crate) use fused::Fused;
+pub(crate) use operator::Operator;
+
+/// What an operator of these modules computes; none for any other operator.
+pub(crate) fn fused(op: &dyn TypedOp) -> Option<Box<dyn Fused>> {
+    Operator::of(op).map(Operator::into_fused)
+}
