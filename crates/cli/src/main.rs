@@ -1,27 +1,13 @@
 //! The `dyn-perceiver` program: one file per subcommand; each parses, calls the library and prints.
 
-mod boards;
-mod calibrate;
-mod classify;
-mod compile;
-mod doctor;
-mod evaluate;
-mod failure;
-mod import;
-mod inspect;
-mod models;
-mod plot;
-mod profile;
-mod run;
-mod service;
-mod shipped;
-mod simulate;
-mod simulate_plot;
-mod table;
+mod args;
+mod commands;
+mod output;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use commands::{calibrate, classify, compile, doctor, evaluate, import, inspect, models, profile, run, simulate};
 
 /// Multi-exit vision networks on battery-powered boards.
 ///
@@ -49,9 +35,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("DYN_PERCEIVER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let level = std::env::var("DYN_PERCEIVER_LOG").ok().and_then(|level| level.parse().ok());
+    let level = level.unwrap_or(tracing_subscriber::filter::LevelFilter::ERROR);
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
     dyn_perceiver::plan::return_freed_memory();
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(*args),

@@ -2,25 +2,25 @@
 
 use std::io::{self, Write};
 
-use super::{Record, Sink};
+use super::sink::{Record, Sink};
 
 /// Writes every record as a line of JSON, whole lines at a time.
 ///
 /// The keys are those of the records' fields, with `kind` for what it is: `frame` or `camera`.
 #[derive(Debug)]
-pub struct JsonLines<W> {
+pub(crate) struct JsonLines<W> {
     writer: W,
     line: Vec<u8>,
 }
 
 impl<W: Write> JsonLines<W> {
     /// Writes to `writer`.
-    pub fn new(writer: W) -> Self {
+    pub(crate) fn new(writer: W) -> Self {
         Self { writer, line: Vec::new() }
     }
 
     /// The writer.
-    pub fn writer(&self) -> &W {
+    pub(crate) fn writer(&self) -> &W {
         &self.writer
     }
 }
@@ -41,7 +41,7 @@ impl<W: Write> Sink for JsonLines<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::sample;
+    use crate::output::sink::sample;
 
     #[test]
     fn records_are_lines_with_stable_keys() {

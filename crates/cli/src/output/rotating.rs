@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 ///
 /// At most `limit x (kept + 1)` bytes are used, beside a single write that is larger than the limit by itself.
 #[derive(Debug)]
-pub struct RotatingFile {
+pub(crate) struct RotatingFile {
     path: PathBuf,
     file: File,
     bytes: u64,
@@ -22,7 +22,7 @@ impl RotatingFile {
     ///
     /// # Errors
     /// What the system says, with the path.
-    pub fn open(path: impl Into<PathBuf>, limit: u64, kept: u32) -> io::Result<Self> {
+    pub(crate) fn open(path: impl Into<PathBuf>, limit: u64, kept: u32) -> io::Result<Self> {
         let path = path.into();
         let (file, bytes) = append(&path)?;
         Ok(Self { path, file, bytes, limit, kept })

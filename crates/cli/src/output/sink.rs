@@ -3,23 +3,18 @@
 //! A [`Sink`] takes one [`Record`] per event. [`Terminal`] writes for people, [`JsonLines`] for programs, to any writer:
 //! standard output, or a [`RotatingFile`] that cannot fill the disk.
 
-mod json_lines;
-mod rotating;
-mod terminal;
-
 use std::io;
 
 use serde::Serialize;
 
-pub use json_lines::JsonLines;
-pub use rotating::RotatingFile;
-pub use terminal::Terminal;
+pub(crate) use super::json_lines::JsonLines;
+pub(crate) use super::rotating::RotatingFile;
 
 /// Something that happened in the loop.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Record<'a> {
+pub(crate) enum Record<'a> {
     /// A frame was classified.
     Frame(Classified<'a>),
     /// The camera was lost or is back.
@@ -33,7 +28,7 @@ pub enum Record<'a> {
 
 /// The result of one frame.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Classified<'a> {
+pub(crate) struct Classified<'a> {
     /// Number of the frame in its stream.
     pub frame: u64,
     /// Index of the class.
@@ -57,7 +52,7 @@ pub struct Classified<'a> {
 }
 
 /// Takes what the loop produces.
-pub trait Sink {
+pub(crate) trait Sink {
     /// Takes one record.
     ///
     /// # Errors

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::{Record, Sink};
+use super::sink::{Record, Sink};
 
 /// One line per record, or, `live`, one line that is drawn again and again.
 #[derive(Debug)]
-pub struct Terminal<W> {
+pub(crate) struct Terminal<W> {
     writer: W,
     live: bool,
     /// Whether the cursor stands behind a line that the next one replaces.
@@ -15,12 +15,12 @@ pub struct Terminal<W> {
 
 impl<W: Write> Terminal<W> {
     /// Writes to `writer`. `live` is for terminals only: it moves the cursor.
-    pub fn new(writer: W, live: bool) -> Self {
+    pub(crate) fn new(writer: W, live: bool) -> Self {
         Self { writer, live, drawn: false }
     }
 
     /// The writer.
-    pub fn writer(&self) -> &W {
+    pub(crate) fn writer(&self) -> &W {
         &self.writer
     }
 }
@@ -59,7 +59,7 @@ impl<W: Write> Sink for Terminal<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::sample;
+    use crate::output::sink::sample;
 
     const LINE: &str = "frame      7 + Ankle boot       exit1    confidence 0.88     3.25 ms  SoC  50.0 %  point 2";
 

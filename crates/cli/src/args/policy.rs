@@ -8,8 +8,8 @@ use dyn_perceiver::exit::{ExitPolicy, Frontier, Measure, Mixer};
 use dyn_perceiver::model::LoadOptions;
 use dyn_perceiver::plan::Plan;
 
-use crate::evaluate;
-use crate::failure::{Failure, OrInput as _};
+use crate::commands::evaluate;
+use crate::output::failure::{Failure, OrInput as _};
 
 /// Where the shipped files lie, from the repository's root.
 const FOLDER: &str = "models/pretrained/fashion-mnist";
@@ -25,13 +25,13 @@ fn shipped(name: &str) -> PathBuf {
 }
 
 /// The frames used where no others are named.
-pub fn frames() -> PathBuf {
+pub(crate) fn frames() -> PathBuf {
     shipped(FRAMES)
 }
 
 /// Which model, and which of its outputs are exits.
 #[derive(Args)]
-pub struct ModelArgs {
+pub(crate) struct ModelArgs {
     /// ONNX file, or a bundle that `compile` wrote [default: the shipped Fashion-MNIST model]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
@@ -42,21 +42,21 @@ pub struct ModelArgs {
 
 impl ModelArgs {
     /// The model's stage plans.
-    pub fn plan(&self) -> Result<Arc<Plan>, Failure> {
+    pub(crate) fn plan(&self) -> Result<Arc<Plan>, Failure> {
         let path = self.model.clone().unwrap_or_else(|| shipped(MODEL));
         plan(&path, self.exits.clone())
     }
 }
 
 /// Stage plans of the model or bundle at `path`.
-pub fn plan(path: &Path, exits: Option<Vec<String>>) -> Result<Arc<Plan>, Failure> {
+pub(crate) fn plan(path: &Path, exits: Option<Vec<String>>) -> Result<Arc<Plan>, Failure> {
     Ok(Arc::new(Plan::load(path, &LoadOptions { exits, ..LoadOptions::default() }).or_input()?))
 }
 
 /// The operating points of the shipped policy, which are those of the shipped model.
-pub fn points(plan: &Plan) -> Result<Points, Failure> {
+pub(crate) fn points(plan: &Plan) -> Result<Points, Failure> {
     let path = shipped(POLICY);
-    let calibrated = dyn_perceiver::policy::file::load(&path).or_input()?;
+    let calibrated = dyn_perceiver::policy_file::load(&path).or_input()?;
     let frontier = evaluate::for_plan(&calibrated, plan, &path).map_err(|failure| match failure {
         Failure::Input(_) => Failure::Input(anyhow::anyhow!("a mission with this model needs --policy FILE")),
         other => other,
@@ -66,7 +66,7 @@ pub fn points(plan: &Plan) -> Result<Points, Failure> {
 
 /// The policy that a user spells out, or a policy file and what to choose from it.
 #[derive(Args)]
-pub struct PolicyArgs {
+pub(crate) struct PolicyArgs {
     /// Policy file that `calibrate` wrote [default: the bundle's]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["exit", "thresholds"])]
     policy: Option<PathBuf>,
@@ -88,7 +88,7 @@ pub struct PolicyArgs {
 }
 
 /// Operating points from a policy file.
-pub struct Points {
+pub(crate) struct Points {
     pub frontier: Frontier,
     /// What meets the budget, where one was asked for.
     pub mixer: Option<Mixer>,
@@ -96,12 +96,12 @@ pub struct Points {
 
 impl Points {
     /// The policies, cheapest first.
-    pub fn policies(&self) -> Vec<ExitPolicy> {
+    pub(crate) fn policies(&self) -> Vec<ExitPolicy> {
         self.frontier.points().iter().map(|point| point.policy.clone()).collect()
     }
 
     /// The policy for the next frame: as the budget wants it, else the most accurate.
-    pub fn next_policy(&mut self) -> &ExitPolicy {
+    pub(crate) fn next_policy(&mut self) -> &ExitPolicy {
         let last = self.frontier.points().len() - 1;
         let point = self.mixer.as_mut().map_or(last, |mixer| mixer.next_point(&self.frontier));
         &self.frontier.points()[point].policy
@@ -111,13 +111,13 @@ impl Points {
 impl PolicyArgs {
     /// The points of the policy file, if one was named, or of the bundle's policy, where nothing else was asked for; only
     /// the one that is wanted where an accuracy was.
-    pub fn points(&self, plan: &Plan) -> Result<Option<Points>, Failure> {
+    pub(crate) fn points(&self, plan: &Plan) -> Result<Option<Points>, Failure> {
         let spelled_out = self.exit.is_some() || self.thresholds.is_some();
         let of_bundle = plan.bundle().and_then(|bundle| bundle.policy.as_ref()).filter(|_| !spelled_out);
         let loaded;
         let frontier = match (&self.policy, of_bundle) {
             (Some(path), _) => {
-                loaded = dyn_perceiver::policy::file::load(path).or_input()?;
+                loaded = dyn_perceiver::policy_file::load(path).or_input()?;
                 evaluate::for_plan(&loaded, plan, path)?
             }
             (None, Some(policy)) => policy.frontier(),
@@ -137,7 +137,7 @@ impl PolicyArgs {
     }
 
     /// The policy asked for, if one was.
-    pub fn policy(&self, plan: &Plan) -> Result<Option<ExitPolicy>, Failure> {
+    pub(crate) fn policy(&self, plan: &Plan) -> Result<Option<ExitPolicy>, Failure> {
         let names = &plan.info().exits;
         if let Some(exit) = &self.exit {
             let number = exit.parse::<usize>().ok().and_then(|k| k.checked_sub(1)).filter(|&k| k < names.len());
@@ -155,7 +155,7 @@ impl PolicyArgs {
     }
 
     /// A policy of the measure asked for that leaves at `thresholds`.
-    pub fn with_thresholds(
+    pub(crate) fn with_thresholds(
         &self,
         plan: &Plan,
         thresholds: &[f32],

@@ -6,22 +6,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
 use dyn_perceiver::camera::{self, CameraRequest, FrameSource, PixelFormat};
-use dyn_perceiver::energy::gauge::open::{AnyGauge, companion_gauge, open_companion, open_counted, open_gauge};
-use dyn_perceiver::energy::gauge::{Companion, CoulombSettings};
-use dyn_perceiver::energy::profile::Profile;
-use dyn_perceiver::energy::store::Stored;
+use dyn_perceiver::energy::estimator::CoulombSettings;
 use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, JoulesSource, PowerModel, Reason, SocSteps};
 use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, PipelineError, Summary};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Runtime;
+use dyn_perceiver::sensors::Companion;
+use dyn_perceiver::sensors::open::{AnyGauge, companion_gauge, open_companion, open_counted, open_gauge};
+use dyn_perceiver::sensors::profile::Profile;
+use dyn_perceiver::sensors::store::Stored;
 
-use crate::boards::{Watts, WattsArgs};
-use crate::failure::{Failure, OrInput as _};
-use crate::service::Service;
-use crate::shipped::{self, ModelArgs, Points, PolicyArgs};
+use crate::args::policy::{self as shipped, ModelArgs, Points, PolicyArgs};
+use crate::args::watts::{Watts, WattsArgs};
+use crate::output::failure::{Failure, OrInput as _};
+use service::Service;
 
 mod governing;
+mod service;
 mod state;
 mod view;
 
@@ -46,7 +48,7 @@ const BATTERY_SHARE: f32 = 0.75;
 /// periods} when the state has been stored; then {kind: "summary", frames, accuracy, accuracy_full, exit_share {exit:
 /// share}, latency_ms {exit: {mean, p95}, all, full}, joules, joules_full, switches, soc, dropped, ended}.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// IDX file of images, image file or folder of images; labels of an IDX file are found beside it [default: the
@@ -113,7 +115,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     check(&args)?;
     let every = Duration::try_from_secs_f32(args.save_every).context("--save-every").or_input()?;
     let mut state = State::open(args.state.clone(), every)?;
@@ -334,7 +336,7 @@ fn source(args: &Args) -> Result<Box<dyn FrameSource>, Failure> {
 }
 
 /// Two numbers with a comma between.
-pub fn pair(text: &str) -> Result<(f32, f32), String> {
+pub(crate) fn pair(text: &str) -> Result<(f32, f32), String> {
     let numbers = text.split_once(',').and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
     numbers.ok_or_else(|| "expected two numbers with a comma between".to_owned())
 }

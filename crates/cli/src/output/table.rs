@@ -1,7 +1,7 @@
 //! Tables and figures for people.
 
 /// Rows of cells in columns as wide as they need to be; the first column is left-aligned, the others right-aligned.
-pub fn render(header: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -26,7 +26,7 @@ pub fn render(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A count with a unit prefix: 1.65 M.
-pub fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     match n {
         0..1_000 => format!("{n} "),
         1_000..1_000_000 => format!("{:.1} k", n as f64 / 1e3),
@@ -36,7 +36,7 @@ pub fn count(n: u64) -> String {
 }
 
 /// Bytes with a unit.
-pub fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     match n {
         0..1_024 => format!("{n} B"),
         1_024..1_048_576 => format!("{:.1} KiB", n as f64 / 1024.0),
@@ -45,6 +45,6 @@ pub fn bytes(n: u64) -> String {
 }
 
 /// A share in percent.
-pub fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }

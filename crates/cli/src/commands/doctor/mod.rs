@@ -5,8 +5,8 @@ use clap::Args as ClapArgs;
 use dyn_perceiver_host::{State, System, detect, generic};
 use serde_json::json;
 
-use crate::boards;
-use crate::failure::Failure;
+use crate::args::watts as boards;
+use crate::output::failure::Failure;
 
 mod checks;
 
@@ -16,7 +16,7 @@ mod checks;
 /// detected, model, state {cores [{core, mhz, limit_mhz, max_mhz, governor}], celsius, throttled {bits}, cooling [{kind,
 /// step, steps}]}, checks [{check, status: "ok", "warn" or "fail", found, fix}], ok.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// Board, by its short name or the path of a board.toml [default: by the device tree]
     #[arg(long, value_name = "NAME|FILE")]
     board: Option<String>,
@@ -31,7 +31,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let boards = boards::all()?;
     let mut out = std::io::stdout().lock();
     if args.list {

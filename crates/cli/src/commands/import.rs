@@ -4,8 +4,8 @@ use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
 use dyn_perceiver_models::{Checkpoint, Config, Metadata, Network, Weights as _};
 
-use crate::failure::{Failure, OrInput as _};
-use crate::models::{NetworkArgs, save};
+use crate::commands::models::{NetworkArgs, save};
+use crate::output::failure::{Failure, OrInput as _};
 
 /// Turn a trained Dyn-Perceiver checkpoint into ONNX
 ///
@@ -15,7 +15,7 @@ use crate::models::{NetworkArgs, save};
 ///
 /// JSON keys: as of `models build`.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// The checkpoint
     checkpoint: PathBuf,
     /// Name of the network, where it is not to be recognised
@@ -46,7 +46,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let named = args.arch.as_deref().map(Config::from_name).transpose().or_input()?;
     let mut weights = Checkpoint::open(&args.checkpoint).or_input()?;
     let shapes = weights.shapes().cloned().unwrap_or_default();

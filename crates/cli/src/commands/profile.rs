@@ -6,16 +6,17 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
 use dyn_perceiver::energy::JoulesSource;
-use dyn_perceiver::energy::gauge::open::{open_monitor, open_rapl};
-use dyn_perceiver::energy::profile::{Profile, ProfileSettings, SampledMeter, measure, model};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::{RunError, Runtime};
+use dyn_perceiver::sensors::open::{open_monitor, open_rapl};
+use dyn_perceiver::sensors::profile::{Profile, ProfileSettings, SampledMeter, measure, model};
 use dyn_perceiver_host::State;
 use serde_json::{Value, json};
 
-use crate::boards::WattsArgs;
-use crate::failure::{Failure, OrInput as _};
-use crate::{shipped, table};
+use crate::args::policy as shipped;
+use crate::args::watts::WattsArgs;
+use crate::output::failure::{Failure, OrInput as _};
+use crate::output::table;
 
 /// Measure or model the joules of each stage on this board
 ///
@@ -26,7 +27,7 @@ use crate::{shipped, table};
 /// standard_error, seconds, cumulative_joules}], machine {before, after}, each with the clocks, temperature and throttle
 /// state that `doctor` tells.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
     /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
@@ -51,7 +52,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let interval = Duration::try_from_secs_f32(args.seconds).or_input()?;
     if interval.is_zero() || args.rounds == 0 {
         return Err(Failure::Input(anyhow!("--seconds and --rounds must be above 0")));

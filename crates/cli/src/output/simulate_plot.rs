@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use dyn_perceiver::energy::simulate::{Outcome, Sample, Simulation, Strategy};
+use dyn_perceiver::calibrate::missions::{Outcome, Sample, Simulation, Strategy};
 use plotters::prelude::*;
 
-use crate::failure::Failure;
+use crate::output::failure::Failure;
 
 /// Colours that people with any colour vision can tell apart (Okabe and Ito, 2008).
 const COLOURS: [(Strategy, RGBColor); 5] = [
@@ -18,7 +18,7 @@ const COLOURS: [(Strategy, RGBColor); 5] = [
 ];
 
 /// Draws the mission of `seed` to `path`, written beside and renamed.
-pub fn draw(simulation: &Simulation, seed: u64, path: &Path) -> Result<(), Failure> {
+pub(crate) fn draw(simulation: &Simulation, seed: u64, path: &Path) -> Result<(), Failure> {
     let trace = simulation.trace(seed);
     let every = (600.0 / trace.tick).max(1.0) as usize;
     let runs: Vec<(Strategy, RGBColor, Outcome)> = COLOURS

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use dyn_perceiver::calibrate::evaluate::{CostAccuracy, Curves};
 use dyn_perceiver::exit::CostUnit;
-use dyn_perceiver::policy::{CostAccuracy, Curves};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::failure::Failure;
+use crate::output::failure::Failure;
 
 const SIZE: (u32, u32) = (900, 560);
 const TEXT: &str = "sans-serif";
@@ -30,7 +30,7 @@ fn axis(unit: CostUnit, largest: f64) -> (&'static str, f64) {
 }
 
 /// Draws the curves, the exits by name, and what runs realised, and writes the file whole.
-pub fn draw(
+pub(crate) fn draw(
     path: &Path,
     title: &str,
     unit: CostUnit,

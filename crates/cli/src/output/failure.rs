@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 /// Wrong input (exit code 2) or anything else (exit code 1).
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     Input(anyhow::Error),
     Failed(anyhow::Error),
 }
 
 impl Failure {
     /// Prints the error, unless nobody reads what is printed any more, and gives the exit code.
-    pub fn report(self) -> ExitCode {
+    pub(crate) fn report(self) -> ExitCode {
         let (error, code) = match self {
             Failure::Input(error) => (error, 2),
             Failure::Failed(error) => (error, 1),
@@ -33,7 +33,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 /// Marks an error as the user's to mend.
-pub trait OrInput<T> {
+pub(crate) trait OrInput<T> {
     fn or_input(self) -> Result<T, Failure>;
 }
 

@@ -6,13 +6,13 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use dyn_perceiver_host::{Board, Figure, System, detect, generic};
 
-use crate::failure::{Failure, OrInput as _};
+use crate::output::failure::{Failure, OrInput as _};
 
 /// The board whose watts stand in where this machine's are not known.
 const PUBLISHED: &str = "raspberry-pi-4";
 
 /// Every board whose data is known; the generic one last.
-pub fn all() -> Result<Vec<Board>, Failure> {
+pub(crate) fn all() -> Result<Vec<Board>, Failure> {
     let mut boards = dyn_perceiver_raspberry_pi::boards()?;
     boards.extend(dyn_perceiver_jetson::boards()?);
     boards.push(generic());
@@ -20,7 +20,7 @@ pub fn all() -> Result<Vec<Board>, Failure> {
 }
 
 /// The board of this name, or that a `board.toml` describes.
-pub fn find(name: &str) -> Result<Board, Failure> {
+pub(crate) fn find(name: &str) -> Result<Board, Failure> {
     if name.contains(['/', '.']) {
         let text = std::fs::read_to_string(Path::new(name)).with_context(|| name.to_owned()).or_input()?;
         return Board::parse(name, &text).or_input();
@@ -33,7 +33,7 @@ pub fn find(name: &str) -> Result<Board, Failure> {
 
 /// What a board draws, to model joules with: watts x latency.
 #[derive(Args)]
-pub struct WattsArgs {
+pub(crate) struct WattsArgs {
     /// Board whose published watts are used: its name (`doctor --list`) or the path of a board.toml
     #[arg(long, value_name = "NAME|FILE")]
     board: Option<String>,
@@ -50,7 +50,7 @@ pub struct WattsArgs {
 
 /// Watts, and where they come from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Watts {
+pub(crate) struct Watts {
     pub idle: f32,
     pub active: f32,
     pub suspended: Option<f32>,
@@ -60,20 +60,20 @@ pub struct Watts {
 
 impl Watts {
     /// Watts drawn between frames.
-    pub fn resting(&self) -> f32 {
+    pub(crate) fn resting(&self) -> f32 {
         self.suspended.unwrap_or(self.idle)
     }
 }
 
 impl WattsArgs {
     /// The watts asked for; without a board those of the published one.
-    pub fn published(&self) -> Result<Watts, Failure> {
+    pub(crate) fn published(&self) -> Result<Watts, Failure> {
         self.of(&find(self.board.as_deref().unwrap_or(PUBLISHED))?, None)
     }
 
     /// The watts asked for; without a board those of the machine this runs on, or of the published board where they are
     /// not known.
-    pub fn here(&self) -> Result<Watts, Failure> {
+    pub(crate) fn here(&self) -> Result<Watts, Failure> {
         if self.board.is_some() {
             return self.published();
         }

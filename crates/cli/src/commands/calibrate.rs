@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args as ClapArgs;
+use dyn_perceiver::calibrate::certify::{self, GuaranteeError, Limit};
+use dyn_perceiver::calibrate::records::{self, Costs, RecordWriter, Records};
+use dyn_perceiver::calibrate::solver::{self, EvidenceKind, SolveOptions, Solved};
+use dyn_perceiver::collect::{self, LabelledData};
 use dyn_perceiver::energy::{JoulesSource, PowerModel};
 use dyn_perceiver::exit::{CalibratedPolicy, Frontier, Guarantee, Measure};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::policy::{
-    self, Costs, EvidenceKind, GuaranteeError, LabelledData, Limit, RecordWriter, Records, SolveOptions, Solved,
-};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::failure::{Failure, OrInput as _};
-use crate::{shipped, table};
+use crate::args::policy as shipped;
+use crate::output::failure::{Failure, OrInput as _};
+use crate::output::table;
 
 /// Find the policies that buy most accuracy for their cost
 ///
@@ -26,7 +28,7 @@ use crate::{shipped, table};
 /// unit, compared [{confidence, evidence, accuracy}], chosen {confidence, evidence}, optimism, guarantee {max_loss, confidence,
 /// samples, more_samples}, points [{accuracy, cost, shares {exit: share}, thresholds {exit: threshold}}].
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
     /// Labelled images: a folder with a folder per class, or an IDX file of images with its labels beside; or records
@@ -68,12 +70,12 @@ pub struct Args {
 }
 
 /// `FROM..TO`.
-pub fn parse_range(text: &str) -> Result<Range<u64>, String> {
+pub(crate) fn parse_range(text: &str) -> Result<Range<u64>, String> {
     let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     range.filter(|range| range.start < range.end).ok_or_else(|| "expected such as 55000..60000".to_string())
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = shipped::plan(&args.model, args.exits.clone())?;
     let (records, from) = records(&args, &plan)?;
     let mut options =
@@ -84,12 +86,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let rows = records.rows();
     let outcome = match args.max_loss {
         None => {
-            let solved = policy::solve(&records, &rows, &options).or_input()?;
+            let solved = solver::solve(&records, &rows, &options).or_input()?;
             Outcome { frontier: solved.frontier.clone(), solved, guarantee: None, more_samples: None }
         }
         Some(max_loss) => {
             let limit = Limit { max_loss, confidence: args.confidence };
-            let certified = policy::certify(&records, &rows, limit, &options);
+            let certified = certify::certify(&records, &rows, limit, &options);
             let certified = certified.map_err(|error| match error {
                 GuaranteeError::Limit(_) | GuaranteeError::TooFewSamples { .. } => Failure::Input(error.into()),
                 other => Failure::Failed(other.into()),
@@ -100,13 +102,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let names = records.exits.iter().map(String::as_str);
     let calibrated = CalibratedPolicy::new(
-        policy::digest(&plan),
+        collect::digest(&plan),
         names,
         records.len() as u32,
         outcome.guarantee,
         outcome.frontier.clone(),
     )?;
-    policy::file::save(&calibrated, &args.output)?;
+    dyn_perceiver::policy_file::save(&calibrated, &args.output)?;
     report(&args, &records, &from, &outcome)
 }
 
@@ -119,9 +121,9 @@ struct Outcome {
 
 /// Reads records, or makes them; and says where they are.
 fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf), Failure> {
-    let digest = policy::digest(plan);
+    let digest = collect::digest(plan);
     if is_records(&args.data) {
-        let mut records = policy::read_records(&args.data).or_input()?;
+        let mut records = records::read_records(&args.data).or_input()?;
         records.for_model(digest, &args.data).or_input()?;
         if records.exits != plan.info().exits {
             let (found, expected) = (records.exits.join(", "), plan.info().exits.join(", "));
@@ -138,7 +140,7 @@ fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf), Failure>
     if data.is_empty() {
         return Err(anyhow::anyhow!("{}: no images", args.data.display())).or_input();
     }
-    let header = policy::header(plan, costs(&args.cost, plan)?);
+    let header = collect::header(plan, costs(&args.cost, plan)?);
     let names = data.names().to_vec();
     let mut writer = RecordWriter::resume(&path, &header, &names).or_input()?;
     let done = writer.done();
@@ -150,7 +152,7 @@ fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf), Failure>
     let asked = stop.clone();
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))?;
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let whole = policy::collect(plan, data, &mut writer, jobs, |done| {
+    let whole = collect::collect(plan, data, &mut writer, jobs, |done| {
         bar.set_position(done as u64);
         !stop.load(Ordering::Relaxed)
     });
@@ -162,18 +164,18 @@ fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf), Failure>
         );
     }
     writer.finish()?;
-    Ok((policy::read_records(&path)?, path))
+    Ok((records::read_records(&path)?, path))
 }
 
-pub fn collect_failure(error: policy::CollectError) -> Failure {
-    use policy::CollectError::{Camera, Label, NoLabel, Range};
+pub(crate) fn collect_failure(error: collect::CollectError) -> Failure {
+    use collect::CollectError::{Camera, Label, NoLabel, Range};
     match error {
         Camera(_) | NoLabel { .. } | Label { .. } | Range { .. } => Failure::Input(error.into()),
         other => Failure::Failed(other.into()),
     }
 }
 
-pub fn progress_bar(all: usize, done: usize, quiet: bool) -> ProgressBar {
+pub(crate) fn progress_bar(all: usize, done: usize, quiet: bool) -> ProgressBar {
     if quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -186,14 +188,14 @@ pub fn progress_bar(all: usize, done: usize, quiet: bool) -> ProgressBar {
 }
 
 /// Whether the file begins as records do.
-pub fn is_records(path: &Path) -> bool {
+pub(crate) fn is_records(path: &Path) -> bool {
     let mut line = String::new();
     let first = std::fs::File::open(path).map(|file| BufReader::new(file).read_line(&mut line));
     matches!(first, Ok(Ok(_))) && line.starts_with("# dyn-perceiver records")
 }
 
 /// The costs that `--cost` asks for.
-pub fn costs(cost: &str, plan: &Arc<Plan>) -> Result<Costs, Failure> {
+pub(crate) fn costs(cost: &str, plan: &Arc<Plan>) -> Result<Costs, Failure> {
     /// Of a board's profile, only what is needed here.
     #[derive(Deserialize)]
     struct Profile {
@@ -206,8 +208,8 @@ pub fn costs(cost: &str, plan: &Arc<Plan>) -> Result<Costs, Failure> {
         joules: f32,
     }
     match cost {
-        "macs" => policy::mac_costs(plan).or_input(),
-        "latency" => Ok(policy::latency_costs(plan)?),
+        "macs" => collect::mac_costs(plan).or_input(),
+        "latency" => Ok(collect::latency_costs(plan)?),
         file => {
             let text =
                 std::fs::read_to_string(file).map_err(|e| anyhow::anyhow!("cannot read {file}: {e}")).or_input()?;
@@ -223,7 +225,7 @@ pub fn costs(cost: &str, plan: &Arc<Plan>) -> Result<Costs, Failure> {
             let joules: Vec<f32> = profile.stages.iter().map(|stage| stage.joules).collect();
             let power = PowerModel::new(0.0, &joules, profile.source);
             let power = power.map_err(|e| anyhow::anyhow!("{file}: {e}")).or_input()?;
-            policy::joule_costs(plan, &power).or_input()
+            collect::joule_costs(plan, &power).or_input()
         }
     }
 }
@@ -307,7 +309,7 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome) -> Res
 }
 
 /// A cost with its unit, for people.
-pub fn cost_text(cost: f64, unit: dyn_perceiver::exit::CostUnit) -> String {
+pub(crate) fn cost_text(cost: f64, unit: dyn_perceiver::exit::CostUnit) -> String {
     use dyn_perceiver::exit::CostUnit::{Joules, Macs, Seconds};
     match unit {
         Macs => format!("{}MAC", table::count(cost.round() as u64)),

@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
+use dyn_perceiver::calibrate::evaluate::{self, Curves, Difference};
+use dyn_perceiver::calibrate::records::{self, Costs, RecordWriter, Records};
+use dyn_perceiver::calibrate::solver;
+use dyn_perceiver::collect::{self, LabelledData};
 use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, Frontier, Measure, Mixer};
 use dyn_perceiver::pipeline::Classifier;
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::policy::{self, Costs, Curves, Difference, LabelledData, RecordWriter, Records};
 use serde_json::{Map, Value, json};
 
-use crate::calibrate::{cost_text, costs, parse_range};
-use crate::failure::{Failure, OrInput as _};
-use crate::{plot, shipped, table};
+use crate::args::policy as shipped;
+use crate::commands::calibrate::{cost_text, costs, parse_range};
+use crate::output::failure::{Failure, OrInput as _};
+use crate::output::{plot, table};
 
 /// Budgets tried when none is given.
 const BUDGETS: usize = 5;
@@ -29,7 +33,7 @@ const COMPARED: usize = 50;
 /// latency_ms {mean, p95}}], exits [{exit, cost, accuracy}], sweep {mean, least, at}, searched {mean, least, at},
 /// oracle {mean, least, at}.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
     /// Policy file [default: the bundle's policy]
@@ -88,12 +92,12 @@ struct Run {
     milliseconds: Vec<f64>,
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = shipped::plan(&args.model, args.exits.clone())?;
     let loaded;
     let calibrated = match (&args.policy, plan.bundle().and_then(|bundle| bundle.policy.as_ref())) {
         (Some(path), _) => {
-            loaded = policy::file::load(path).or_input()?;
+            loaded = dyn_perceiver::policy_file::load(path).or_input()?;
             &loaded
         }
         (None, Some(policy)) => policy,
@@ -105,8 +109,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let frontier = for_plan(calibrated, &plan, args.policy())?;
     let budgets = budgets(&args, frontier)?;
     let costs = match (frontier.unit(), &args.cost) {
-        (CostUnit::Macs, _) => policy::mac_costs(&plan)?,
-        (CostUnit::Seconds, _) => policy::latency_costs(&plan)?,
+        (CostUnit::Macs, _) => collect::mac_costs(&plan)?,
+        (CostUnit::Seconds, _) => collect::latency_costs(&plan)?,
         (CostUnit::Joules, Some(profile)) => costs(profile, &plan)?,
         (CostUnit::Joules, None) => {
             return Err(anyhow::anyhow!("the policy is in joules: name the board's profile with --cost")).or_input();
@@ -132,8 +136,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// The frontier of a policy file, if it is for this model and these exits.
-pub fn for_plan<'a>(calibrated: &'a CalibratedPolicy, plan: &Plan, path: &Path) -> Result<&'a Frontier, Failure> {
-    let frontier = calibrated.for_model(policy::digest(plan));
+pub(crate) fn for_plan<'a>(
+    calibrated: &'a CalibratedPolicy,
+    plan: &Plan,
+    path: &Path,
+) -> Result<&'a Frontier, Failure> {
+    let frontier = calibrated.for_model(collect::digest(plan));
     let frontier = frontier.map_err(|error| anyhow::anyhow!("{}: {error}", path.display())).or_input()?;
     if !calibrated.exits().eq(plan.info().exits.iter().map(String::as_str)) {
         let (found, expected) = (calibrated.exits().collect::<Vec<_>>().join(", "), plan.info().exits.join(", "));
@@ -156,14 +164,14 @@ fn budgets(args: &Args, frontier: &Frontier) -> Result<Vec<f32>, Failure> {
 }
 
 /// The cheapest point expected to be so accurate.
-pub fn accuracy_point(frontier: &Frontier, accuracy: f32) -> Result<usize, Failure> {
+pub(crate) fn accuracy_point(frontier: &Frontier, accuracy: f32) -> Result<usize, Failure> {
     let best = frontier.points().last().map_or(0.0, |point| point.accuracy);
     let none = || anyhow::anyhow!("no policy is expected to reach an accuracy of {accuracy}; the best one {best}");
     frontier.by_accuracy(accuracy).ok_or_else(none).or_input()
 }
 
 /// A budget in the frontier's unit: `3.5M`, `20ms`, `5mJ`, or a plain number of MACs, seconds or joules.
-pub fn budget(text: &str, frontier: &Frontier) -> Result<f32, Failure> {
+pub(crate) fn budget(text: &str, frontier: &Frontier) -> Result<f32, Failure> {
     let unit = frontier.unit();
     let units: &[(&str, f32)] = match unit {
         CostUnit::Macs => {
@@ -235,7 +243,7 @@ fn adaptive(
     runs: &mut [Run],
 ) -> Result<(), Failure> {
     let mut classifier = Classifier::new(plan.clone())?;
-    let bar = crate::calibrate::progress_bar(data.len(), 0, false);
+    let bar = crate::commands::calibrate::progress_bar(data.len(), 0, false);
     let visited = data.visit(0, 64, |first, frames| {
         for frame in frames {
             for run in runs.iter_mut() {
@@ -243,7 +251,7 @@ fn adaptive(
                 let outcome = classifier.classify(frame, policy)?;
                 let cost = match frontier.unit() {
                     CostUnit::Seconds => outcome.latency().as_secs_f64(),
-                    _ => policy::cost_of(policy, costs, outcome.exit),
+                    _ => evaluate::cost_of(policy, costs, outcome.exit),
                 };
                 run.mixer.spent(cost as f32);
                 run.cost += cost;
@@ -257,7 +265,7 @@ fn adaptive(
         Ok(true)
     });
     bar.finish_and_clear();
-    visited.map_err(crate::calibrate::collect_failure)
+    visited.map_err(crate::commands::calibrate::collect_failure)
 }
 
 /// Judges the frontier, the authors' sweep and the oracle on what all exits say about the images.
@@ -267,28 +275,29 @@ fn curves(args: &Args, plan: &Arc<Plan>, frontier: &Frontier, costs: &Costs) -> 
     let data = LabelledData::open(&args.data, args.range.clone()).or_input()?;
     let names = data.names().to_vec();
     let there = match path.exists() {
-        true => Some(policy::read_records(&path).or_input()?),
+        true => Some(records::read_records(&path).or_input()?),
         false => None,
     };
-    let fits = |records: &Records| records.ids() == names && records.model == policy::digest(plan);
+    let fits = |records: &Records| records.ids() == names && records.model == collect::digest(plan);
     let mut judged = match there.filter(fits) {
         Some(records) => records,
         None => {
-            let mut writer = RecordWriter::resume(&path, &policy::header(plan, costs.clone()), &names).or_input()?;
+            let mut writer = RecordWriter::resume(&path, &collect::header(plan, costs.clone()), &names).or_input()?;
             let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-            policy::collect(plan, data, &mut writer, threads, |_| true).map_err(crate::calibrate::collect_failure)?;
+            collect::collect(plan, data, &mut writer, threads, |_| true)
+                .map_err(crate::commands::calibrate::collect_failure)?;
             writer.finish()?;
-            policy::read_records(&path)?
+            records::read_records(&path)?
         }
     };
     judged.costs = costs.clone();
     let (mut sweep, mut searched) = (vec![], vec![]);
     if let Some(path) = &args.calibration {
-        let mut records = policy::read_records(path).or_input()?;
-        records.for_model(policy::digest(plan), path).or_input()?;
+        let mut records = records::read_records(path).or_input()?;
+        records.for_model(collect::digest(plan), path).or_input()?;
         records.costs = costs.clone();
-        sweep = policy::quantile_sweep(&records, &records.rows())?;
-        let found = policy::exhaustive(&records, &records.rows(), Measure::MaxSoftmax, LEVELS)?;
+        sweep = solver::quantile_sweep(&records, &records.rows())?;
+        let found = solver::exhaustive(&records, &records.rows(), Measure::MaxSoftmax, LEVELS)?;
         searched = found.into_iter().map(|found| found.policy).collect();
     }
     Ok(Curves::judge(frontier, &sweep, &searched, &judged, &judged.rows(), LEVELS)?)

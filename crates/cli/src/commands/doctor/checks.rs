@@ -10,7 +10,7 @@ use serde::Serialize;
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub(super) enum Status {
     Ok,
     /// The loop runs, but worse than it could.
     Warn,
@@ -30,7 +30,7 @@ impl fmt::Display for Status {
 
 /// One thing looked at.
 #[derive(Clone, Debug, Serialize)]
-pub struct Check {
+pub(super) struct Check {
     pub check: &'static str,
     pub status: Status,
     /// What was found.
@@ -48,7 +48,7 @@ fn bad(check: &'static str, status: Status, found: impl Into<String>, fix: impl 
 }
 
 /// Every check, in the order in which a person would go about it.
-pub fn all(system: &System, board: &Board, detected: Option<&Board>, state: &State) -> Vec<Check> {
+pub(super) fn all(system: &System, board: &Board, detected: Option<&Board>, state: &State) -> Vec<Check> {
     let mut checks = vec![identity(system, board, detected), memory(system)];
     checks.extend(governor(state));
     checks.extend(temperature(board, state));

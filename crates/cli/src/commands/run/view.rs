@@ -3,16 +3,16 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use crate::output::sink::{Classified, JsonLines, Record, RotatingFile, Sink as _};
 use dyn_perceiver::camera::CameraError;
 use dyn_perceiver::energy::{Choice, Reason};
 use dyn_perceiver::pipeline::{PipelineConfig, Step, Summary};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::sink::{Classified, JsonLines, Record, RotatingFile, Sink as _};
 use serde_json::{Map, Value, json};
 
 use super::Args;
-use crate::failure::{Failure, OrInput as _};
-use crate::table;
+use crate::output::failure::{Failure, OrInput as _};
+use crate::output::table;
 
 /// Size at which a log is put aside.
 const LOG_BYTES: u64 = 8 << 20;
@@ -20,7 +20,7 @@ const LOG_BYTES: u64 = 8 << 20;
 const LOGS_KEPT: u32 = 3;
 
 /// What the user sees of the run.
-pub struct View {
+pub(super) struct View {
     json: bool,
     live: bool,
     exits: Vec<String>,
@@ -35,7 +35,7 @@ pub struct View {
 }
 
 impl View {
-    pub fn new(args: &Args, exits: &[String], labels: Option<Vec<String>>) -> Result<Self, Failure> {
+    pub(super) fn new(args: &Args, exits: &[String], labels: Option<Vec<String>>) -> Result<Self, Failure> {
         let out = std::io::stdout();
         let live = !args.json && out.is_terminal();
         let log = match &args.log {
@@ -60,7 +60,7 @@ impl View {
         self.labels.as_ref().and_then(|l| l.get(class)).map_or_else(|| format!("class {class}"), String::clone)
     }
 
-    pub fn header(&self, plan: &Plan, config: &PipelineConfig, frames: Option<u64>, joules: &str) {
+    pub(super) fn header(&self, plan: &Plan, config: &PipelineConfig, frames: Option<u64>, joules: &str) {
         if !self.json {
             let info = plan.info();
             let count = frames.map_or("unlimited".to_string(), |n| n.to_string());
@@ -73,7 +73,7 @@ impl View {
     }
 
     /// Tells when the camera is lost, at each failed attempt to reconnect, and when it is back.
-    pub fn camera(&mut self, error: Option<&CameraError>) -> Result<(), Failure> {
+    pub(super) fn camera(&mut self, error: Option<&CameraError>) -> Result<(), Failure> {
         let connected = error.is_none();
         if connected && !self.lost {
             return Ok(());
@@ -90,7 +90,7 @@ impl View {
     }
 
     /// Tells a decision and why it was taken. With --json that is part of every frame, on a terminal of the live line.
-    pub fn decision(
+    pub(super) fn decision(
         &mut self,
         choice: &Choice,
         elapsed: Duration,
@@ -119,14 +119,14 @@ impl View {
     }
 
     /// Tells that the state was stored.
-    pub fn stored(&mut self, periods: u64) -> Result<(), Failure> {
+    pub(super) fn stored(&mut self, periods: u64) -> Result<(), Failure> {
         if self.json {
             writeln!(self.out, "{}", json!({"kind": "state", "periods": periods}))?;
         }
         Ok(())
     }
 
-    pub fn frame(&mut self, step: &Step, frames: Option<u64>) -> Result<(), Failure> {
+    pub(super) fn frame(&mut self, step: &Step, frames: Option<u64>) -> Result<(), Failure> {
         let outcome = &step.outcome;
         let ms = 1e3 * outcome.latency().as_secs_f64();
         if self.log.is_some() {
@@ -174,7 +174,7 @@ impl View {
         Ok(())
     }
 
-    pub fn summary(&mut self, summary: &Summary, soc: f32, dropped: u64, ended: &str) -> Result<(), Failure> {
+    pub(super) fn summary(&mut self, summary: &Summary, soc: f32, dropped: u64, ended: &str) -> Result<(), Failure> {
         if self.live {
             write!(self.out, "\r\x1b[K")?;
         }

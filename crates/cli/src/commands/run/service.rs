@@ -3,26 +3,26 @@
 use std::os::unix::net::UnixDatagram;
 
 /// Where to send notices, if somebody wants them.
-pub struct Service(Option<UnixDatagram>);
+pub(super) struct Service(Option<UnixDatagram>);
 
 impl Service {
     /// The manager that started this program, from `NOTIFY_SOCKET`; none for a program started by hand.
-    pub fn from_env() -> Self {
+    pub(super) fn from_env() -> Self {
         Self(std::env::var_os("NOTIFY_SOCKET").and_then(|name| connect(&name).ok()))
     }
 
     /// The loop has begun.
-    pub fn ready(&self) {
+    pub(super) fn ready(&self) {
         self.send("READY=1");
     }
 
     /// The loop goes on; without this for the watchdog's time the manager starts it anew.
-    pub fn alive(&self) {
+    pub(super) fn alive(&self) {
         self.send("WATCHDOG=1");
     }
 
     /// The loop is ending on request.
-    pub fn stopping(&self) {
+    pub(super) fn stopping(&self) {
         self.send("STOPPING=1");
     }
 

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
-use dyn_perceiver::energy::gauge::Companion;
 use dyn_perceiver::energy::{
     BudgetGovernor, Choice, FrameDemand, Governor, GovernorInput, GovernorSettings, Ladder, Learned, Mission,
     PowerModel, Reason, SocSteps,
 };
 use dyn_perceiver::exit::{Frontier, Mixer};
+use dyn_perceiver::sensors::Companion;
 
-use crate::failure::{Failure, OrInput as _};
+use crate::output::failure::{Failure, OrInput as _};
 
 /// What the operating point follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
+pub(super) enum Mode {
     /// The state of charge, in steps
     Steps,
     /// A mission: the battery lasts it, and accuracy gives way
@@ -28,7 +28,7 @@ pub enum Mode {
 
 /// The mission.
 #[derive(Args)]
-pub struct MissionArgs {
+pub(super) struct MissionArgs {
     /// What the operating point follows
     #[arg(long, value_enum, default_value_t = Mode::Steps)]
     pub mode: Mode,
@@ -57,12 +57,12 @@ pub struct MissionArgs {
 
 impl MissionArgs {
     /// Whether a mission is asked for, which needs a calibrated policy.
-    pub fn is_mission(&self) -> bool {
+    pub(super) fn is_mission(&self) -> bool {
         matches!(self.mode, Mode::Mission | Mode::Floor)
     }
 
     /// Length of the mission, where there is one.
-    pub fn duration(&self) -> Result<Option<Duration>, Failure> {
+    pub(super) fn duration(&self) -> Result<Option<Duration>, Failure> {
         if !self.is_mission() {
             return Ok(None);
         }
@@ -96,14 +96,14 @@ fn seconds(seconds: f32, option: &str) -> Result<Duration, Failure> {
 }
 
 /// The battery that a mission has.
-pub struct BatteryFacts {
+pub(super) struct BatteryFacts {
     pub capacity_mwh: f32,
     /// Whether it is simulated, and so without losses.
     pub simulated: bool,
 }
 
 /// Whoever decides.
-pub enum Chooser {
+pub(super) enum Chooser {
     /// A table of the state of charge.
     Charge(SocSteps),
     /// A mean cost per frame, as expected by calibration.
@@ -116,7 +116,7 @@ pub enum Chooser {
 
 impl Chooser {
     /// A governor for the mission that `args` ask for.
-    pub fn mission(
+    pub(super) fn mission(
         args: &MissionArgs,
         (duration, period): (Duration, Duration),
         frontier: &Frontier,
@@ -139,7 +139,7 @@ impl Chooser {
     }
 
     /// What it learned, to be stored.
-    pub fn learned(&self) -> Option<Learned> {
+    pub(super) fn learned(&self) -> Option<Learned> {
         match self {
             Chooser::Mission(governor) => Some(*governor.learned()),
             _ => None,
@@ -147,7 +147,7 @@ impl Chooser {
     }
 
     /// Joules that a frame may add on average, where there is a budget.
-    pub fn budget(&self) -> Option<f32> {
+    pub(super) fn budget(&self) -> Option<f32> {
         match self {
             Chooser::Mission(governor) => Some(governor.plan().budget),
             _ => None,

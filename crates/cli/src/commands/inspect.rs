@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use crate::failure::Failure;
-use crate::{shipped, table};
+use crate::args::policy as shipped;
+use crate::output::failure::Failure;
+use crate::output::table;
 
 /// Show a model's exits, stages and what each costs
 ///
@@ -13,7 +14,7 @@ use crate::{shipped, table};
 /// cumulative_macs, exit_alone_macs, parameters, weight_bytes, carry_bytes}], total {macs, parameters, weight_bytes}, bundle
 /// {source, program, target, points} or null.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
     /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
@@ -24,7 +25,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = shipped::plan(&args.model, args.exits)?;
     let info = plan.info();
     let stages = plan.stages();

@@ -6,8 +6,8 @@ use dyn_perceiver_models::{Config, EXITS, Error, Metadata, Network, Seeded, Weig
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, OrInput as _};
-use crate::table;
+use crate::output::failure::{Failure, OrInput as _};
+use crate::output::table;
 
 /// List the Dyn-Perceiver family, or build one of its networks
 ///
@@ -17,7 +17,7 @@ use crate::table;
 /// JSON keys: models [{name, parameters, gmacs {early3, att, cnn, merge}}].
 #[derive(ClapArgs)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     /// One JSON object on stdout
@@ -53,7 +53,7 @@ struct BuildArgs {
 
 /// What a name leaves open about a network.
 #[derive(ClapArgs)]
-pub struct NetworkArgs {
+pub(crate) struct NetworkArgs {
     /// Self-attention layers over 3, 3, 9, 3, per stage
     #[arg(long, value_name = "A,B,C,D", value_delimiter = ',', num_args = 1..=4)]
     depth_factor: Option<Vec<usize>>,
@@ -91,7 +91,7 @@ pub struct NetworkArgs {
 
 impl NetworkArgs {
     /// Overrides what was said on the command line.
-    pub fn apply(&self, config: &mut Config) -> Result<(), Failure> {
+    pub(crate) fn apply(&self, config: &mut Config) -> Result<(), Failure> {
         if let Some(factors) = &self.depth_factor {
             let four = <[usize; 4]>::try_from(factors.as_slice());
             config.depth_factor = four
@@ -112,7 +112,7 @@ impl NetworkArgs {
     }
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         None => list(args.json),
         Some(Command::Build(args)) => build(args),
@@ -159,7 +159,7 @@ fn build(args: BuildArgs) -> Result<(), Failure> {
 }
 
 /// Writes the ONNX file, with progress on a terminal, and says what it is.
-pub fn save(
+pub(crate) fn save(
     network: &Network,
     weights: &mut dyn Weights,
     metadata: &Metadata,

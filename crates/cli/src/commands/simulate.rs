@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
-use dyn_perceiver::energy::profile::Profile;
-use dyn_perceiver::energy::simulate::{
+use dyn_perceiver::calibrate::missions::{
     Arrivals, InjectedFault, Scenario, Simulation, Strategy, Summary, compare, stage_shares,
 };
+use dyn_perceiver::calibrate::random;
+use dyn_perceiver::calibrate::records::{self, Records, Synthetic};
+use dyn_perceiver::calibrate::solver::{self, SolveOptions};
 use dyn_perceiver::energy::{FrameDemand, JoulesSource, PowerModel};
 use dyn_perceiver::exit::Frontier;
-use dyn_perceiver::policy::{self, Records, SolveOptions, Synthetic};
+use dyn_perceiver::sensors::profile::Profile;
 use serde_json::json;
 
-use crate::boards::{Watts, WattsArgs};
-use crate::failure::{Failure, OrInput as _};
-use crate::run::pair;
-use crate::{simulate_plot, table};
+use crate::args::watts::{Watts, WattsArgs};
+use crate::commands::run::pair;
+use crate::output::failure::{Failure, OrInput as _};
+use crate::output::{simulate_plot, table};
 
 /// Simulate missions on a battery and compare who decides: always full, first exit, SoC steps, governor, oracle
 ///
@@ -28,7 +30,7 @@ use crate::{simulate_plot, table};
 /// brown_outs, switches, reasons}}, governor_over_steps and
 /// governor_over_steps_in_hindsight {frames, right_per_watt_hour}, governor_over_oracle {right}.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// Calibration records, as `calibrate` writes them [default: synthetic ones]
     #[arg(long, value_name = "FILE")]
     records: Option<PathBuf>,
@@ -149,21 +151,21 @@ impl Args {
 /// Records, the operating points, the records that frames are drawn from, and a word for where they come from.
 fn source(args: &Args) -> Result<(Records, Frontier, Vec<u32>, String), Failure> {
     let (records, origin) = match &args.records {
-        Some(path) => (policy::read_records(path).or_input()?, path.display().to_string()),
+        Some(path) => (records::read_records(path).or_input()?, path.display().to_string()),
         None => (Synthetic::four_exits().records(8000, 1)?, "synthetic".to_owned()),
     };
     if let Some(path) = &args.policy {
-        let calibrated = policy::file::load(path).or_input()?;
+        let calibrated = dyn_perceiver::policy_file::load(path).or_input()?;
         let frontier = calibrated.for_model(records.model).with_context(|| path.display().to_string()).or_input()?;
         let (frontier, rows) = (frontier.clone(), records.rows());
         return Ok((records, frontier, rows, origin));
     }
-    let (calibration, drawn) = policy::split(&records.rows(), 0.5, 1);
-    let frontier = policy::solve(&records, &calibration, &SolveOptions::default()).or_input()?.frontier;
+    let (calibration, drawn) = random::split(&records.rows(), 0.5, 1);
+    let frontier = solver::solve(&records, &calibration, &SolveOptions::default()).or_input()?.frontier;
     Ok((records, frontier, drawn, origin))
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let scenario = args.scenario()?;
     let (records, frontier, rows, origin) = source(&args)?;
     let watts = args.watts.published()?;

@@ -3,13 +3,12 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
+use dyn_perceiver::bundle::{self, BundleError, Target};
 use dyn_perceiver::model::{LoadOptions, Model};
-use dyn_perceiver::plan::PlanError;
-use dyn_perceiver::plan::bundle::{self, BundleError, Target};
 use serde_json::json;
 
-use crate::failure::{Failure, OrInput as _};
-use crate::table;
+use crate::output::failure::{Failure, OrInput as _};
+use crate::output::table;
 
 /// Compile a model into one file that starts at once
 ///
@@ -18,7 +17,7 @@ use crate::table;
 ///
 /// JSON keys: bundle, bytes, weight_bytes, model, digest, exits, target, arch, policy.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// ONNX file
     model: PathBuf,
     /// Policy file that `calibrate` wrote for this model, to go with it
@@ -39,7 +38,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if bundle::is_bundle(&args.model) {
         return Err(anyhow!("{}: a bundle already, expected an ONNX file", args.model.display())).or_input();
     }
@@ -48,10 +47,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let model =
         Model::load_with(&args.model, &LoadOptions { exits: args.exits, ..LoadOptions::default() }).or_input()?;
-    let policy = args.policy.as_deref().map(dyn_perceiver::policy::file::load).transpose().or_input()?;
+    let policy = args.policy.as_deref().map(dyn_perceiver::policy_file::load).transpose().or_input()?;
     let target = args.target.unwrap_or_else(Target::host);
     let compiled = bundle::compile(model, policy, target, &args.output).map_err(|error| match error {
-        PlanError::Bundle(BundleError::Write { .. }) => Failure::Failed(error.into()),
+        BundleError::Write { .. } => Failure::Failed(error.into()),
         error => Failure::Input(error.into()),
     })?;
     // What was written is what is reported, and known to load.

@@ -9,16 +9,16 @@ use dyn_perceiver::pipeline::{Classifier, PipelineError};
 use dyn_perceiver::runtime::{Outcome, StageLimits};
 use serde_json::json;
 
-use crate::failure::{Failure, OrInput as _};
-use crate::shipped::{ModelArgs, Points, PolicyArgs};
-use crate::table;
+use crate::args::policy::{ModelArgs, Points, PolicyArgs};
+use crate::output::failure::{Failure, OrInput as _};
+use crate::output::table;
 
 /// Classify PNG or JPEG files
 ///
 /// Without --policy, --exit and --thresholds every exit is left at 0.9. JSON keys, one object per image: image, class, label,
 /// probability, confidence, exit, cut, latency_ms, stages_ms [{exit, ms}].
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// Image files
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
@@ -34,7 +34,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = args.model.plan()?;
     // By a deadline, as far as time allows.
     let threshold = if args.deadline.is_some() { 1.0 } else { 0.9 };

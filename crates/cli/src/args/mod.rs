@@ -1,0 +1,4 @@
+//! Argument groups that several commands share.
+
+pub(crate) mod policy;
+pub(crate) mod watts;

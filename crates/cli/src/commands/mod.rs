@@ -1,0 +1,13 @@
+//! One file per subcommand: parse, call the library, hand the result to the output layer.
+
+pub(crate) mod calibrate;
+pub(crate) mod classify;
+pub(crate) mod compile;
+pub(crate) mod doctor;
+pub(crate) mod evaluate;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod models;
+pub(crate) mod profile;
+pub(crate) mod run;
+pub(crate) mod simulate;
