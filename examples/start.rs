@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dyn_perceiver::bundle::{self, Target};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::plan::bundle::{self, Target};
 use dyn_perceiver::runtime::Runtime;
 
 /// Frames are timed when the process is as old as this: clocks have risen then, however long the start took.

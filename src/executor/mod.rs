@@ -6,7 +6,6 @@
 //! into the arena. An operator of tract's own runs by tract's executor, as a plan of one node.
 
 mod arena;
-#[cfg(test)]
 mod profile;
 
 use std::collections::HashMap;
@@ -18,6 +17,7 @@ use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
 
 pub(crate) use arena::Arena;
+pub use profile::OperatorTime;
 
 use dyn_perceiver_kernels::memory::Floats;
 use dyn_perceiver_kernels::team::Team;

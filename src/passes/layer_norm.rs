@@ -127,6 +127,7 @@ pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tract_core::ops::binary::TypedBinOp;
     use tract_core::ops::math::{add, mul, sub};
 
     use super::super::testing::{Builder, count, in_place, same};

@@ -111,12 +111,12 @@ mod tests {
 
     use super::super::convolution::tests::{conv, spec};
     use super::super::testing::{Builder, count, same};
-    use super::super::{convolution, epilogue, layout, pooling};
+    use super::super::{convolution, epilogue, layout, pool};
     use super::*;
 
     fn passes(mut model: TypedModel) -> TractResult<TypedModel> {
         convolution::fuse(&mut model)?;
-        pooling::fuse(&mut model)?;
+        pool::fuse(&mut model)?;
         let mut model = layout::settle(&model)?;
         epilogue::fold(&mut model)?;
         fuse(&mut model)?;

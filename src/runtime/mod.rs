@@ -22,6 +22,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use crate::executor::OperatorTime;
 pub use batch::BatchRuntime;
 pub use deadline::StageLimits;
 pub use device::{Device, DeviceRuntime};
@@ -217,6 +218,17 @@ impl Runtime {
             cut: exit < last,
             stages,
         }))
+    }
+
+    /// Times every operator of `frames` whole frames of `image`, in the order in which they run.
+    ///
+    /// # Errors
+    /// As [`Runtime::begin`].
+    pub fn operator_times(&mut self, image: &[f32], frames: usize) -> Result<Vec<OperatorTime>, RunError> {
+        self.begin(image)?;
+        // What is left in the arena is whole, but this image's stages count as not run.
+        let (executor, input) = (&self.plan.executor, self.plan.input);
+        executor.profile(&mut self.arena, &mut self.team, input, image, frames).map_err(RunError::tract)
     }
 
     /// Logits of every exit for one image or batch: for each exit, (batch, classes) row by row.

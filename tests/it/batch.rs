@@ -1,7 +1,5 @@
 //! Several images at once: whoever computes them, each leaves where it would alone.
 
-mod graphs;
-
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -24,7 +22,7 @@ struct Setup {
 /// Images that leave at every exit, by thresholds between their confidences.
 fn setup(images: usize, rules: impl Fn([f32; 2]) -> [ExitRule; 3]) -> Setup {
     let file = tempfile::Builder::new().suffix(".onnx").tempfile().unwrap();
-    std::fs::write(file.path(), graphs::three_exits(&EXITS).bytes()).unwrap();
+    std::fs::write(file.path(), crate::graphs::three_exits(&EXITS).bytes()).unwrap();
     let plan = Arc::new(Plan::new(Model::load(file.path()).unwrap()).unwrap());
     let len = plan.info().input.len();
     let images: Vec<f32> = (0..images * len).map(|i| (((i * 37 + i / len * 11) % 101) as f32 - 50.0) / 20.0).collect();

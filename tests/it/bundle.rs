@@ -1,18 +1,14 @@
 //! A bundle computes what the model computes, and a file that is not one is refused.
 
-mod graphs;
-mod program;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::graphs::{Graph, three_exits};
+use dyn_perceiver::bundle::{self, Target};
 use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, ExitPolicy, Frontier, Measure, ModelDigest, OperatingPoint};
 use dyn_perceiver::model::{LoadOptions, Model};
-use dyn_perceiver::plan::bundle::{self, Target};
 use dyn_perceiver::plan::{Plan, PlanError};
 use dyn_perceiver::runtime::Runtime;
-use graphs::{Graph, three_exits};
-use program::{json, program, refuses};
 use proptest::prelude::*;
 
 fn image(len: usize) -> Vec<f32> {
@@ -187,90 +183,4 @@ proptest! {
         let error = load(&path).unwrap_err().to_string();
         prop_assert!(error.contains("model.dynp"), "{}", error);
     }
-}
-
-fn written(folder: &Path, name: &str, bytes: &[u8]) -> String {
-    let path = folder.join(name);
-    std::fs::write(&path, bytes).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
-/// The program's report without the figures that differ from run to run, and without the model's path.
-fn stable(mut report: serde_json::Value) -> serde_json::Value {
-    let object = report.as_object_mut().unwrap();
-    for key in ["latency_ms", "stages_ms", "model", "file_bytes", "bundle"] {
-        object.remove(key);
-    }
-    report
-}
-
-#[test]
-fn every_command_takes_a_bundle_in_place_of_the_model() {
-    let folder = tempfile::tempdir().unwrap();
-    let onnx = written(folder.path(), "three.onnx", &three_exits(&EXITS).bytes());
-    let digest = Model::load(&onnx).unwrap().info().digest.0;
-    let policy_file = folder.path().join("policy.json");
-    dyn_perceiver::policy::file::save(&policy(digest, &EXITS), &policy_file).unwrap();
-    let policy_file = policy_file.to_str().unwrap();
-    let bundle = folder.path().join("three.dynp").to_str().unwrap().to_owned();
-    let compile = ["compile", &onnx, "--policy", policy_file, "--target", "cortex-a76", "-o", &bundle];
-    let report = json(&[&compile[..], &["--json"]].concat());
-    assert_eq!(report["bytes"], std::fs::metadata(&bundle).unwrap().len());
-    assert_eq!((&report["target"], &report["arch"]), (&"cortex-a76".into(), &"aarch64".into()));
-    assert!(report["weight_bytes"].as_u64().unwrap() > 0);
-    let text = program(&compile);
-    assert!(String::from_utf8_lossy(&text.stdout).contains("a policy of 1 operating points"), "{text:?}");
-
-    assert_eq!(stable(json(&["inspect", &onnx, "--json"])), stable(json(&["inspect", &bundle, "--json"])));
-    assert_eq!(json(&["inspect", &bundle, "--json"])["bundle"]["points"], 1);
-    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ankle_boot.png");
-    let classify = |model: &str, more: &[&str]| {
-        stable(json(&[&["classify", image.to_str().unwrap(), "--model", model, "--json"], more].concat()))
-    };
-    assert_eq!(classify(&onnx, &["--exit", "exit2"]), classify(&bundle, &["--exit", "exit2"]));
-    // The bundle's own policy leaves at the first exit, which a model by itself does not.
-    assert_eq!(classify(&onnx, &["--policy", policy_file]), classify(&bundle, &[]));
-    assert_eq!(classify(&bundle, &["--budget", "100"])["exit"], "exit1");
-    assert_eq!(classify(&bundle, &["--thresholds", "1,1"])["exit"], "exit3");
-    refuses(&["classify", image.to_str().unwrap(), "--model", &onnx, "--budget", "100"], &["three.onnx", "--policy"]);
-    let run = json(&["profile", &bundle, "--seconds", "0.01", "--rounds", "1", "--json"]);
-    assert_eq!(run["stages"].as_array().unwrap().len(), 3);
-
-    refuses(&["compile", &bundle, "-o", &onnx], &["three.dynp", "a bundle already"]);
-    refuses(&["compile", &onnx, "-o", &onnx], &["three.onnx", "the model's place"]);
-    refuses(&["compile", &onnx, "--target", "z80", "-o", &bundle], &["z80", "cortex-a72"]);
-    let mut broken = std::fs::read(&bundle).unwrap();
-    *broken.last_mut().unwrap() ^= 1;
-    let broken = written(folder.path(), "broken.dynp", &broken);
-    refuses(&["inspect", &broken], &["broken.dynp", "weights: checksum"]);
-    let newer = [&std::fs::read(&bundle).unwrap()[..8], &9_u32.to_le_bytes(), &[0; 100]].concat();
-    let newer = written(folder.path(), "newer.dynp", &newer);
-    refuses(&["inspect", &newer], &["newer.dynp", "version 9", "expected 2"]);
-}
-
-/// The policy of `run` and `evaluate` is the bundle's, too.
-#[test]
-fn the_bundles_policy_is_the_default() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist");
-    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
-    let folder = tempfile::tempdir().unwrap();
-    let bundle = folder.path().join("model.dynp").to_str().unwrap().to_owned();
-    let (model, policy_file) = (path("model.onnx"), path("policy.json"));
-    json(&["compile", &model, "--policy", &policy_file, "-o", &bundle, "--json"]);
-    let points = dyn_perceiver::policy::file::load(Path::new(&policy_file)).unwrap().frontier().points().len();
-    let text = program(&["run", "--model", &bundle, "--limit", "5", "--no-compare"]);
-    let text = String::from_utf8(text.stdout).unwrap();
-    assert!(text.contains(&format!("{points} operating points")), "{text}");
-    let frames = path("frames-images-idx3-ubyte.gz");
-    let evaluate = |model: &str, more: &[&str]| {
-        let fixed = ["evaluate", model, "--data", &frames, "--range", "0..20", "--json"];
-        let mut report = json(&[&fixed, more].concat());
-        report.as_object_mut().unwrap().remove("policy");
-        report["runs"].as_array_mut().unwrap().iter_mut().for_each(|run| {
-            run.as_object_mut().unwrap().retain(|key, _| key != "latency_ms" && key != "milliseconds");
-        });
-        report
-    };
-    assert_eq!(evaluate(&model, &["--policy", &policy_file]), evaluate(&bundle, &[]));
-    refuses(&["evaluate", &model, "--data", &frames], &["model.onnx", "--policy"]);
 }

@@ -1,1 +1,8 @@
+//! What a user of the library relies on, end to end. One binary, so that tract is linked once.
 
+mod batch;
+mod bundle;
+mod family;
+mod graphs;
+mod preprocessing;
+mod staging;

@@ -1,12 +1,9 @@
 //! Frames reach the network as its training package would hand them over. The expected values are PyTorch's, written by
 //! `tests/fixtures/camera/generate.py`.
-#![cfg(feature = "camera")]
-
 use std::path::{Path, PathBuf};
 
-use dyn_perceiver::camera::{
-    Crop, Frame, FrameSource, IdxSource, ImageSource, Interpolation, PixelFormat, Preprocess, Preprocessor,
-};
+use dyn_perceiver::camera::{Frame, FrameSource, IdxSource, ImageSource, PixelFormat};
+use dyn_perceiver::preprocess::{Crop, Interpolation, Preprocess, Preprocessor};
 
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 

@@ -1,15 +1,13 @@
 //! Stage plans compute what the whole graph computes, and nothing that the exit does not need.
 
-mod graphs;
-
 use std::sync::Arc;
 
+use crate::graphs::Graph;
+use dyn_perceiver::bundle::{self, Target};
 use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::plan::bundle::{self, Target};
 use dyn_perceiver::runtime::{RunError, Runtime};
-use graphs::Graph;
 use proptest::prelude::*;
 
 /// A random directed acyclic graph of features, (1, 4, 6, 6) each, with exits hung on wherever it falls.
@@ -132,8 +130,8 @@ proptest! {
 
 #[test]
 fn a_chain_of_exits() {
-    let bytes = graphs::three_exits(&["exit1", "exit2", "exit3"]).bytes();
-    check(&bytes, |exit| graphs::three_exits(&[exit]).bytes());
+    let bytes = crate::graphs::three_exits(&["exit1", "exit2", "exit3"]).bytes();
+    check(&bytes, |exit| crate::graphs::three_exits(&[exit]).bytes());
     let plan = Plan::new(load(&bytes, None)).unwrap();
     let macs: Vec<u64> = plan.stages().iter().map(|stage| stage.macs).collect();
     // 3x3 convolutions 3 -> 4 and 4 -> 4 on 8x8, and a linear layer 4 -> 5.
@@ -161,7 +159,7 @@ fn two_exits_of_the_same_tensor() {
 
 #[test]
 fn input_that_is_no_image_is_refused_and_the_runtime_goes_on() {
-    let plan = Arc::new(Plan::new(load(&graphs::three_exits(&["exit1", "exit2"]).bytes(), None)).unwrap());
+    let plan = Arc::new(Plan::new(load(&crate::graphs::three_exits(&["exit1", "exit2"]).bytes(), None)).unwrap());
     let mut runtime = Runtime::new(plan.clone()).unwrap();
     let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[0.5]).unwrap();
     let image = image(plan.info().input.len());

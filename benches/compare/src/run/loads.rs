@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use dyn_perceiver::plan::bundle;
+use dyn_perceiver::bundle;
 
 use super::models::Model;
 use super::peer::{Missing, Peer};

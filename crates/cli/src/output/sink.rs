@@ -88,7 +88,7 @@ impl<S: Sink> Sink for Vec<S> {
 }
 
 #[cfg(test)]
-fn sample() -> Record<'static> {
+pub(crate) fn sample() -> Record<'static> {
     Record::Frame(Classified {
         frame: 7,
         class: 9,

@@ -1,13 +1,10 @@
 //! The program as a user meets it: what it prints, and what it says to wrong input.
 
-mod graphs;
-mod program;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use graphs::{Graph, three_exits};
-use program::{program, refuses};
+use crate::graphs::{Graph, three_exits};
+use crate::program::{program, refuses};
 use tempfile::TempDir;
 
 fn stdout(output: &Output) -> String {
@@ -33,7 +30,7 @@ fn model(folder: &Folder) -> String {
 }
 
 fn fixture_image() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ankle_boot.png")
+    crate::program::repository().join("tests/fixtures/ankle_boot.png")
 }
 
 #[test]

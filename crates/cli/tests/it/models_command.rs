@@ -1,14 +1,12 @@
 //! `dyn-perceiver models` and `import` as a user meets them.
 
-mod program;
-
 use std::path::{Path, PathBuf};
 
-use program::{json, program, refuses};
+use crate::program::{json, program, refuses};
 use tempfile::TempDir;
 
 fn fixture(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tests/fixtures").join(name);
+    let path = crate::program::repository().join("models/tests/fixtures").join(name);
     path.to_str().unwrap().to_owned()
 }
 
@@ -65,7 +63,7 @@ fn an_imported_checkpoint_is_the_file_built_from_its_weights() {
 fn the_shipped_model_is_what_import_makes_of_its_weights() {
     let folder = TempDir::new().unwrap();
     let (imported, imported_arg) = path(&folder, "model.onnx");
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist");
+    let shipped = crate::program::repository().join("models/pretrained/fashion-mnist");
     let file = |name: &str| shipped.join(name).to_str().unwrap().to_owned();
     let preprocessing =
         ["--input-size", "56", "--mean", "0.2860", "--std", "0.3530", "--crop", "1", "--interpolation", "bilinear"];

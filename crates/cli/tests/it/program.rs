@@ -1,9 +1,15 @@
 //! The program as tests run it.
 #![allow(dead_code, reason = "not every test that has this module uses all of it")]
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
 
 pub fn program(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dyn-perceiver")).args(args).output().unwrap()

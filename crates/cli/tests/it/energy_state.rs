@@ -7,34 +7,31 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use dyn_perceiver::energy::store::load;
 use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, ExitPolicy, Frontier, Measure, OperatingPoint};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::policy::{self, digest};
+use dyn_perceiver::sensors::store::load;
+use dyn_perceiver::{collect::digest, policy_file};
 use serde_json::Value;
 
-mod graphs;
-mod program;
-
-use program::{program, refuses};
+use crate::program::{program, refuses};
 
 /// A model of three exits and a policy of three operating points for it, in `folder`.
 fn mission_files(folder: &Path) -> (String, String) {
     let model = folder.join("model.onnx");
-    std::fs::write(&model, graphs::three_exits(&["exit1", "exit2", "exit3"]).bytes()).unwrap();
+    std::fs::write(&model, crate::graphs::three_exits(&["exit1", "exit2", "exit3"]).bytes()).unwrap();
     let plan = Plan::new(Model::load_with(&model, &LoadOptions::default()).unwrap()).unwrap();
     let points = [0.0f32, 0.5, 1.0].map(|onwards| OperatingPoint {
         policy: ExitPolicy::with_thresholds(Measure::MaxSoftmax, 3, &[onwards, onwards]).unwrap(),
         accuracy: 0.6 + 0.3 * onwards,
         cost: 1.0 + onwards,
-        shares: heapless::Vec::from_slice(&[1.0 - onwards, 0.0, onwards]).unwrap(),
+        shares: [1.0 - onwards, 0.0, onwards].into_iter().collect(),
     });
     let frontier = Frontier::new(CostUnit::Macs, &points).unwrap();
     let exits = plan.info().exits.iter().map(String::as_str);
     let calibrated = CalibratedPolicy::new(digest(&plan), exits, 100, None, frontier).unwrap();
     let path = folder.join("policy.json");
-    policy::file::save(&calibrated, &path).unwrap();
+    policy_file::save(&calibrated, &path).unwrap();
     (model.to_str().unwrap().into(), path.to_str().unwrap().into())
 }
 

@@ -1,12 +1,9 @@
 //! Calibration as a user meets it: images to a policy file, and the policy file in use.
 
-mod graphs;
-mod program;
-
 use std::path::Path;
 
-use graphs::three_exits;
-use program::{json, refuses};
+use crate::graphs::three_exits;
+use crate::program::{json, refuses};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -93,10 +90,10 @@ fn images_become_a_policy_that_commands_follow() {
     // Solved again from the records, in binary: the same content.
     let binary = scene.path("policy.postcard");
     json(&["calibrate", &model, "--data", &records, "-o", &binary, "--json"]);
-    let read = |path: &str| dyn_perceiver::policy::file::load(Path::new(path)).unwrap();
+    let read = |path: &str| dyn_perceiver::policy_file::load(Path::new(path)).unwrap();
     assert_eq!(read(&binary), read(&policy));
 
-    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ankle_boot.png");
+    let image = crate::program::repository().join("tests/fixtures/ankle_boot.png");
     let image = image.to_str().unwrap();
     let dearest = format!("{}", 2.0 * cost(points.len() - 1));
     for choice in [&["--budget", &*dearest][..], &["--accuracy", "0.01"], &[], &["--deadline", "10s"]] {

@@ -1,0 +1,12 @@
+//! The program as a user meets it. One binary, so that tract is linked once.
+
+mod bundle_command;
+mod calibration;
+mod cli;
+mod doctor;
+mod energy_state;
+#[path = "../../../../tests/it/graphs.rs"]
+#[allow(dead_code, reason = "the library's tests use the rest")]
+mod graphs;
+mod models_command;
+mod program;
