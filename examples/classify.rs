@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dyn_perceiver::camera::{FrameSource as _, ImageSource};
 use dyn_perceiver::exit::{ExitPolicy, Measure};
-use dyn_perceiver::{model::Model, pipeline::Classifier, plan::Plan};
+use dyn_perceiver::{Classifier, Model, Plan};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("usage: classify IMAGE")?;

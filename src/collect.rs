@@ -12,9 +12,9 @@ use dyn_perceiver_calibrate::records::{CostError, Costs, ExitMask, RecordWriter,
 use crate::camera::{CameraError, Frame, FrameSource, IdxSource, ImageSource};
 use crate::energy::PowerModel;
 use crate::exit::{CostUnit, ExitPolicy, ExitRule, Measure, ModelDigest, PolicyError};
-use crate::pipeline::{Classifier, PipelineError};
 use crate::plan::Plan;
 use crate::runtime::{RunError, Runtime};
+use crate::{Classifier, ClassifierBuilder, Error};
 
 /// Frames that each thread takes at a time.
 const FRAMES_PER_THREAD: usize = 32;
@@ -60,7 +60,7 @@ pub enum CollectError {
     },
     /// The network failed.
     #[error(transparent)]
-    Pipeline(#[from] PipelineError),
+    Pipeline(#[from] Error),
     /// The network failed.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -178,12 +178,13 @@ pub fn collect(
 ) -> Result<bool, CollectError> {
     let classes = plan.info().classes;
     let threads = threads.max(1);
-    let mut classifiers = (0..threads).map(|_| Classifier::new(plan.clone())).collect::<Result<Vec<_>, _>>()?;
+    let mut classifiers =
+        (0..threads).map(|_| ClassifierBuilder::from(plan.clone()).build()).collect::<Result<Vec<_>, _>>()?;
     let (path, names) = (data.path.clone(), data.names.clone());
     let all = names.len();
     data.visit(writer.done(), threads * FRAMES_PER_THREAD, |first, frames| {
         let share = frames.len().div_ceil(threads);
-        let results: Vec<Result<Vec<Vec<Vec<f32>>>, PipelineError>> = std::thread::scope(|scope| {
+        let results: Vec<Result<Vec<Vec<Vec<f32>>>, Error>> = std::thread::scope(|scope| {
             let parts = frames.chunks(share).zip(&mut classifiers);
             let workers: Vec<_> =
                 parts.map(|(part, classifier)| scope.spawn(move || all_exits(classifier, part))).collect();
@@ -207,13 +208,12 @@ pub fn collect(
     Ok(writer.done() == all)
 }
 
-fn all_exits(classifier: &mut Classifier, frames: &[Frame]) -> Result<Vec<Vec<Vec<f32>>>, PipelineError> {
+fn all_exits(classifier: &mut Classifier, frames: &[Frame]) -> Result<Vec<Vec<Vec<f32>>>, Error> {
     frames
         .iter()
         .map(|frame| {
             let input = classifier.tensor(frame)?.to_vec();
-            let failed = |error| PipelineError::Run { sequence: frame.sequence, error };
-            classifier.runtime().all_logits(&input).map_err(failed)
+            Ok(classifier.runtime().all_logits(&input)?)
         })
         .collect()
 }

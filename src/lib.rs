@@ -5,8 +5,11 @@
 pub mod bundle;
 #[cfg(feature = "camera")]
 pub mod camera;
+#[cfg(feature = "tract")]
+pub mod classifier;
 #[cfg(feature = "calibrate")]
 pub mod collect;
+mod error;
 #[cfg(feature = "tract")]
 mod executor;
 pub mod frame;
@@ -36,3 +39,19 @@ mod weights;
 #[cfg(feature = "calibrate")]
 pub use dyn_perceiver_calibrate as calibrate;
 pub use dyn_perceiver_core::{energy, exit, file};
+
+#[cfg(feature = "camera")]
+pub use camera::FrameSource;
+#[cfg(feature = "tract")]
+pub use classifier::{Classifier, ClassifierBuilder, Prediction};
+pub use error::{Error, Result};
+pub use exit::ExitPolicy;
+pub use frame::Frame;
+#[cfg(feature = "tract")]
+pub use model::{LoadOptions, Model};
+#[cfg(all(feature = "tract", feature = "camera"))]
+pub use pipeline::Pipeline;
+#[cfg(feature = "tract")]
+pub use plan::Plan;
+#[cfg(feature = "tract")]
+pub use runtime::Runtime;

@@ -59,6 +59,16 @@ pub enum FileError {
         /// Why.
         error: PolicyFileError,
     },
+    /// The policy is for a model with other exits.
+    #[error("{}: calibrated for exits {found}, but the model's are {expected}", path.display())]
+    Exits {
+        /// The file.
+        path: PathBuf,
+        /// The model's exits.
+        expected: String,
+        /// The policy's.
+        found: String,
+    },
 }
 
 /// The JSON form of a policy, as it stands in a file.
@@ -128,6 +138,26 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<CalibratedPolicy, FileError> {
         return Err(refused(PolicyFileError::Checksum));
     }
     Ok(envelope.policy)
+}
+
+/// The frontier of a policy, if it is for this model and these exits; `path` only names it in errors.
+///
+/// # Errors
+/// [`FileError::Refused`] when it was calibrated for another model, [`FileError::Exits`] for other exits.
+#[cfg(feature = "tract")]
+pub fn for_plan<'a>(
+    policy: &'a CalibratedPolicy,
+    plan: &crate::plan::Plan,
+    path: &Path,
+) -> Result<&'a crate::exit::Frontier, FileError> {
+    let info = plan.info();
+    let model = crate::exit::ModelDigest(info.digest.0);
+    let frontier = policy.for_model(model).map_err(|error| FileError::Refused { path: path.into(), error })?;
+    if !policy.exits().eq(info.exits.iter().map(String::as_str)) {
+        let found = policy.exits().collect::<Vec<_>>().join(", ");
+        return Err(FileError::Exits { path: path.into(), expected: info.exits.join(", "), found });
+    }
+    Ok(frontier)
 }
 
 fn checksum(policy: &CalibratedPolicy) -> Result<String, serde_json::Error> {

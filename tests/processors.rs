@@ -7,10 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dyn_perceiver::Classifier;
 use dyn_perceiver::camera::{Frame, FrameSource as _, IdxSource};
 use dyn_perceiver::exit::{ExitPolicy, Measure};
 use dyn_perceiver::model::Model;
-use dyn_perceiver::pipeline::Classifier;
 use dyn_perceiver::plan::Plan;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ fn answers() -> Vec<Answer> {
     (0..FRAMES)
         .map(|_| {
             assert!(source.read(&mut frame).unwrap());
-            let outcome = classifier.classify(&frame, &policy).unwrap();
+            let outcome = classifier.classify_with(&frame, &policy).unwrap();
             let image = classifier.tensor(&frame).unwrap().to_vec();
             let logits = classifier.runtime().all_logits(&image).unwrap();
             Answer { exit: outcome.exit, class: outcome.class, logits }

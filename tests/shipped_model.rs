@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use dyn_perceiver::Classifier;
 use dyn_perceiver::bundle::{self, Target};
 use dyn_perceiver::camera::{Frame, FrameSource, IdxSource};
 use dyn_perceiver::exit::Measure;
 use dyn_perceiver::model::{LoadOptions, Model};
-use dyn_perceiver::pipeline::Classifier;
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
 

@@ -9,6 +9,7 @@ mod graph;
 mod metadata;
 mod network;
 mod onnx;
+pub mod pretrained;
 mod recognise;
 mod weights;
 

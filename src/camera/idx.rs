@@ -1,7 +1,7 @@
 //! IDX files, the format of the MNIST family of data sets, gzipped or not.
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -37,23 +37,40 @@ impl IdxSource {
     /// when there is not one label per image.
     pub fn open(images: impl AsRef<Path>, labels: Option<&Path>) -> Result<Self, CameraError> {
         let images = images.as_ref();
-        let ([count, height, width], pixels) = read(images, IMAGES, "an IDX file of images")?;
+        let images = (images, read(images, IMAGES, "an IDX file of images")?);
         let labels = match labels {
+            Some(path) => Some((path, read(path, LABELS, "an IDX file of labels")?)),
             None => None,
-            Some(path) => {
-                let ([found], labels) = read(path, LABELS, "an IDX file of labels")?;
-                if found != count {
-                    return Err(CameraError::LabelCount {
-                        images_path: images.into(),
-                        images: count,
-                        labels_path: path.into(),
-                        labels: found,
-                    });
-                }
-                Some(labels)
-            }
         };
-        Ok(Self { pixels, labels, width, height, count, next: 0 })
+        Self::pair(images, labels)
+    }
+
+    /// As [`open`](Self::open), from bytes in memory; `name` only names them in errors.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(name: &str, images: &[u8], labels: Option<&[u8]>) -> Result<Self, CameraError> {
+        let path = Path::new(name);
+        let images = (path, decode(images, path, IMAGES, "IDX images")?);
+        let labels = match labels {
+            Some(labels) => Some((path, decode(labels, path, LABELS, "IDX labels")?)),
+            None => None,
+        };
+        Self::pair(images, labels)
+    }
+
+    fn pair(
+        (images_path, ([images, height, width], pixels)): (&Path, ([u32; 3], Vec<u8>)),
+        labels: Option<(&Path, ([u32; 1], Vec<u8>))>,
+    ) -> Result<Self, CameraError> {
+        if let Some((labels_path, ([labels], _))) = &labels
+            && *labels != images
+        {
+            let (images_path, labels_path) = (images_path.into(), labels_path.to_path_buf());
+            return Err(CameraError::LabelCount { images_path, images, labels_path, labels: *labels });
+        }
+        let labels = labels.map(|(_, (_, labels))| labels);
+        Ok(Self { pixels, labels, width, height, count: images, next: 0 })
     }
 }
 
@@ -90,8 +107,17 @@ impl FrameSource for IdxSource {
 /// The dimensions and bytes of the IDX file at `path`, which must have the given magic number.
 fn read<const RANK: usize>(path: &Path, magic: u32, what: &'static str) -> Result<([u32; RANK], Vec<u8>), CameraError> {
     let io = |source| CameraError::Io { path: path.into(), source };
-    let mut file = BufReader::new(File::open(path).map_err(io)?);
-    let start = std::io::BufRead::fill_buf(&mut file).map_err(io)?;
+    decode(BufReader::new(File::open(path).map_err(io)?), path, magic, what)
+}
+
+/// As [`read`], from the file's bytes, gzipped or not.
+fn decode<const RANK: usize>(
+    mut file: impl BufRead,
+    path: &Path,
+    magic: u32,
+    what: &'static str,
+) -> Result<([u32; RANK], Vec<u8>), CameraError> {
+    let start = file.fill_buf().map_err(|source| CameraError::Io { path: path.into(), source })?;
     if start.is_empty() {
         return Err(CameraError::Empty { path: path.into(), expected: what });
     }

@@ -6,4 +6,5 @@ pub(crate) mod partition;
 pub(crate) mod parts;
 
 pub(crate) use error::GraphError;
-pub(crate) use partition::{ExitSet, Slot};
+pub use partition::ExitSet;
+pub(crate) use partition::Slot;

@@ -16,12 +16,23 @@ use crate::exit::MAX_EXITS;
 
 /// A set of exits, one bit each, bit 0 for the cheapest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub(crate) struct ExitSet(u8);
+pub struct ExitSet(u8);
 
 const _: () = assert!(MAX_EXITS <= u8::BITS as usize);
 
 impl ExitSet {
-    pub(crate) fn contains(self, exit: usize) -> bool {
+    /// Adds an exit.
+    pub(crate) fn insert(&mut self, exit: usize) {
+        *self = self.with(exit);
+    }
+
+    /// Whether the set has no exit.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `exit`, from 0, is in the set.
+    pub fn contains(self, exit: usize) -> bool {
         self.0 & (1 << exit) != 0
     }
 
@@ -33,7 +44,8 @@ impl ExitSet {
         ExitSet(self.0 | 1 << exit)
     }
 
-    pub(crate) fn len(self) -> u32 {
+    /// Number of exits.
+    pub fn len(self) -> u32 {
         self.0.count_ones()
     }
 

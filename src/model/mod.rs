@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tract_core::prelude::TypedModel;
 
+use crate::preprocess::{Crop, Preprocess};
 pub use error::ModelError;
 pub use metadata::{Interpolation, Preprocessing};
 use onnx::OnnxError;
@@ -63,6 +64,22 @@ pub struct InputSpec {
 }
 
 impl InputSpec {
+    /// How a frame becomes this tensor's pixels.
+    pub fn preprocess(&self) -> Preprocess {
+        let Preprocessing { mean, std, crop, interpolation } = self.preprocessing;
+        Preprocess {
+            width: self.width as u32,
+            height: self.height as u32,
+            mean,
+            std,
+            crop: Crop::Centre(crop),
+            interpolation: match interpolation {
+                Interpolation::Bilinear => crate::preprocess::Interpolation::Bilinear,
+                Interpolation::Bicubic => crate::preprocess::Interpolation::Bicubic,
+            },
+        }
+    }
+
     /// Number of floats in the input tensor, N x C x H x W.
     pub fn len(&self) -> usize {
         self.batch * self.channels * self.height * self.width

@@ -7,7 +7,6 @@ use tract_core::ops::nn::{Softmax, SoftmaxKind};
 
 use super::pattern::{const_operand, is_bin, only_reader};
 use crate::ops::attention::Attention;
-use crate::ops::fused::Fused;
 use crate::ops::permute::{Permute, inverse};
 use dyn_perceiver_kernels::attention::Sizes;
 

@@ -5,7 +5,6 @@ use tract_core::ops::math::{Add, Mul, Sub};
 use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
 use super::pattern::{along_axis, const_operand, is_bin, only_reader};
-use crate::ops::fused::Fused;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::permute::{Permute, inverse};
 

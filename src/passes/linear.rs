@@ -4,7 +4,7 @@
 use tract_core::internal::*;
 use tract_core::ops::einsum::EinSum;
 
-use crate::ops::epilogue::{Tail, WithTail};
+use crate::ops::epilogue::Tail;
 use crate::ops::linear::Linear;
 use crate::ops::permute::{Permute, inverse};
 use dyn_perceiver_kernels::matmul;

@@ -5,7 +5,7 @@ use tract_core::ops::math::Mul;
 use tract_core::ops::nn::{Reduce, Reducer};
 
 use super::pattern::{const_operand, is_bin, only_reader};
-use crate::ops::fused::{Fused, volume};
+use crate::ops::fused::volume;
 use crate::ops::mean::Mean;
 
 fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Reduce) -> TractResult<Option<TypedModelPatch>> {

@@ -4,7 +4,6 @@ use tract_core::internal::*;
 use tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
 
 use super::convolution::{channels_last, window};
-use crate::ops::fused::Fused;
 use crate::ops::permute::{Permute, inverse};
 use crate::ops::pool::Pool;
 use dyn_perceiver_kernels::convolution::Window;

@@ -2,37 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::preprocess;
 use crate::camera::{CameraError, Frame, FrameSource};
+use crate::classifier::Preparation;
 use crate::model::InputSpec;
-use crate::preprocess::Preprocessor;
 use crate::slot::{Overflow, Recv, Slot};
-
-/// Preprocessing into a buffer of the network's input.
-pub(super) struct Preparation {
-    preprocessor: Preprocessor,
-    pixels: Vec<f32>,
-    /// Floats of the network's input.
-    len: usize,
-}
-
-impl Preparation {
-    pub(super) fn new(input: &InputSpec) -> Result<Self, CameraError> {
-        let preprocessor = Preprocessor::new(preprocess(input))?;
-        let pixels = vec![0.0; preprocessor.preprocess().len()];
-        Ok(Self { preprocessor, pixels, len: input.len() })
-    }
-
-    /// Writes the frame as the network's input into `tensor`, which keeps its memory from frame to frame.
-    pub(super) fn run(&mut self, frame: &Frame, tensor: &mut Vec<f32>) -> Result<(), CameraError> {
-        self.preprocessor.run(frame, &mut self.pixels)?;
-        tensor.resize(self.len, 0.0);
-        // A grey model takes the first of three planes, luminance repeated.
-        let used = self.len.min(self.pixels.len());
-        tensor[..used].copy_from_slice(&self.pixels[..used]);
-        Ok(())
-    }
-}
 
 /// A frame as the network reads it.
 pub(super) struct Prepared {

@@ -13,23 +13,37 @@ use crate::exit::ExitPolicy;
 use crate::plan::Plan;
 
 /// Runs a plan for one image at a time on several threads, with buffers for each of them; weights are shared.
+#[derive(Debug)]
 pub struct BatchRuntime {
     /// One per thread, the first of them the calling one's.
     runtimes: Vec<Runtime>,
 }
 
 impl BatchRuntime {
-    /// On exactly `threads` threads: the calling one and those started for each batch.
+    /// A runtime with its own buffers over shared plans, on the calling thread alone.
     ///
     /// # Errors
     /// [`RunError::Batch`] for a plan that takes several images at once itself; otherwise as [`Runtime::new`].
-    pub fn new(plan: Arc<Plan>, threads: NonZeroUsize) -> Result<BatchRuntime, RunError> {
+    pub fn new(plan: Arc<Plan>) -> Result<BatchRuntime, RunError> {
         let batch = plan.info().input.batch;
         if batch != 1 {
             return Err(RunError::Batch { batch });
         }
-        let runtimes = (0..threads.get()).map(|_| Runtime::new(plan.clone())).collect::<Result<_, _>>()?;
-        Ok(BatchRuntime { runtimes })
+        Ok(BatchRuntime { runtimes: vec![Runtime::new(plan)?] })
+    }
+
+    /// The same runtime on exactly `threads` threads, each with buffers of its own: the calling one and those started for
+    /// each batch.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub fn with_threads(mut self, threads: NonZeroUsize) -> Result<BatchRuntime, RunError> {
+        let plan = self.plan().clone();
+        self.runtimes.truncate(threads.get());
+        while self.runtimes.len() < threads.get() {
+            self.runtimes.push(Runtime::new(plan.clone())?);
+        }
+        Ok(self)
     }
 
     /// The plans that are run.
@@ -78,7 +92,7 @@ impl BatchRuntime {
             let started = helpers.iter_mut().map(|runtime| {
                 std::thread::Builder::new()
                     .spawn_scoped(scope, || share(runtime))
-                    .map_err(|error| RunError::Threads { threads, error })
+                    .map_err(|source| RunError::Threads { threads, source })
             });
             let started = started.collect::<Result<Vec<_>, _>>();
             let mut done = share(caller);

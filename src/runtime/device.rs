@@ -4,16 +4,15 @@
 //! tensors that later stages read before these run: a stage is computed for who still needs it, and no one else.
 
 use std::fmt;
-use std::path::Path;
 use std::time::Instant;
 
 use tract_core::internal::*;
 use tract_core::runtime::{State, runtime_for_name};
 
 use super::{Outcome, RunError, StageTime};
-use crate::exit::{Decision, ExitPolicy, Observer};
+use crate::exit::{Decision, ExitPolicy, LogitsError, Observer};
 use crate::graph::{ExitSet, GraphError, Slot, partition};
-use crate::model::{LoadOptions, Model, ModelInfo};
+use crate::model::{Model, ModelInfo};
 use crate::plan::PlanError;
 
 /// Where stages are computed.
@@ -63,16 +62,22 @@ pub struct DeviceRuntime {
     images: usize,
 }
 
+impl std::fmt::Debug for DeviceRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeviceRuntime").field("info", &self.info).field("images", &self.images).finish_non_exhaustive()
+    }
+}
+
 impl DeviceRuntime {
-    /// Loads an ONNX file whose batch is open and prepares its stages for the device.
+    /// Prepares the stages of a model for the device. The model's file is read again, with its batch left open.
     ///
     /// # Errors
-    /// [`PlanError`] when the file is refused as by [`Model::load_with`], when the device is not there, which says what is
-    /// missing, or when a stage cannot be prepared for it.
-    pub fn load(path: impl AsRef<Path>, options: &LoadOptions, device: Device) -> Result<DeviceRuntime, PlanError> {
-        let path = path.as_ref();
+    /// [`PlanError`] when the file's batch is fixed, when the device is not there, which says what is missing, or when a
+    /// stage cannot be prepared for it.
+    pub fn new(model: Model, device: Device) -> Result<DeviceRuntime, PlanError> {
+        let path = model.info.path.clone();
         let refuse = |place: &str, error: TractError| GraphError {
-            path: path.into(),
+            path: path.clone(),
             place: place.to_owned(),
             source: error.into(),
         };
@@ -81,7 +86,7 @@ impl DeviceRuntime {
         let runtime = runtime_for_name(&name)
             .and_then(|runtime| runtime.with_context(|| format!("built without the feature `{name}`")))
             .map_err(|error| refuse(&format!("device {name}"), error))?;
-        let Model { graph, mut info } = Model::load_with(path, &LoadOptions { batch: 1, ..options.clone() })?;
+        let Model { graph, mut info } = model;
         let order = partition::exits_by_cost(&graph).map_err(|e| refuse("graph", e))?;
         info.exits = order.iter().map(|&output| info.exits[output].clone()).collect();
         let graph = Model::open_batch(&info)?;
@@ -178,6 +183,8 @@ impl DeviceRuntime {
         let mut observers: Vec<_> = scratch.iter_mut().map(|scratch| Observer::new(policy, scratch)).collect();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; self.images];
         let mut stages = vec![];
+        let mut passed_over = vec![ExitSet::default(); self.images];
+        let names = self.info.exits.clone();
         let mut there: Vec<usize> = (0..self.images).collect();
         for exit in (0..=last).filter(|&exit| policy.evaluates(exit)) {
             let began = Instant::now();
@@ -185,8 +192,18 @@ impl DeviceRuntime {
             let mut staying = vec![];
             let mut answers = vec![];
             for (row, (&image, logits)) in there.iter().zip(logits.chunks_exact(classes)).enumerate() {
-                let answer =
-                    observers[image].observe(exit, logits).map_err(|error| RunError::Logits { exit, error })?;
+                let answer = match observers[image].observe(exit, logits) {
+                    Ok(answer) => answer,
+                    // As a runtime does: the next exit is asked, and an image fails only when none is left.
+                    Err(LogitsError::NotFinite { .. }) if exit != last || outcomes[image].is_some() => {
+                        passed_over[image].insert(exit);
+                        if exit != last {
+                            staying.push(row);
+                        }
+                        continue;
+                    }
+                    Err(source) => return Err(RunError::Logits { exit: names[exit].clone(), source }),
+                };
                 if answer.decision != Decision::Leave && exit != last {
                     staying.push(row);
                 }
@@ -200,7 +217,8 @@ impl DeviceRuntime {
                     confidence: answer.reading.confidence,
                     exit,
                     answered_by: answer.exit,
-                    cut: exit < last,
+                    exited_early: exit < last,
+                    passed_over: ExitSet::default(),
                     stages: stages.clone(),
                 });
             }
@@ -210,7 +228,8 @@ impl DeviceRuntime {
             self.retain(&staying)?;
             there = staying.into_iter().map(|row| there[row]).collect();
         }
-        Ok(outcomes.into_iter().flatten().collect())
+        let answered = outcomes.into_iter().zip(passed_over);
+        Ok(answered.filter_map(|(outcome, passed_over)| Some(Outcome { passed_over, ..outcome? })).collect())
     }
 }
 

@@ -48,28 +48,28 @@ pub enum RunError {
     #[error("no image was given before an exit was asked for")]
     NoImage,
     /// The network made logits that are no numbers.
-    #[error("exit {}: {error}", exit + 1)]
+    #[error("exit {exit:?}: its logits cannot be read")]
     Logits {
-        /// The exit, from 0.
-        exit: usize,
+        /// The exit's name.
+        exit: String,
         /// What is wrong with them.
-        error: LogitsError,
+        source: LogitsError,
     },
     /// A thread to work on could not be started.
-    #[error("cannot run on {threads} threads: {error}")]
+    #[error("cannot run on {threads} threads")]
     Threads {
         /// Threads asked for.
         threads: usize,
         /// What the system says.
-        error: std::io::Error,
+        source: std::io::Error,
     },
     /// The plan itself failed.
-    #[error("the plan failed: {0}")]
-    Tract(String),
+    #[error("the plan failed")]
+    Tract(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl RunError {
     pub(crate) fn tract(error: tract_core::prelude::TractError) -> Self {
-        RunError::Tract(format!("{error:#}"))
+        RunError::Tract(error.into())
     }
 }

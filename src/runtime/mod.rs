@@ -18,18 +18,20 @@ mod deadline;
 mod device;
 mod error;
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use crate::executor::OperatorTime;
+pub use crate::graph::ExitSet;
 pub use batch::BatchRuntime;
 pub use deadline::StageLimits;
 pub use device::{Device, DeviceRuntime};
 pub use error::RunError;
 
 use crate::executor::Arena;
-use crate::exit::{Answer, Decision, ExitPolicy, Observer};
+use crate::exit::{Answer, Decision, ExitPolicy, LogitsError, Observer};
 use crate::plan::Plan;
 use dyn_perceiver_kernels::team::Team;
 
@@ -47,6 +49,12 @@ pub struct Runtime {
     scratch: Vec<f32>,
 }
 
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("plan", &self.plan).field("threads", &self.threads()).finish_non_exhaustive()
+    }
+}
+
 /// As a maximum of integers, which is computed many at a time: infinity and NaN have larger bits than any number.
 fn all_finite(values: &[f32]) -> bool {
     const INFINITY: u32 = f32::INFINITY.to_bits();
@@ -55,6 +63,7 @@ fn all_finite(values: &[f32]) -> bool {
 
 /// The answer for one image.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Outcome {
     /// Index of the class.
     pub class: usize,
@@ -67,7 +76,9 @@ pub struct Outcome {
     /// The exit whose answer this is: an earlier one where the policy recalls exits seen before.
     pub answered_by: usize,
     /// Whether the policy left before the last exit that it evaluates.
-    pub cut: bool,
+    pub exited_early: bool,
+    /// Exits that were evaluated but passed over, because a logit was not a finite number.
+    pub passed_over: ExitSet,
     /// For each exit evaluated, how long what it needed anew took.
     pub stages: Vec<StageTime>,
 }
@@ -94,16 +105,26 @@ impl Runtime {
     /// # Errors
     /// [`RunError::Tract`] when a plan cannot be set up.
     pub fn new(plan: Arc<Plan>) -> Result<Runtime, RunError> {
-        Runtime::with_threads(plan, NonZeroUsize::MIN)
+        Runtime::alone(plan)
     }
 
-    /// A runtime that works on exactly `threads` threads: the calling one and those it starts. Results do not depend on
-    /// how many there are. More threads than there are free cores make it slower.
+    /// The same runtime on exactly `threads` threads: the calling one and those it starts. Results do not depend on how
+    /// many there are, bit for bit. More threads than there are free cores make it slower.
     ///
     /// # Errors
-    /// [`RunError::Threads`] when a thread cannot be started; otherwise as [`Runtime::new`].
-    pub fn with_threads(plan: Arc<Plan>, threads: NonZeroUsize) -> Result<Runtime, RunError> {
-        let team = Team::new(threads).map_err(|error| RunError::Threads { threads: threads.get(), error })?;
+    /// [`RunError::Threads`] when a thread cannot be started.
+    pub fn with_threads(self, threads: NonZeroUsize) -> Result<Runtime, RunError> {
+        let team = Team::new(threads).map_err(|source| RunError::Threads { threads: threads.get(), source })?;
+        Ok(Runtime { team, ..self })
+    }
+
+    /// Threads that work on an image, the calling one among them.
+    pub fn threads(&self) -> usize {
+        self.team.threads()
+    }
+
+    fn alone(plan: Arc<Plan>) -> Result<Runtime, RunError> {
+        let team = Team::alone();
         let arena = Arena::new(&plan.executor).map_err(RunError::tract)?;
         let done = vec![false; plan.needs.len()];
         let scratch = vec![0.0; plan.info().classes];
@@ -158,8 +179,8 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`Runtime::begin`]; [`RunError::PolicyExits`] when the policy is for another number of exits;
-    /// [`RunError::Batch`] for a plan that takes several images at once; [`RunError::Logits`] when the network makes
-    /// something that is no number.
+    /// [`RunError::Batch`] for a plan that takes several images at once; [`RunError::Logits`] when no exit that was
+    /// evaluated gave finite logits: one that does not is passed over.
     pub fn run(&mut self, image: &[f32], policy: &ExitPolicy) -> Result<Outcome, RunError> {
         // Only a stage that may not start keeps an answer back, and all may.
         self.walk(image, policy, |_| true)?.ok_or(RunError::NoSuchExit { exit: 0, exits: self.plan.exits.len() })
@@ -196,18 +217,32 @@ impl Runtime {
         let last = policy.last_exit();
         let mut stages = Vec::with_capacity(self.plan.exits.len());
         let mut seen: Option<(usize, Answer)> = None;
+        let mut passed_over = ExitSet::default();
+        let mut unreadable = None;
         for exit in (0..=last).filter(|&exit| policy.evaluates(exit)) {
             if !may_start(exit) {
                 break;
             }
             let began = Instant::now();
             let logits = self.advance(exit)?;
-            let answer = observer.observe(exit, logits).map_err(|error| RunError::Logits { exit, error })?;
+            let observed = observer.observe(exit, logits);
             stages.push(StageTime { exit, time: began.elapsed() });
+            let answer = match observed {
+                Ok(answer) => answer,
+                Err(error @ LogitsError::NotFinite { .. }) => {
+                    passed_over.insert(exit);
+                    unreadable = Some((exit, error));
+                    continue;
+                }
+                Err(error) => return Err(self.logits_error(exit, error)),
+            };
             seen = Some((exit, answer));
             if answer.decision == Decision::Leave {
                 break;
             }
+        }
+        if let (None, Some((exit, error))) = (&seen, unreadable) {
+            return Err(self.logits_error(exit, error));
         }
         Ok(seen.map(|(exit, Answer { reading, exit: answered_by, .. })| Outcome {
             class: reading.class,
@@ -215,9 +250,14 @@ impl Runtime {
             confidence: reading.confidence,
             exit,
             answered_by,
-            cut: exit < last,
+            exited_early: exit < last,
+            passed_over,
             stages,
         }))
+    }
+
+    fn logits_error(&self, exit: usize, source: LogitsError) -> RunError {
+        RunError::Logits { exit: self.plan.info().exits[exit].clone(), source }
     }
 
     /// Times every operator of `frames` whole frames of `image`, in the order in which they run.

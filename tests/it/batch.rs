@@ -49,7 +49,7 @@ fn middle([first, second]: [f32; 2]) -> [ExitRule; 3] {
 fn same(found: &[Outcome], expected: &[Outcome]) {
     assert_eq!(found.len(), expected.len());
     for (image, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let of = |outcome: &Outcome| (outcome.class, outcome.exit, outcome.answered_by, outcome.cut);
+        let of = |outcome: &Outcome| (outcome.class, outcome.exit, outcome.answered_by, outcome.exited_early);
         assert_eq!(of(found), of(expected), "image {image}");
         assert!((found.confidence - expected.confidence).abs() < 1e-5, "image {image}");
         assert_eq!(found.stages.len(), expected.stages.len(), "image {image}");
@@ -61,7 +61,8 @@ fn every_image_leaves_where_it_would_alone() {
     let Setup { plan, images, expected, policy, .. } = setup(23, middle);
     assert!((0..3).all(|exit| expected.iter().any(|outcome| outcome.exit == exit)), "{expected:?}");
     for threads in [1, 2, 5] {
-        let mut batch = BatchRuntime::new(plan.clone(), NonZeroUsize::new(threads).unwrap()).unwrap();
+        let mut batch =
+            BatchRuntime::new(plan.clone()).unwrap().with_threads(NonZeroUsize::new(threads).unwrap()).unwrap();
         for _ in 0..2 {
             let found = batch.run(&images, &policy).unwrap();
             same(&found, &expected);
@@ -79,7 +80,7 @@ fn stages_of_a_device_are_computed_for_those_that_stay() {
     ];
     for rules in rules {
         let Setup { file, images, expected, policy, .. } = setup(9, rules);
-        let mut runtime = DeviceRuntime::load(file.path(), &LoadOptions::default(), Device::Processor).unwrap();
+        let mut runtime = DeviceRuntime::new(Model::load(file.path()).unwrap(), Device::Processor).unwrap();
         assert_eq!(runtime.info().exits, EXITS);
         for _ in 0..2 {
             same(&runtime.run(&images, &policy).unwrap(), &expected);
@@ -93,7 +94,7 @@ fn stages_of_a_device_are_computed_for_those_that_stay() {
 #[test]
 fn images_taken_out_leave_the_others_logits_as_they_were() {
     let Setup { file, plan, images, .. } = setup(6, middle);
-    let mut runtime = DeviceRuntime::load(file.path(), &LoadOptions::default(), Device::Processor).unwrap();
+    let mut runtime = DeviceRuntime::new(Model::load(file.path()).unwrap(), Device::Processor).unwrap();
     runtime.begin(&images).unwrap();
     let first = runtime.advance(0).unwrap().to_vec();
     let classes = plan.info().classes;
@@ -113,12 +114,12 @@ fn images_taken_out_leave_the_others_logits_as_they_were() {
 #[test]
 fn what_is_no_batch_is_refused() {
     let Setup { file, plan, images, policy, .. } = setup(2, middle);
-    let mut batch = BatchRuntime::new(plan, NonZeroUsize::MIN).unwrap();
+    let mut batch = BatchRuntime::new(plan).unwrap();
     assert!(matches!(batch.run(&images[1..], &policy), Err(RunError::InputLength { .. })));
     let options = LoadOptions { batch: 2, ..LoadOptions::default() };
     let two = Plan::load(file.path(), &options).unwrap();
-    assert!(matches!(BatchRuntime::new(Arc::new(two), NonZeroUsize::MIN), Err(RunError::Batch { batch: 2 })));
-    let mut device = DeviceRuntime::load(file.path(), &LoadOptions::default(), Device::Processor).unwrap();
+    assert!(matches!(BatchRuntime::new(Arc::new(two)), Err(RunError::Batch { batch: 2 })));
+    let mut device = DeviceRuntime::new(Model::load(file.path()).unwrap(), Device::Processor).unwrap();
     assert!(matches!(device.advance(0), Err(RunError::NoImage)));
     assert!(matches!(device.run(&images[1..], &policy), Err(RunError::InputLength { .. })));
     assert!(matches!(device.run(&images, &ExitPolicy::only(0, 2).unwrap()), Err(RunError::PolicyExits { .. })));
@@ -127,7 +128,7 @@ fn what_is_no_batch_is_refused() {
 #[test]
 fn a_device_that_is_not_there_is_named() {
     let Setup { file, .. } = setup(1, middle);
-    let error = match DeviceRuntime::load(file.path(), &LoadOptions::default(), Device::Cuda) {
+    let error = match DeviceRuntime::new(Model::load(file.path()).unwrap(), Device::Cuda) {
         Ok(_) => return, // This machine has one.
         Err(error) => error.to_string(),
     };

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use dyn_perceiver::Classifier;
 use dyn_perceiver::camera::{Frame, FrameSource as _, IdxSource};
 use dyn_perceiver::energy::gauge::linux::Rapl;
 use dyn_perceiver::exit::ExitPolicy;
-use dyn_perceiver::pipeline::Classifier;
 use dyn_perceiver::plan::Plan;
 
 use super::Bench;

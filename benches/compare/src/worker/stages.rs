@@ -23,7 +23,7 @@ type Logits = BTreeMap<String, Vec<f32>>;
 pub fn load(request: &Load, input: Vec<f32>, staged: bool) -> anyhow::Result<Box<dyn Engine>> {
     if request.device == Device::Cuda {
         let device = dyn_perceiver::runtime::Device::Cuda;
-        let runtime = DeviceRuntime::load(&request.model, &LoadOptions::default(), device)?;
+        let runtime = DeviceRuntime::new(dyn_perceiver::Model::load(&request.model)?, device)?;
         let walk = Walk::new(request, &runtime.info().exits)?;
         return Ok(Box::new(Gpu { runtime, input, walk, images: request.shape[0] }));
     }
@@ -36,10 +36,10 @@ pub fn load(request: &Load, input: Vec<f32>, staged: bool) -> anyhow::Result<Box
     let walk = Walk::new(request, &plan.info().exits)?;
     let threads = NonZeroUsize::new(request.threads).context("a runtime needs at least one thread")?;
     if request.shape[0] > 1 {
-        let runtime = BatchRuntime::new(Arc::new(plan), threads)?;
+        let runtime = BatchRuntime::new(Arc::new(plan))?.with_threads(threads)?;
         return Ok(Box::new(Batch { runtime, input, walk, images: request.shape[0] }));
     }
-    let runtime = Runtime::with_threads(Arc::new(plan), threads)?;
+    let runtime = Runtime::new(Arc::new(plan))?.with_threads(threads)?;
     Ok(Box::new(Single { runtime, input, walk }))
 }
 

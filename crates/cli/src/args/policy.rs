@@ -4,29 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use dyn_perceiver::camera::IdxSource;
 use dyn_perceiver::exit::{ExitPolicy, Frontier, Measure, Mixer};
-use dyn_perceiver::model::LoadOptions;
+use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
+use dyn_perceiver_models::pretrained;
 
 use crate::commands::evaluate;
 use crate::output::failure::{Failure, OrInput as _};
 
-/// Where the shipped files lie, from the repository's root.
-const FOLDER: &str = "models/pretrained/fashion-mnist";
-const MODEL: &str = "model.onnx";
-const POLICY: &str = "policy.json";
-/// 1,000 test images; their labels lie beside.
-const FRAMES: &str = "frames-images-idx3-ubyte.gz";
-
-/// A shipped file: below the present folder, or where this program was built.
-fn shipped(name: &str) -> PathBuf {
-    let here = Path::new(FOLDER).join(name);
-    if here.exists() { here } else { Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER).join(name) }
-}
-
 /// The frames used where no others are named.
-pub(crate) fn frames() -> PathBuf {
-    shipped(FRAMES)
+pub(crate) fn frames() -> Result<IdxSource, Failure> {
+    Ok(IdxSource::from_bytes(pretrained::NAME, pretrained::FRAMES, Some(pretrained::FRAME_LABELS))?)
 }
 
 /// Which model, and which of its outputs are exits.
@@ -43,8 +32,14 @@ pub(crate) struct ModelArgs {
 impl ModelArgs {
     /// The model's stage plans.
     pub(crate) fn plan(&self) -> Result<Arc<Plan>, Failure> {
-        let path = self.model.clone().unwrap_or_else(|| shipped(MODEL));
-        plan(&path, self.exits.clone())
+        match &self.model {
+            Some(path) => plan(path, self.exits.clone()),
+            None => {
+                let options = LoadOptions { exits: self.exits.clone(), ..LoadOptions::default() };
+                let model = Model::from_bytes(pretrained::MODEL.to_vec(), pretrained::NAME, &options).or_input()?;
+                Ok(Arc::new(Plan::new(model)?))
+            }
+        }
     }
 }
 
@@ -55,9 +50,9 @@ pub(crate) fn plan(path: &Path, exits: Option<Vec<String>>) -> Result<Arc<Plan>,
 
 /// The operating points of the shipped policy, which are those of the shipped model.
 pub(crate) fn points(plan: &Plan) -> Result<Points, Failure> {
-    let path = shipped(POLICY);
-    let calibrated = dyn_perceiver::policy_file::load(&path).or_input()?;
-    let frontier = evaluate::for_plan(&calibrated, plan, &path).map_err(|failure| match failure {
+    let path = Path::new(pretrained::NAME);
+    let calibrated = dyn_perceiver::policy_file::parse(pretrained::POLICY, path).or_input()?;
+    let frontier = evaluate::for_plan(&calibrated, plan, path).map_err(|failure| match failure {
         Failure::Input(_) => Failure::Input(anyhow::anyhow!("a mission with this model needs --policy FILE")),
         other => other,
     })?;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use clap::Args as ClapArgs;
 use dyn_perceiver::camera::{Frame, FrameSource as _, ImageSource};
 use dyn_perceiver::exit::ExitPolicy;
-use dyn_perceiver::pipeline::{Classifier, PipelineError};
 use dyn_perceiver::runtime::{Outcome, StageLimits};
+use dyn_perceiver::{Classifier, Error};
 use serde_json::json;
 
 use crate::args::policy::{ModelArgs, Points, PolicyArgs};
@@ -51,11 +51,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         let Some(frame) = frame else { continue };
         let policy = points.as_mut().map_or(&fixed, Points::next_policy);
         let outcome = match args.deadline {
-            None => classifier.classify(&frame, policy),
+            None => classifier.classify_with(&frame, policy),
             Some(time) => within(&mut classifier, &frame, policy, time)?,
         };
         let outcome = match outcome {
-            Err(error @ PipelineError::Camera(_)) => return Err(error).or_input(),
+            Err(error @ Error::Preprocess(_)) => return Err(error).or_input(),
             other => other?,
         };
         let label = info.labels.as_ref().and_then(|labels| labels.get(outcome.class));
@@ -69,7 +69,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
                 .collect();
             let object = json!({
                 "image": path, "class": outcome.class, "label": label, "probability": outcome.probability,
-                "confidence": outcome.confidence, "exit": exit, "cut": outcome.cut, "latency_ms": ms, "stages_ms": stages,
+                "confidence": outcome.confidence, "exit": exit, "cut": outcome.exited_early, "latency_ms": ms, "stages_ms": stages,
             });
             writeln!(out, "{object}")?;
         } else {
@@ -90,7 +90,7 @@ fn within(
     frame: &Frame,
     policy: &ExitPolicy,
     time: Duration,
-) -> Result<Result<Outcome, PipelineError>, Failure> {
+) -> Result<Result<Outcome, Error>, Failure> {
     let input = match classifier.tensor(frame) {
         Ok(input) => input.to_vec(),
         Err(error) => return Ok(Err(error)),

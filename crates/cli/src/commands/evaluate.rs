@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
+use dyn_perceiver::Classifier;
 use dyn_perceiver::calibrate::evaluate::{self, Curves, Difference};
 use dyn_perceiver::calibrate::records::{self, Costs, RecordWriter, Records};
 use dyn_perceiver::calibrate::solver;
 use dyn_perceiver::collect::{self, LabelledData};
 use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, Frontier, Measure, Mixer};
-use dyn_perceiver::pipeline::Classifier;
 use dyn_perceiver::plan::Plan;
 use serde_json::{Map, Value, json};
 
@@ -248,7 +248,7 @@ fn adaptive(
         for frame in frames {
             for run in runs.iter_mut() {
                 let policy = &frontier.points()[run.mixer.next_point(frontier)].policy;
-                let outcome = classifier.classify(frame, policy)?;
+                let outcome = classifier.classify_with(frame, policy)?;
                 let cost = match frontier.unit() {
                     CostUnit::Seconds => outcome.latency().as_secs_f64(),
                     _ => evaluate::cost_of(policy, costs, outcome.exit),

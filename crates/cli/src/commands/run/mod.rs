@@ -9,7 +9,7 @@ use dyn_perceiver::camera::{self, CameraRequest, FrameSource, PixelFormat};
 use dyn_perceiver::energy::estimator::CoulombSettings;
 use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, JoulesSource, PowerModel, Reason, SocSteps};
 use dyn_perceiver::exit::ExitPolicy;
-use dyn_perceiver::pipeline::{Pipeline, PipelineConfig, PipelineError, Summary};
+use dyn_perceiver::pipeline::{BatteryCapacity, Pipeline, PipelineConfig, PipelineError, Summary};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Runtime;
 use dyn_perceiver::sensors::Companion;
@@ -169,12 +169,16 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if power.source() == JoulesSource::Measured {
         state.measured(&power);
     }
-    let config = PipelineConfig { points, power, battery, period, compare_full: !args.no_compare };
+    let mut config = PipelineConfig::new(points, power, battery).with_period(period);
+    config.compare_full = !args.no_compare;
     let mut view = View::new(&args, &exits, labels)?;
     view.header(&plan, &config, frames, &joules);
     let mut pipeline = Pipeline::new(source, governor, plan, config)?.resumed_at(resumed);
     if let Some((gauge, _)) = sensor {
-        pipeline = pipeline.with_gauge(gauge, args.battery_mwh.is_some());
+        pipeline = pipeline.with_gauge(
+            gauge,
+            if args.battery_mwh.is_some() { BatteryCapacity::Known } else { BatteryCapacity::Unknown },
+        );
     }
     let mut summary = Summary::new(&exits);
     let mut ended = "end of frames";
@@ -331,7 +335,7 @@ fn source(args: &Args) -> Result<Box<dyn FrameSource>, Failure> {
         let request = CameraRequest { format: args.camera_format, size: args.camera_size, fps };
         return camera::open(name, request).or_input();
     }
-    let path = args.frames.clone().unwrap_or_else(shipped::frames);
+    let Some(path) = &args.frames else { return Ok(Box::new(shipped::frames()?)) };
     camera::open(&path.to_string_lossy(), CameraRequest::default()).or_input()
 }
 

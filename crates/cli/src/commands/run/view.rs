@@ -148,7 +148,7 @@ impl View {
         if self.json {
             let object = json!({
                 "kind": "frame", "frame": step.sequence, "class": outcome.class, "label": self.name(outcome.class),
-                "truth": step.truth, "exit": exit, "confidence": outcome.confidence, "cut": outcome.cut,
+                "truth": step.truth, "exit": exit, "confidence": outcome.confidence, "cut": outcome.exited_early,
                 "latency_ms": ms, "age_ms": 1e3 * step.age.as_secs_f64(),
                 "soc": step.soc, "point": step.choice.point, "reason": step.choice.reason,
                 "period_ms": step.choice.period.map(|period| period.as_millis() as u64), "joules": step.joules,

@@ -4,18 +4,19 @@
 //! governor; [`Summary`] adds up the steps. Frames are captured and preprocessed in threads of their own while the network
 //! runs on an earlier one; each holds one item, so a slow network never has old frames before it.
 
+use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::camera::{CameraError, Frame, FrameSource};
+use crate::camera::{CameraError, FrameSource};
 use crate::energy::estimator::{GaugeMonitor, MonitorSettings};
 use crate::energy::{Battery, Choice, FuelGauge as _, GaugeState, Governor, GovernorInput, PowerModel};
 use crate::exit::{ExitPolicy, PolicyError};
-use crate::model::{InputSpec, Interpolation};
 use crate::plan::Plan;
-use crate::preprocess::{Crop, Preprocess};
+use crate::preprocess::PreprocessError;
 use crate::runtime::{Outcome, RunError, Runtime};
 use crate::sensors::open::AnyGauge;
 
@@ -23,7 +24,7 @@ mod latencies;
 mod prepare;
 mod summary;
 
-use prepare::{Preparation, PreparedFrames};
+use prepare::PreparedFrames;
 pub use summary::{ExitSummary, Summary};
 
 /// Why the loop stopped before its source did.
@@ -33,14 +34,20 @@ pub enum PipelineError {
     /// The frame source failed.
     #[error(transparent)]
     Camera(#[from] CameraError),
+    /// The runtime could not be set up.
+    #[error("the loop's runtime cannot be set up")]
+    Setup(#[source] RunError),
     /// A frame could not be classified.
-    #[error("frame {sequence}: {error}")]
+    #[error("frame {sequence} cannot be classified")]
     Run {
         /// The frame's number in its stream.
         sequence: u64,
         /// What went wrong.
-        error: RunError,
+        source: RunError,
     },
+    /// The model's preprocessing makes no sense.
+    #[error(transparent)]
+    Preprocess(#[from] PreprocessError),
     /// The full network as a policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -49,66 +56,9 @@ pub enum PipelineError {
     NoPoints,
 }
 
-/// How the preprocessing that a model asks for is done to a frame.
-pub fn preprocess(input: &InputSpec) -> Preprocess {
-    let asked = &input.preprocessing;
-    Preprocess {
-        width: input.width as u32,
-        height: input.height as u32,
-        mean: asked.mean,
-        std: asked.std,
-        crop: Crop::Centre(asked.crop),
-        interpolation: match asked.interpolation {
-            Interpolation::Bilinear => crate::preprocess::Interpolation::Bilinear,
-            Interpolation::Bicubic => crate::preprocess::Interpolation::Bicubic,
-        },
-    }
-}
-
-/// A frame through preprocessing and network, without battery or governor: what `classify` does.
-pub struct Classifier {
-    runtime: Runtime,
-    preparation: Preparation,
-    input: Vec<f32>,
-}
-
-impl Classifier {
-    /// A classifier with its own buffers over shared plans.
-    ///
-    /// # Errors
-    /// [`PipelineError`] when the model's preprocessing or plans cannot be set up.
-    pub fn new(plan: Arc<Plan>) -> Result<Self, PipelineError> {
-        let preparation = Preparation::new(&plan.info().input)?;
-        let runtime = Runtime::new(plan).map_err(|error| PipelineError::Run { sequence: 0, error })?;
-        Ok(Classifier { runtime, preparation, input: Vec::new() })
-    }
-
-    /// The runtime, for what goes beyond one policy at a time.
-    pub fn runtime(&mut self) -> &mut Runtime {
-        &mut self.runtime
-    }
-
-    /// The frame as the network's input tensor.
-    ///
-    /// # Errors
-    /// [`PipelineError::Camera`] when the frame is not what it says it is.
-    pub fn tensor(&mut self, frame: &Frame) -> Result<&[f32], PipelineError> {
-        self.preparation.run(frame, &mut self.input)?;
-        Ok(&self.input)
-    }
-
-    /// Classifies one frame under a policy.
-    ///
-    /// # Errors
-    /// [`PipelineError`] naming the frame.
-    pub fn classify(&mut self, frame: &Frame, policy: &ExitPolicy) -> Result<Outcome, PipelineError> {
-        self.tensor(frame)?;
-        let sequence = frame.sequence;
-        self.runtime.run(&self.input, policy).map_err(|error| PipelineError::Run { sequence, error })
-    }
-}
-
 /// What the loop runs on: everything but the frames.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PipelineConfig {
     /// Operating points, cheapest first.
     pub points: Vec<ExitPolicy>,
@@ -120,6 +70,34 @@ pub struct PipelineConfig {
     pub period: Duration,
     /// Whether each frame is also run to the last exit, to compare; that work is not charged to the battery.
     pub compare_full: bool,
+    /// Threads that work on one frame, the loop's own among them.
+    pub threads: NonZeroUsize,
+}
+
+impl PipelineConfig {
+    /// A loop on one thread, without a pause between frames, that compares nothing.
+    pub fn new(points: Vec<ExitPolicy>, power: PowerModel, battery: Battery) -> Self {
+        let threads = NonZeroUsize::MIN;
+        PipelineConfig { points, power, battery, period: Duration::ZERO, compare_full: false, threads }
+    }
+
+    /// The same with a time from one frame to the next.
+    #[must_use]
+    pub fn with_period(self, period: Duration) -> Self {
+        PipelineConfig { period, ..self }
+    }
+
+    /// The same with each frame also run to the last exit, to compare.
+    #[must_use]
+    pub fn comparing_full(self) -> Self {
+        PipelineConfig { compare_full: true, ..self }
+    }
+
+    /// The same on so many threads.
+    #[must_use]
+    pub fn with_threads(self, threads: NonZeroUsize) -> Self {
+        PipelineConfig { threads, ..self }
+    }
 }
 
 /// The loop over one source of frames.
@@ -139,6 +117,15 @@ pub struct Pipeline<G> {
     gauge: Option<Gauge>,
 }
 
+/// Whether the configured battery has the capacity of the one that a gauge reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatteryCapacity {
+    /// It has: a gauge that never moves while charge is used is noticed.
+    Known,
+    /// It has not: nothing says how far the gauge should move.
+    Unknown,
+}
+
 /// A sensor in place of the modelled battery.
 struct Gauge {
     watch: GaugeMonitor<AnyGauge>,
@@ -153,6 +140,7 @@ const GAUGE_PERIOD: Duration = Duration::from_secs(1);
 
 /// What happened to one frame.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Step {
     /// The frame's number in its stream.
     pub sequence: u64,
@@ -176,6 +164,18 @@ pub struct Step {
     pub age: Duration,
 }
 
+impl<G: fmt::Debug> fmt::Debug for Pipeline<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Pipeline { governor, runtime, config, choice, .. } = self;
+        f.debug_struct("Pipeline")
+            .field("governor", governor)
+            .field("runtime", runtime)
+            .field("config", config)
+            .field("choice", choice)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<G: Governor> Pipeline<G> {
     /// A loop over the frames of `source`, which is read ahead in a thread of its own from now on.
     ///
@@ -193,7 +193,9 @@ impl<G: Governor> Pipeline<G> {
         let exits = plan.stages().len();
         let full = ExitPolicy::only(exits.saturating_sub(1), exits)?;
         let input = plan.info().input.clone();
-        let runtime = Runtime::new(plan).map_err(|error| PipelineError::Run { sequence: 0, error })?;
+        let runtime = Runtime::new(plan)
+            .and_then(|runtime| runtime.with_threads(config.threads))
+            .map_err(PipelineError::Setup)?;
         Ok(Pipeline {
             frames: PreparedFrames::new(source, &input)?,
             governor,
@@ -209,10 +211,10 @@ impl<G: Governor> Pipeline<G> {
         })
     }
 
-    /// The same loop, governed by what `gauge` reads instead of the modelled battery. `modelled` says whether the
-    /// configured battery has the real one's capacity; only then can a gauge that sticks be told from one that does not.
+    /// The same loop, governed by what `gauge` reads instead of the modelled battery.
     #[must_use]
-    pub fn with_gauge(mut self, gauge: AnyGauge, modelled: bool) -> Self {
+    pub fn with_gauge(mut self, gauge: AnyGauge, capacity: BatteryCapacity) -> Self {
+        let modelled = capacity == BatteryCapacity::Known;
         self.gauge = Some(Gauge { watch: GaugeMonitor::new(gauge, MonitorSettings::default()), modelled, last: None });
         self
     }
@@ -274,7 +276,7 @@ impl<G: Governor> Pipeline<G> {
         let Some(frame) = self.frames.next()? else { return Ok(None) };
         let point = choice.point.min(self.config.points.len() - 1);
         let (sequence, preprocessing) = (frame.sequence, frame.preprocessing);
-        let in_frame = |error| PipelineError::Run { sequence, error };
+        let in_frame = |source| PipelineError::Run { sequence, source };
         let policy = &self.config.points[point];
         let outcome = self.runtime.run(&frame.tensor, policy).map_err(in_frame)?;
         let age = frame.captured.elapsed();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use dyn_perceiver::camera::{Frame, FrameSource, IdxSource};
 use dyn_perceiver::exit::Measure;
-use dyn_perceiver::{model::Model, pipeline::Classifier, plan::Plan};
+use dyn_perceiver::{Classifier, Model, Plan};
 use serde_json::{Value, json};
 
 const FOLDER: &str = "models/pretrained/fashion-mnist";
