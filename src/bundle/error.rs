@@ -13,7 +13,7 @@ pub enum BundleError {
     #[error(transparent)]
     Graph(#[from] crate::graph::GraphError),
     /// The file could not be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read", path.display())]
     Read {
         /// The bundle.
         path: PathBuf,
@@ -21,7 +21,7 @@ pub enum BundleError {
         source: std::io::Error,
     },
     /// The file could not be written.
-    #[error("{}: cannot be written: {source}", path.display())]
+    #[error("{}: cannot be written", path.display())]
     Write {
         /// The bundle.
         path: PathBuf,

@@ -2,6 +2,8 @@
 
 mod batch;
 mod bundle;
+mod examples;
+mod facade;
 mod family;
 mod graphs;
 mod preprocessing;

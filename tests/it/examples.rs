@@ -1,0 +1,23 @@
+//! Every example runs to its end.
+
+#[path = "../../examples/batch.rs"]
+mod batch;
+#[path = "../../examples/bundle.rs"]
+mod bundle;
+#[path = "../../examples/camera_loop.rs"]
+mod camera_loop;
+
+#[test]
+fn example_batch_runs() {
+    batch::main().unwrap();
+}
+
+#[test]
+fn example_bundle_runs() {
+    bundle::main().unwrap();
+}
+
+#[test]
+fn example_camera_loop_runs() {
+    camera_loop::main().unwrap();
+}
