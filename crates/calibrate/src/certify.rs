@@ -1,25 +1,44 @@
 //! Policies whose accuracy loss is limited with a stated confidence: Learn-then-Test (Angelopoulos et al., 2021).
 
-use std::io;
-
+use dyn_perceiver_core::exit::{ExitPolicy, Frontier, FrontierError, Guarantee, OperatingPoint, PolicyError};
 use thiserror::Error;
 
-use crate::evaluate::{Taken, simulate};
+use crate::binomial;
+use crate::evaluate::{PolicySummary, ReplayError, SampleOutcome, replay};
 use crate::random::split;
 use crate::records::Records;
 use crate::solver::{SolveError, SolveOptions, Solved, increasing, solve};
-use dyn_perceiver_core::exit::{ExitPolicy, Frontier, FrontierError, Guarantee, OperatingPoint, PolicyError};
 
-/// A limit on what may be lost.
+/// A limit on the accuracy that may be lost against the whole network, and with what confidence it is kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limit {
-    /// Accuracy that may be lost against the whole network on its own, in (0, 1).
-    pub max_loss: f64,
-    /// With what confidence, in (0, 1).
-    pub confidence: f64,
+    max_loss: f64,
+    confidence: f64,
 }
 
 impl Limit {
+    /// At most `max_loss` of accuracy lost, with this confidence; both are shares strictly between 0 and 1.
+    ///
+    /// # Errors
+    /// [`GuaranteeError::Limit`].
+    pub fn new(max_loss: f64, confidence: f64) -> Result<Self, GuaranteeError> {
+        let open = |x: f64| x > 0.0 && x < 1.0;
+        if !open(max_loss) || !open(confidence) {
+            return Err(GuaranteeError::Limit { max_loss, confidence });
+        }
+        Ok(Limit { max_loss, confidence })
+    }
+
+    /// Accuracy that may be lost against the whole network on its own, in (0, 1).
+    pub fn max_loss(&self) -> f64 {
+        self.max_loss
+    }
+
+    /// With what confidence, in (0, 1).
+    pub fn confidence(&self) -> f64 {
+        self.confidence
+    }
+
     /// Samples without which nothing at all can be certified: the least n for which n samples without a loss are
     /// unlikely enough, (1 - max_loss)^n <= 1 - confidence.
     pub fn samples_needed(&self) -> usize {
@@ -47,27 +66,8 @@ impl Limit {
 
     /// Whether so few losses among so many samples let one say, with this confidence, that the limit is kept.
     pub fn certifies(&self, losses: usize, samples: usize) -> bool {
-        binomial_tail(losses, samples, self.max_loss) <= 1.0 - self.confidence
+        binomial::tail(losses, samples, self.max_loss) <= 1.0 - self.confidence
     }
-}
-
-/// P(X <= k) for X binomial with n trials of probability p, exactly but for rounding.
-pub fn binomial_tail(k: usize, n: usize, p: f64) -> f64 {
-    if k >= n || p <= 0.0 {
-        return 1.0;
-    }
-    if p >= 1.0 {
-        return 0.0;
-    }
-    // ln of the term for 0, then each from the one before.
-    let mut term = n as f64 * (-p).ln_1p();
-    let mut terms = vec![term];
-    for i in 0..k {
-        term += ((n - i) as f64 / (i + 1) as f64).ln() + (p / (1.0 - p)).ln();
-        terms.push(term);
-    }
-    let top = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    (top + terms.iter().map(|t| (t - top).exp()).sum::<f64>().ln()).exp().min(1.0)
 }
 
 /// Why nothing can be guaranteed.
@@ -75,8 +75,13 @@ pub fn binomial_tail(k: usize, n: usize, p: f64) -> f64 {
 #[non_exhaustive]
 pub enum GuaranteeError {
     /// A limit must lie strictly between 0 and 1, and so must the confidence.
-    #[error("maximum loss {} and confidence {} must lie between 0 and 1", .0.max_loss, .0.confidence)]
-    Limit(Limit),
+    #[error("maximum loss {max_loss} and confidence {confidence} must lie between 0 and 1")]
+    Limit {
+        /// The loss asked for.
+        max_loss: f64,
+        /// The confidence asked for.
+        confidence: f64,
+    },
     /// With so few samples nothing can be certified.
     #[error(
         "no policy can be certified with {samples} samples: at least {needed} are needed, half of them to find policies and half to test them"
@@ -90,9 +95,9 @@ pub enum GuaranteeError {
     /// Solving failed.
     #[error(transparent)]
     Solve(#[from] SolveError),
-    /// The logits could not be read.
-    #[error("reading logits: {0}")]
-    Logits(#[from] io::Error),
+    /// A policy cannot be replayed on the records.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
     /// A policy that was found is not valid.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -102,7 +107,8 @@ pub enum GuaranteeError {
 }
 
 /// A frontier of certified points.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Certified {
     /// The points; the cheapest of them is the cheapest policy that could be certified.
     pub frontier: Frontier,
@@ -124,35 +130,47 @@ pub struct Certified {
 ///
 /// # Errors
 /// [`GuaranteeError`]; when there are too few samples to certify anything, how many are needed.
+///
+/// # Examples
+/// ```
+/// use dyn_perceiver_calibrate::certify::{Limit, certify};
+/// use dyn_perceiver_calibrate::records::Synthetic;
+/// use dyn_perceiver_calibrate::solver::{EvidenceKind, SolveOptions};
+///
+/// let records = Synthetic::four_exits().records(2000, 1)?;
+/// let limit = Limit::new(0.05, 0.9)?;
+/// let options = SolveOptions::default().with_evidence([EvidenceKind::Own]);
+/// let certified = certify(&records, &records.rows(), limit, &options)?;
+/// let cheapest = &certified.frontier.points()[0];
+/// println!("{:.0} MACs lose at most 5 % of accuracy, with 90 % confidence", cheapest.cost);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn certify(
     records: &Records,
     rows: &[u32],
     limit: Limit,
     options: &SolveOptions,
 ) -> Result<Certified, GuaranteeError> {
-    let open = |x: f64| x > 0.0 && x < 1.0;
-    if !open(limit.max_loss) || !open(limit.confidence) {
-        return Err(GuaranteeError::Limit(limit));
-    }
     let (fit, test) = split(rows, 0.5, options.seed);
     let needed = limit.samples_needed();
     if test.len() < needed || fit.is_empty() {
         return Err(GuaranteeError::TooFewSamples { samples: rows.len(), needed: 2 * needed });
     }
     let solved = solve(records, &fit, options)?;
-    let whole = ExitPolicy::only(records.exits.len() - 1, records.exits.len())?;
+    let exits = records.exits().len();
+    let last = exits.saturating_sub(1);
+    let whole = ExitPolicy::only(last, exits)?;
     let losses = |policy: &ExitPolicy, rows: &[u32]| -> Result<usize, GuaranteeError> {
-        let reference = simulate(&whole, records, rows)?;
-        Ok(lost(&reference, &simulate(policy, records, rows)?))
+        let reference = replay(&whole, records, rows)?;
+        Ok(lost(&reference, &replay(policy, records, rows)?))
     };
 
-    let last = records.exits.len() - 1;
-    let on_fit = crate::evaluate::summarise(&whole, &records.costs, &simulate(&whole, records, &fit)?);
+    let on_fit = PolicySummary::of(&whole, records.costs(), &replay(&whole, records, &fit)?);
     let mut whole_point = OperatingPoint {
         policy: whole.clone(),
         accuracy: on_fit.accuracy as f32,
         cost: on_fit.cost as f32,
-        shares: [0.0; dyn_perceiver_core::exit::MAX_EXITS].into_iter().take(records.exits.len()).collect(),
+        shares: [0.0; dyn_perceiver_core::exit::MAX_EXITS].into_iter().take(exits).collect(),
     };
     if let Some(share) = whole_point.shares.get_mut(last) {
         *share = 1.0;
@@ -174,14 +192,14 @@ pub fn certify(
         }
         passed.push(point);
     }
-    let frontier = Frontier::new(records.costs.unit(), &increasing(passed))?;
+    let frontier = Frontier::new(records.costs().unit(), &increasing(passed))?;
     let guarantee =
         Guarantee { max_loss: limit.max_loss as f32, confidence: limit.confidence as f32, samples: test.len() as u32 };
     Ok(Certified { frontier, guarantee, solved, more_samples })
 }
 
 /// Samples about which the reference is right and the other wrong.
-fn lost(reference: &[Taken], other: &[Taken]) -> usize {
+fn lost(reference: &[SampleOutcome], other: &[SampleOutcome]) -> usize {
     reference.iter().zip(other).filter(|(r, o)| r.right && !o.right).count()
 }
 
@@ -191,21 +209,8 @@ mod tests {
     use crate::records::Synthetic;
 
     #[test]
-    fn the_binomial_tail_is_exact() {
-        let plain = |k: usize, n: usize, p: f64| -> f64 {
-            let choose = |n: usize, k: usize| (0..k).map(|i| (n - i) as f64 / (i + 1) as f64).product::<f64>();
-            (0..=k).map(|i| choose(n, i) * p.powi(i as i32) * (1.0 - p).powi((n - i) as i32)).sum()
-        };
-        for (k, n, p) in [(0, 10, 0.1), (3, 20, 0.3), (10, 30, 0.5), (29, 30, 0.01), (5, 100, 0.02)] {
-            assert!((binomial_tail(k, n, p) - plain(k, n, p)).abs() < 1e-12, "{k} {n} {p}");
-        }
-        assert_eq!(binomial_tail(5, 5, 0.5), 1.0);
-        assert!(binomial_tail(100, 1_000_000, 0.01) < 1e-300);
-    }
-
-    #[test]
-    fn tells_how_many_samples_are_needed() {
-        let limit = Limit { max_loss: 0.01, confidence: 0.95 };
+    fn certify_tells_how_many_samples_are_needed() {
+        let limit = Limit::new(0.01, 0.95).unwrap();
         assert_eq!(limit.samples_needed(), 299);
         assert!(limit.certifies(0, 299) && !limit.certifies(0, 298));
         assert_eq!(limit.samples_needed_at(0.0), Some(299));
@@ -215,5 +220,8 @@ mod tests {
         let records = Synthetic::four_exits().records(500, 1).unwrap();
         let error = certify(&records, &records.rows(), limit, &SolveOptions::default()).unwrap_err();
         assert!(error.to_string().contains("500") && error.to_string().contains("598"), "{error}");
+        for (max_loss, confidence) in [(0.0, 0.9), (1.0, 0.9), (0.1, 0.0), (0.1, f64::NAN)] {
+            assert!(matches!(Limit::new(max_loss, confidence), Err(GuaranteeError::Limit { .. })));
+        }
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::certify::*;
 use crate::evaluate::*;
-use crate::random::*;
+use crate::random::{Random, split};
 use crate::records::*;
 use crate::solver::*;
 use dyn_perceiver_core::exit::{CostUnit, Evidence, ExitPolicy, ExitRule, Frontier, Measure, ModelDigest};
@@ -22,12 +22,9 @@ fn records(
     let mut records = Records::new(ModelDigest([1; 32]), names, 3, costs);
     for sample in 0..samples {
         let readings: Vec<ExitReading> = (0..exits)
-            .map(|exit| ExitReading {
-                class: if right(sample, exit) { 0 } else { 1 },
-                confidence: [confidence(sample, exit); 3],
-            })
+            .map(|exit| ExitReading::new(u32::from(!right(sample, exit)), [confidence(sample, exit); 3]))
             .collect();
-        records.push(sample.to_string(), 0, &readings);
+        records.append(sample.to_string(), 0, &readings);
     }
     records
 }
@@ -37,13 +34,14 @@ fn solved(records: &Records) -> Frontier {
 }
 
 fn own() -> SolveOptions {
-    SolveOptions { evidence: vec![EvidenceKind::Own], ..SolveOptions::default() }
+    SolveOptions::default().with_evidence([EvidenceKind::Own])
 }
 
-fn judged(frontier: &Frontier, records: &Records) -> Vec<(f64, f64)> {
-    let of =
-        |policy: &ExitPolicy| summarise(policy, &records.costs, &simulate(policy, records, &records.rows()).unwrap());
-    frontier.points().iter().map(|point| of(&point.policy)).map(|s| (s.cost, s.accuracy)).collect()
+fn judged(frontier: &Frontier, records: &Records) -> Vec<CostAccuracy> {
+    let of = |policy: &ExitPolicy| {
+        PolicySummary::of(policy, records.costs(), &replay(policy, records, &records.rows()).unwrap())
+    };
+    frontier.points().iter().map(|point| of(&point.policy)).map(|s| CostAccuracy::new(s.cost, s.accuracy)).collect()
 }
 
 #[test]
@@ -61,7 +59,7 @@ fn comes_within_a_fifth_of_a_point_of_the_known_optimum() {
             .map(|exit| if exit < exits { ExitRule::Leave(best.thresholds[exit] as f32) } else { ExitRule::Skip })
             .collect();
         let policy = ExitPolicy::new(Measure::Margin, &thresholds).unwrap();
-        let optimum = summarise(&policy, &fresh.costs, &simulate(&policy, &fresh, &fresh.rows()).unwrap());
+        let optimum = PolicySummary::of(&policy, fresh.costs(), &replay(&policy, &fresh, &fresh.rows()).unwrap());
         let ours = mixed_accuracy(&judged(&solved.frontier, &fresh), optimum.cost).unwrap();
         assert!(ours > optimum.accuracy - 0.002, "at {}: {ours}, optimum {}", optimum.cost, optimum.accuracy);
     }
@@ -72,7 +70,7 @@ fn comes_close_to_the_exhaustive_search_where_that_can_be_done() {
     for seed in 0..5 {
         let records = Synthetic::four_exits().records(600, seed).unwrap();
         let rows = records.rows();
-        let options = SolveOptions { measures: vec![Measure::MaxSoftmax], ..own() };
+        let options = own().with_measures([Measure::MaxSoftmax]);
         let frontier = solve(&records, &rows, &options).unwrap().frontier;
         let ours = judged(&frontier, &records);
         // Coordinate ascent may stop short of the best of all policies on so few samples, but not by much, nor as a rule.
@@ -93,7 +91,7 @@ fn is_above_the_authors_sweep() {
     let fresh = network.records(50_000, 8).unwrap();
     let frontier = solved(&calibration);
     let sweep = quantile_sweep(&calibration, &calibration.rows()).unwrap();
-    let curves = Curves::judge(&frontier, &sweep, &[], &fresh, &fresh.rows(), 8).unwrap();
+    let curves = ParetoCurves::judge(&frontier, &sweep, &[], &fresh, &fresh.rows(), 8).unwrap();
     let difference = curves.against_sweep().unwrap();
     assert!(difference.mean > 0.0 && difference.least > -0.002, "{difference:?}");
 }
@@ -120,7 +118,7 @@ fn an_exit_that_is_always_wrong_is_left_out() {
 fn constant_confidence_leaves_only_whole_exits() {
     let records = records(100, 3, |_, _| 0.5, |s, e| s % 4 < e + 1);
     let points = judged(&solved(&records), &records);
-    let expected = [(1.0, 0.25), (2.0, 0.5), (3.0, 0.75)];
+    let expected = [(1.0, 0.25), (2.0, 0.5), (3.0, 0.75)].map(|(cost, accuracy)| CostAccuracy::new(cost, accuracy));
     // The middle one lies on the line between the others: there or not, a mix has it.
     assert!(points.iter().all(|p| expected.contains(p)), "{points:?}");
     assert_eq!((points[0], points[points.len() - 1]), (expected[0], expected[2]));
@@ -130,7 +128,7 @@ fn constant_confidence_leaves_only_whole_exits() {
 fn ties_leave_together() {
     let records = records(200, 2, |s, _| if s % 2 == 0 { 0.9 } else { 0.3 }, |s, e| e == 1 || s % 2 == 0);
     let points = judged(&solved(&records), &records);
-    assert!(points.contains(&(1.5, 1.0)), "{points:?}");
+    assert!(points.contains(&CostAccuracy::new(1.5, 1.0)), "{points:?}");
 }
 
 #[test]
@@ -138,7 +136,7 @@ fn ten_samples_and_a_class_never_seen_are_enough() {
     let records = Synthetic::four_exits().records(10, 1).unwrap();
     assert!(!solved(&records).points().is_empty());
     assert!(matches!(solve(&records, &[], &SolveOptions::default()), Err(SolveError::NoSamples)));
-    let none = SolveOptions { measures: vec![], ..SolveOptions::default() };
+    let none = SolveOptions::default().with_measures([]);
     assert!(matches!(solve(&records, &records.rows(), &none), Err(SolveError::NothingToChoose)));
 }
 
@@ -155,11 +153,8 @@ fn noisy_exits(samples: usize, seed: u64) -> Records {
                 (0..4).map(|class| 3.0 * noise(&mut random) + if class == label { 2.5 } else { 0.0 }).collect()
             })
             .collect();
-        let reading = |logits: &Vec<f32>| {
-            let all = Measure::read_all(logits).unwrap();
-            ExitReading { class: all[0].class as u32, confidence: all.map(|r| r.confidence) }
-        };
-        records.push(sample.to_string(), label as u32, &logits.iter().map(reading).collect::<Vec<_>>());
+        let reading = |logits: &Vec<f32>| ExitReading::from_logits(logits).unwrap();
+        records.append(sample.to_string(), label as u32, &logits.iter().map(reading).collect::<Vec<_>>());
         records.push_logits(&logits.concat());
     }
     records
@@ -170,14 +165,14 @@ fn evidence_is_combined_where_that_helps() {
     let (calibration, fresh) = (noisy_exits(4_000, 1), noisy_exits(20_000, 2));
     let all = solve(&calibration, &calibration.rows(), &SolveOptions::default()).unwrap();
     assert_eq!(all.compared[all.chosen].evidence, EvidenceKind::Mean, "{:?}", all.compared);
-    let best = |frontier: &Frontier| judged(frontier, &fresh).iter().map(|p| p.1).fold(0.0, f64::max);
+    let best = |frontier: &Frontier| judged(frontier, &fresh).iter().map(|p| p.accuracy).fold(0.0, f64::max);
     let alone = solve(&calibration, &calibration.rows(), &own()).unwrap();
     assert!(best(&all.frontier) > best(&alone.frontier) + 0.05);
     // Independent noise: half of the second exit, two thirds of what was before at the third.
     let Some(Evidence::Mean(weights)) = all.frontier.points().last().map(|p| p.policy.evidence()) else { panic!() };
     assert!((weights[1] - 0.5).abs() <= 0.05 && (weights[2] - 0.67).abs() <= 0.07, "{weights:?}");
     // What was recorded is what the runtime does: costs found are costs realised.
-    for (point, (cost, _)) in all.frontier.points().iter().zip(judged(&all.frontier, &calibration)) {
+    for (point, CostAccuracy { cost, .. }) in all.frontier.points().iter().zip(judged(&all.frontier, &calibration)) {
         assert!((f64::from(point.cost) - cost).abs() < 1e-6);
     }
 }
@@ -187,7 +182,7 @@ fn recall_is_used_when_a_later_exit_is_worse() {
     // The second exit is right about others than the first, and knows when it is.
     let knows = |s: usize, e: usize| (s % 3 == e) || s % 3 == 2;
     let records = records(3_000, 2, |s, e| if knows(s, e) { 0.95 } else { 0.2 + (s % 10) as f32 / 100.0 }, knows);
-    let options = SolveOptions { measures: vec![Measure::MaxSoftmax], ..SolveOptions::default() };
+    let options = SolveOptions::default().with_measures([Measure::MaxSoftmax]);
     let frontier = solve(&records, &records.rows(), &options).unwrap().frontier;
     assert!(frontier.points().last().unwrap().accuracy > 0.99);
 }
@@ -198,7 +193,7 @@ fn held_out_accuracy_is_near_what_was_expected() {
     let calibration = network.records(2_000, 21).unwrap();
     let fresh = network.records(50_000, 22).unwrap();
     let frontier = solved(&calibration);
-    for (point, (cost, accuracy)) in frontier.points().iter().zip(judged(&frontier, &fresh)) {
+    for (point, CostAccuracy { cost, accuracy }) in frontier.points().iter().zip(judged(&frontier, &fresh)) {
         assert!((f64::from(point.accuracy) - accuracy).abs() < 0.03, "{} {accuracy}", point.accuracy);
         assert!((f64::from(point.cost) / cost - 1.0).abs() < 0.05, "{} {cost}", point.cost);
     }
@@ -207,17 +202,18 @@ fn held_out_accuracy_is_near_what_was_expected() {
 #[test]
 fn certified_policies_keep_the_limit_as_often_as_promised() {
     let pool = Synthetic::four_exits().records(6_000, 31).unwrap();
-    let limit = Limit { max_loss: 0.02, confidence: 0.9 };
-    let options = SolveOptions { measures: vec![Measure::Margin], ..own() };
+    let limit = Limit::new(0.02, 0.9).unwrap();
+    let options = own().with_measures([Measure::Margin]);
     let whole = ExitPolicy::only(3, 4).unwrap();
     let (splits, mut violations, mut cheaper) = (30, 0, 0);
     for seed in 0..splits {
         let (part, rest) = split(&pool.rows(), 0.5, seed);
         let certified = certify(&pool, &part, limit, &options).unwrap();
         let cheapest = &certified.frontier.points()[0];
-        let accuracy = |policy| summarise(policy, &pool.costs, &simulate(policy, &pool, &rest).unwrap()).accuracy;
-        violations += u32::from(accuracy(&whole) - accuracy(&cheapest.policy) > limit.max_loss);
-        cheaper += u32::from(f64::from(cheapest.cost) < pool.costs.full());
+        let accuracy =
+            |policy| PolicySummary::of(policy, pool.costs(), &replay(policy, &pool, &rest).unwrap()).accuracy;
+        violations += u32::from(accuracy(&whole) - accuracy(&cheapest.policy) > limit.max_loss());
+        cheaper += u32::from(f64::from(cheapest.cost) < pool.costs().full());
     }
     assert!(f64::from(violations) <= 0.1 * splits as f64, "{violations}");
     assert!(cheaper > 0);
@@ -232,13 +228,14 @@ proptest! {
         samples in proptest::collection::vec(proptest::collection::vec((0u8..=20, any::<bool>()), 3), 1..80),
         scale in 1e-3f64..1e9,
     ) {
-        let mut records = records(
+        let records = records(
             samples.len(),
             3,
             |s, e| f32::from(samples[s][e].0) / 20.0,
             |s, e| samples[s][e].1,
         );
-        records.costs = Costs::cumulative(CostUnit::Joules, &[scale, 2.0 * scale, 2.0 * scale]).unwrap();
+        let costs = Costs::cumulative(CostUnit::Joules, &[scale, 2.0 * scale, 2.0 * scale]).unwrap();
+        let records = records.with_costs(costs).unwrap();
         let solved = solve(&records, &records.rows(), &SolveOptions::default()).unwrap();
         for point in solved.frontier.points() {
             for rule in point.policy.rules() {
@@ -246,7 +243,7 @@ proptest! {
             }
         }
         let names = ["a", "b", "c"];
-        let policy = dyn_perceiver_core::exit::CalibratedPolicy::new(records.model, names, 1, None, solved.frontier).unwrap();
+        let policy = dyn_perceiver_core::exit::CalibratedPolicy::new(records.model(), names, 1, None, solved.frontier).unwrap();
         let json = serde_json::to_string(&policy).unwrap();
         prop_assert_eq!(&serde_json::from_str::<dyn_perceiver_core::exit::CalibratedPolicy>(&json).unwrap(), &policy);
         let mut buffer = vec![0; dyn_perceiver_core::exit::MAX_POLICY_BYTES];

@@ -1,7 +1,9 @@
 //! Replaying policies on records: accuracy, cost and where samples leave; policies beside each other.
 
-mod compare;
+mod chance;
+mod curves;
 mod replay;
 
-pub use compare::{CostAccuracy, Curves, Difference};
-pub use replay::{Summary, Taken, cost_of, evaluated, simulate, summarise};
+pub use chance::{NearChance, near_chance};
+pub use curves::{CostAccuracy, Difference, ParetoCurves};
+pub use replay::{PolicySummary, ReplayError, SampleOutcome, replay};

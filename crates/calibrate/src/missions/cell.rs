@@ -1,10 +1,11 @@
-//! A battery with open-circuit voltage, internal resistance, age and temperature.
+//! A battery model with open-circuit voltage, internal resistance, age and temperature.
 
 use dyn_perceiver_core::energy::JOULES_PER_MWH;
 use dyn_perceiver_core::energy::estimator::OcvCurve;
 
 /// What a battery is like.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct CellSettings {
     /// Nameplate capacity in milliwatt-hours.
     pub capacity_mwh: f32,
@@ -18,6 +19,20 @@ pub struct CellSettings {
     pub cut_off_volts: f32,
     /// Open-circuit voltage over state of charge.
     pub ocv: OcvCurve,
+}
+
+impl CellSettings {
+    /// One new lithium-ion cell of this nameplate capacity, behind a converter of 90 % that gives up at 3 V.
+    pub fn lithium_ion(capacity_mwh: f32) -> Self {
+        CellSettings {
+            capacity_mwh,
+            health: 1.0,
+            ohms: 0.02,
+            efficiency: 0.9,
+            cut_off_volts: 3.0,
+            ocv: OcvCurve::lithium_ion(1),
+        }
+    }
 }
 
 /// Capacity lost per degree below 25 °C: lithium-ion cells give about 85 % at 0 °C.
@@ -85,14 +100,7 @@ mod tests {
     use super::*;
 
     fn cell(health: f32) -> Cell {
-        Cell::new(CellSettings {
-            capacity_mwh: 10_000.0,
-            health,
-            ohms: 0.1,
-            efficiency: 1.0,
-            cut_off_volts: 3.0,
-            ocv: OcvCurve::lithium_ion(1),
-        })
+        Cell::new(CellSettings { health, ohms: 0.1, efficiency: 1.0, ..CellSettings::lithium_ion(10_000.0) })
     }
 
     fn hours(mut cell: Cell, watts: f32, celsius: f32) -> f32 {
@@ -105,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_discharge_gives_the_nameplate_and_cold_age_and_speed_take_from_it() {
+    fn cell_slow_discharge_gives_the_nameplate_and_cold_age_and_speed_take_from_it() {
         let slow = hours(cell(1.0), 0.2, 25.0);
         assert!((slow - 50.0).abs() < 1.0, "{slow} h");
         assert!(hours(cell(0.8), 0.2, 25.0) < 0.82 * slow);
@@ -114,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn sags_under_load_charges_in_the_sun_and_collapses_beyond_its_power() {
+    fn cell_sags_under_load_charges_in_the_sun_and_collapses_beyond_its_power() {
         let mut c = cell(1.0);
         c.power(4.0, 0.0, 1.0, 25.0);
         let loaded = c.volts();

@@ -1,10 +1,11 @@
 //! What the frames of a mission are drawn from: recorded samples, and what each policy makes of each.
 
-use super::replay::SimulationError;
-use crate::evaluate::simulate;
-use crate::records::{Costs, Records};
 use dyn_perceiver_core::energy::PowerModel;
 use dyn_perceiver_core::exit::ExitPolicy;
+
+use super::error::SimulationError;
+use crate::evaluate::replay;
+use crate::records::Records;
 
 /// Samples by difficulty, with joules and correctness under every policy.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ impl Frames {
     /// Runs every policy over `rows` of the records, which are sorted.
     ///
     /// # Errors
-    /// [`SimulationError`] without rows, or when a policy needs logits that cannot be read.
+    /// [`SimulationError`] without rows, or when a policy cannot be replayed on the records.
     pub fn new(
         records: &Records,
         rows: &[u32],
@@ -32,7 +33,7 @@ impl Frames {
         }
         let mut made = vec![(0.0, 0.0); rows.len() * policies.len()];
         for (index, policy) in policies.iter().enumerate() {
-            let taken = simulate(policy, records, rows)?;
+            let taken = replay(policy, records, rows)?;
             let slots = made.iter_mut().skip(index).step_by(policies.len());
             for (slot, taken) in slots.zip(taken) {
                 *slot = (power.policy_joules(policy, taken.exit.into()), f32::from(u8::from(taken.right)));
@@ -65,20 +66,4 @@ impl Frames {
         let sample = self.by_ease.get(at).copied().unwrap_or(0);
         self.made.get(sample * self.policies..(sample + 1) * self.policies).unwrap_or(&[])
     }
-}
-
-/// The share that each stage has of the cost of the whole network, and the share that leaving its exit out saves.
-pub fn stage_shares(costs: &Costs) -> Vec<(f64, f64)> {
-    let up_to = |exits: usize| if exits == 0 { 0.0 } else { costs.of((1 << exits) - 1) };
-    let full = costs.full();
-    (0..costs.exits())
-        .map(|exit| {
-            let stage = (up_to(exit + 1) - up_to(exit)) / full;
-            let without = costs.of(((1 << costs.exits()) - 1) & !(1 << exit));
-            // The last exit cannot be left out in favour of a later one.
-            let last = exit + 1 == costs.exits();
-            let exclusive = if last { 0.0 } else { ((full - without) / full).clamp(0.0, stage.max(0.0)) };
-            (stage.max(0.0), exclusive)
-        })
-        .collect()
 }

@@ -1,11 +1,13 @@
 //! A simulated fuel gauge with noise, resolution and injected faults.
 
+use core::ops::Range;
 use core::time::Duration;
 
 use dyn_perceiver_core::energy::gauge::{Fault, FuelGauge, GaugeReading, SensorError};
 
 /// A fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum InjectedFault {
     /// Nobody answers.
     Nack,
@@ -47,6 +49,7 @@ impl InjectedFault {
 
 /// When a fault is there.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct FaultWindow {
     /// Which.
     pub fault: InjectedFault,
@@ -54,6 +57,13 @@ pub struct FaultWindow {
     pub from: Duration,
     /// Until when.
     pub until: Duration,
+}
+
+impl FaultWindow {
+    /// The fault, for so long.
+    pub fn new(fault: InjectedFault, when: Range<Duration>) -> Self {
+        FaultWindow { fault, from: when.start, until: when.end }
+    }
 }
 
 /// An error of the simulated gauge.

@@ -4,20 +4,27 @@
 //! frames, weather and sun, and every strategy replays the same one, so that their differences are their own.
 
 mod cell;
+mod compare;
+mod decide;
+mod engine;
+mod error;
 mod frames;
 mod gauge;
-mod missions;
-mod replay;
 mod scenario;
+mod simulation;
+mod strategy;
 mod summary;
 mod table;
 mod trace;
 
 pub use cell::{Cell, CellSettings};
-pub use frames::{Frames, stage_shares};
-pub use gauge::{FaultWindow, InjectedFault, SimulatedGauge};
-pub use missions::compare;
-pub use replay::{Outcome, Sample, Simulation, SimulationError, Strategy};
+pub use compare::compare;
+pub use engine::{MissionOutcome, MissionSample};
+pub use error::SimulationError;
+pub use frames::Frames;
+pub use gauge::{FaultWindow, InjectedFault, SimulatedError, SimulatedGauge};
 pub use scenario::{Arrivals, Scenario, Spells};
-pub use summary::{Summary, summarise};
+pub use simulation::Simulation;
+pub use strategy::Strategy;
+pub use summary::MissionSummary;
 pub use trace::Trace;

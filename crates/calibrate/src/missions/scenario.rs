@@ -4,11 +4,12 @@ use core::time::Duration;
 
 use super::cell::CellSettings;
 use super::gauge::InjectedFault;
-use dyn_perceiver_core::energy::estimator::{MonitorSettings, OcvCurve};
+use dyn_perceiver_core::energy::estimator::MonitorSettings;
 use dyn_perceiver_core::energy::governor::{FrameDemand, GovernorSettings, Mission};
 
 /// How the camera asks for frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Arrivals {
     /// One frame every so many seconds.
     Periodic(f32),
@@ -31,6 +32,7 @@ impl Arrivals {
 
 /// Spells of hard and of easy frames, as a scene has them.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Spells {
     /// Mean length of a spell in seconds.
     pub seconds: f32,
@@ -38,11 +40,19 @@ pub struct Spells {
     pub purity: f32,
 }
 
+impl Spells {
+    /// Spells of so many seconds on average, and the share of their frames that are of their kind.
+    pub fn new(seconds: f32, purity: f32) -> Self {
+        Spells { seconds, purity }
+    }
+}
+
 /// Time of day at which every mission begins.
 pub(crate) const BEGINS: Duration = Duration::from_secs(6 * 3600);
 
 /// A mission with everything that chance decides.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Scenario {
     /// The mission.
     pub mission: Mission,
@@ -86,14 +96,6 @@ impl Scenario {
             Arrivals::Poisson(rate) => FrameDemand::PerHour(rate),
             Arrivals::DayNight(day, night) => FrameDemand::DayNight { day, night, begins: BEGINS },
         };
-        let cell = CellSettings {
-            capacity_mwh,
-            health: 1.0,
-            ohms: 0.02,
-            efficiency: 0.9,
-            cut_off_volts: 3.0,
-            ocv: OcvCurve::lithium_ion(1),
-        };
         let settings = GovernorSettings { brown_out_volts: Some(3.15), ..GovernorSettings::new(capacity_mwh) };
         Scenario {
             mission: Mission { duration, reserve, frames, floor: None },
@@ -101,7 +103,7 @@ impl Scenario {
             watch: MonitorSettings::default(),
             arrivals,
             spells: Spells { seconds: 1200.0, purity: 0.8 },
-            cell,
+            cell: CellSettings::lithium_ion(capacity_mwh),
             health: (0.8, 1.0),
             celsius: (5.0, 25.0),
             swing: 6.0,

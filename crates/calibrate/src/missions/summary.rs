@@ -1,10 +1,14 @@
 //! Many missions in one row.
 
-use super::replay::Outcome;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::engine::MissionOutcome;
 
 /// One strategy over many missions.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Summary {
+#[non_exhaustive]
+pub struct MissionSummary {
     /// Missions.
     pub missions: usize,
     /// Mean frames of a mission.
@@ -30,38 +34,40 @@ pub struct Summary {
     /// Mean changes of the operating point.
     pub switches: f64,
     /// Reasons given, with the share of decisions.
-    pub reasons: std::collections::BTreeMap<&'static str, f64>,
+    pub reasons: BTreeMap<&'static str, f64>,
 }
 
 /// Whether a mission ended more than 2 points below the reserve.
-pub(crate) fn ends_below(outcome: &Outcome, reserve: f32) -> bool {
+pub(crate) fn ends_below(outcome: &MissionOutcome, reserve: f32) -> bool {
     outcome.soc < reserve - 0.02
 }
 
-/// Summarises missions of `seconds` with a `reserve`.
-pub fn summarise(outcomes: &[Outcome], seconds: f32, reserve: f32) -> Summary {
-    let n = outcomes.len().max(1) as f64;
-    let sum = |of: &dyn Fn(&Outcome) -> f64| outcomes.iter().map(of).sum::<f64>();
-    let share = |of: &dyn Fn(&Outcome) -> bool| outcomes.iter().filter(|o| of(o)).count() as f64 / n;
-    let (frames, right) = (sum(&|o| o.frames), sum(&|o| o.right));
-    let mut reasons = std::collections::BTreeMap::new();
-    let decisions = sum(&|o| o.reasons.values().copied().map(f64::from).sum());
-    for (&name, &count) in outcomes.iter().flat_map(|o| &o.reasons) {
-        *reasons.entry(name).or_insert(0.0) += f64::from(count) / decisions;
-    }
-    Summary {
-        missions: outcomes.len(),
-        frames: frames / n,
-        accuracy: right / frames.max(1.0),
-        right: right / n,
-        right_per_watt_hour: right / sum(&|o| o.watt_hours).max(f64::MIN_POSITIVE),
-        lifetime: sum(&|o| f64::from(o.seconds)) / (n * f64::from(seconds)),
-        soc_mean: sum(&|o| f64::from(o.soc)) / n,
-        soc_lowest: outcomes.iter().map(|o| f64::from(o.soc)).fold(1.0, f64::min),
-        within_2_points: share(&|o| (o.soc - reserve).abs() <= 0.02),
-        below_2_points: share(&|o| ends_below(o, reserve)),
-        brown_outs: outcomes.iter().filter(|o| o.brown_out).count(),
-        switches: sum(&|o| f64::from(o.switches)) / n,
-        reasons,
+impl MissionSummary {
+    /// Summarises missions of a planned `duration` with a `reserve` of charge, a share.
+    pub fn of(outcomes: &[MissionOutcome], duration: Duration, reserve: f32) -> Self {
+        let n = outcomes.len().max(1) as f64;
+        let sum = |of: &dyn Fn(&MissionOutcome) -> f64| outcomes.iter().map(of).sum::<f64>();
+        let share = |of: &dyn Fn(&MissionOutcome) -> bool| outcomes.iter().filter(|o| of(o)).count() as f64 / n;
+        let (frames, right) = (sum(&|o| o.frames), sum(&|o| o.right));
+        let mut reasons = BTreeMap::new();
+        let decisions = sum(&|o| o.reasons.values().copied().map(f64::from).sum());
+        for (&name, &count) in outcomes.iter().flat_map(|o| &o.reasons) {
+            *reasons.entry(name).or_insert(0.0) += f64::from(count) / decisions;
+        }
+        MissionSummary {
+            missions: outcomes.len(),
+            frames: frames / n,
+            accuracy: right / frames.max(1.0),
+            right: right / n,
+            right_per_watt_hour: right / sum(&|o| o.watt_hours).max(f64::MIN_POSITIVE),
+            lifetime: sum(&|o| f64::from(o.seconds)) / (n * duration.as_secs_f64()),
+            soc_mean: sum(&|o| f64::from(o.soc)) / n,
+            soc_lowest: outcomes.iter().map(|o| f64::from(o.soc)).fold(1.0, f64::min),
+            within_2_points: share(&|o| (o.soc - reserve).abs() <= 0.02),
+            below_2_points: share(&|o| ends_below(o, reserve)),
+            brown_outs: outcomes.iter().filter(|o| o.brown_out).count(),
+            switches: sum(&|o| f64::from(o.switches)) / n,
+            reasons,
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::scenario::{Arrivals, BEGINS, Scenario};
 
 /// One mission's worth of chance, the same for every strategy.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Trace {
     /// Length of a tick in seconds.
     pub tick: f32,
@@ -146,7 +147,7 @@ mod tests {
     use dyn_perceiver_core::exit::ExitPolicy;
 
     #[test]
-    fn one_seed_one_trace_and_the_rates_are_those_asked_for() {
+    fn trace_of_one_seed_is_one_and_the_rates_are_those_asked_for() {
         let records = Synthetic::four_exits().records(500, 3).unwrap();
         let power = PowerModel::new(0.5, &[1.0, 2.0, 3.0, 4.0], JoulesSource::Modelled).unwrap();
         let policies = [ExitPolicy::only(0, 4).unwrap(), ExitPolicy::only(3, 4).unwrap()];

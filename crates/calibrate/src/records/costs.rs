@@ -2,17 +2,29 @@
 
 use thiserror::Error;
 
-use dyn_perceiver_core::exit::{CostUnit, MAX_EXITS};
+use dyn_perceiver_core::exit::{CostUnit, ExitPolicy, MAX_EXITS};
 
-/// A set of exits: bit k is exit k, exits in order of cost.
-pub type ExitMask = usize;
+use super::exit_set::ExitSet;
 
-/// Cost per frame of every set of exits, each counted once however many of the set need it.
+/// Cost per frame of every set of exits: work that several exits share is counted once.
+///
+/// # Examples
+/// ```
+/// use dyn_perceiver_calibrate::records::{Costs, ExitSet};
+/// use dyn_perceiver_core::exit::CostUnit;
+///
+/// // Two exits: the second costs 6 MACs alone, and 8 where the first is evaluated on the way.
+/// let sets = [(ExitSet::only(0), 4.0), (ExitSet::only(1), 6.0), (ExitSet::first(2), 8.0)];
+/// let costs = Costs::from_sets(CostUnit::Macs, 2, sets)?;
+/// assert_eq!(costs.of(ExitSet::only(1)), 6.0);
+/// assert_eq!(costs.full(), 8.0);
+/// # Ok::<(), dyn_perceiver_calibrate::records::CostError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Costs {
     unit: CostUnit,
     exits: usize,
-    /// By mask; the cost of the empty set is 0.
+    /// By [`ExitSet::index`]; the cost of the empty set is 0.
     of: Vec<f64>,
 }
 
@@ -26,11 +38,19 @@ pub enum CostError {
         /// How many there are.
         exits: usize,
     },
+    /// The costs are of a network with another number of exits than the records.
+    #[error("costs for {costs} exits, but the records have {records}")]
+    OtherExits {
+        /// Exits of the costs.
+        costs: usize,
+        /// Exits of the records.
+        records: usize,
+    },
     /// A cost is negative or not finite.
-    #[error("the cost of exits {} is {cost}, expected a number not below 0", exit_numbers(.mask))]
+    #[error("the cost of exits {set} is {cost}, expected a number not below 0")]
     Number {
         /// The exits.
-        mask: ExitMask,
+        set: ExitSet,
         /// What was given.
         cost: f64,
     },
@@ -41,27 +61,17 @@ pub enum CostError {
         exit: usize,
     },
     /// A set of exits costs more than the same exits with another one.
-    #[error("exits {} cost {cost}, more than exits {} with {}", exit_numbers(.mask), exit_numbers(.with), .cost_with)]
+    #[error("exits {set} cost {cost}, more than exits {with} with {cost_with}")]
     NotMonotone {
         /// The smaller set.
-        mask: ExitMask,
+        set: ExitSet,
         /// Its cost.
         cost: f64,
         /// The larger set.
-        with: ExitMask,
+        with: ExitSet,
         /// Its cost.
         cost_with: f64,
     },
-}
-
-fn exit_numbers(mask: &ExitMask) -> String {
-    let numbers: Vec<String> = exits_of(*mask).map(|exit| (exit + 1).to_string()).collect();
-    numbers.join("+")
-}
-
-/// The exits of a set, in order.
-pub fn exits_of(mask: ExitMask) -> impl DoubleEndedIterator<Item = usize> {
-    (0..usize::BITS as usize).filter(move |exit| mask >> exit & 1 == 1)
 }
 
 impl Costs {
@@ -70,7 +80,8 @@ impl Costs {
     /// # Errors
     /// [`CostError`] when a cost is no number, or less than that of the exit before.
     pub fn cumulative(unit: CostUnit, cumulative: &[f64]) -> Result<Self, CostError> {
-        Self::from_sets(unit, cumulative.len(), cumulative.iter().enumerate().map(|(exit, &cost)| (1 << exit, cost)))
+        let sets = cumulative.iter().enumerate().map(|(exit, &cost)| (ExitSet::only(exit), cost));
+        Self::from_sets(unit, cumulative.len(), sets)
     }
 
     /// Costs of sets of exits. Every exit on its own must be given; a set that is not given costs as much as the
@@ -81,14 +92,15 @@ impl Costs {
     pub fn from_sets(
         unit: CostUnit,
         exits: usize,
-        sets: impl IntoIterator<Item = (ExitMask, f64)>,
+        sets: impl IntoIterator<Item = (ExitSet, f64)>,
     ) -> Result<Self, CostError> {
         let costs = Self::filled(unit, exits, sets)?;
-        for mask in 1..costs.of.len() {
-            for exit in (0..exits).filter(|exit| mask >> exit & 1 == 0) {
-                let (cost, with) = (costs.of[mask], mask | 1 << exit);
-                if costs.of[with] < cost {
-                    return Err(CostError::NotMonotone { mask, cost, with, cost_with: costs.of[with] });
+        for (set, cost) in costs.sets() {
+            for exit in (0..exits).filter(|&exit| !set.contains(exit)) {
+                let with = set.with(exit);
+                let cost_with = costs.of(with);
+                if cost_with < cost {
+                    return Err(CostError::NotMonotone { set, cost, with, cost_with });
                 }
             }
         }
@@ -103,41 +115,36 @@ impl Costs {
     pub fn measured(
         unit: CostUnit,
         exits: usize,
-        sets: impl IntoIterator<Item = (ExitMask, f64)>,
+        sets: impl IntoIterator<Item = (ExitSet, f64)>,
     ) -> Result<Self, CostError> {
         let mut costs = Self::filled(unit, exits, sets)?;
-        for mask in 1..costs.of.len() {
-            for exit in exits_of(mask) {
-                costs.of[mask] = costs.of[mask].max(costs.of[mask & !(1 << exit)]);
-            }
+        for set in ExitSet::every(exits) {
+            let parts = dearest_part(&costs.of, set);
+            let cost = &mut costs.of[set.index()];
+            *cost = cost.max(parts);
         }
         Ok(costs)
     }
 
-    fn filled(
-        unit: CostUnit,
-        exits: usize,
-        sets: impl IntoIterator<Item = (ExitMask, f64)>,
-    ) -> Result<Self, CostError> {
+    fn filled(unit: CostUnit, exits: usize, sets: impl IntoIterator<Item = (ExitSet, f64)>) -> Result<Self, CostError> {
         if exits == 0 || exits > MAX_EXITS {
             return Err(CostError::Exits { exits });
         }
         let mut given = vec![None; 1 << exits];
-        for (mask, cost) in sets {
+        for (set, cost) in sets {
             if !cost.is_finite() || cost < 0.0 {
-                return Err(CostError::Number { mask, cost });
+                return Err(CostError::Number { set, cost });
             }
-            if let Some(slot) = given.get_mut(mask).filter(|_| mask != 0) {
+            if let Some(slot) = given.get_mut(set.index()).filter(|_| !set.is_empty()) {
                 *slot = Some(cost);
             }
         }
-        if let Some(exit) = (0..exits).find(|exit| given[1 << exit].is_none()) {
+        if let Some(exit) = (0..exits).find(|&exit| given[ExitSet::only(exit).index()].is_none()) {
             return Err(CostError::Missing { exit });
         }
         let mut of = vec![0.0f64; 1 << exits];
-        for mask in 1..of.len() {
-            let parts = exits_of(mask).map(|exit| of[mask & !(1 << exit)]).fold(0.0, f64::max);
-            of[mask] = given[mask].unwrap_or(parts);
+        for set in ExitSet::every(exits) {
+            of[set.index()] = given[set.index()].unwrap_or_else(|| dearest_part(&of, set));
         }
         Ok(Costs { unit, exits, of })
     }
@@ -152,42 +159,83 @@ impl Costs {
         self.exits
     }
 
-    /// Cost of evaluating these exits. Bits beyond the last exit are ignored.
-    pub fn of(&self, mask: ExitMask) -> f64 {
-        self.of[mask & (self.of.len() - 1)]
+    /// Cost of evaluating these exits. Exits that the network does not have cost nothing.
+    pub fn of(&self, set: ExitSet) -> f64 {
+        self.of[set.index() & (self.of.len() - 1)]
     }
 
     /// Cost of evaluating every exit.
     pub fn full(&self) -> f64 {
-        self.of(usize::MAX)
+        self.of(ExitSet::first(self.exits))
+    }
+
+    /// Cost of a frame for which `policy` left at `exit`.
+    pub fn of_policy(&self, policy: &ExitPolicy, exit: usize) -> f64 {
+        self.of(ExitSet::evaluated_by(policy).up_to(exit))
     }
 
     /// Every set of exits with its cost.
-    pub fn sets(&self) -> impl Iterator<Item = (ExitMask, f64)> + '_ {
-        self.of.iter().copied().enumerate().skip(1)
+    pub fn sets(&self) -> impl Iterator<Item = (ExitSet, f64)> + '_ {
+        ExitSet::every(self.exits).map(|set| (set, self.of(set)))
     }
+
+    /// The share that each stage has of the cost of the whole network, and the share that leaving its exit out saves.
+    pub fn stage_shares(&self) -> Vec<(f64, f64)> {
+        let full = if self.full() > 0.0 { self.full() } else { 1.0 };
+        (0..self.exits)
+            .map(|exit| {
+                let stage = (self.of(ExitSet::first(exit + 1)) - self.of(ExitSet::first(exit))) / full;
+                // The last exit cannot be left out in favour of a later one.
+                let last = exit + 1 == self.exits;
+                let saved = (self.full() - self.of(ExitSet::first(self.exits).without(exit))) / full;
+                let exclusive = if last { 0.0 } else { saved.clamp(0.0, stage.max(0.0)) };
+                (stage.max(0.0), exclusive)
+            })
+            .collect()
+    }
+}
+
+/// The cost of the dearest set that lacks one exit of `set`.
+fn dearest_part(of: &[f64], set: ExitSet) -> f64 {
+    set.iter().map(|exit| of[set.without(exit).index()]).fold(0.0, f64::max)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn sets_not_given_cost_what_they_contain() {
-        let costs = Costs::from_sets(CostUnit::Macs, 3, [(1, 2.0), (2, 3.0), (4, 5.0), (3, 4.0), (6, 7.0)]).unwrap();
-        assert_eq!((costs.of(1), costs.of(3), costs.of(5), costs.of(7), costs.full()), (2.0, 4.0, 5.0, 7.0, 7.0));
-        let nested = Costs::cumulative(CostUnit::Macs, &[1.0, 2.0]).unwrap();
-        assert_eq!(nested.of(3), 2.0);
+    fn sets(sets: &[(&[usize], f64)]) -> Vec<(ExitSet, f64)> {
+        sets.iter().map(|(exits, cost)| (exits.iter().copied().collect(), *cost)).collect()
     }
 
     #[test]
-    fn refuses_what_is_no_cost() {
-        let sets = |sets: &[(usize, f64)]| Costs::from_sets(CostUnit::Joules, 2, sets.iter().copied());
-        assert_eq!(sets(&[(1, 1.0)]), Err(CostError::Missing { exit: 1 }));
-        assert!(matches!(sets(&[(1, f64::NAN), (2, 1.0)]), Err(CostError::Number { mask: 1, .. })));
-        let error = sets(&[(1, 1.0), (2, 3.0), (3, 2.0)]).unwrap_err();
-        assert_eq!(error.to_string(), "exits 2 cost 3, more than exits 1+2 with 2");
-        assert_eq!(Costs::measured(CostUnit::Joules, 2, [(1, 1.0), (2, 3.0), (3, 2.0)]).unwrap().of(3), 3.0);
+    fn costs_of_sets_not_given_are_those_of_what_they_contain() {
+        let given = sets(&[(&[0], 2.0), (&[1], 3.0), (&[2], 5.0), (&[0, 1], 4.0), (&[1, 2], 7.0)]);
+        let costs = Costs::from_sets(CostUnit::Macs, 3, given).unwrap();
+        let of = |exits: &[usize]| costs.of(exits.iter().copied().collect());
+        assert_eq!((of(&[0]), of(&[0, 1]), of(&[0, 2]), of(&[0, 1, 2])), (2.0, 4.0, 5.0, 7.0));
+        assert_eq!(costs.full(), 7.0);
+        let nested = Costs::cumulative(CostUnit::Macs, &[1.0, 2.0]).unwrap();
+        assert_eq!(nested.full(), 2.0);
+    }
+
+    #[test]
+    fn costs_that_are_none_are_refused() {
+        let joules = |given: &[(&[usize], f64)]| Costs::from_sets(CostUnit::Joules, 2, sets(given));
+        assert_eq!(joules(&[(&[0], 1.0)]), Err(CostError::Missing { exit: 1 }));
+        let first = ExitSet::only(0);
+        assert!(matches!(joules(&[(&[0], f64::NAN), (&[1], 1.0)]), Err(CostError::Number { set, .. }) if set == first));
+        let noisy: &[(&[usize], f64)] = &[(&[0], 1.0), (&[1], 3.0), (&[0, 1], 2.0)];
+        assert_eq!(joules(noisy).unwrap_err().to_string(), "exits 2 cost 3, more than exits 1+2 with 2");
+        assert_eq!(Costs::measured(CostUnit::Joules, 2, sets(noisy)).unwrap().full(), 3.0);
         assert_eq!(Costs::cumulative(CostUnit::Macs, &[]), Err(CostError::Exits { exits: 0 }));
+    }
+
+    #[test]
+    fn stage_shares_add_up_even_where_nothing_costs() {
+        let given = sets(&[(&[0], 4.0), (&[1], 6.0), (&[0, 1], 8.0)]);
+        let shares = Costs::from_sets(CostUnit::Macs, 2, given).unwrap().stage_shares();
+        assert_eq!(shares, [(0.5, 0.25), (0.5, 0.0)]);
+        assert_eq!(Costs::cumulative(CostUnit::Macs, &[0.0]).unwrap().stage_shares(), [(0.0, 0.0)]);
     }
 }

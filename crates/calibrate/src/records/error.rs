@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::records::CostError;
 use dyn_perceiver_core::exit::{LogitsError, ModelDigest};
+
+use super::costs::CostError;
 
 /// Why records could not be read or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RecordsError {
     /// The file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -21,7 +22,7 @@ pub enum RecordsError {
         source: io::Error,
     },
     /// The file could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -39,12 +40,12 @@ pub enum RecordsError {
         reason: String,
     },
     /// The costs in the header do not make sense.
-    #[error("{}: {error}", path.display())]
+    #[error("{}", path.display())]
     Costs {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        error: CostError,
+        source: CostError,
     },
     /// A sample is not as expected.
     #[error("{}, row {row}: {reason}", path.display())]
@@ -55,6 +56,20 @@ pub enum RecordsError {
         row: usize,
         /// What is wrong.
         reason: String,
+    },
+    /// A sample does not fit the records that it was to be appended to.
+    #[error("sample {sample:?}: {reason}")]
+    Sample {
+        /// The sample.
+        sample: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another program is writing the same records.
+    #[error("{}: another program is recording to this file", path.display())]
+    Busy {
+        /// The unfinished file.
+        path: PathBuf,
     },
     /// The logits beside do not fit the samples.
     #[error("{}: {actual} bytes, expected {expected} ({samples} samples x {exits} exits x {classes} classes x 4)", path.display())]
@@ -95,13 +110,13 @@ pub enum RecordsError {
         expected: String,
     },
     /// Logits given to be recorded are no numbers, or too many or too few.
-    #[error("sample {sample:?}, exit {}: {error}", exit + 1)]
+    #[error("sample {sample:?}, exit {}", exit + 1)]
     Given {
         /// The sample.
         sample: String,
         /// The exit, from 0.
         exit: usize,
         /// What is wrong.
-        error: LogitsError,
+        source: LogitsError,
     },
 }

@@ -2,14 +2,16 @@
 
 mod costs;
 mod error;
-mod file;
+mod exit_set;
+mod format;
+mod read;
 mod samples;
 mod synthetic;
 mod writer;
 
-pub use costs::{CostError, Costs, ExitMask, exits_of};
+pub use costs::{CostError, Costs};
 pub use error::RecordsError;
-pub use file::{logits_path, read_records};
+pub use exit_set::ExitSet;
 pub use samples::{ExitReading, Records};
 pub use synthetic::{Optimum, Synthetic};
 pub use writer::RecordWriter;

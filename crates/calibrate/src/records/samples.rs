@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::records::Costs;
-use dyn_perceiver_core::exit::{Measure, ModelDigest};
+use dyn_perceiver_core::exit::{LogitsError, Measure, ModelDigest};
+
+use super::costs::{CostError, Costs};
+use super::error::RecordsError;
 
 /// What one exit said about one sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ExitReading {
     /// The class predicted.
     pub class: u32,
@@ -16,28 +19,55 @@ pub struct ExitReading {
     pub confidence: [f32; Measure::ALL.len()],
 }
 
+impl ExitReading {
+    /// A prediction and its confidence by every measure, in the order of [`Measure::ALL`].
+    pub fn new(class: u32, confidence: [f32; Measure::ALL.len()]) -> Self {
+        ExitReading { class, confidence }
+    }
+
+    /// The prediction and the confidences that the logits of an exit give, one per class.
+    ///
+    /// # Errors
+    /// [`LogitsError`] without logits, or when one is not finite.
+    pub fn from_logits(logits: &[f32]) -> Result<Self, LogitsError> {
+        let readings = Measure::read_all(logits)?;
+        Ok(ExitReading { class: readings[0].class as u32, confidence: readings.map(|reading| reading.confidence) })
+    }
+}
+
 /// Calibration records of one model: per sample its label, and per exit the prediction and confidences. With logits too,
-/// evidence can be combined across exits. See `docs/calibration.md` for the file format.
+/// exits can be ensembled. See `docs/calibration.md` for the file format.
+///
+/// # Examples
+/// Records of a network with two exits and three classes, made from what the exits said:
+/// ```
+/// use dyn_perceiver_calibrate::records::{Costs, ExitReading, Records};
+/// use dyn_perceiver_core::exit::{CostUnit, ModelDigest};
+///
+/// let costs = Costs::cumulative(CostUnit::Macs, &[4e6, 1e7])?;
+/// let mut records = Records::new(ModelDigest([0; 32]), vec!["early".into(), "late".into()], 3, costs);
+/// let early = ExitReading::from_logits(&[0.3, 0.2, 0.1])?;
+/// let late = ExitReading::from_logits(&[-1.0, 4.0, 0.5])?;
+/// records.push("boot.png", 1, &[early, late])?;
+/// assert!(!records.right(0, 0) && records.right(0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Records {
-    /// The model they were recorded from.
-    pub model: ModelDigest,
-    /// Exit names, in order of cost.
-    pub exits: Vec<String>,
-    /// Number of classes.
-    pub classes: usize,
-    /// What sets of exits cost.
-    pub costs: Costs,
-    pub(crate) ids: Vec<String>,
-    pub(crate) labels: Vec<u32>,
+    model: ModelDigest,
+    exits: Vec<String>,
+    classes: usize,
+    costs: Costs,
+    ids: Vec<String>,
+    labels: Vec<u32>,
     /// Sample by sample, exit by exit.
-    pub(crate) readings: Vec<ExitReading>,
-    pub(crate) logits: Logits,
+    readings: Vec<ExitReading>,
+    pub(super) logits: Logits,
 }
 
 /// Logits of every sample, exit and class, in this order.
 #[derive(Clone, Debug)]
-pub(crate) enum Logits {
+pub(super) enum Logits {
     /// Not recorded.
     None,
     Memory(Vec<f32>),
@@ -46,9 +76,52 @@ pub(crate) enum Logits {
 }
 
 impl Records {
-    /// Records of no samples yet.
+    /// Records of no samples yet: of a model with the exits named, in order of cost, and so many classes.
     pub fn new(model: ModelDigest, exits: Vec<String>, classes: usize, costs: Costs) -> Self {
         Records { model, exits, classes, costs, ids: vec![], labels: vec![], readings: vec![], logits: Logits::None }
+    }
+
+    /// The model they were recorded from.
+    pub fn model(&self) -> ModelDigest {
+        self.model
+    }
+
+    /// Exit names, in order of cost.
+    pub fn exits(&self) -> &[String] {
+        &self.exits
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// What sets of exits cost.
+    pub fn costs(&self) -> &Costs {
+        &self.costs
+    }
+
+    /// The same records with other costs, such as those of another board.
+    ///
+    /// # Errors
+    /// [`CostError::OtherExits`] when the costs are for another number of exits.
+    pub fn with_costs(mut self, costs: Costs) -> Result<Self, CostError> {
+        if costs.exits() != self.exits.len() {
+            return Err(CostError::OtherExits { costs: costs.exits(), records: self.exits.len() });
+        }
+        self.costs = costs;
+        Ok(self)
+    }
+
+    /// Refuses records of another model; `path` names them in the error.
+    ///
+    /// # Errors
+    /// [`RecordsError::Model`].
+    pub fn for_model(&self, model: ModelDigest, path: &Path) -> Result<(), RecordsError> {
+        if self.model == model {
+            return Ok(());
+        }
+        Err(RecordsError::Model { path: path.into(), recorded: self.model, expected: model })
     }
 
     /// Number of samples.
@@ -92,8 +165,37 @@ impl Records {
         self.readings(row)[exit].class == self.labels[row as usize]
     }
 
-    /// Appends a sample; `readings` has one entry per exit. Records with logits take none without.
-    pub(crate) fn push(&mut self, id: String, label: u32, readings: &[ExitReading]) {
+    /// Appends a sample: what it is called, its class, and what every exit said, in order of cost.
+    ///
+    /// # Errors
+    /// [`RecordsError::Sample`] when there are not as many readings as exits, a class or the label is not one of the
+    /// model's, a confidence is not in [0, 1], or the records hold logits, which this sample would lack.
+    pub fn push(&mut self, id: impl Into<String>, label: u32, readings: &[ExitReading]) -> Result<(), RecordsError> {
+        let id = id.into();
+        if let Some(reason) = self.refusal(label, readings) {
+            return Err(RecordsError::Sample { sample: id, reason });
+        }
+        self.append(id, label, readings);
+        Ok(())
+    }
+
+    fn refusal(&self, label: u32, readings: &[ExitReading]) -> Option<String> {
+        if self.has_logits() {
+            return Some("no logits, which the samples before have".into());
+        }
+        if readings.len() != self.exits.len() {
+            return Some(format!("{} exits, expected {}", readings.len(), self.exits.len()));
+        }
+        let known = |class: u32| (class as usize) < self.classes;
+        if !known(label) || !readings.iter().all(|reading| known(reading.class)) {
+            return Some(format!("a class that is not one of the model's {}", self.classes));
+        }
+        let sound = |reading: &ExitReading| reading.confidence.iter().all(|c| (0.0..=1.0).contains(c));
+        (!readings.iter().all(sound)).then(|| "a confidence outside [0, 1]".into())
+    }
+
+    /// As [`Records::push`], for what has been checked.
+    pub(crate) fn append(&mut self, id: String, label: u32, readings: &[ExitReading]) {
         debug_assert_eq!(readings.len(), self.exits.len());
         self.ids.push(id);
         self.labels.push(label);
@@ -143,5 +245,36 @@ impl Records {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dyn_perceiver_core::exit::CostUnit;
+
+    use super::*;
+
+    #[test]
+    fn records_push_refuses_what_does_not_fit() {
+        let costs = Costs::cumulative(CostUnit::Macs, &[1.0, 2.0]).unwrap();
+        let mut records = Records::new(ModelDigest([0; 32]), vec!["a".into(), "b".into()], 3, costs);
+        let reading = |class, confidence| ExitReading::new(class, [confidence; 3]);
+        let good = [reading(0, 0.5), reading(2, 1.0)];
+        records.push("kept", 2, &good).unwrap();
+        for (label, readings, part) in [
+            (0, &good[..1], "1 exits, expected 2"),
+            (3, &good, "not one of the model's 3"),
+            (0, &[reading(3, 0.5), reading(0, 0.5)], "not one of the model's 3"),
+            (0, &[reading(0, f32::NAN), reading(0, 0.5)], "outside [0, 1]"),
+        ] {
+            let error = records.push("refused", label, readings).unwrap_err().to_string();
+            assert!(error.starts_with("sample \"refused\": ") && error.contains(part), "{error}");
+        }
+        records.push_logits(&[0.0; 6]);
+        assert!(records.push("refused", 0, &good).is_err());
+        assert_eq!(records.ids(), ["kept"]);
+        let one = Costs::cumulative(CostUnit::Joules, &[1.0]).unwrap();
+        let error = records.with_costs(one).unwrap_err();
+        assert_eq!(error.to_string(), "costs for 1 exits, but the records have 2");
     }
 }

@@ -1,9 +1,10 @@
 //! Synthetic records whose best policies are known exactly.
 
-use crate::random::Random;
-use crate::records::{CostError, Costs, exits_of};
-use crate::records::{ExitReading, Records};
 use dyn_perceiver_core::exit::{CostUnit, ModelDigest};
+
+use super::costs::{CostError, Costs};
+use super::samples::{ExitReading, Records};
+use crate::random::Random;
 
 /// Classes of synthetic records.
 const CLASSES: u32 = 10;
@@ -14,13 +15,14 @@ const CLASSES: u32 = 10;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Synthetic {
     /// Cost of leaving at each exit, increasing; exits are nested.
-    pub cumulative: Vec<f64>,
+    cumulative: Vec<f64>,
     /// Probability that an exit is right when it is least sure, in [0, 1].
-    pub floors: Vec<f64>,
+    floors: Vec<f64>,
 }
 
 /// What the best policy of all gives at some price.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Optimum {
     /// Expected accuracy.
     pub accuracy: f64,
@@ -52,10 +54,10 @@ impl Synthetic {
                 let c = random.uniform();
                 let right = luck < floor + (1.0 - floor) * c;
                 let class = if right { label } else { (label + 1) % CLASSES };
-                ExitReading { class, confidence: [(0.1 + 0.9 * c) as f32, (c * c) as f32, c as f32] }
+                ExitReading::new(class, [(0.1 + 0.9 * c) as f32, (c * c) as f32, c as f32])
             };
             let readings: Vec<ExitReading> = self.floors.iter().map(reading).collect();
-            records.push(sample.to_string(), label, &readings);
+            records.append(sample.to_string(), label, &readings);
         }
         Ok(records)
     }
@@ -100,21 +102,16 @@ impl Synthetic {
             })
             .fold(f64::INFINITY, f64::min)
     }
-
-    /// Cost of evaluating every exit.
-    pub fn full_cost(&self) -> f64 {
-        exits_of((1 << self.cumulative.len()) - 1).map(|exit| self.cumulative[exit]).fold(0.0, f64::max)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::{simulate, summarise};
+    use crate::evaluate::{PolicySummary, replay};
     use dyn_perceiver_core::exit::{ExitPolicy, Measure};
 
     #[test]
-    fn the_optimum_is_what_its_thresholds_give() {
+    fn synthetic_optimum_is_what_its_thresholds_give() {
         let network = Synthetic::four_exits();
         let records = network.records(200_000, 1).unwrap();
         for price in [0.0, 0.002, 0.005, 0.01, 0.02] {
@@ -124,7 +121,8 @@ mod tests {
                 continue;
             }
             let policy = ExitPolicy::with_thresholds(Measure::Margin, 4, &thresholds).unwrap();
-            let summary = summarise(&policy, &records.costs, &simulate(&policy, &records, &records.rows()).unwrap());
+            let summary =
+                PolicySummary::of(&policy, records.costs(), &replay(&policy, &records, &records.rows()).unwrap());
             assert!((summary.accuracy - best.accuracy).abs() < 0.003, "{summary:?} {best:?}");
             assert!((summary.cost - best.cost).abs() < 0.1, "{summary:?} {best:?}");
         }

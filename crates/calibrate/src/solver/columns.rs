@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::io;
 
-use crate::records::{ExitMask, exits_of};
-use crate::records::{ExitReading, Records};
-use crate::solver::{fit_curves, fit_weights};
 use dyn_perceiver_core::exit::{Curve, Evidence, Measure, mix};
 
+use super::combine::{fit_curves, fit_weights};
+use super::solve::SolveError;
+use crate::records::{ExitReading, ExitSet, Records};
+
 /// Bins a column of confidences is cut into, at most.
-pub(crate) const BINS: usize = 1024;
+pub(super) const BINS: usize = 1024;
 
 /// The kinds of [`Evidence`], without their parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EvidenceKind {
     /// [`Evidence::Own`].
     Own,
@@ -39,13 +41,13 @@ impl EvidenceKind {
 /// Confidence and correctness of every row of a view, when the exits of one set have been evaluated and the last of them
 /// was just reached. Confidences are replaced by bins, which keep their order.
 #[derive(Clone, Debug)]
-pub(crate) struct Column {
+pub(super) struct Column {
     /// The bin of each row.
-    pub bins: Vec<u16>,
+    pub(super) bins: Vec<u16>,
     /// Whether the answer would be right.
-    pub right: Vec<bool>,
+    pub(super) right: Vec<bool>,
     /// The least and the greatest confidence in each bin, in order.
-    pub ranges: Vec<(f32, f32)>,
+    pub(super) ranges: Vec<(f32, f32)>,
 }
 
 impl Column {
@@ -69,7 +71,7 @@ impl Column {
     }
 
     /// The threshold that leaves from bin `bin` on: half way to the bin below, so that it holds for other samples.
-    pub fn threshold(&self, bin: usize) -> f32 {
+    pub(super) fn threshold(&self, bin: usize) -> f32 {
         match (bin.checked_sub(1).and_then(|below| self.ranges.get(below)), self.ranges.get(bin)) {
             (None, _) => 0.0,
             (_, None) => 1.0,
@@ -82,21 +84,21 @@ impl Column {
 }
 
 /// Columns of some rows for one measure and kind of evidence, made when first asked for.
-pub(crate) struct Columns<'a> {
+pub(super) struct Columns<'a> {
     records: &'a Records,
     rows: &'a [u32],
-    pub measure: Measure,
-    pub evidence: Evidence,
-    made: HashMap<ExitMask, Column>,
+    pub(super) measure: Measure,
+    pub(super) evidence: Evidence,
+    made: HashMap<ExitSet, Column>,
 }
 
 /// What all columns of some rows share: the fitted parameters, and the combined readings.
-pub(crate) struct Fitted<'a> {
+pub(super) struct Fitted<'a> {
     records: &'a Records,
     rows: &'a [u32],
     weights: Option<Vec<f32>>,
     curves: [Vec<Curve>; Measure::ALL.len()],
-    means: HashMap<ExitMask, Vec<ExitReading>>,
+    means: HashMap<ExitSet, Vec<ExitReading>>,
 }
 
 impl<'a> Fitted<'a> {
@@ -104,54 +106,62 @@ impl<'a> Fitted<'a> {
     ///
     /// # Errors
     /// What reading the logits says.
-    pub fn new(records: &'a Records, rows: &'a [u32]) -> io::Result<Self> {
+    pub(super) fn new(records: &'a Records, rows: &'a [u32]) -> io::Result<Self> {
         let curves = Measure::ALL.map(|measure| fit_curves(records, rows, measure));
         Ok(Fitted { records, rows, weights: fit_weights(records, rows)?, curves, means: HashMap::new() })
     }
 
-    /// Computes the mean of the exits in each of `prefixes` (and those they begin with), where logits are there.
+    /// Computes the mean of the logits of the exits in each of `sets` (and those they begin with), where logits are
+    /// there.
     ///
     /// # Errors
-    /// What reading the logits says; [`io::ErrorKind::InvalidData`] when logits are not finite.
-    pub fn prepare_means(&mut self, prefixes: impl IntoIterator<Item = ExitMask>) -> io::Result<()> {
+    /// [`SolveError::Read`], and [`SolveError::Logits`] when logits are not finite.
+    pub(super) fn prepare_means(&mut self, sets: impl IntoIterator<Item = ExitSet>) -> Result<(), SolveError> {
         let Some(weights) = &self.weights else { return Ok(()) };
-        let mut wanted: Vec<ExitMask> = prefixes.into_iter().flat_map(beginnings).collect();
+        let mut wanted: Vec<ExitSet> = sets.into_iter().flat_map(ExitSet::prefixes).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let classes = self.records.classes;
-        let empty = ExitReading { class: 0, confidence: [0.0; Measure::ALL.len()] };
+        let classes = self.records.classes();
+        let empty = ExitReading::new(0, [0.0; Measure::ALL.len()]);
         let mut readings = vec![vec![empty; self.rows.len()]; wanted.len()];
-        // The mean of every prefix, by mask; a prefix comes after those it begins with.
-        let mut mean = vec![vec![0.0; classes]; 1 << self.records.exits.len()];
+        // The mean of every prefix; it comes after the one it goes on from, whose place is known.
+        let mut means = vec![vec![0.0; classes]; wanted.len()];
+        let steps: Vec<(usize, Option<usize>)> = wanted
+            .iter()
+            .filter_map(|prefix| {
+                let last = prefix.last()?;
+                Some((last, wanted.binary_search(&prefix.without(last)).ok()))
+            })
+            .collect();
         let mut failure = None;
         self.records.visit_logits(self.rows, |position, logits| {
-            for (&prefix, readings) in wanted.iter().zip(&mut readings) {
-                let Some(last) = exits_of(prefix).next_back() else { continue };
-                let before = prefix & !(1 << last);
-                let mut now = std::mem::take(&mut mean[prefix]);
-                now.copy_from_slice(&mean[before]);
-                let weight = if before == 0 { 0.0 } else { weights[last] };
-                mix(&mut now, &logits[last * classes..][..classes], weight);
-                match Measure::read_all(&now) {
-                    Ok(all) => {
-                        let class = all[0].class as u32;
-                        readings[position] = ExitReading { class, confidence: all.map(|r| r.confidence) };
+            for (at, &(last, before)) in steps.iter().enumerate() {
+                let own = &logits[last * classes..][..classes];
+                let mut now = std::mem::take(&mut means[at]);
+                match before {
+                    Some(before) => {
+                        now.copy_from_slice(&means[before]);
+                        mix(&mut now, own, weights[last]);
                     }
-                    Err(error) => failure = Some((self.rows[position], error)),
+                    None => now.copy_from_slice(own),
                 }
-                mean[prefix] = now;
+                match ExitReading::from_logits(&now) {
+                    Ok(reading) => readings[at][position] = reading,
+                    Err(source) => failure = Some(SolveError::Logits { row: self.rows[position], source }),
+                }
+                means[at] = now;
             }
         })?;
-        if let Some((row, error)) = failure {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("logits of row {}: {error}", row + 1)));
+        if let Some(failure) = failure {
+            return Err(failure);
         }
         self.means.extend(wanted.into_iter().zip(readings));
         Ok(())
     }
 
     /// Which kinds of evidence the records allow.
-    pub fn kinds(&self) -> impl Iterator<Item = EvidenceKind> {
-        let several = self.records.exits.len() > 1;
+    pub(super) fn kinds(&self) -> impl Iterator<Item = EvidenceKind> {
+        let several = self.records.exits().len() > 1;
         let logits = self.weights.is_some();
         EvidenceKind::ALL.into_iter().filter(move |kind| match kind {
             EvidenceKind::Own => true,
@@ -161,7 +171,7 @@ impl<'a> Fitted<'a> {
     }
 
     /// Evidence of a kind, with its fitted parameters.
-    pub fn evidence(&self, kind: EvidenceKind, measure: Measure) -> Evidence {
+    pub(super) fn evidence(&self, kind: EvidenceKind, measure: Measure) -> Evidence {
         match (kind, &self.weights) {
             (EvidenceKind::Recall, _) => Evidence::Recall(self.curves[measure as usize].iter().copied().collect()),
             (EvidenceKind::Mean, Some(weights)) => Evidence::Mean(weights.iter().copied().collect()),
@@ -170,16 +180,16 @@ impl<'a> Fitted<'a> {
     }
 
     /// The columns of a measure and kind.
-    pub fn columns(&self, kind: EvidenceKind, measure: Measure) -> Columns<'a> {
+    pub(super) fn columns(&self, kind: EvidenceKind, measure: Measure) -> Columns<'a> {
         let evidence = self.evidence(kind, measure);
         Columns { records: self.records, rows: self.rows, measure, evidence, made: HashMap::new() }
     }
 }
 
 impl Columns<'_> {
-    /// Makes the columns that a policy over the exits in `mask` needs. Means must have been prepared.
-    pub fn make(&mut self, fitted: &Fitted<'_>, mask: ExitMask) {
-        for prefix in beginnings(mask) {
+    /// Makes the columns that a policy over the exits in `set` needs. Means must have been prepared.
+    pub(super) fn make(&mut self, fitted: &Fitted<'_>, set: ExitSet) {
+        for prefix in set.prefixes() {
             let key = self.key(prefix);
             if !self.made.contains_key(&key) {
                 let column = self.column(fitted, key);
@@ -189,19 +199,19 @@ impl Columns<'_> {
     }
 
     /// The column for having evaluated `prefix`; made before by [`Columns::make`].
-    pub fn get(&self, prefix: ExitMask) -> &Column {
+    pub(super) fn get(&self, prefix: ExitSet) -> &Column {
         &self.made[&self.key(prefix)]
     }
 
     /// An exit that speaks alone says the same whatever came before.
-    fn key(&self, prefix: ExitMask) -> ExitMask {
-        match (&self.evidence, exits_of(prefix).next_back()) {
-            (Evidence::Own, Some(last)) => 1 << last,
+    fn key(&self, prefix: ExitSet) -> ExitSet {
+        match (&self.evidence, prefix.last()) {
+            (Evidence::Own, Some(last)) => ExitSet::only(last),
             _ => prefix,
         }
     }
 
-    fn column(&self, fitted: &Fitted<'_>, prefix: ExitMask) -> Column {
+    fn column(&self, fitted: &Fitted<'_>, prefix: ExitSet) -> Column {
         let labels = self.records.labels();
         let measure = self.measure as usize;
         let answer = |position: usize, row: u32| match &self.evidence {
@@ -211,13 +221,14 @@ impl Columns<'_> {
             }
             Evidence::Recall(curves) => {
                 let readings = self.records.readings(row);
-                let each = exits_of(prefix)
+                let each = prefix
+                    .iter()
                     .map(|exit| (curves[exit].probability(readings[exit].confidence[measure]), readings[exit].class));
                 // As the observer does it: on a tie the later exit speaks.
                 each.fold((0.0, 0), |best, next| if best.0 > next.0 { best } else { next })
             }
             _ => {
-                let last = exits_of(prefix).next_back().unwrap_or(0);
+                let last = prefix.last().unwrap_or(0);
                 let reading = &self.records.readings(row)[last];
                 (reading.confidence[measure], reading.class)
             }
@@ -233,11 +244,6 @@ impl Columns<'_> {
             .unzip();
         Column::new(&confidence, right)
     }
-}
-
-/// The sets of exits seen on the way through `mask`: its first exit, its first two, and so on.
-pub(crate) fn beginnings(mask: ExitMask) -> impl Iterator<Item = ExitMask> {
-    exits_of(mask).map(move |exit| mask & ((2 << exit) - 1))
 }
 
 #[cfg(test)]
@@ -271,10 +277,5 @@ mod tests {
         let mut counts = vec![0; BINS];
         column.bins.iter().for_each(|&bin| counts[bin as usize] += 1);
         assert!(counts.iter().all(|&count| (4..=5).contains(&count)), "{counts:?}");
-    }
-
-    #[test]
-    fn beginnings_grow_exit_by_exit() {
-        assert_eq!(beginnings(0b1101).collect::<Vec<_>>(), [0b1, 0b101, 0b1101]);
     }
 }

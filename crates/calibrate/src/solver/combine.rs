@@ -1,4 +1,4 @@
-//! Fitting how exits seen before count: weights of the mean, and curves from confidence to probability.
+//! Fitting how exits are ensembled: the weights of a mean of logits, and Platt scaling of confidences to probabilities.
 
 use std::io;
 
@@ -15,11 +15,11 @@ const LOGITS: usize = 100_000;
 ///
 /// # Errors
 /// What reading the logits says.
-pub fn fit_weights(records: &Records, rows: &[u32]) -> io::Result<Option<Vec<f32>>> {
+pub(super) fn fit_weights(records: &Records, rows: &[u32]) -> io::Result<Option<Vec<f32>>> {
     if !records.has_logits() || rows.is_empty() {
         return Ok(None);
     }
-    let (exits, classes) = (records.exits.len(), records.classes);
+    let (exits, classes) = (records.exits().len(), records.classes());
     let wanted = (LOGITS / classes.max(1)).max(500);
     let step = rows.len().div_ceil(wanted);
     let rows: Vec<u32> = rows.iter().copied().step_by(step).collect();
@@ -78,9 +78,9 @@ fn sharpest_likelihood(logits: &[f32], labels: &[usize], classes: usize) -> f64 
     loss / labels.len() as f64
 }
 
-/// Curves for [`dyn_perceiver_core::exit::Evidence::Recall`], one per exit, fitted by logistic regression.
-pub fn fit_curves(records: &Records, rows: &[u32], measure: Measure) -> Vec<Curve> {
-    (0..records.exits.len())
+/// Curves for [`dyn_perceiver_core::exit::Evidence::Recall`], one per exit, fitted by logistic regression (Platt scaling).
+pub(super) fn fit_curves(records: &Records, rows: &[u32], measure: Measure) -> Vec<Curve> {
+    (0..records.exits().len())
         .map(|exit| {
             let of = |&row: &u32| {
                 let confidence = records.readings(row)[exit].confidence[measure as usize];

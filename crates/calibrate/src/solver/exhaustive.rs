@@ -1,18 +1,19 @@
-//! Every policy there is, for small cases: the oracle that the solver is held against.
+//! Exhaustive search over every policy, for small cases: the oracle that the solver is held against.
 
-use crate::records::Records;
-use crate::records::{Costs, ExitMask, exits_of};
-use crate::solver::SolveError;
-use crate::solver::columns::{EvidenceKind, Fitted};
-use crate::solver::lagrange::Ladder;
-use dyn_perceiver_core::exit::{ExitPolicy, ExitRule, Measure};
+use dyn_perceiver_core::exit::{ExitPolicy, Measure};
 
-/// The most exits for which every policy is tried.
-pub const EXHAUSTIVE_EXITS: usize = 4;
+use super::columns::{EvidenceKind, Fitted};
+use super::lagrange::Chain;
+use super::solve::SolveError;
+use crate::records::{ExitSet, Records};
+
+/// The most exits of a set for which every policy is tried.
+const EXHAUSTIVE_EXITS: usize = 4;
 
 /// What a policy gave on the samples it was sought on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+#[non_exhaustive]
+pub struct FoundPolicy {
     /// The policy.
     pub policy: ExitPolicy,
     /// Accuracy on the samples.
@@ -23,27 +24,29 @@ pub struct Found {
 
 /// Tries every set of exits and, for every exit but the last, thresholds at `levels` quantiles of its confidence (all
 /// values where there are fewer), and keeps what no cheaper policy beats, in order of cost. Each exit speaks alone.
-/// For at most [`EXHAUSTIVE_EXITS`] exits; of more, only the first of each set are tried.
+/// Of sets of more than four exits, which are too many policies, none is tried.
 ///
 /// # Errors
-/// As [`super::solve()`].
-pub fn exhaustive(records: &Records, rows: &[u32], measure: Measure, levels: usize) -> Result<Vec<Found>, SolveError> {
+/// As [`crate::solver::solve()`].
+pub fn exhaustive(
+    records: &Records,
+    rows: &[u32],
+    measure: Measure,
+    levels: usize,
+) -> Result<Vec<FoundPolicy>, SolveError> {
     if rows.is_empty() {
         return Err(SolveError::NoSamples);
     }
     let fitted = Fitted::new(records, rows)?;
-    let every: ExitMask = (1 << records.exits.len()) - 1;
     let mut columns = fitted.columns(EvidenceKind::Own, measure);
-    for exit in 0..records.exits.len() {
-        columns.make(&fitted, 1 << exit);
-    }
+    columns.make(&fitted, ExitSet::first(records.exits().len()));
     let mut found = vec![];
-    for mask in (1..=every).filter(|mask| mask.count_ones() as usize <= EXHAUSTIVE_EXITS) {
-        let ladder = Ladder::new(&columns, &records.costs, mask);
+    for set in ExitSet::every(records.exits().len()).filter(|set| set.len() <= EXHAUSTIVE_EXITS) {
+        let chain = Chain::new(&columns, records.costs(), set);
         let all: Vec<u32> = (0..rows.len() as u32).collect();
-        let mut search = Search { ladder: &ladder, levels, thresholds: vec![], found: vec![] };
+        let mut search = Search { chain: &chain, levels, thresholds: vec![], found: vec![] };
         search.exit(&all, 0, 0.0);
-        found.extend(best_by_cost(search.found).into_iter().map(|entry| (mask, entry)));
+        found.extend(best_by_cost(search.found).into_iter().map(|entry| (set, entry)));
     }
     found.sort_by(|(_, a), (_, b)| a.cost.total_cmp(&b.cost).then(b.right.cmp(&a.right)));
     let mut best = None;
@@ -55,10 +58,10 @@ pub fn exhaustive(records: &Records, rows: &[u32], measure: Measure, levels: usi
     let n = rows.len() as f64;
     found
         .into_iter()
-        .map(|(mask, entry)| {
-            let ladder = Ladder::new(&columns, &records.costs, mask);
-            let policy = policy(&ladder, &records.costs, measure, &entry.thresholds)?;
-            Ok(Found { policy, accuracy: entry.right as f64 / n, cost: entry.cost / n })
+        .map(|(set, entry)| {
+            let chain = Chain::new(&columns, records.costs(), set);
+            let policy = chain.policy(measure, records.exits().len(), &entry.thresholds)?;
+            Ok(FoundPolicy { policy, accuracy: entry.right as f64 / n, cost: entry.cost / n })
         })
         .collect()
 }
@@ -70,7 +73,7 @@ struct Entry {
 }
 
 struct Search<'a> {
-    ladder: &'a Ladder<'a>,
+    chain: &'a Chain<'a>,
     levels: usize,
     thresholds: Vec<u16>,
     found: Vec<Entry>,
@@ -80,11 +83,11 @@ impl Search<'_> {
     /// Every threshold of the exit that `thresholds` has come to, for the samples that reach it.
     fn exit(&mut self, reach: &[u32], right: usize, cost: f64) {
         let exit = self.thresholds.len();
-        let column = self.ladder.columns[exit];
-        let right_here = |sample: u32, exit: usize| usize::from(self.ladder.columns[exit].right[sample as usize]);
-        if exit + 1 == self.ladder.columns.len() {
+        let column = self.chain.columns[exit];
+        let right_here = |sample: u32, exit: usize| usize::from(self.chain.columns[exit].right[sample as usize]);
+        if exit + 1 == self.chain.columns.len() {
             let right = right + reach.iter().map(|&s| right_here(s, exit)).sum::<usize>();
-            let cost = cost + reach.len() as f64 * self.ladder.costs[exit];
+            let cost = cost + reach.len() as f64 * self.chain.costs[exit];
             self.found.push(Entry { thresholds: self.thresholds.clone(), right, cost });
             return;
         }
@@ -106,7 +109,7 @@ impl Search<'_> {
                 }
             }
             self.thresholds.push(bin);
-            self.exit(&stays, right + right_leaves, cost + f64::from(leaves) * self.ladder.costs[exit]);
+            self.exit(&stays, right + right_leaves, cost + f64::from(leaves) * self.chain.costs[exit]);
             self.thresholds.pop();
         }
     }
@@ -122,13 +125,4 @@ fn best_by_cost(mut found: Vec<Entry>) -> Vec<Entry> {
         better
     });
     found
-}
-
-fn policy(ladder: &Ladder<'_>, costs: &Costs, measure: Measure, bins: &[u16]) -> Result<ExitPolicy, SolveError> {
-    let mut rules = vec![ExitRule::Skip; costs.exits()];
-    let each = bins.iter().zip(&ladder.columns).map(|(&bin, column)| column.threshold(bin as usize));
-    for (exit, threshold) in exits_of(ladder.mask).zip(each.chain([0.0])) {
-        rules[exit] = ExitRule::Leave(threshold);
-    }
-    Ok(ExitPolicy::new(measure, &rules)?)
 }

@@ -1,8 +1,8 @@
-//! Isotonic regression.
+//! Isotonic regression: the best non-decreasing fit.
 
 /// The non-decreasing sequence closest to `values` in weighted squares, by pooling adjacent violators
 /// (Ayer et al., 1955). Entries of weight 0 take the value of the pool they fall in.
-pub fn isotonic(values: &[f64], weights: &[f64]) -> Vec<f64> {
+pub(super) fn isotonic(values: &[f64], weights: &[f64]) -> Vec<f64> {
     // Pools as (mean, weight, length).
     let mut pools: Vec<(f64, f64, usize)> = Vec::with_capacity(values.len());
     for (&value, &weight) in values.iter().zip(weights) {
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pools_violators() {
+    fn isotonic_regression_pools_violators() {
         assert_eq!(isotonic(&[1.0, 3.0, 2.0, 4.0], &[1.0; 4]), [1.0, 2.5, 2.5, 4.0]);
         assert_eq!(isotonic(&[3.0, 0.0, 0.0], &[1.0, 2.0, 0.0]), [1.0, 1.0, 1.0]);
         assert_eq!(isotonic(&[], &[]), [] as [f64; 0]);
@@ -37,7 +37,7 @@ mod tests {
     proptest! {
         /// Leaving from the first entry on whose fit is not negative is the best single threshold.
         #[test]
-        fn its_sign_gives_the_largest_sum_over_a_tail(values in proptest::collection::vec(-9i32..9, 1..40)) {
+        fn isotonic_sign_gives_the_largest_sum_over_a_tail(values in proptest::collection::vec(-9i32..9, 1..40)) {
             let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             let fit = isotonic(&values, &vec![1.0; values.len()]);
             prop_assert!(fit.is_sorted());

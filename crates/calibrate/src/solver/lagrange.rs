@@ -1,19 +1,21 @@
 //! The best thresholds over one set of exits for a price of cost: dynamic programming over exits with isotonic
 //! regression, then coordinate ascent on the samples themselves.
 
-use crate::records::{Costs, ExitMask};
-use crate::solver::columns::{Column, Columns, beginnings};
-use crate::solver::isotonic;
+use dyn_perceiver_core::exit::{ExitPolicy, ExitRule, Measure, PolicyError};
+
+use super::columns::{Column, Columns};
+use super::isotonic::isotonic;
+use crate::records::{Costs, ExitSet};
 
 /// The fold of samples that are in none.
-pub(crate) const NO_FOLD: u8 = u8::MAX;
+pub(super) const NO_FOLD: u8 = u8::MAX;
 
 /// Rounds of coordinate ascent, at most; it has settled after two or three.
 const ROUNDS: usize = 8;
 
 /// Which samples count: none of `fold` for training, only those of `fold` for judging, or all.
 #[derive(Clone, Copy)]
-pub(crate) enum Part<'a> {
+pub(super) enum Part<'a> {
     All,
     Without(&'a [u8], u8),
     Only(&'a [u8], u8),
@@ -29,54 +31,54 @@ impl Part<'_> {
     }
 }
 
-/// The exits of one policy on the samples of one view.
-pub(crate) struct Ladder<'a> {
-    pub mask: ExitMask,
+/// The exits that a frame passes one after the other, on the samples of one view.
+pub(super) struct Chain<'a> {
+    pub(super) set: ExitSet,
     /// One column per exit evaluated.
-    pub columns: Vec<&'a Column>,
+    pub(super) columns: Vec<&'a Column>,
     /// Cost of leaving at each of them.
-    pub costs: Vec<f64>,
+    pub(super) costs: Vec<f64>,
     samples: usize,
 }
 
 /// Accuracy and mean cost of thresholds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Score {
-    pub right: usize,
-    pub samples: usize,
+pub(super) struct Score {
+    pub(super) right: usize,
+    pub(super) samples: usize,
     /// Total, not mean.
-    pub cost: f64,
+    pub(super) cost: f64,
 }
 
 impl Score {
-    pub fn accuracy(self) -> f64 {
+    pub(super) fn accuracy(self) -> f64 {
         self.right as f64 / self.samples.max(1) as f64
     }
 
-    pub fn mean_cost(self) -> f64 {
+    pub(super) fn mean_cost(self) -> f64 {
         self.cost / self.samples.max(1) as f64
     }
 
     /// Accuracy less the price of cost.
-    pub fn value(self, price: f64) -> f64 {
+    pub(super) fn value(self, price: f64) -> f64 {
         self.accuracy() - price * self.mean_cost()
     }
 
-    pub fn plus(self, other: Score) -> Score {
+    pub(super) fn plus(self, other: Score) -> Score {
         Score { right: self.right + other.right, samples: self.samples + other.samples, cost: self.cost + other.cost }
     }
 }
 
-impl<'a> Ladder<'a> {
-    /// The columns for `mask` have been made.
-    pub fn new(columns: &'a Columns<'_>, costs: &Costs, mask: ExitMask) -> Self {
-        let columns: Vec<&Column> = beginnings(mask).map(|prefix| columns.get(prefix)).collect();
+impl<'a> Chain<'a> {
+    /// The columns for `set` have been made.
+    pub(super) fn new(columns: &'a Columns<'_>, costs: &Costs, set: ExitSet) -> Self {
+        let columns: Vec<&Column> = set.prefixes().map(|prefix| columns.get(prefix)).collect();
         let samples = columns.first().map_or(0, |column| column.bins.len());
-        Ladder { mask, columns, costs: beginnings(mask).map(|prefix| costs.of(prefix)).collect(), samples }
+        Chain { set, columns, costs: set.prefixes().map(|prefix| costs.of(prefix)).collect(), samples }
     }
 
     /// Bins from which to leave at each exit but the last, best for this price.
-    pub fn solve(&self, price: f64, part: Part<'_>, start: Option<&[u16]>) -> Vec<u16> {
+    pub(super) fn solve(&self, price: f64, part: Part<'_>, start: Option<&[u16]>) -> Vec<u16> {
         let last = self.columns.len() - 1;
         // Dynamic programming: from the last exit back, every sample reaching each exit, the later thresholds known.
         let mut thresholds = vec![0; last];
@@ -132,7 +134,7 @@ impl<'a> Ladder<'a> {
     }
 
     /// Accuracy and cost of thresholds.
-    pub fn score(&self, thresholds: &[u16], part: Part<'_>) -> Score {
+    pub(super) fn score(&self, thresholds: &[u16], part: Part<'_>) -> Score {
         let last = self.columns.len() - 1;
         let mut score = Score::default();
         for sample in (0..self.samples).filter(|&sample| part.holds(sample)) {
@@ -145,5 +147,15 @@ impl<'a> Ladder<'a> {
             score.cost += self.costs[exit];
         }
         score
+    }
+
+    /// The policy that leaves from these bins on, and at the last exit always.
+    pub(super) fn policy(&self, measure: Measure, exits: usize, bins: &[u16]) -> Result<ExitPolicy, PolicyError> {
+        let mut rules = vec![ExitRule::Skip; exits];
+        let each = bins.iter().zip(&self.columns).map(|(&bin, column)| column.threshold(bin as usize));
+        for (exit, threshold) in self.set.iter().zip(each.chain([0.0])) {
+            rules[exit] = ExitRule::Leave(threshold);
+        }
+        ExitPolicy::new(measure, &rules)
     }
 }

@@ -17,7 +17,7 @@ const SCALES: [f64; 3] = [0.85, 1.0, 0.5];
 /// # Errors
 /// [`PolicyError`] when the records have no exits or too many.
 pub fn quantile_sweep(records: &Records, rows: &[u32]) -> Result<Vec<ExitPolicy>, PolicyError> {
-    (1..=RATIOS).map(|step| with_shares(records, rows, &shares(records.exits.len(), step as f64 / 20.0))).collect()
+    (1..=RATIOS).map(|step| with_shares(records, rows, &shares(records.exits().len(), step as f64 / 20.0))).collect()
 }
 
 /// Shares for one ratio, summing to at most 1; the last exit takes the rest.
@@ -29,7 +29,7 @@ fn shares(exits: usize, ratio: f64) -> Vec<f64> {
 }
 
 fn with_shares(records: &Records, rows: &[u32], shares: &[f64]) -> Result<ExitPolicy, PolicyError> {
-    let exits = records.exits.len();
+    let exits = records.exits().len();
     let mut left = rows.to_vec();
     let mut thresholds = Vec::with_capacity(exits);
     for (exit, share) in shares.iter().enumerate().take(exits.saturating_sub(1)) {

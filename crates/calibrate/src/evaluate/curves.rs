@@ -1,18 +1,32 @@
 //! A frontier beside the authors' sweep and what would have been possible, judged on samples it has not seen.
 
-use crate::evaluate::{simulate, summarise};
-use crate::records::Records;
-use crate::solver::SolveError;
-use crate::solver::exhaustive;
-use crate::solver::mixed_accuracy;
 use dyn_perceiver_core::exit::{ExitPolicy, Frontier, Measure};
 
-/// Mean cost and accuracy.
-pub type CostAccuracy = (f64, f64);
+use super::replay::{PolicySummary, replay};
+use crate::records::Records;
+use crate::solver::{SolveError, exhaustive, mixed_accuracy};
 
-/// What is drawn in a plot of accuracy against cost. All of it is judged on the same samples, and sorted by cost.
+/// A point in the plane of mean cost and accuracy.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CostAccuracy {
+    /// Mean cost per frame, in the unit of the [`Costs`](crate::records::Costs).
+    pub cost: f64,
+    /// Share answered rightly.
+    pub accuracy: f64,
+}
+
+impl CostAccuracy {
+    /// The point of this cost and accuracy.
+    pub const fn new(cost: f64, accuracy: f64) -> Self {
+        CostAccuracy { cost, accuracy }
+    }
+}
+
+/// The accuracy-cost Pareto frontier beside other policies, for a plot. All of it is judged on the same samples, and
+/// sorted by cost.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Curves {
+#[non_exhaustive]
+pub struct ParetoCurves {
     /// Each exit on its own, in order of the exits.
     pub exits: Vec<CostAccuracy>,
     /// The frontier's points.
@@ -29,6 +43,7 @@ pub struct Curves {
 
 /// How the frontier compares with the authors' sweep or the oracle.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Difference {
     /// Mean over costs of the frontier's accuracy less the other's at equal cost.
     pub mean: f64,
@@ -38,12 +53,12 @@ pub struct Difference {
     pub at: f64,
 }
 
-impl Curves {
+impl ParetoCurves {
     /// Judges on `rows` of the records: the frontier, the policies of a sweep and of an exhaustive search on the samples
     /// calibrated on, and an oracle with so many `levels` of each threshold.
     ///
     /// # Errors
-    /// As [`super::solve()`].
+    /// As [`crate::solver::solve()`].
     pub fn judge(
         frontier: &Frontier,
         sweep: &[ExitPolicy],
@@ -51,29 +66,29 @@ impl Curves {
         records: &Records,
         rows: &[u32],
         levels: usize,
-    ) -> Result<Curves, SolveError> {
+    ) -> Result<Self, SolveError> {
         let judge = |policy: &ExitPolicy| -> Result<CostAccuracy, SolveError> {
-            let found = summarise(policy, &records.costs, &simulate(policy, records, rows)?);
-            Ok((found.cost, found.accuracy))
+            let found = PolicySummary::of(policy, records.costs(), &replay(policy, records, rows)?);
+            Ok(CostAccuracy::new(found.cost, found.accuracy))
         };
         let sorted = |mut points: Vec<CostAccuracy>| {
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            points.dedup_by(|b, a| a.0 == b.0);
+            points.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+            points.dedup_by(|b, a| a.cost == b.cost);
             points
         };
-        let exits = records.exits.len();
+        let exits = records.exits().len();
         let alone = (0..exits).map(|exit| judge(&ExitPolicy::only(exit, exits)?)).collect::<Result<_, _>>()?;
         let points = frontier.points().iter().map(|point| judge(&point.policy)).collect::<Result<_, _>>()?;
         let swept = sweep.iter().map(judge).collect::<Result<_, _>>()?;
         let searched = searched.iter().map(judge).collect::<Result<_, _>>()?;
         let mut oracle = vec![];
         for found in exhaustive(records, rows, Measure::MaxSoftmax, levels)? {
-            oracle.push((found.cost, found.accuracy));
+            oracle.push(CostAccuracy::new(found.cost, found.accuracy));
         }
-        Ok(Curves {
+        Ok(ParetoCurves {
             exits: alone,
             frontier: sorted(points),
-            expected: frontier.points().iter().map(|p| (p.cost.into(), p.accuracy.into())).collect(),
+            expected: frontier.points().iter().map(|p| CostAccuracy::new(p.cost.into(), p.accuracy.into())).collect(),
             sweep: sorted(swept),
             searched: sorted(searched),
             oracle,
@@ -82,13 +97,13 @@ impl Curves {
 
     /// Accuracy of the frontier at a mean cost, its neighbours mixed; that of its cheapest point below.
     pub fn at(&self, cost: f64) -> f64 {
-        mixed_accuracy(&self.frontier, cost).or(self.frontier.first().map(|p| p.1)).unwrap_or(0.0)
+        mixed_accuracy(&self.frontier, cost).or(self.frontier.first().map(|p| p.accuracy)).unwrap_or(0.0)
     }
 
     /// The best in hindsight that costs no more.
     pub fn oracle_at(&self, cost: f64) -> f64 {
-        let within = self.oracle.partition_point(|point| point.0 <= cost);
-        within.checked_sub(1).and_then(|i| self.oracle.get(i)).or(self.oracle.first()).map_or(0.0, |p| p.1)
+        let within = self.oracle.partition_point(|point| point.cost <= cost);
+        within.checked_sub(1).and_then(|i| self.oracle.get(i)).or(self.oracle.first()).map_or(0.0, |p| p.accuracy)
     }
 
     /// The frontier less the sweep, at the cost of every policy of the sweep that costs at least what the frontier's
@@ -104,20 +119,21 @@ impl Curves {
     }
 
     fn against(&self, others: &[CostAccuracy]) -> Option<Difference> {
-        let least = self.frontier.first()?.0;
-        difference(others.iter().filter(|p| p.0 >= least).map(|&(cost, accuracy)| (cost, self.at(cost) - accuracy)))
+        let least = self.frontier.first()?.cost;
+        difference(others.iter().filter(|p| p.cost >= least).map(|p| (p.cost, self.at(p.cost) - p.accuracy)))
     }
 
     /// The frontier less the oracle, at so many `costs` evenly from the cheapest to the dearest point of the frontier.
     pub fn against_oracle(&self, costs: usize) -> Option<Difference> {
-        let (first, last) = (self.frontier.first()?.0, self.frontier.last()?.0);
+        let (first, last) = (self.frontier.first()?.cost, self.frontier.last()?.cost);
         let step = (last - first) / costs.saturating_sub(1).max(1) as f64;
         difference((0..costs).map(|i| first + step * i as f64).map(|cost| (cost, self.at(cost) - self.oracle_at(cost))))
     }
 }
 
-fn difference(differences: impl Iterator<Item = CostAccuracy>) -> Option<Difference> {
-    let all: Vec<CostAccuracy> = differences.collect();
+/// From costs and the differences in accuracy there.
+fn difference(differences: impl Iterator<Item = (f64, f64)>) -> Option<Difference> {
+    let all: Vec<(f64, f64)> = differences.collect();
     let &(at, least) = all.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
     Some(Difference { mean: all.iter().map(|d| d.1).sum::<f64>() / all.len() as f64, least, at })
 }
