@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use thiserror::Error;
 
-use dyn_perceiver_calibrate::records::{CostError, Costs, ExitMask, RecordWriter, Records, RecordsError, exits_of};
+use dyn_perceiver_calibrate::records::{CostError, Costs, ExitSet, RecordWriter, Records, RecordsError};
 
 use crate::camera::{CameraError, Frame, FrameSource, IdxSource, ImageSource};
 use crate::energy::PowerModel;
@@ -229,18 +229,18 @@ pub fn digest(plan: &Plan) -> ModelDigest {
 }
 
 /// Evaluates exactly the exits of a set, and leaves at the last of them.
-fn through(mask: ExitMask, exits: usize) -> Result<(ExitPolicy, usize), PolicyError> {
-    let rule = |exit: usize| if mask >> exit & 1 == 1 { ExitRule::Leave(1.0) } else { ExitRule::Skip };
+fn through(set: ExitSet, exits: usize) -> Result<(ExitPolicy, usize), PolicyError> {
+    let rule = |exit: usize| if set.contains(exit) { ExitRule::Leave(1.0) } else { ExitRule::Skip };
     let rules: Vec<ExitRule> = (0..exits).map(rule).collect();
-    Ok((ExitPolicy::new(Measure::default(), &rules)?, exits_of(mask).next_back().unwrap_or(0)))
+    Ok((ExitPolicy::new(Measure::default(), &rules)?, set.last().unwrap_or(0)))
 }
 
-fn for_every_set(plan: &Plan, cost: impl Fn(&ExitPolicy, usize) -> f64) -> Result<Vec<(ExitMask, f64)>, PolicyError> {
+fn for_every_set(plan: &Plan, cost: impl Fn(&ExitPolicy, usize) -> f64) -> Result<Vec<(ExitSet, f64)>, PolicyError> {
     let exits = plan.stages().len();
-    (1..1usize << exits)
-        .map(|mask| {
-            let (policy, last) = through(mask, exits)?;
-            Ok((mask, cost(&policy, last)))
+    ExitSet::every(exits)
+        .map(|set| {
+            let (policy, last) = through(set, exits)?;
+            Ok((set, cost(&policy, last)))
         })
         .collect()
 }
@@ -261,12 +261,12 @@ pub fn mac_costs(plan: &Plan) -> Result<Costs, CollectError> {
 /// [`CollectError`] when there are not as many stages, or a figure is out of range.
 pub fn joule_costs(plan: &Plan, power: &PowerModel) -> Result<Costs, CollectError> {
     let exits = plan.stages().len();
-    let every = (1usize << exits) - 1;
-    let macs = |mask: ExitMask| through(mask, exits).map(|(policy, last)| plan.macs(&policy, last) as f32);
+    let every = ExitSet::first(exits);
+    let macs = |set: ExitSet| through(set, exits).map(|(policy, last)| plan.macs(&policy, last) as f32);
     let mut exclusive = vec![0.0; exits];
     for (exit, (part, stage)) in exclusive.iter_mut().zip(plan.stages()).enumerate() {
-        let without = every & !(1 << exit);
-        if without != 0 && stage.macs > 0 {
+        let without = every.without(exit);
+        if !without.is_empty() && stage.macs > 0 {
             // Leaving out the last exit leaves its whole stage out; that never costs anyway.
             let saved = (macs(every)? - macs(without)?) / stage.macs as f32;
             *part = power.stages().get(exit).copied().unwrap_or(0.0) * saved.clamp(0.0, 1.0);
@@ -286,12 +286,13 @@ pub fn latency_costs(plan: &Arc<Plan>) -> Result<Costs, CollectError> {
     let exits = plan.stages().len();
     let mut runtime = Runtime::new(plan.clone())?;
     let image = vec![0.0; plan.info().input.len()];
-    let mut times = vec![vec![]; 1 << exits];
+    let sets: Vec<ExitSet> = ExitSet::every(exits).collect();
+    let mut times = vec![vec![]; sets.len()];
     for run in 0..=LATENCY_RUNS {
-        for (mask, times) in times.iter_mut().enumerate().skip(1) {
+        for (set, times) in sets.iter().zip(&mut times) {
             let began = Instant::now();
             runtime.begin(&image)?;
-            for exit in exits_of(mask) {
+            for exit in set.iter() {
                 runtime.advance(exit)?;
             }
             // The first round only warms up.
@@ -304,6 +305,6 @@ pub fn latency_costs(plan: &Arc<Plan>) -> Result<Costs, CollectError> {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     };
-    let sets = times.into_iter().enumerate().skip(1).map(|(mask, times)| (mask, median(times)));
-    Ok(Costs::measured(CostUnit::Seconds, exits, sets)?)
+    let measured = sets.into_iter().zip(times.into_iter().map(median));
+    Ok(Costs::measured(CostUnit::Seconds, exits, measured)?)
 }

@@ -1,6 +1,6 @@
 //! The tables of `docs/calibration.md`, computed.
 //!
-//!     cargo run --release --no-default-features --features std --example frontier_study -- CALIBRATION.csv JUDGED.csv
+//!     cargo run --release --features calibrate --example frontier_study -- CALIBRATION.csv JUDGED.csv
 //!
 //! Both are records as `dyn-perceiver calibrate` writes them. Frontiers are found on the first and judged on the second.
 //! Without them only synthetic records are studied.
@@ -9,11 +9,12 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
+use dyn_perceiver::calibrate::certify::{GuaranteeError, Limit, certify};
+use dyn_perceiver::calibrate::evaluate::{CostAccuracy, Difference, ParetoCurves, PolicySummary, replay};
+use dyn_perceiver::calibrate::records::{Records, Synthetic};
+use dyn_perceiver::calibrate::solver::{EvidenceKind, SolveOptions, exhaustive, mixed_accuracy, quantile_sweep, solve};
+use dyn_perceiver::calibrate::split;
 use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
-use dyn_perceiver::policy::{
-    Curves, Difference, EvidenceKind, GuaranteeError, Limit, Records, SolveOptions, Synthetic, certify, exhaustive,
-    mixed_accuracy, quantile_sweep, read_records, simulate, solve, split, summarise,
-};
 
 /// Levels of each threshold that the search in hindsight tries.
 const LEVELS: usize = 48;
@@ -26,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let network = Synthetic::four_exits();
     against_others("synthetic records", &network.records(5_000, 11)?, &network.records(20_000, 12)?)?;
     let given = match &paths[..] {
-        [calibration, judged] => Some((read_records(Path::new(calibration))?, read_records(Path::new(judged))?)),
+        [calibration, judged] => Some((Records::read(Path::new(calibration))?, Records::read(Path::new(judged))?)),
         _ => None,
     };
     if let Some((calibration, judged)) = &given {
@@ -64,7 +65,7 @@ fn speed() -> Result<(), Box<dyn Error>> {
     println!(
         "{} samples x {} exits: {seconds:.2} s on one core, {} points",
         records.len(),
-        records.exits.len(),
+        records.exits().len(),
         solved.frontier.points().len()
     );
     if let Ok(status) = std::fs::read_to_string("/proc/self/status")
@@ -89,7 +90,7 @@ fn synthetic_optimum() -> Result<(), Box<dyn Error>> {
     let mut curves = vec![];
     for size in sizes {
         let records = network.records(size, 3)?;
-        let options = SolveOptions { evidence: vec![EvidenceKind::Own], ..SolveOptions::default() };
+        let options = SolveOptions::default().with_evidence([EvidenceKind::Own]);
         let solved = solve(&records, &records.rows(), &options)?;
         curves.push(judge(solved.frontier.points().iter().map(|p| &p.policy), &judged)?);
     }
@@ -101,7 +102,7 @@ fn synthetic_optimum() -> Result<(), Box<dyn Error>> {
         let best = network.optimum(price);
         let rule = |exit| best.thresholds.get(exit).map_or(ExitRule::Skip, |&t| ExitRule::Leave(t as f32));
         let policy = ExitPolicy::new(Measure::Margin, &(0..4).map(rule).collect::<Vec<_>>())?;
-        let (cost, accuracy) = judge([&policy].into_iter(), &judged)?[0];
+        let CostAccuracy { cost, accuracy } = judge([&policy].into_iter(), &judged)?[0];
         let found = curves.iter().map(|curve| match mixed_accuracy(curve, cost) {
             Some(found) => format!("{:+.2}", 100.0 * (found - accuracy)),
             None => "none".into(),
@@ -114,14 +115,14 @@ fn synthetic_optimum() -> Result<(), Box<dyn Error>> {
 fn judge<'a>(
     policies: impl Iterator<Item = &'a ExitPolicy>,
     records: &Records,
-) -> Result<Vec<(f64, f64)>, Box<dyn Error>> {
+) -> Result<Vec<CostAccuracy>, Box<dyn Error>> {
     let rows = records.rows();
     let mut curve = vec![];
     for policy in policies {
-        let summary = summarise(policy, &records.costs, &simulate(policy, records, &rows)?);
-        curve.push((summary.cost, summary.accuracy));
+        let summary = PolicySummary::of(policy, records.costs(), &replay(policy, records, &rows)?);
+        curve.push(CostAccuracy::new(summary.cost, summary.accuracy));
     }
-    curve.sort_by(|a, b| a.0.total_cmp(&b.0));
+    curve.sort_by(|a, b| a.cost.total_cmp(&b.cost));
     Ok(curve)
 }
 
@@ -131,7 +132,7 @@ fn against_others(name: &str, calibration: &Records, judged: &Records) -> Result
     let sweep = quantile_sweep(calibration, &calibration.rows())?;
     let found = exhaustive(calibration, &calibration.rows(), Measure::MaxSoftmax, LEVELS)?;
     let searched: Vec<ExitPolicy> = found.into_iter().map(|found| found.policy).collect();
-    let curves = Curves::judge(&solved.frontier, &sweep, &searched, judged, &judged.rows(), LEVELS)?;
+    let curves = ParetoCurves::judge(&solved.frontier, &sweep, &searched, judged, &judged.rows(), LEVELS)?;
     let chosen = solved.compared[solved.chosen];
     println!("\n### Against the authors' sweep and the oracle: {name}\n");
     println!(
@@ -146,20 +147,20 @@ fn against_others(name: &str, calibration: &Records, judged: &Records) -> Result
         "| mean cost, share of whole | this frontier | authors' sweep | every policy tried on the same | best in hindsight |"
     );
     println!("| --- | --- | --- | --- | --- |");
-    let (first, last) = (curves.frontier[0].0, curves.frontier[curves.frontier.len() - 1].0);
+    let (first, last) = (curves.frontier[0].cost, curves.frontier[curves.frontier.len() - 1].cost);
     for step in 0..=10 {
         let cost = first + (last - first) * f64::from(step) / 10.0;
         let [sweep, searched] =
             [&curves.sweep, &curves.searched].map(|curve| mixed_accuracy(curve, cost).map_or("none".into(), percent));
         println!(
             "| {} | {} | {sweep} | {searched} | {} |",
-            percent(cost / judged.costs.full()),
+            percent(cost / judged.costs().full()),
             percent(curves.at(cost)),
             percent(curves.oracle_at(cost))
         );
     }
-    for (exit, (cost, accuracy)) in judged.exits.iter().zip(&curves.exits) {
-        println!("| {} | {exit} alone: {} | | | |", percent(cost / judged.costs.full()), percent(*accuracy));
+    for (exit, CostAccuracy { cost, accuracy }) in judged.exits().iter().zip(&curves.exits) {
+        println!("| {} | {exit} alone: {} | | | |", percent(cost / judged.costs().full()), percent(*accuracy));
     }
     println!(
         "\nless the authors' sweep, at the cost of each of its policies, in percentage points: {}",
@@ -181,10 +182,10 @@ fn candidates(calibration: &Records, judged: &Records) -> Result<(), Box<dyn Err
     let sweep = quantile_sweep(calibration, &calibration.rows())?;
     for evidence in EvidenceKind::ALL {
         for measure in Measure::ALL {
-            let options = SolveOptions { measures: vec![measure], evidence: vec![evidence], ..SolveOptions::default() };
+            let options = SolveOptions::default().with_measures([measure]).with_evidence([evidence]);
             let solved = solve(calibration, &calibration.rows(), &options)?;
-            let curves = Curves::judge(&solved.frontier, &sweep, &[], judged, &judged.rows(), 4)?;
-            let best = curves.frontier.iter().map(|p| p.1).fold(0.0, f64::max);
+            let curves = ParetoCurves::judge(&solved.frontier, &sweep, &[], judged, &judged.rows(), 4)?;
+            let best = curves.frontier.iter().map(|p| p.accuracy).fold(0.0, f64::max);
             let mean = curves.against_sweep().map_or("none".into(), |d| format!("{:+.2}", 100.0 * d.mean));
             println!("| {measure} | {} | {} | {mean} |", evidence.name(), percent(best));
         }
@@ -195,38 +196,34 @@ fn candidates(calibration: &Records, judged: &Records) -> Result<(), Box<dyn Err
 /// How often what was certified on one random part loses more than promised on the rest.
 fn guarantee(name: &str, records: &Records, share: f64) -> Result<(), Box<dyn Error>> {
     let rows = records.rows();
-    let whole = ExitPolicy::only(records.exits.len() - 1, records.exits.len())?;
+    let whole = ExitPolicy::only(records.exits().len() - 1, records.exits().len())?;
     // Many solves: one measure, each exit on its own.
-    let options = SolveOptions {
-        measures: vec![Measure::MaxSoftmax],
-        evidence: vec![EvidenceKind::Own],
-        ..SolveOptions::default()
-    };
-    for limit in [Limit { max_loss: 0.01, confidence: 0.95 }, Limit { max_loss: 0.02, confidence: 0.9 }] {
+    let options = SolveOptions::default().with_measures([Measure::MaxSoftmax]).with_evidence([EvidenceKind::Own]);
+    for limit in [Limit::new(0.01, 0.95)?, Limit::new(0.02, 0.9)?] {
         let (mut certified, mut violations, mut cost) = (0u32, 0u32, 0.0);
         for seed in 0..SPLITS {
             let (part, rest) = split(&rows, share, 1000 + seed);
-            let found = match certify(records, &part, limit, &SolveOptions { seed, ..options.clone() }) {
+            let found = match certify(records, &part, limit, &options.clone().with_seed(seed)) {
                 Ok(found) => found,
                 Err(GuaranteeError::TooFewSamples { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
             let cheapest = &found.frontier.points()[0].policy;
             let of = |policy: &ExitPolicy| -> Result<_, Box<dyn Error>> {
-                Ok(summarise(policy, &records.costs, &simulate(policy, records, &rest)?))
+                Ok(PolicySummary::of(policy, records.costs(), &replay(policy, records, &rest)?))
             };
             let (policy, reference) = (of(cheapest)?, of(&whole)?);
             certified += 1;
-            violations += u32::from(reference.accuracy - policy.accuracy > limit.max_loss);
-            cost += policy.cost / records.costs.full();
+            violations += u32::from(reference.accuracy - policy.accuracy > limit.max_loss());
+            cost += policy.cost / records.costs().full();
         }
         let n = f64::from(certified.max(1));
         println!(
             "| {name} | {} | {} | {certified} | {} | {} | {} |",
-            percent(limit.max_loss),
-            percent(limit.confidence),
+            percent(limit.max_loss()),
+            percent(limit.confidence()),
             percent(f64::from(violations) / n),
-            percent(1.0 - limit.confidence),
+            percent(1.0 - limit.confidence()),
             percent(cost / n)
         );
     }

@@ -24,7 +24,7 @@ use super::exit_set::ExitSet;
 pub struct Costs {
     unit: CostUnit,
     exits: usize,
-    /// By [`ExitSet::index`]; the cost of the empty set is 0.
+    /// By the index of the set; the cost of the empty set is 0.
     of: Vec<f64>,
 }
 

@@ -97,8 +97,8 @@ impl ExitSet {
         self.iter().map(move |exit| self.up_to(exit))
     }
 
-    /// Every set of the first `exits` exits but the empty one, in order of [`ExitSet::index`].
-    pub(crate) fn every(exits: usize) -> impl Iterator<Item = ExitSet> {
+    /// Every set of the first `exits` exits but the empty one; the sets without the last exit come first.
+    pub fn every(exits: usize) -> impl Iterator<Item = ExitSet> {
         (1..=ExitSet::first(exits).0).map(ExitSet)
     }
 

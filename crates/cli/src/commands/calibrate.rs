@@ -1,4 +1,4 @@
-use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::calibrate::certify::{self, GuaranteeError, Limit};
-use dyn_perceiver::calibrate::records::{self, Costs, RecordWriter, Records};
+use dyn_perceiver::calibrate::records::{Costs, RecordWriter, Records};
 use dyn_perceiver::calibrate::solver::{self, EvidenceKind, SolveOptions, Solved};
 use dyn_perceiver::collect::{self, LabelledData};
 use dyn_perceiver::energy::{JoulesSource, PowerModel};
@@ -78,8 +78,8 @@ pub(crate) fn parse_range(text: &str) -> Result<Range<u64>, String> {
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = shipped::plan(&args.model, args.exits.clone())?;
     let (records, from) = records(&args, &plan)?;
-    let mut options =
-        SolveOptions { measures: args.measures.clone().unwrap_or(Measure::ALL.into()), ..Default::default() };
+    let measures = args.measures.clone().unwrap_or(Measure::ALL.into());
+    let mut options = SolveOptions::default().with_measures(measures);
     if args.own_evidence {
         options.evidence = vec![EvidenceKind::Own];
     }
@@ -90,17 +90,17 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             Outcome { frontier: solved.frontier.clone(), solved, guarantee: None, more_samples: None }
         }
         Some(max_loss) => {
-            let limit = Limit { max_loss, confidence: args.confidence };
-            let certified = certify::certify(&records, &rows, limit, &options);
+            let limit = Limit::new(max_loss, args.confidence);
+            let certified = limit.and_then(|limit| certify::certify(&records, &rows, limit, &options));
             let certified = certified.map_err(|error| match error {
-                GuaranteeError::Limit(_) | GuaranteeError::TooFewSamples { .. } => Failure::Input(error.into()),
+                GuaranteeError::Limit { .. } | GuaranteeError::TooFewSamples { .. } => Failure::Input(error.into()),
                 other => Failure::Failed(other.into()),
             })?;
             let (guarantee, more_samples) = (Some(certified.guarantee), certified.more_samples);
             Outcome { frontier: certified.frontier, solved: certified.solved, guarantee, more_samples }
         }
     };
-    let names = records.exits.iter().map(String::as_str);
+    let names = records.exits().iter().map(String::as_str);
     let calibrated = CalibratedPolicy::new(
         collect::digest(&plan),
         names,
@@ -122,16 +122,16 @@ struct Outcome {
 /// Reads records, or makes them; and says where they are.
 fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf), Failure> {
     let digest = collect::digest(plan);
-    if is_records(&args.data) {
-        let mut records = records::read_records(&args.data).or_input()?;
+    if Records::are_at(&args.data) {
+        let mut records = Records::read(&args.data).or_input()?;
         records.for_model(digest, &args.data).or_input()?;
-        if records.exits != plan.info().exits {
-            let (found, expected) = (records.exits.join(", "), plan.info().exits.join(", "));
+        if records.exits() != plan.info().exits {
+            let (found, expected) = (records.exits().join(", "), plan.info().exits.join(", "));
             let path = args.data.display();
             return Err(anyhow::anyhow!("{path}: records of exits {found}, but the model's are {expected}")).or_input();
         }
         if args.cost != "macs" {
-            records.costs = costs(&args.cost, plan)?;
+            records = records.with_costs(costs(&args.cost, plan)?).or_input()?;
         }
         return Ok((records, args.data.clone()));
     }
@@ -164,7 +164,7 @@ fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf), Failure>
         );
     }
     writer.finish()?;
-    Ok((records::read_records(&path)?, path))
+    Ok((Records::read(&path)?, path))
 }
 
 pub(crate) fn collect_failure(error: collect::CollectError) -> Failure {
@@ -185,13 +185,6 @@ pub(crate) fn progress_bar(all: usize, done: usize, quiet: bool) -> ProgressBar 
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-/// Whether the file begins as records do.
-pub(crate) fn is_records(path: &Path) -> bool {
-    let mut line = String::new();
-    let first = std::fs::File::open(path).map(|file| BufReader::new(file).read_line(&mut line));
-    matches!(first, Ok(Ok(_))) && line.starts_with("# dyn-perceiver records")
 }
 
 /// The costs that `--cost` asks for.
@@ -246,7 +239,7 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome) -> Res
             .iter()
             .map(|p| {
                 let thresholds: serde_json::Map<_, _> = records
-                    .exits
+                    .exits()
                     .iter()
                     .zip(p.policy.rules())
                     .filter_map(|(exit, rule)| match rule {
@@ -255,7 +248,7 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome) -> Res
                     })
                     .collect();
                 let shares: serde_json::Map<_, _> =
-                    records.exits.iter().zip(&p.shares).map(|(exit, share)| (exit.clone(), json!(share))).collect();
+                    records.exits().iter().zip(&p.shares).map(|(exit, share)| (exit.clone(), json!(share))).collect();
                 json!({"accuracy": p.accuracy, "cost": p.cost, "shares": shares, "thresholds": thresholds})
             })
             .collect();
@@ -263,7 +256,7 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome) -> Res
             json!({"max_loss": g.max_loss, "confidence": g.confidence, "samples": g.samples, "more_samples": more_samples})
         });
         let object = json!({
-            "policy": args.output, "records": from, "model": records.model, "samples": records.len(),
+            "policy": args.output, "records": from, "model": records.model(), "samples": records.len(),
             "unit": frontier.unit().name(), "compared": compared,
             "chosen": {"confidence": chosen.measure.name(), "evidence": name(chosen.evidence)},
             "optimism": solved.optimism, "guarantee": guarantee, "points": points,
@@ -289,7 +282,7 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome) -> Res
             writeln!(out, "         cheaper policies would need about {more} samples")?;
         }
     }
-    let names: Vec<&str> = records.exits.iter().map(String::as_str).collect();
+    let names: Vec<&str> = records.exits().iter().map(String::as_str).collect();
     let header: Vec<&str> = ["cost", "accuracy"].into_iter().chain(names).collect();
     let points = frontier.points();
     // A table that fits a screen: every point that is a new step in cost.

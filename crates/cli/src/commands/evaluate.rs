@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::Classifier;
-use dyn_perceiver::calibrate::evaluate::{self, Curves, Difference};
-use dyn_perceiver::calibrate::records::{self, Costs, RecordWriter, Records};
+use dyn_perceiver::calibrate::evaluate::{CostAccuracy, Difference, ParetoCurves};
+use dyn_perceiver::calibrate::records::{Costs, RecordWriter, Records};
 use dyn_perceiver::calibrate::solver;
 use dyn_perceiver::collect::{self, LabelledData};
 use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, Frontier, Measure, Mixer};
@@ -128,7 +128,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         false => None,
     };
     if let (Some(path), Some(curves)) = (&args.plot, &curves) {
-        let realised: Vec<_> = runs.iter().map(|run| (run.mean_cost(), run.accuracy())).collect();
+        let realised: Vec<_> = runs.iter().map(|run| CostAccuracy::new(run.mean_cost(), run.accuracy())).collect();
         let title = format!("{} on {images} held-out images", args.model.display());
         plot::draw(path, &title, frontier.unit(), &plan.info().exits, curves, &realised)?;
     }
@@ -251,7 +251,7 @@ fn adaptive(
                 let outcome = classifier.classify_with(frame, policy)?;
                 let cost = match frontier.unit() {
                     CostUnit::Seconds => outcome.latency().as_secs_f64(),
-                    _ => evaluate::cost_of(policy, costs, outcome.exit),
+                    _ => costs.of_policy(policy, outcome.exit),
                 };
                 run.mixer.spent(cost as f32);
                 run.cost += cost;
@@ -269,16 +269,16 @@ fn adaptive(
 }
 
 /// Judges the frontier, the authors' sweep and the oracle on what all exits say about the images.
-fn curves(args: &Args, plan: &Arc<Plan>, frontier: &Frontier, costs: &Costs) -> Result<Curves, Failure> {
+fn curves(args: &Args, plan: &Arc<Plan>, frontier: &Frontier, costs: &Costs) -> Result<ParetoCurves, Failure> {
     let beside = args.plot.as_ref().map(|plot| plot.with_extension("records.csv"));
     let path = args.records.clone().or(beside).unwrap_or_else(|| args.policy().with_extension("evaluation.csv"));
     let data = LabelledData::open(&args.data, args.range.clone()).or_input()?;
     let names = data.names().to_vec();
     let there = match path.exists() {
-        true => Some(records::read_records(&path).or_input()?),
+        true => Some(Records::read(&path).or_input()?),
         false => None,
     };
-    let fits = |records: &Records| records.ids() == names && records.model == collect::digest(plan);
+    let fits = |records: &Records| records.ids() == names && records.model() == collect::digest(plan);
     let mut judged = match there.filter(fits) {
         Some(records) => records,
         None => {
@@ -287,28 +287,34 @@ fn curves(args: &Args, plan: &Arc<Plan>, frontier: &Frontier, costs: &Costs) -> 
             collect::collect(plan, data, &mut writer, threads, |_| true)
                 .map_err(crate::commands::calibrate::collect_failure)?;
             writer.finish()?;
-            records::read_records(&path)?
+            Records::read(&path)?
         }
     };
-    judged.costs = costs.clone();
+    judged = judged.with_costs(costs.clone())?;
     let (mut sweep, mut searched) = (vec![], vec![]);
     if let Some(path) = &args.calibration {
-        let mut records = records::read_records(path).or_input()?;
+        let mut records = Records::read(path).or_input()?;
         records.for_model(collect::digest(plan), path).or_input()?;
-        records.costs = costs.clone();
+        records = records.with_costs(costs.clone())?;
         sweep = solver::quantile_sweep(&records, &records.rows())?;
         let found = solver::exhaustive(&records, &records.rows(), Measure::MaxSoftmax, LEVELS)?;
         searched = found.into_iter().map(|found| found.policy).collect();
     }
-    Ok(Curves::judge(frontier, &sweep, &searched, &judged, &judged.rows(), LEVELS)?)
+    Ok(ParetoCurves::judge(frontier, &sweep, &searched, &judged, &judged.rows(), LEVELS)?)
 }
 
-fn report(args: &Args, plan: &Plan, unit: CostUnit, runs: &[Run], curves: Option<&Curves>) -> Result<(), Failure> {
+fn report(
+    args: &Args,
+    plan: &Plan,
+    unit: CostUnit,
+    runs: &[Run],
+    curves: Option<&ParetoCurves>,
+) -> Result<(), Failure> {
     let exits = &plan.info().exits;
     let images = runs.first().map_or(0, |run| run.frames);
     let share = |left: usize| left as f64 / images.max(1) as f64;
-    let sweep = curves.and_then(Curves::against_sweep);
-    let searched = curves.and_then(Curves::against_searched);
+    let sweep = curves.and_then(ParetoCurves::against_sweep);
+    let searched = curves.and_then(ParetoCurves::against_searched);
     let oracle = curves.and_then(|curves| curves.against_oracle(COMPARED));
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -327,7 +333,7 @@ fn report(args: &Args, plan: &Plan, unit: CostUnit, runs: &[Run], curves: Option
             .collect();
         let alone = curves.map(|curves| {
             let each = exits.iter().zip(&curves.exits);
-            each.map(|(exit, p)| json!({"exit": exit, "cost": p.0, "accuracy": p.1})).collect::<Vec<_>>()
+            each.map(|(exit, p)| json!({"exit": exit, "cost": p.cost, "accuracy": p.accuracy})).collect::<Vec<_>>()
         });
         let difference = |d: Option<Difference>| d.map(|d| json!({"mean": d.mean, "least": d.least, "at": d.at}));
         let object = json!({
@@ -357,7 +363,7 @@ fn report(args: &Args, plan: &Plan, unit: CostUnit, runs: &[Run], curves: Option
     if let Some(curves) = curves {
         let each = exits.iter().zip(&curves.exits);
         let rows: Vec<Vec<String>> =
-            each.map(|(exit, p)| vec![exit.clone(), cost_text(p.0, unit), percent(p.1)]).collect();
+            each.map(|(exit, p)| vec![exit.clone(), cost_text(p.cost, unit), percent(p.accuracy)]).collect();
         write!(out, "\n{}", table::render(&["one exit alone", "cost", "accuracy"], &rows))?;
         let points = |share: f64| format!("{:+.2}", 100.0 * share);
         let row =

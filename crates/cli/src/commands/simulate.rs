@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
 use dyn_perceiver::calibrate::missions::{
-    Arrivals, InjectedFault, Scenario, Simulation, Strategy, Summary, compare, stage_shares,
+    Arrivals, InjectedFault, MissionSummary, Scenario, Simulation, Strategy, compare,
 };
-use dyn_perceiver::calibrate::random;
-use dyn_perceiver::calibrate::records::{self, Records, Synthetic};
+use dyn_perceiver::calibrate::records::{Records, Synthetic};
 use dyn_perceiver::calibrate::solver::{self, SolveOptions};
+use dyn_perceiver::calibrate::split;
 use dyn_perceiver::energy::{FrameDemand, JoulesSource, PowerModel};
 use dyn_perceiver::exit::Frontier;
 use dyn_perceiver::sensors::profile::Profile;
@@ -135,7 +135,7 @@ impl Args {
         }
         // What a frame adds to the resting consumption.
         let joules = self.latency_ms / 1000.0 * (watts.active - watts.resting());
-        let shares = stage_shares(&records.costs);
+        let shares = records.costs().stage_shares();
         let stages: Vec<f32> = shares.iter().map(|(stage, _)| joules * *stage as f32).collect();
         let exclusive: Vec<f32> = shares.iter().map(|(_, part)| joules * *part as f32).collect();
         let model = PowerModel::new(watts.idle, &stages, JoulesSource::Modelled)
@@ -151,16 +151,16 @@ impl Args {
 /// Records, the operating points, the records that frames are drawn from, and a word for where they come from.
 fn source(args: &Args) -> Result<(Records, Frontier, Vec<u32>, String), Failure> {
     let (records, origin) = match &args.records {
-        Some(path) => (records::read_records(path).or_input()?, path.display().to_string()),
+        Some(path) => (Records::read(path).or_input()?, path.display().to_string()),
         None => (Synthetic::four_exits().records(8000, 1)?, "synthetic".to_owned()),
     };
     if let Some(path) = &args.policy {
         let calibrated = dyn_perceiver::policy_file::load(path).or_input()?;
-        let frontier = calibrated.for_model(records.model).with_context(|| path.display().to_string()).or_input()?;
+        let frontier = calibrated.for_model(records.model()).with_context(|| path.display().to_string()).or_input()?;
         let (frontier, rows) = (frontier.clone(), records.rows());
         return Ok((records, frontier, rows, origin));
     }
-    let (calibration, drawn) = random::split(&records.rows(), 0.5, 1);
+    let (calibration, drawn) = split(&records.rows(), 0.5, 1);
     let frontier = solver::solve(&records, &calibration, &SolveOptions::default()).or_input()?.frontier;
     Ok((records, frontier, drawn, origin))
 }
@@ -193,9 +193,9 @@ struct Origin {
     board: String,
 }
 
-fn print(args: &Args, origin: &Origin, summaries: &[(Strategy, Summary)]) -> Result<(), Failure> {
+fn print(args: &Args, origin: &Origin, summaries: &[(Strategy, MissionSummary)]) -> Result<(), Failure> {
     let of = |strategy: Strategy| summaries.iter().find(|(s, _)| *s == strategy).map(|(_, summary)| summary);
-    let ratio = |a: Strategy, b: Strategy, value: fn(&Summary) -> f64| match (of(a), of(b)) {
+    let ratio = |a: Strategy, b: Strategy, value: fn(&MissionSummary) -> f64| match (of(a), of(b)) {
         (Some(a), Some(b)) if value(b) > 0.0 => value(a) / value(b),
         _ => f64::NAN,
     };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dyn_perceiver::calibrate::evaluate::{CostAccuracy, Curves};
+use dyn_perceiver::calibrate::evaluate::{CostAccuracy, ParetoCurves};
 use dyn_perceiver::exit::CostUnit;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -35,7 +35,7 @@ pub(crate) fn draw(
     title: &str,
     unit: CostUnit,
     exits: &[String],
-    curves: &Curves,
+    curves: &ParetoCurves,
     realised: &[CostAccuracy],
 ) -> Result<(), Failure> {
     let mut svg = String::new();
@@ -56,14 +56,14 @@ fn lines(
     title: &str,
     unit: CostUnit,
     exits: &[String],
-    curves: &Curves,
+    curves: &ParetoCurves,
     realised: &[CostAccuracy],
 ) -> Result<(), Box<dyn std::error::Error>> {
     root.fill(&WHITE)?;
     let all = || [&curves.exits, &curves.frontier, &curves.oracle].into_iter().flatten();
-    let largest = all().map(|p| p.0).fold(0.0, f64::max);
+    let largest = all().map(|p| p.cost).fold(0.0, f64::max);
     let (label, scale) = axis(unit, largest);
-    let at = |&(cost, accuracy): &CostAccuracy| (cost / scale, 100.0 * accuracy);
+    let at = |p: &CostAccuracy| (p.cost / scale, 100.0 * p.accuracy);
     let bounds = |values: Vec<f64>| {
         let (low, high) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
         let margin = ((high - low) * 0.06).max(1e-6);

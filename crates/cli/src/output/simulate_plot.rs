@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use dyn_perceiver::calibrate::missions::{Outcome, Sample, Simulation, Strategy};
+use dyn_perceiver::calibrate::missions::{MissionOutcome, MissionSample, Simulation, Strategy};
 use plotters::prelude::*;
 
 use crate::output::failure::Failure;
@@ -21,7 +21,7 @@ const COLOURS: [(Strategy, RGBColor); 5] = [
 pub(crate) fn draw(simulation: &Simulation, seed: u64, path: &Path) -> Result<(), Failure> {
     let trace = simulation.trace(seed);
     let every = (600.0 / trace.tick).max(1.0) as usize;
-    let runs: Vec<(Strategy, RGBColor, Outcome)> = COLOURS
+    let runs: Vec<(Strategy, RGBColor, MissionOutcome)> = COLOURS
         .into_iter()
         .map(|(strategy, colour)| (strategy, colour, simulation.run(strategy, &trace, seed, every)))
         .collect();
@@ -33,11 +33,11 @@ pub(crate) fn draw(simulation: &Simulation, seed: u64, path: &Path) -> Result<()
     Ok(())
 }
 
-type Value = fn(&Sample) -> f32;
+type Value = fn(&MissionSample) -> f32;
 
 fn paint(
     simulation: &Simulation,
-    runs: &[(Strategy, RGBColor, Outcome)],
+    runs: &[(Strategy, RGBColor, MissionOutcome)],
     svg: &mut String,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::with_string(svg, (900, 1100)).into_drawing_area();
