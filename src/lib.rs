@@ -9,6 +9,8 @@ pub mod camera;
 pub mod classifier;
 #[cfg(feature = "calibrate")]
 pub mod collect;
+#[cfg(feature = "camera")]
+pub mod dataset;
 mod error;
 #[cfg(feature = "tract")]
 mod executor;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use image::{DynamicImage, ImageReader};
 
 use super::{CameraError, Frame, FrameSource, PixelFormat};
+use crate::dataset::{ClassMatch, ImageFolder};
 
 /// Image files, one frame each, in the order given or by name within a folder.
 ///
@@ -26,10 +27,11 @@ impl ImageSource {
         Self { files: paths.into_iter().map(|path| (path, None)).collect(), next: 0 }
     }
 
-    /// Opens one file, or all `.png`, `.jpg` and `.jpeg` files of a folder in the order of their names.
+    /// Opens one file, or all images of a folder and the folders below, in the order of [`ImageFolder::images`].
     ///
-    /// A folder that has only folders is read as one class per folder: the label of a file is the place of its folder
-    /// in the order of names, as in torchvision's `ImageFolder`.
+    /// Where all images lie in folders, the label of an image is the place of its folder among those with images, in the
+    /// order of names, as in torchvision's `ImageFolder`. Where a model's classes are known, they should rather be matched:
+    /// see [`ImageSource::folder`]. Where some lie beside folders, no image has a label.
     ///
     /// # Errors
     /// [`CameraError`] when the path cannot be read or holds no image.
@@ -39,18 +41,25 @@ impl ImageSource {
         if !metadata.is_dir() {
             return Ok(Self::files([path.to_path_buf()]));
         }
-        let entries = entries(path)?;
-        let mut files: Vec<_> = entries.iter().filter(|path| is_image(path)).map(|path| (path.clone(), None)).collect();
-        if files.is_empty() {
-            for (label, folder) in (0..).zip(entries.iter().filter(|path| path.is_dir())) {
-                let images = self::entries(folder)?.into_iter().filter(|path| is_image(path));
-                files.extend(images.map(|path| (path, Some(label))));
-            }
+        let folder = ImageFolder::read(path)?;
+        if folder.images().is_empty() {
+            let expected = "a folder with .png, .jpg, .bmp or .webp files";
+            return Err(CameraError::Empty { path: path.into(), expected });
         }
-        if files.is_empty() {
-            return Err(CameraError::Empty { path: path.into(), expected: "a folder with .png or .jpg files" });
-        }
-        Ok(Self { files, next: 0 })
+        Ok(Self::folder(&folder, folder.number_classes().as_ref()))
+    }
+
+    /// The images of a folder that was read, with the labels of their class folders; images beside these are left out.
+    /// Without classes all images, none with a label.
+    #[must_use]
+    pub fn folder(folder: &ImageFolder, classes: Option<&ClassMatch>) -> Self {
+        let images = folder.images().iter();
+        let files = images.filter_map(|image| {
+            let Some(classes) = classes else { return Some((image.path.clone(), None)) };
+            let label = classes.labels.get(image.folder?).copied().flatten()?;
+            Some((image.path.clone(), Some(label)))
+        });
+        Self { files: files.collect(), next: 0 }
     }
 
     /// The file of frame number `sequence`.
@@ -83,25 +92,6 @@ impl FrameSource for ImageSource {
     fn frames(&self) -> Option<u64> {
         Some(self.files.len() as u64)
     }
-}
-
-/// What is in a folder, in the order of names; hidden files are left out.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, CameraError> {
-    let io = |source| CameraError::Io { path: folder.into(), source };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
-    matches!(extension.as_deref(), Some("png" | "jpg" | "jpeg")) && path.is_file()
 }
 
 fn decode(path: &Path) -> Result<DynamicImage, CameraError> {
@@ -183,10 +173,26 @@ mod tests {
     }
 
     #[test]
+    fn images_beside_folders_take_all_labels_away() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("cat/2024")).unwrap();
+        for name in ["sheet.bmp", "cat/2024/a.png"] {
+            GrayImage::from_pixel(2, 2, image::Luma([1])).save(folder.path().join(name)).unwrap();
+        }
+        let mut source = ImageSource::open(folder.path()).unwrap();
+        for name in ["sheet.bmp", "a.png"] {
+            let frame = source.next().unwrap().unwrap();
+            assert_eq!(frame.label, None);
+            assert!(source.path(frame.sequence).unwrap().ends_with(name));
+        }
+        assert!(source.next().unwrap().is_none());
+    }
+
+    #[test]
     fn a_missing_path_or_an_empty_folder_is_named() {
         assert!(ImageSource::open("no/such.png").unwrap_err().to_string().starts_with("no/such.png: "));
         let folder = tempfile::tempdir().unwrap();
         let error = ImageSource::open(folder.path()).unwrap_err().to_string();
-        assert!(error.ends_with("a folder with .png or .jpg files expected, but it is empty"), "{error}");
+        assert!(error.ends_with("a folder with .png, .jpg, .bmp or .webp files expected, but it is empty"), "{error}");
     }
 }
