@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::args::policy as shipped;
+use crate::output::data_notes::DataNotes;
 use crate::output::failure::{Failure, OrInput as _};
 use crate::output::table;
 
@@ -26,7 +27,7 @@ use crate::output::table;
 /// Runs every labelled image to the last exit, records what each exit says, and writes the best policies as a policy file,
 /// for --policy of other commands. A run that was stopped goes on where it was. JSON keys: policy, records, model, samples,
 /// unit, compared [{confidence, evidence, accuracy}], chosen {confidence, evidence}, optimism, guarantee {max_loss, confidence,
-/// samples, more_samples}, points [{accuracy, cost, shares {exit: share}, thresholds {exit: threshold}}].
+/// samples, more_samples}, skipped [{path, reason, fault}], warnings, points [{accuracy, cost, shares {exit: share}, thresholds {exit: threshold}}].
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
@@ -61,6 +62,9 @@ pub(crate) struct Args {
     /// Threads [default: all cores]
     #[arg(long, value_name = "COUNT")]
     jobs: Option<NonZeroUsize>,
+    /// Stop at the first image that cannot be used, instead of leaving it out and saying so at the end
+    #[arg(long)]
+    strict: bool,
     /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     exits: Option<Vec<String>>,
@@ -77,7 +81,8 @@ pub(crate) fn parse_range(text: &str) -> Result<Range<u64>, String> {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = shipped::plan(&args.model, args.exits.clone())?;
-    let (records, from) = records(&args, &plan)?;
+    let (records, from, mut notes) = records(&args, &plan)?;
+    notes.near_chance(records.near_chance());
     let measures = args.measures.clone().unwrap_or(Measure::ALL.into());
     let mut options = SolveOptions::default().with_measures(measures);
     if args.own_evidence {
@@ -109,7 +114,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         outcome.frontier.clone(),
     )?;
     dyn_perceiver::policy_file::save(&calibrated, &args.output)?;
-    report(&args, &records, &from, &outcome)
+    report(&args, &records, &from, &outcome, &notes)?;
+    notes.tell();
+    notes.end()
 }
 
 struct Outcome {
@@ -119,8 +126,8 @@ struct Outcome {
     more_samples: Option<usize>,
 }
 
-/// Reads records, or makes them; and says where they are.
-fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf), Failure> {
+/// Reads records, or makes them; and says where they are, and what is to be said of the data.
+fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf, DataNotes), Failure> {
     let digest = collect::digest(plan);
     if Records::are_at(&args.data) {
         let mut records = Records::read(&args.data).or_input()?;
@@ -133,10 +140,14 @@ fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf), Failure>
         if args.cost != "macs" {
             records = records.with_costs(costs(&args.cost, plan)?).or_input()?;
         }
-        return Ok((records, args.data.clone()));
+        return Ok((records, args.data.clone(), DataNotes::default()));
     }
     let path = args.records.clone().unwrap_or_else(|| args.output.with_extension("records.csv"));
-    let data = LabelledData::open(&args.data, args.range.clone()).or_input()?;
+    let mut data = LabelledData::open(&args.data, plan.info(), args.range.clone()).map_err(collect_failure)?;
+    if args.strict {
+        data = data.strict();
+    }
+    let mut notes = DataNotes::of(&data);
     if data.is_empty() {
         return Err(anyhow::anyhow!("{}: no images", args.data.display())).or_input();
     }
@@ -152,25 +163,29 @@ fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf), Failure>
     let asked = stop.clone();
     ctrlc::set_handler(move || asked.store(true, Ordering::Relaxed))?;
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let whole = collect::collect(plan, data, &mut writer, jobs, |done| {
+    let collected = collect::collect(plan, data, &mut writer, jobs, |done| {
         bar.set_position(done as u64);
         !stop.load(Ordering::Relaxed)
     });
     bar.finish_and_clear();
-    if !whole.map_err(collect_failure)? {
+    let collected = collected.map_err(collect_failure)?;
+    if !collected.whole {
         let done = writer.done();
         return Err(
             anyhow::anyhow!("stopped after {done} of {} images; the same command goes on there", names.len()).into()
         );
     }
     writer.finish()?;
-    Ok((Records::read(&path)?, path))
+    notes.skip(collected.skipped);
+    Ok((Records::read(&path)?, path, notes))
 }
 
 pub(crate) fn collect_failure(error: collect::CollectError) -> Failure {
-    use collect::CollectError::{Camera, Label, NoLabel, Range};
+    use collect::CollectError::{Camera, Dataset, Label, NoLabel, NothingRecorded, Range};
     match error {
-        Camera(_) | NoLabel { .. } | Label { .. } | Range { .. } => Failure::Input(error.into()),
+        Camera(_) | Dataset(_) | NoLabel { .. } | NothingRecorded { .. } | Label { .. } | Range { .. } => {
+            Failure::Input(error.into())
+        }
         other => Failure::Failed(other.into()),
     }
 }
@@ -223,7 +238,7 @@ pub(crate) fn costs(cost: &str, plan: &Arc<Plan>) -> Result<Costs, Failure> {
     }
 }
 
-fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome) -> Result<(), Failure> {
+fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome, notes: &DataNotes) -> Result<(), Failure> {
     let Outcome { frontier, solved, guarantee, more_samples } = outcome;
     let chosen = solved.compared[solved.chosen];
     let mut out = std::io::stdout().lock();
@@ -255,11 +270,13 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome) -> Res
         let guarantee = guarantee.map(|g| {
             json!({"max_loss": g.max_loss, "confidence": g.confidence, "samples": g.samples, "more_samples": more_samples})
         });
+        let (skipped, warnings) = notes.json();
         let object = json!({
             "policy": args.output, "records": from, "model": records.model(), "samples": records.len(),
             "unit": frontier.unit().name(), "compared": compared,
             "chosen": {"confidence": chosen.measure.name(), "evidence": name(chosen.evidence)},
-            "optimism": solved.optimism, "guarantee": guarantee, "points": points,
+            "optimism": solved.optimism, "guarantee": guarantee,
+            "skipped": skipped, "warnings": warnings, "points": points,
         });
         writeln!(out, "{object}")?;
         return Ok(());

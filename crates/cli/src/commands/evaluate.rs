@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::Classifier;
-use dyn_perceiver::calibrate::evaluate::{CostAccuracy, Difference, ParetoCurves};
+use dyn_perceiver::calibrate::evaluate::{CostAccuracy, Difference, ParetoCurves, near_chance};
 use dyn_perceiver::calibrate::records::{Costs, RecordWriter, Records};
 use dyn_perceiver::calibrate::solver;
 use dyn_perceiver::collect::{self, LabelledData};
+use dyn_perceiver::dataset::{SkipReason, Skipped};
 use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, Frontier, Measure, Mixer};
 use dyn_perceiver::plan::Plan;
 use serde_json::{Map, Value, json};
 
 use crate::args::policy as shipped;
 use crate::commands::calibrate::{cost_text, costs, parse_range};
+use crate::output::data_notes::DataNotes;
 use crate::output::failure::{Failure, OrInput as _};
 use crate::output::{plot, table};
 
@@ -31,7 +33,7 @@ const COMPARED: usize = 50;
 /// frontier is also compared with the authors' quantile sweep and with every policy tried, on the same records or in hindsight. JSON keys: policy,
 /// data, images, unit, runs [{budget, expected {accuracy, cost}, accuracy, cost, deviation, shares {exit: share},
 /// latency_ms {mean, p95}}], exits [{exit, cost, accuracy}], sweep {mean, least, at}, searched {mean, least, at},
-/// oracle {mean, least, at}.
+/// oracle {mean, least, at}, skipped [{path, reason, fault}], warnings.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
@@ -65,6 +67,9 @@ pub(crate) struct Args {
     /// [default: beside the plot]
     #[arg(long, value_name = "FILE")]
     records: Option<PathBuf>,
+    /// Stop at the first image that cannot be used, instead of leaving it out and saying so at the end
+    #[arg(long)]
+    strict: bool,
     /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     exits: Option<Vec<String>>,
@@ -77,6 +82,12 @@ impl Args {
     /// The file that the policy comes from.
     fn policy(&self) -> &Path {
         self.policy.as_ref().unwrap_or(&self.model)
+    }
+
+    fn data(&self, plan: &Plan) -> Result<LabelledData, Failure> {
+        let data = LabelledData::open(&self.data, plan.info(), self.range.clone());
+        let data = data.map_err(crate::commands::calibrate::collect_failure)?;
+        Ok(if self.strict { data.strict() } else { data })
     }
 }
 
@@ -119,10 +130,17 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if costs.unit() != frontier.unit() {
         return Err(anyhow::anyhow!("--cost is in {}, the policy in {}", costs.unit(), frontier.unit())).or_input();
     }
-    let data = LabelledData::open(&args.data, args.range.clone()).or_input()?;
-    let images = data.len();
+    let data = args.data(&plan)?;
+    let mut notes = DataNotes::of(&data);
     let mut runs: Vec<Run> = budgets.into_iter().map(|budget| Run::new(budget, frontier)).collect();
-    adaptive(&plan, data, frontier, &costs, &mut runs)?;
+    let labels = adaptive(&args, &plan, data, frontier, &costs, &mut runs, &mut notes)?;
+    let images = labels.len();
+    if images == 0 {
+        notes.tell();
+        return Err(anyhow::anyhow!("{}: no image could be used", args.data.display())).or_input();
+    }
+    let right = runs.iter().map(|run| run.right).max().unwrap_or(0);
+    notes.near_chance(near_chance(right, &labels, plan.info().classes));
     let curves = match args.plot.is_some() || args.calibration.is_some() {
         true => Some(curves(&args, &plan, frontier, &costs)?),
         false => None,
@@ -132,7 +150,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         let title = format!("{} on {images} held-out images", args.model.display());
         plot::draw(path, &title, frontier.unit(), &plan.info().exits, curves, &realised)?;
     }
-    report(&args, &plan, frontier.unit(), &runs, curves.as_ref())
+    report(&args, &plan, frontier.unit(), &runs, curves.as_ref(), &notes)?;
+    notes.tell();
+    notes.end()
 }
 
 /// The frontier of a policy file, if it is for this model and these exits.
@@ -234,21 +254,33 @@ impl Run {
     }
 }
 
-/// Classifies every image once for each budget.
+/// Classifies every image once for each budget, and returns the labels of those that could be.
 fn adaptive(
+    args: &Args,
     plan: &Arc<Plan>,
     data: LabelledData,
     frontier: &Frontier,
     costs: &Costs,
     runs: &mut [Run],
-) -> Result<(), Failure> {
+    notes: &mut DataNotes,
+) -> Result<Vec<u32>, Failure> {
     let mut classifier = Classifier::new(plan.clone())?;
     let bar = crate::commands::calibrate::progress_bar(data.len(), 0, false);
-    let visited = data.visit(0, 64, |first, frames| {
-        for frame in frames {
+    let names = data.names().to_vec();
+    let (mut labels, mut unanswered) = (vec![], vec![]);
+    let visited = data.visit(0, 64, |samples| {
+        for sample in samples {
+            let mut failure = None;
             for run in runs.iter_mut() {
                 let policy = &frontier.points()[run.mixer.next_point(frontier)].policy;
-                let outcome = classifier.classify_with(frame, policy)?;
+                let outcome = match classifier.classify_with(&sample.frame, policy) {
+                    Ok(outcome) => outcome,
+                    Err(error) if args.strict => return Err(error.into()),
+                    Err(error) => {
+                        failure.get_or_insert(error);
+                        continue;
+                    }
+                };
                 let cost = match frontier.unit() {
                     CostUnit::Seconds => outcome.latency().as_secs_f64(),
                     _ => costs.of_policy(policy, outcome.exit),
@@ -256,23 +288,32 @@ fn adaptive(
                 run.mixer.spent(cost as f32);
                 run.cost += cost;
                 run.frames += 1;
-                run.right += usize::from(frame.label == Some(outcome.class as u32));
+                run.right += usize::from(sample.label == outcome.class as u32);
                 run.left[outcome.exit] += 1;
                 run.milliseconds.push(1e3 * outcome.latency().as_secs_f64());
             }
+            match failure {
+                Some(error) => {
+                    let reason = SkipReason::Unanswered(error.to_string());
+                    unanswered.push(Skipped::new(args.data.join(&names[sample.index]), reason));
+                }
+                None => labels.push(sample.label),
+            }
         }
-        bar.set_position((first + frames.len()) as u64);
+        bar.set_position(samples.last().map_or(0, |sample| sample.index as u64 + 1));
         Ok(true)
     });
     bar.finish_and_clear();
-    visited.map_err(crate::commands::calibrate::collect_failure)
+    notes.skip(unanswered);
+    notes.skip(visited.map_err(crate::commands::calibrate::collect_failure)?);
+    Ok(labels)
 }
 
 /// Judges the frontier, the authors' sweep and the oracle on what all exits say about the images.
 fn curves(args: &Args, plan: &Arc<Plan>, frontier: &Frontier, costs: &Costs) -> Result<ParetoCurves, Failure> {
     let beside = args.plot.as_ref().map(|plot| plot.with_extension("records.csv"));
     let path = args.records.clone().or(beside).unwrap_or_else(|| args.policy().with_extension("evaluation.csv"));
-    let data = LabelledData::open(&args.data, args.range.clone()).or_input()?;
+    let data = args.data(plan)?;
     let names = data.names().to_vec();
     let there = match path.exists() {
         true => Some(Records::read(&path).or_input()?),
@@ -309,6 +350,7 @@ fn report(
     unit: CostUnit,
     runs: &[Run],
     curves: Option<&ParetoCurves>,
+    notes: &DataNotes,
 ) -> Result<(), Failure> {
     let exits = &plan.info().exits;
     let images = runs.first().map_or(0, |run| run.frames);
@@ -336,9 +378,11 @@ fn report(
             each.map(|(exit, p)| json!({"exit": exit, "cost": p.cost, "accuracy": p.accuracy})).collect::<Vec<_>>()
         });
         let difference = |d: Option<Difference>| d.map(|d| json!({"mean": d.mean, "least": d.least, "at": d.at}));
+        let (skipped, warnings) = notes.json();
         let object = json!({
             "policy": args.policy(), "data": args.data, "images": images, "unit": unit.name(), "runs": runs,
             "exits": alone, "sweep": difference(sweep), "searched": difference(searched), "oracle": difference(oracle),
+            "skipped": skipped, "warnings": warnings,
         });
         writeln!(out, "{object}")?;
         return Ok(());

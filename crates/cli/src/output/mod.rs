@@ -1,5 +1,6 @@
 //! What the program prints: tables, plots, records of frames, and how it ends.
 
+pub(crate) mod data_notes;
 pub(crate) mod failure;
 mod json_lines;
 pub(crate) mod plot;

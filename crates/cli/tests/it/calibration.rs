@@ -54,6 +54,9 @@ fn images_become_a_policy_that_commands_follow() {
     let report = scene.calibrate(&[]);
     assert_eq!(report["samples"], IMAGES);
     assert_eq!(report["unit"], "macs");
+    // Noise with labels at random: nobody can be better than chance.
+    let warnings = report["warnings"].as_array().unwrap();
+    assert!(warnings.iter().any(|warning| warning.as_str().unwrap().contains("no better than chance")), "{report}");
     let points = report["points"].as_array().unwrap();
     let cost = |i: usize| points[i]["cost"].as_f64().unwrap();
     assert!((1..points.len()).all(|i| cost(i) > cost(i - 1)));
@@ -76,6 +79,7 @@ fn images_become_a_policy_that_commands_follow() {
         "--json",
     ]);
     assert_eq!(report["images"], IMAGES);
+    assert!(report["warnings"][0].as_str().unwrap().contains("no better than chance"), "{report}");
     for run in report["runs"].as_array().unwrap() {
         let shares: f64 = run["shares"].as_object().unwrap().values().map(|share| share.as_f64().unwrap()).sum();
         assert!((shares - 1.0).abs() < 1e-9);

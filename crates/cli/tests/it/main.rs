@@ -2,6 +2,7 @@
 
 mod bundle_command;
 mod calibration;
+mod class_folders;
 mod cli;
 mod doctor;
 mod energy_state;
