@@ -23,7 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// let path = folder.join("state.json");
 /// dyn_perceiver_core::file::atomic_write(&path, b"{}")?;
 /// assert_eq!(std::fs::read(&path)?, b"{}");
-/// # std::fs::remove_dir_all(folder)
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     atomic_write_with(path, |file| file.write_all(bytes))

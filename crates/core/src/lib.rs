@@ -8,7 +8,9 @@
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+mod crc;
 pub mod energy;
 pub mod exit;
 #[cfg(feature = "std")]
 pub mod file;
+mod inline;

@@ -1,4 +1,4 @@
-//! A simulated battery: a bucket of joules that is its own fuel gauge.
+//! Simulated battery: a bucket of joules that is its own fuel gauge.
 
 use core::convert::Infallible;
 
@@ -16,6 +16,7 @@ use super::gauge::{FuelGauge, GaugeReading};
 /// assert_eq!(battery.read().unwrap().soc, 0.75);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Battery {
     capacity: f64,
     // A frame of millijoules beside a battery of 100 kJ is below the resolution of an f32.
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_drains_add_up() {
+    fn battery_small_drains_add_up() {
         let mut battery = Battery::new(30_000.0);
         for _ in 0..1_000_000 {
             battery.drain(0.001);
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn stays_between_empty_and_full() {
+    fn battery_stays_between_empty_and_full() {
         let mut battery = Battery::new(1.0);
         battery.drain(f32::NAN);
         battery.drain(-5.0);

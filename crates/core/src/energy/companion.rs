@@ -1,4 +1,4 @@
-//! Messages from a companion microcontroller: framed by COBS, sealed by a CRC.
+//! Link to a companion microcontroller: messages in COBS frames with a CRC.
 //!
 //! A frame is COBS(postcard([`Message`]) + CRC-16/CCITT of it, low byte first) + a zero byte. COBS takes every zero out
 //! of the payload, so that a receiver that lost bytes finds the next frame by itself (Cheshire and Baker, 1999).
@@ -6,10 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::governor::Reason;
+use crate::crc::crc16;
 
 /// What the microcontroller tells the board.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Message {
     /// Counts messages, to notice lost ones.
     pub sequence: u16,
@@ -25,12 +27,46 @@ pub struct Message {
     pub volts: f32,
 }
 
+impl Message {
+    /// A decision, without a period or figures of the battery.
+    pub const fn new(sequence: u16, point: u8, reason: Reason) -> Self {
+        Message { sequence, point, reason, period_ms: 0, soc: f32::NAN, volts: f32::NAN }
+    }
+
+    /// The same message with the milliseconds from frame to frame.
+    #[must_use]
+    pub const fn with_period_ms(self, period_ms: u32) -> Self {
+        Message { period_ms, ..self }
+    }
+
+    /// The same message with the state of charge in [0, 1].
+    #[must_use]
+    pub const fn with_soc(self, soc: f32) -> Self {
+        Message { soc, ..self }
+    }
+
+    /// The same message with the terminal voltage.
+    #[must_use]
+    pub const fn with_volts(self, volts: f32) -> Self {
+        Message { volts, ..self }
+    }
+}
+
 /// Bytes that are enough for any frame.
 pub const MAX_FRAME: usize = 64;
 
-const CRC: crc::Crc<u16, crc::NoTable> = crc::Crc::<u16, crc::NoTable>::new(&crc::CRC_16_IBM_3740);
-
-/// Writes a frame and returns how much of `frame` it fills.
+/// Writes a frame and returns how many bytes of `frame` it fills.
+///
+/// ```
+/// use dyn_perceiver_core::energy::Reason;
+/// use dyn_perceiver_core::energy::companion::{Decoder, MAX_FRAME, Message, encode};
+/// let message = Message::new(1, 5, Reason::Budget).with_period_ms(50).with_soc(0.5).with_volts(3.7);
+/// let mut frame = [0; MAX_FRAME];
+/// let used = encode(&message, &mut frame);
+/// let mut decoder = Decoder::new();
+/// assert_eq!(frame[..used].iter().find_map(|byte| decoder.push(*byte)), Some(message));
+/// assert_eq!(decoder.rejected(), 0);
+/// ```
 pub fn encode(message: &Message, frame: &mut [u8; MAX_FRAME]) -> usize {
     let mut plain = [0u8; MAX_FRAME];
     // A message takes 20 bytes at most, so that neither this nor the rest can run out of room.
@@ -38,7 +74,7 @@ pub fn encode(message: &Message, frame: &mut [u8; MAX_FRAME]) -> usize {
         Ok(used) => used.len(),
         Err(_) => return 0,
     };
-    let crc = CRC.checksum(plain.get(..used).unwrap_or(&[]));
+    let crc = crc16(plain.get(..used).unwrap_or(&[]));
     for (slot, byte) in plain.iter_mut().skip(used).zip(crc.to_le_bytes()) {
         *slot = byte;
     }
@@ -76,10 +112,10 @@ fn set(frame: &mut [u8; MAX_FRAME], at: usize, byte: u8) {
 /// Puts frames together again from bytes as they come.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    buffer: heapless::Vec<u8, MAX_FRAME>,
-    overrun: bool,
-    /// Frames thrown away: wrong length, checksum or content.
-    pub rejected: u32,
+    bytes: [u8; MAX_FRAME],
+    /// Bytes since the last frame's end; more than there is room for when the frame is too long.
+    used: usize,
+    rejected: u32,
 }
 
 impl Default for Decoder {
@@ -91,42 +127,48 @@ impl Default for Decoder {
 impl Decoder {
     /// A decoder that has seen nothing.
     pub const fn new() -> Self {
-        Decoder { buffer: heapless::Vec::new(), overrun: false, rejected: 0 }
+        Decoder { bytes: [0; MAX_FRAME], used: 0, rejected: 0 }
+    }
+
+    /// Frames thrown away for a wrong length, checksum or content.
+    pub const fn rejected(&self) -> u32 {
+        self.rejected
     }
 
     /// Takes one byte; returns the message that it completes.
     pub fn push(&mut self, byte: u8) -> Option<Message> {
         if byte != 0 {
-            self.overrun |= self.buffer.push(byte).is_err();
+            set(&mut self.bytes, self.used, byte);
+            self.used = self.used.saturating_add(1);
             return None;
         }
-        let message = if self.overrun { None } else { self.unpack() };
-        if message.is_none() && !self.buffer.is_empty() {
+        let message = self.bytes.get(..self.used).and_then(unpack);
+        if message.is_none() && self.used > 0 {
             self.rejected = self.rejected.saturating_add(1);
         }
-        self.buffer.clear();
-        self.overrun = false;
+        self.used = 0;
         message
     }
+}
 
-    fn unpack(&self) -> Option<Message> {
-        let mut plain: heapless::Vec<u8, MAX_FRAME> = heapless::Vec::new();
-        let mut rest = self.buffer.as_slice();
-        while let Some((&code, after)) = rest.split_first() {
-            let (block, next) = after.split_at_checked(usize::from(code).checked_sub(1)?)?;
-            plain.extend_from_slice(block).ok()?;
-            if !next.is_empty() {
-                plain.push(0).ok()?;
-            }
-            rest = next;
-        }
-        let (payload, seal) = plain.split_at_checked(plain.len().checked_sub(2)?)?;
-        if CRC.checksum(payload).to_le_bytes() != seal {
-            return None;
-        }
-        let (message, trailing) = postcard::take_from_bytes(payload).ok()?;
-        trailing.is_empty().then_some(message)
+/// The message in the bytes of a frame before its final zero.
+fn unpack(frame: &[u8]) -> Option<Message> {
+    let mut plain = [0; MAX_FRAME];
+    let mut length = 0usize;
+    let mut rest = frame;
+    while let Some((&code, after)) = rest.split_first() {
+        let (block, next) = after.split_at_checked(usize::from(code).checked_sub(1)?)?;
+        plain.get_mut(length..length + block.len())?.copy_from_slice(block);
+        // The zero that a block stands for is there already, unless the block is the last.
+        length += block.len() + usize::from(!next.is_empty());
+        rest = next;
     }
+    let (payload, seal) = plain.get(..length)?.split_at_checked(length.checked_sub(2)?)?;
+    if crc16(payload).to_le_bytes() != seal {
+        return None;
+    }
+    let (message, trailing) = postcard::take_from_bytes(payload).ok()?;
+    trailing.is_empty().then_some(message)
 }
 
 #[cfg(test)]
@@ -137,7 +179,7 @@ mod tests {
     use super::*;
 
     fn message(sequence: u16, point: u8, period_ms: u32, soc: f32) -> Message {
-        Message { sequence, point, reason: Reason::Budget, period_ms, soc, volts: 3.7 }
+        Message::new(sequence, point, Reason::Budget).with_period_ms(period_ms).with_soc(soc).with_volts(3.7)
     }
 
     fn frame(message: &Message) -> Vec<u8> {
@@ -148,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_sent_arrives(sequence: u16, point: u8, period_ms: u32, soc in 0f32..1.0) {
+        fn link_message_that_is_sent_arrives(sequence: u16, point: u8, period_ms: u32, soc in 0f32..1.0) {
             let sent = message(sequence, point, period_ms, soc);
             let frame = frame(&sent);
             prop_assert!(frame.len() <= MAX_FRAME);
@@ -163,7 +205,7 @@ mod tests {
         }
 
         #[test]
-        fn noise_is_rejected_and_the_next_frame_is_found(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn link_noise_is_rejected_and_the_next_frame_is_found(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
             let sent = message(7, 3, 100, 0.5);
             let mut decoder = Decoder::new();
             let mut got: Vec<Message> = noise.iter().filter_map(|b| decoder.push(*b)).collect();
@@ -174,7 +216,7 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_never_makes_a_message(bit in 0usize..8, at in 0usize..32) {
+        fn link_frame_with_a_flipped_bit_never_makes_a_message(bit in 0usize..8, at in 0usize..32) {
             let mut bytes = frame(&message(300, 9, 33, 0.25));
             let at = at % (bytes.len() - 1);
             bytes[at] ^= 1 << bit;

@@ -7,6 +7,26 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// A sensor that tells the state of charge.
+///
+/// An own gauge is a type with an error that knows its [`Fault`]:
+/// ```
+/// use dyn_perceiver_core::energy::{Fault, FuelGauge, GaugeReading, SensorError};
+/// #[derive(Debug)]
+/// struct Unplugged;
+/// impl SensorError for Unplugged {
+///     fn fault(&self) -> Fault {
+///         Fault::Nack
+///     }
+/// }
+/// struct Adc(Option<u16>);
+/// impl FuelGauge for Adc {
+///     type Error = Unplugged;
+///     fn read(&mut self) -> Result<GaugeReading, Unplugged> {
+///         self.0.map(|raw| GaugeReading::new(f32::from(raw) / 4095.0)).ok_or(Unplugged)
+///     }
+/// }
+/// assert_eq!(Adc(Some(4095)).read().unwrap().soc, 1.0);
+/// ```
 pub trait FuelGauge {
     /// What can go wrong on the way to the sensor.
     type Error: SensorError;
@@ -65,6 +85,12 @@ impl<M: PowerMonitor + ?Sized> PowerMonitor for &mut M {
 }
 
 /// What a fuel gauge says.
+///
+/// ```
+/// use dyn_perceiver_core::energy::{GaugeReading, Supply};
+/// let reading = GaugeReading::new(0.8).with_volts(3.9).with_supply(Supply::Charging);
+/// assert!(reading.may_rise() && reading.time_to_empty.is_none());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -75,14 +101,28 @@ pub struct GaugeReading {
     pub volts: Option<f32>,
     /// Time until empty at the present load, where the gauge estimates it.
     pub time_to_empty: Option<Duration>,
-    /// Whether the battery is being charged, where the gauge knows.
-    pub charging: Option<bool>,
+    /// Where the board's power comes from, where the gauge knows.
+    pub supply: Option<Supply>,
+}
+
+/// Where the board's power comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Supply {
+    /// The battery alone: it is being discharged.
+    Battery,
+    /// The battery is being charged, by what may end at any time: the sun, for one.
+    Charging,
+    /// External power carries the board: mains, or a charger that is done or held back while it is plugged in.
+    External,
 }
 
 impl GaugeReading {
     /// A reading of a state of charge in [0, 1] and nothing else.
     pub const fn new(soc: f32) -> Self {
-        GaugeReading { soc, volts: None, time_to_empty: None, charging: None }
+        GaugeReading { soc, volts: None, time_to_empty: None, supply: None }
     }
 
     /// The same reading with another state of charge.
@@ -92,24 +132,33 @@ impl GaugeReading {
     }
 
     /// The same reading with the terminal voltage.
+    #[must_use]
     pub const fn with_volts(self, volts: f32) -> Self {
         GaugeReading { volts: Some(volts), ..self }
     }
 
     /// The same reading with the time until empty.
+    #[must_use]
     pub const fn with_time_to_empty(self, time: Duration) -> Self {
         GaugeReading { time_to_empty: Some(time), ..self }
     }
 
-    /// The same reading with whether the battery is being charged.
-    pub const fn with_charging(self, charging: bool) -> Self {
-        GaugeReading { charging: Some(charging), ..self }
+    /// The same reading with where the board's power comes from.
+    #[must_use]
+    pub const fn with_supply(self, supply: Supply) -> Self {
+        GaugeReading { supply: Some(supply), ..self }
+    }
+
+    /// Whether the gauge says that charge flows into the battery, or could: only then may the state of charge rise.
+    pub const fn may_rise(&self) -> bool {
+        matches!(self.supply, Some(Supply::Charging | Supply::External))
     }
 }
 
 /// What a power monitor says.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct PowerReading {
     /// Voltage at the load.
     pub volts: f32,
@@ -118,6 +167,11 @@ pub struct PowerReading {
 }
 
 impl PowerReading {
+    /// A reading of volts at the load and amperes, positive into the load and negative while charging.
+    pub const fn new(volts: f32, amperes: f32) -> Self {
+        PowerReading { volts, amperes }
+    }
+
     /// Power in watts: positive into the load, negative while charging.
     pub fn watts(&self) -> f32 {
         self.volts * self.amperes
@@ -185,12 +239,15 @@ impl fmt::Display for Fault {
     }
 }
 
-/// How far the fuel gauge can be believed at this moment.
+/// How far the fuel gauge can be believed at this moment, and whether the battery matters at all.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub enum GaugeState {
-    /// A fresh, plausible reading.
+    /// A fresh, plausible reading of a battery in use.
     Good(GaugeReading),
+    /// A fresh, plausible reading, and the board runs on external power: there is nothing to save.
+    ExternalPower(GaugeReading),
     /// No plausible reading for a while.
     Stale {
         /// The last good one.
@@ -211,7 +268,9 @@ impl GaugeState {
     /// The reading, fresh or stale.
     pub fn reading(&self) -> Option<&GaugeReading> {
         match self {
-            GaugeState::Good(reading) | GaugeState::Stale { last: reading, .. } => Some(reading),
+            GaugeState::Good(reading)
+            | GaugeState::ExternalPower(reading)
+            | GaugeState::Stale { last: reading, .. } => Some(reading),
             GaugeState::Failed { .. } => None,
         }
     }

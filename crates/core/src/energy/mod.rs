@@ -1,4 +1,4 @@
-//! The battery: what is left of it, what a frame costs, and which operating point to run.
+//! Energy governing: what is left of the battery, what a frame costs, and which operating point to run.
 //!
 //! A [`FuelGauge`] tells the state of charge, a [`PowerModel`] what each stage costs on a board, and a [`Governor`]
 //! picks the operating point. Like [`crate::exit`], this module needs neither `std` nor an allocator and nothing in it
@@ -16,11 +16,11 @@ pub mod governor;
 mod power;
 
 pub use battery::Battery;
-pub use estimator::{GaugeMonitor, MonitorSettings};
-pub use gauge::{Fault, FuelGauge, GaugeReading, GaugeState, PowerMonitor, PowerReading, SensorError};
+pub use estimator::{Chemistry, GaugeMonitor, GaugeTrouble, MonitorSettings};
+pub use gauge::{Fault, FuelGauge, GaugeReading, GaugeState, PowerMonitor, PowerReading, SensorError, Supply};
 pub use governor::{
-    BudgetGovernor, Choice, FrameDemand, Governor, GovernorInput, GovernorSettings, Ladder, LadderError, Learned,
-    Mission, MissionError, Reason, SocStep, SocSteps, StepsError,
+    BudgetGovernor, BudgetPlan, Choice, FrameDemand, Governor, GovernorInput, GovernorSettings, Ladder, LadderError,
+    Learned, Mission, MissionError, Reason, Rung, SocStep, SocSteps, StepsError,
 };
 pub use power::{JoulesSource, PowerModel, PowerModelError};
 

@@ -2,10 +2,9 @@
 
 use core::fmt;
 
-use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{ExitPolicy, MAX_EXITS};
+use crate::exit::{ExitPolicy, MAX_EXITS, PerExit};
 
 /// Where the joules of a [`PowerModel`] come from. Every joule figure shown says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,13 +34,20 @@ impl fmt::Display for JoulesSource {
 }
 
 /// Idle watts of a board, and the joules each stage of one network adds to them.
+///
+/// ```
+/// use dyn_perceiver_core::energy::{JoulesSource, PowerModel};
+/// let power = PowerModel::new(2.5, &[0.25, 0.5], JoulesSource::Measured)?.with_suspend(0.4)?;
+/// assert_eq!((power.frame_joules(1), power.resting_watts()), (0.75, 0.4));
+/// # Ok::<(), dyn_perceiver_core::energy::PowerModelError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PowerModel {
     idle_watts: f32,
     suspend_watts: Option<f32>,
-    stages: Vec<f32, MAX_EXITS>,
-    exclusive: Vec<f32, MAX_EXITS>,
+    stages: PerExit<f32>,
+    exclusive: PerExit<f32>,
     source: JoulesSource,
 }
 
@@ -105,14 +111,14 @@ impl PowerModel {
         Ok(self)
     }
 
-    fn figures(stages: &[f32]) -> Result<Vec<f32, MAX_EXITS>, PowerModelError> {
+    fn figures(stages: &[f32]) -> Result<PerExit<f32>, PowerModelError> {
         if stages.is_empty() {
             return Err(PowerModelError::StageCount { stages: 0 });
         }
         if let Some((stage, &joules)) = stages.iter().enumerate().find(|(_, j)| !(j.is_finite() && **j >= 0.0)) {
             return Err(PowerModelError::Joules { stage, joules });
         }
-        Vec::from_slice(stages).map_err(|_| PowerModelError::StageCount { stages: stages.len() })
+        PerExit::new(stages).map_err(|error| PowerModelError::StageCount { stages: error.count })
     }
 
     /// Watts drawn whether or not a frame is being worked on.
@@ -153,8 +159,8 @@ impl<'de> Deserialize<'de> for PowerModel {
         struct Unchecked {
             idle_watts: f32,
             suspend_watts: Option<f32>,
-            stages: Vec<f32, MAX_EXITS>,
-            exclusive: Vec<f32, MAX_EXITS>,
+            stages: PerExit<f32>,
+            exclusive: PerExit<f32>,
             source: JoulesSource,
         }
         let raw = Unchecked::deserialize(deserializer)?;
@@ -219,7 +225,7 @@ mod tests {
     use crate::exit::{ExitRule, Measure};
 
     #[test]
-    fn stages_add_up_and_skipped_exits_save_their_own_work() {
+    fn power_model_stages_add_up_and_skipped_exits_save_their_own_work() {
         let model = PowerModel::new(2.5, &[1.0, 2.0, 4.0], JoulesSource::Measured).unwrap();
         assert_eq!(model.frame_joules(0), 1.0);
         assert_eq!(model.frame_joules(2), 7.0);
@@ -233,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn latency_gives_modelled_joules() {
+    fn power_model_from_latency_gives_modelled_joules() {
         let model = PowerModel::from_latency(2.5, 6.5, &[0.01, 0.02]).unwrap();
         assert_eq!(model.source(), JoulesSource::Modelled);
         assert!((model.frame_joules(1) - 0.12).abs() < 1e-6);
@@ -241,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_impossible_figures() {
+    fn power_model_refuses_impossible_figures() {
         let new = |idle, stages: &[f32]| PowerModel::new(idle, stages, JoulesSource::Measured);
         assert_eq!(new(1.0, &[]), Err(PowerModelError::StageCount { stages: 0 }));
         assert_eq!(new(1.0, &[0.0; 9]), Err(PowerModelError::StageCount { stages: 9 }));

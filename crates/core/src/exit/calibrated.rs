@@ -1,12 +1,12 @@
-//! A frontier together with the model it is for, as one piece of data that firmware can carry.
+//! The policy file: a frontier together with the model it was calibrated for, as data that firmware can carry.
 
 use core::fmt;
 
-use crc::{CRC_32_ISO_HDLC, Crc};
-use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-use super::{Frontier, MAX_EXITS, ModelDigest};
+use super::{Frontier, MAX_EXITS, ModelDigest, PerExit};
+use crate::crc::crc32;
+use crate::inline::InlineStr;
 
 /// The version of the policy file format that this library writes and reads.
 pub const POLICY_VERSION: u8 = 1;
@@ -15,14 +15,26 @@ pub const POLICY_VERSION: u8 = 1;
 pub const MAX_EXIT_NAME: usize = 64;
 
 const MAGIC: &[u8; 4] = b"DPPF";
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// What calibration found for one model.
+///
+/// ```
+/// # use dyn_perceiver_core::exit::{CostUnit, ExitPolicy, Frontier, OperatingPoint};
+/// use dyn_perceiver_core::exit::{CalibratedPolicy, MAX_POLICY_BYTES, ModelDigest};
+/// # let point = OperatingPoint::new(ExitPolicy::only(1, 2)?, 0.9, 1.0, &[0.0, 1.0])?;
+/// # let (model, frontier) = (ModelDigest([7; 32]), Frontier::new(CostUnit::Macs, &[point])?);
+/// let policy = CalibratedPolicy::new(model, ["early", "late"], 1000, None, frontier)?;
+/// let mut buffer = [0; MAX_POLICY_BYTES];
+/// let bytes = policy.to_slice(&mut buffer)?;
+/// let read = CalibratedPolicy::from_slice(bytes)?;
+/// assert!(read.for_model(model).is_ok() && read.for_model(ModelDigest([8; 32])).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct CalibratedPolicy {
     model: ModelDigest,
-    exits: Vec<String<MAX_EXIT_NAME>, MAX_EXITS>,
+    exits: PerExit<InlineStr<MAX_EXIT_NAME>>,
     samples: u32,
     guarantee: Option<Guarantee>,
     frontier: Frontier,
@@ -32,6 +44,7 @@ pub struct CalibratedPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Guarantee {
     /// Accuracy is at most this much below that of the whole network on its own...
     pub max_loss: f32,
@@ -39,6 +52,13 @@ pub struct Guarantee {
     pub confidence: f32,
     /// Samples it was tested on; they had no part in finding the points.
     pub samples: u32,
+}
+
+impl Guarantee {
+    /// A loss of at most `max_loss` with this confidence, both in [0, 1], tested on so many samples.
+    pub const fn new(max_loss: f32, confidence: f32, samples: u32) -> Self {
+        Guarantee { max_loss, confidence, samples }
+    }
 }
 
 impl CalibratedPolicy {
@@ -54,12 +74,15 @@ impl CalibratedPolicy {
         guarantee: Option<Guarantee>,
         frontier: Frontier,
     ) -> Result<Self, PolicyFileError> {
-        let mut names = Vec::new();
+        let mut names = [InlineStr::default(); MAX_EXITS];
+        let mut count = 0;
         for name in exits {
-            let name = String::try_from(name).map_err(|_| PolicyFileError::Exits)?;
-            names.push(name).map_err(|_| PolicyFileError::Exits)?;
+            let place = names.get_mut(count).ok_or(PolicyFileError::Exits)?;
+            *place = InlineStr::new(name).map_err(|_| PolicyFileError::Exits)?;
+            count += 1;
         }
-        CalibratedPolicy { model, exits: names, samples, guarantee, frontier }.checked()
+        let exits = PerExit::new(names.get(..count).unwrap_or(&names)).map_err(|_| PolicyFileError::Exits)?;
+        CalibratedPolicy { model, exits, samples, guarantee, frontier }.checked()
     }
 
     fn checked(self) -> Result<Self, PolicyFileError> {
@@ -92,7 +115,7 @@ impl CalibratedPolicy {
 
     /// Names of the exits, in order of cost.
     pub fn exits(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.exits.iter().map(String::as_str)
+        self.exits.iter().map(InlineStr::as_str)
     }
 
     /// How many samples the frontier was calibrated on.
@@ -122,7 +145,7 @@ impl CalibratedPolicy {
         if version != POLICY_VERSION {
             return Err(PolicyFileError::Version { found: version });
         }
-        if CRC.checksum(body) != u32::from_le_bytes(*checksum) {
+        if crc32(body) != u32::from_le_bytes(*checksum) {
             return Err(PolicyFileError::Checksum);
         }
         match postcard::take_from_bytes(content) {
@@ -143,7 +166,7 @@ impl CalibratedPolicy {
         for (byte, &value) in body.iter_mut().zip(MAGIC.iter().chain([&POLICY_VERSION])) {
             *byte = value;
         }
-        let checksum = CRC.checksum(body).to_le_bytes();
+        let checksum = crc32(body).to_le_bytes();
         tail.get_mut(..checksum.len()).ok_or(PolicyFileError::Buffer)?.copy_from_slice(&checksum);
         buffer.get(..end + checksum.len()).ok_or(PolicyFileError::Buffer)
     }
@@ -158,7 +181,7 @@ impl<'de> Deserialize<'de> for CalibratedPolicy {
         #[serde(deny_unknown_fields)]
         struct Unchecked {
             model: ModelDigest,
-            exits: Vec<String<MAX_EXIT_NAME>, MAX_EXITS>,
+            exits: PerExit<InlineStr<MAX_EXIT_NAME>>,
             samples: u32,
             guarantee: Option<Guarantee>,
             frontier: Frontier,
@@ -235,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_and_json_carry_the_same_content() {
+    fn policy_file_binary_and_json_carry_the_same_content() {
         let policy = policy();
         let mut buffer = [0; MAX_POLICY_BYTES];
         let bytes = policy.to_slice(&mut buffer).unwrap();
@@ -246,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_policy_fits_the_stated_length() {
+    fn policy_file_of_the_largest_policy_fits_the_stated_length() {
         let name = "x".repeat(MAX_EXIT_NAME);
         let guarantee = Some(Guarantee { max_loss: 0.01, confidence: 0.95, samples: u32::MAX });
         let names = [name.as_str(); MAX_EXITS];
@@ -257,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_other_models_versions_and_lengths() {
+    fn policy_file_refuses_other_models_versions_and_lengths() {
         let policy = policy();
         assert!(policy.for_model(ModelDigest([7; 32])).is_ok());
         let given = ModelDigest([8; 32]);
@@ -274,7 +297,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damage_is_noticed(at in any::<prop::sample::Index>(), flip in 1u8..) {
+        fn policy_file_damage_is_noticed(at in any::<prop::sample::Index>(), flip in 1u8..) {
             let mut buffer = [0; MAX_POLICY_BYTES];
             let mut bytes = policy().to_slice(&mut buffer).unwrap().to_vec();
             let at = at.index(bytes.len());
@@ -283,10 +306,10 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_give_a_policy_or_an_error(content in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn policy_file_of_any_bytes_gives_a_policy_or_an_error(content in proptest::collection::vec(any::<u8>(), 0..200)) {
             // With a right checksum, so that the content is looked at.
             let mut bytes = [MAGIC.as_slice(), &[POLICY_VERSION], &content].concat();
-            bytes.extend(CRC.checksum(&bytes).to_le_bytes());
+            bytes.extend(crc32(&bytes).to_le_bytes());
             if let Ok(policy) = CalibratedPolicy::from_slice(&bytes) {
                 prop_assert_eq!(policy.exits().len(), policy.frontier().exits());
             }

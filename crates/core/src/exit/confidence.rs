@@ -1,10 +1,10 @@
-//! Confidence: one number in [0, 1] read off an exit's logits.
+//! Confidence measures: one number in [0, 1] read off an exit's logits by softmax, entropy or margin.
 
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How confidence is computed from an exit's soft-max probabilities p over C classes.
+/// How confidence is computed from an exit's softmax probabilities p over C classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[serde(rename_all = "kebab-case")]
@@ -136,6 +136,8 @@ impl core::str::FromStr for Measure {
 
 /// The name is none of [`Measure::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct UnknownMeasure;
 
 impl fmt::Display for UnknownMeasure {
@@ -149,13 +151,21 @@ impl core::error::Error for UnknownMeasure {}
 /// What an exit says about one image.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Reading {
     /// Index of the class with the largest logit.
     pub class: usize,
-    /// Soft-max probability of that class.
+    /// Softmax probability of that class.
     pub probability: f32,
     /// Confidence in [0, 1] by the measure asked for.
     pub confidence: f32,
+}
+
+impl Reading {
+    /// A reading of `class`, with its probability and confidence, both in [0, 1].
+    pub const fn new(class: usize, probability: f32, confidence: f32) -> Self {
+        Reading { class, probability, confidence }
+    }
 }
 
 /// Why no confidence could be read.
@@ -208,7 +218,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_the_definition(logits in proptest::collection::vec(-30f32..30.0, 2..50)) {
+        fn confidence_matches_reference(logits in proptest::collection::vec(-30f32..30.0, 2..50)) {
             let mut p = plain(&logits);
             let entropy = -p.iter().map(|&p| if p > 0.0 { p * p.ln() } else { 0.0 }).sum::<f64>();
             let expected_entropy = 1.0 - entropy / (p.len() as f64).ln();
@@ -220,7 +230,7 @@ mod tests {
         }
 
         #[test]
-        fn any_floats_give_a_confidence_or_an_error(logits in proptest::collection::vec(any::<f32>(), 0..9)) {
+        fn confidence_of_any_floats_is_in_range_or_an_error(logits in proptest::collection::vec(any::<f32>(), 0..9)) {
             for measure in Measure::ALL {
                 if let Ok(reading) = measure.read(&logits) {
                     prop_assert!((0.0..=1.0).contains(&reading.confidence));
@@ -231,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn extremes() {
+    fn confidence_of_extreme_logits() {
         for measure in Measure::ALL {
             assert_eq!(measure.read(&[]), Err(LogitsError::Empty));
             assert_eq!(measure.read(&[0.0, f32::NAN]), Err(LogitsError::NotFinite { index: 1 }));
@@ -246,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn names_parse() {
+    fn measure_names_parse() {
         for measure in Measure::ALL {
             assert_eq!(measure.name().parse(), Ok(measure));
         }

@@ -1,51 +1,76 @@
-//! Using what was paid for: exits evaluated before the present one are evidence too.
+//! Exit ensembling: predictions of the exits evaluated so far, combined with that of the exit reached.
 
 use core::fmt;
 
-use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-use super::{Decision, ExitPolicy, LogitsError, MAX_EXITS, Reading};
+use super::{Decision, ExitPolicy, LogitsError, PerExit, Reading};
 
-/// Which of the exits seen so far speak when an exit is reached. Thresholds act on the confidence that results.
+/// How the exits evaluated so far are combined when an exit is reached. Thresholds act on the confidence that results.
+///
+/// ```
+/// use dyn_perceiver_core::exit::{Ensemble, ExitPolicy, Measure};
+/// let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[0.9])?;
+/// let policy = policy.with_ensemble(Ensemble::mean(&[0.0, 0.25])?)?;
+/// assert_eq!(policy.ensemble().name(), "mean");
+/// # Ok::<(), dyn_perceiver_core::exit::PolicyError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Evidence {
-    /// The exit reached speaks alone.
+pub enum Ensemble {
+    /// No ensemble: the exit reached answers alone.
     #[default]
     Own,
     /// The exit with the highest calibrated probability of being right, of those seen, answers, and that probability is
     /// the confidence. One curve per exit.
-    Recall(Vec<Curve, MAX_EXITS>),
-    /// A weighted geometric mean of the soft-maxes seen: `m_k = w_k m_before + (1 - w_k) logits_k`, where `m_before` is
+    Recall(PerExit<Curve>),
+    /// A weighted geometric mean of the softmaxes seen: `m_k = w_k m_before + (1 - w_k) logits_k`, where `m_before` is
     /// the mean at the exit evaluated before and the mean at the first one evaluated is its logits (a weighted sum of
-    /// logits is the logarithm of a weighted geometric mean of soft-maxes, but for a constant). One `w_k` in [0, 1] per
+    /// logits is the logarithm of a weighted geometric mean of softmaxes, but for a constant). One `w_k` in [0, 1] per
     /// exit. After Wołczyk et al., Zero Time Waste, NeurIPS 2021.
-    Mean(Vec<f32, MAX_EXITS>),
+    Mean(PerExit<f32>),
 }
 
-impl Evidence {
+impl Ensemble {
+    /// [`Ensemble::Recall`] with one calibration curve per exit.
+    ///
+    /// # Errors
+    /// [`EnsembleError::TooMany`] without curves or with more than there may be exits.
+    pub fn recall(curves: &[Curve]) -> Result<Self, EnsembleError> {
+        let too_many = |error: super::ExitCountError| EnsembleError::TooMany { entries: error.count };
+        PerExit::new(curves).map(Ensemble::Recall).map_err(too_many)
+    }
+
+    /// [`Ensemble::Mean`] with one weight in [0, 1] per exit.
+    ///
+    /// # Errors
+    /// [`EnsembleError::TooMany`] without weights or with more than there may be exits.
+    pub fn mean(weights: &[f32]) -> Result<Self, EnsembleError> {
+        let too_many = |error: super::ExitCountError| EnsembleError::TooMany { entries: error.count };
+        PerExit::new(weights).map(Ensemble::Mean).map_err(too_many)
+    }
+
     /// The name used on the command line and in reports.
     pub const fn name(&self) -> &'static str {
         match self {
-            Evidence::Own => "own",
-            Evidence::Recall(_) => "recall",
-            Evidence::Mean(_) => "mean",
+            Ensemble::Own => "own",
+            Ensemble::Recall(_) => "recall",
+            Ensemble::Mean(_) => "mean",
         }
     }
 
-    /// Why this cannot be evidence of a network with `exits` exits.
-    pub(super) fn check(&self, exits: usize) -> Result<(), EvidenceError> {
+    /// Why this cannot be the ensemble of a network with `exits` exits.
+    pub(super) fn check(&self, exits: usize) -> Result<(), EnsembleError> {
         let (entries, sound) = match self {
-            Evidence::Own => return Ok(()),
-            Evidence::Recall(curves) => (curves.len(), curves.iter().position(|c| !c.is_sound())),
-            Evidence::Mean(weights) => (weights.len(), weights.iter().position(|w| !(0.0..=1.0).contains(w))),
+            Ensemble::Own => return Ok(()),
+            Ensemble::Recall(curves) => (curves.len(), curves.iter().position(|c| !c.is_sound())),
+            Ensemble::Mean(weights) => (weights.len(), weights.iter().position(|w| !(0.0..=1.0).contains(w))),
         };
         match sound {
-            _ if entries != exits => Err(EvidenceError::Count { exits, entries }),
-            Some(exit) => Err(EvidenceError::Parameter { exit }),
+            _ if entries != exits => Err(EnsembleError::Count { exits, entries }),
+            Some(exit) => Err(EnsembleError::Parameter { exit }),
             None => Ok(()),
         }
     }
@@ -56,6 +81,7 @@ impl Evidence {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Curve {
     /// How the log odds of being right grow with those of confidence; not negative.
     pub slope: f32,
@@ -64,6 +90,11 @@ pub struct Curve {
 }
 
 impl Curve {
+    /// A curve with this slope and offset, both of the log odds.
+    pub const fn new(slope: f32, offset: f32) -> Self {
+        Curve { slope, offset }
+    }
+
     /// Log odds of a confidence, kept finite at 0 and 1.
     pub fn log_odds(confidence: f32) -> f32 {
         let c = confidence.clamp(1e-6, 1.0 - 1e-6);
@@ -81,15 +112,20 @@ impl Curve {
     }
 }
 
-/// Why parameters cannot be the evidence of a policy.
+/// Why parameters cannot be the ensemble of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum EvidenceError {
+pub enum EnsembleError {
     /// There must be one weight or curve per exit.
     Count {
         /// Exits of the network.
         exits: usize,
+        /// Weights or curves given.
+        entries: usize,
+    },
+    /// There are no weights or curves, or more than a network may have exits.
+    TooMany {
         /// Weights or curves given.
         entries: usize,
     },
@@ -100,22 +136,25 @@ pub enum EvidenceError {
     },
 }
 
-impl fmt::Display for EvidenceError {
+impl fmt::Display for EnsembleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            EvidenceError::Count { exits, entries } => {
+            EnsembleError::Count { exits, entries } => {
                 write!(f, "expected one weight or curve for each of {exits} exits, got {entries}")
             }
-            EvidenceError::Parameter { exit } => {
+            EnsembleError::TooMany { entries } => {
+                write!(f, "{entries} weights or curves, expected one per exit, 1 to {}", super::MAX_EXITS)
+            }
+            EnsembleError::Parameter { exit } => {
                 write!(f, "the weight or curve of exit {} is outside its range", exit + 1)
             }
         }
     }
 }
 
-impl core::error::Error for EvidenceError {}
+impl core::error::Error for EnsembleError {}
 
-/// What has been seen of one frame, exit by exit, and what that says.
+/// The exits evaluated so far for one frame, and what they answer together.
 ///
 /// ```
 /// use dyn_perceiver_core::exit::{Decision, ExitPolicy, Measure, Observer};
@@ -136,21 +175,22 @@ pub struct Observer<'a> {
     best: Option<Answer>,
 }
 
-/// What the exits seen so far say, and whether to answer with it.
+/// What the exits evaluated so far answer, and whether to stop there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Answer {
     /// The class, and the confidence that the threshold acted on.
     pub reading: Reading,
-    /// The exit whose class this is; an earlier one than that reached under [`Evidence::Recall`].
+    /// The exit whose class this is; an earlier one than that reached under [`Ensemble::Recall`].
     pub exit: usize,
     /// Whether to answer now.
     pub decision: Decision,
 }
 
 impl<'a> Observer<'a> {
-    /// Begins a frame. `scratch` is as long as the network has classes; other evidence than [`Evidence::Mean`] leaves it
-    /// untouched and takes an empty one.
+    /// Begins a frame. `scratch` is as long as the network has classes; only [`Ensemble::Mean`] uses it, any other
+    /// ensemble takes an empty one.
     pub fn new(policy: &'a ExitPolicy, scratch: &'a mut [f32]) -> Self {
         Observer { policy, mean: scratch, begun: false, best: None }
     }
@@ -163,21 +203,21 @@ impl<'a> Observer<'a> {
     pub fn observe(&mut self, exit: usize, logits: &[f32]) -> Result<Answer, LogitsError> {
         let measure = self.policy.measure();
         let own = measure.read(logits)?;
-        let (reading, spoke) = match self.policy.evidence() {
-            Evidence::Own => (own, exit),
-            Evidence::Recall(curves) => {
+        let (reading, spoke) = match self.policy.ensemble() {
+            Ensemble::Own => (own, exit),
+            Ensemble::Recall(curves) => {
                 let confidence = curves.get(exit).map_or(own.confidence, |curve| curve.probability(own.confidence));
                 match self.best {
                     Some(best) if best.reading.confidence > confidence => (best.reading, best.exit),
                     _ => (Reading { confidence, ..own }, exit),
                 }
             }
-            Evidence::Mean(weights) => {
+            Ensemble::Mean(weights) => {
                 if self.mean.len() != logits.len() {
                     return Err(LogitsError::Scratch { scratch: self.mean.len(), logits: logits.len() });
                 }
                 let weight = if self.begun { weights.get(exit).copied().unwrap_or(0.0) } else { 0.0 };
-                mix(self.mean, logits, weight);
+                mix_logits(self.mean, logits, weight);
                 self.begun = true;
                 (measure.read(self.mean)?, exit)
             }
@@ -188,8 +228,8 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// One step of [`Evidence::Mean`]: `mean = weight * mean + (1 - weight) * logits`.
-pub fn mix(mean: &mut [f32], logits: &[f32], weight: f32) {
+/// One step of [`Ensemble::Mean`]: `mean = weight * mean + (1 - weight) * logits`.
+pub fn mix_logits(mean: &mut [f32], logits: &[f32], weight: f32) {
     for (m, &logit) in mean.iter_mut().zip(logits) {
         // Whatever the scratch held before the first exit, even NaN, has no part in the mean.
         *m = if weight == 0.0 { logit } else { weight * *m + (1.0 - weight) * logit };
@@ -203,13 +243,13 @@ mod tests {
     use super::*;
     use crate::exit::{ExitRule, Measure, PolicyError};
 
-    fn two_exits(evidence: Evidence) -> ExitPolicy {
-        ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[1.0]).unwrap().with_evidence(evidence).unwrap()
+    fn two_exits(ensemble: Ensemble) -> ExitPolicy {
+        ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[1.0]).unwrap().with_ensemble(ensemble).unwrap()
     }
 
     #[test]
-    fn the_mean_is_the_normalised_geometric_mean_of_soft_maxes() {
-        let policy = two_exits(Evidence::Mean(Vec::from_slice(&[0.0, 0.25]).unwrap()));
+    fn ensemble_mean_is_the_normalised_geometric_mean_of_soft_maxes() {
+        let policy = two_exits(Ensemble::mean(&[0.0, 0.25]).unwrap());
         let mut scratch = [f32::NAN; 3];
         let mut observer = Observer::new(&policy, &mut scratch);
         let (a, b) = ([0.2f32, 1.0, -3.0], [2.0f32, 0.5, 0.1]);
@@ -224,9 +264,9 @@ mod tests {
     }
 
     #[test]
-    fn recall_answers_with_the_surest_exit_seen() {
+    fn ensemble_recall_answers_with_the_surest_exit_seen() {
         let (sure, doubtful) = (Curve { slope: 1.0, offset: 1.0 }, Curve { slope: 1.0, offset: -3.0 });
-        let policy = two_exits(Evidence::Recall(Vec::from_slice(&[sure, doubtful]).unwrap()));
+        let policy = two_exits(Ensemble::recall(&[sure, doubtful]).unwrap());
         let mut observer = Observer::new(&policy, &mut []);
         observer.observe(0, &[3.0, 0.0]).unwrap();
         let answer = observer.observe(1, &[0.0, 3.0]).unwrap();
@@ -235,17 +275,19 @@ mod tests {
     }
 
     #[test]
-    fn refuses_evidence_that_does_not_fit() {
+    fn ensemble_that_does_not_fit_is_refused() {
         let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[1.0]).unwrap();
-        let with = |weights: &[f32]| policy.clone().with_evidence(Evidence::Mean(Vec::from_slice(weights).unwrap()));
-        assert_eq!(with(&[0.5]), Err(PolicyError::Evidence(EvidenceError::Count { exits: 2, entries: 1 })));
-        assert_eq!(with(&[0.5, 1.5]), Err(PolicyError::Evidence(EvidenceError::Parameter { exit: 1 })));
+        let with = |weights: &[f32]| policy.clone().with_ensemble(Ensemble::mean(weights).unwrap());
+        assert_eq!(with(&[0.5]), Err(PolicyError::Ensemble(EnsembleError::Count { exits: 2, entries: 1 })));
+        assert_eq!(with(&[0.5, 1.5]), Err(PolicyError::Ensemble(EnsembleError::Parameter { exit: 1 })));
         assert!(with(&[f32::NAN, 0.5]).is_err());
+        assert_eq!(Ensemble::mean(&[0.5; 9]), Err(EnsembleError::TooMany { entries: 9 }));
+        assert_eq!(Ensemble::recall(&[]), Err(EnsembleError::TooMany { entries: 0 }));
     }
 
     #[test]
-    fn a_bad_exit_changes_nothing() {
-        let policy = two_exits(Evidence::Mean(Vec::from_slice(&[0.5, 0.5]).unwrap()));
+    fn observer_ignores_an_exit_with_bad_logits() {
+        let policy = two_exits(Ensemble::mean(&[0.5, 0.5]).unwrap());
         let mut scratch = [0.0; 2];
         let mut observer = Observer::new(&policy, &mut scratch);
         assert_eq!(observer.observe(0, &[f32::NAN, 0.0]), Err(LogitsError::NotFinite { index: 0 }));
@@ -255,17 +297,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn confidence_stays_in_the_unit_interval(
+        fn ensemble_confidence_stays_in_the_unit_interval(
             logits in proptest::collection::vec(proptest::collection::vec(-1e30f32..1e30, 3), 3),
             slope in 0f32..1e6, offset in -1e6f32..1e6, weight in 0f32..=1.0, which in 0..3,
         ) {
-            let evidence = match which {
-                0 => Evidence::Own,
-                1 => Evidence::Recall(Vec::from_slice(&[Curve { slope, offset }; 3]).unwrap()),
-                _ => Evidence::Mean(Vec::from_slice(&[weight; 3]).unwrap()),
+            let ensemble = match which {
+                0 => Ensemble::Own,
+                1 => Ensemble::recall(&[Curve { slope, offset }; 3]).unwrap(),
+                _ => Ensemble::mean(&[weight; 3]).unwrap(),
             };
             let policy = ExitPolicy::new(Measure::Margin, &[ExitRule::Leave(0.5); 3]).unwrap();
-            let policy = policy.with_evidence(evidence).unwrap();
+            let policy = policy.with_ensemble(ensemble).unwrap();
             let mut scratch = [0.0; 3];
             let mut observer = Observer::new(&policy, &mut scratch);
             for (exit, logits) in logits.iter().enumerate() {

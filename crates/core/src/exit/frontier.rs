@@ -1,11 +1,11 @@
-//! The policies that are best for their cost, and the choice among them.
+//! Pareto frontier of accuracy over cost: the operating points worth using, and the choice among them.
 
 use core::fmt;
 
-use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-use super::{ExitPolicy, MAX_EXITS};
+use super::{ExitCountError, ExitPolicy, PerExit};
+use crate::inline::InlineVec;
 
 /// The most operating points a frontier holds.
 pub const MAX_POINTS: usize = 64;
@@ -44,6 +44,7 @@ impl fmt::Display for CostUnit {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct OperatingPoint {
     /// The policy.
     pub policy: ExitPolicy,
@@ -52,20 +53,44 @@ pub struct OperatingPoint {
     /// Expected mean cost of a frame, in the frontier's unit.
     pub cost: f32,
     /// Expected share of frames that leave at each exit; they sum to 1.
-    pub shares: Vec<f32, MAX_EXITS>,
+    pub shares: PerExit<f32>,
 }
 
-/// Operating points sorted by cost; each costs more than the one before and is more accurate.
+impl OperatingPoint {
+    /// A policy with its expected accuracy in [0, 1], its mean cost per frame, and the share of frames that leave at each
+    /// exit. [`Frontier::new`] checks the figures.
+    ///
+    /// # Errors
+    /// [`ExitCountError`] without shares, or with more than a network may have exits.
+    pub fn new(policy: ExitPolicy, accuracy: f32, cost: f32, shares: &[f32]) -> Result<Self, ExitCountError> {
+        Ok(OperatingPoint { policy, accuracy, cost, shares: PerExit::new(shares)? })
+    }
+}
+
+/// Operating points sorted by cost; each costs more than the one before and is more accurate: a Pareto frontier.
+///
+/// ```
+/// use dyn_perceiver_core::exit::{CostUnit, ExitPolicy, Frontier, Measure, OperatingPoint};
+/// let policy = |threshold| ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[threshold]);
+/// let frontier = Frontier::new(CostUnit::Joules, &[
+///     OperatingPoint::new(policy(0.5)?, 0.90, 0.10, &[0.8, 0.2])?,
+///     OperatingPoint::new(policy(0.9)?, 0.94, 0.25, &[0.3, 0.7])?,
+/// ])?;
+/// assert_eq!(frontier.by_budget(0.2), Some(0));
+/// assert_eq!(frontier.by_accuracy(0.92), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Frontier {
     unit: CostUnit,
-    points: Vec<OperatingPoint, MAX_POINTS>,
+    points: InlineVec<OperatingPoint, MAX_POINTS>,
 }
 
 /// Two neighbouring points and how often to use the dearer one, so that mean cost meets a budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Mix {
     /// Index of the cheaper point.
     pub low: usize,
@@ -82,12 +107,16 @@ impl Frontier {
     /// [`FrontierError`] without points, with more than [`MAX_POINTS`], when cost or accuracy does not increase from
     /// point to point, when a number is not finite or out of range, or when the points are not for the same exits.
     pub fn new(unit: CostUnit, points: &[OperatingPoint]) -> Result<Self, FrontierError> {
-        let count = points.len();
-        let points = Vec::from_slice(points).map_err(|_| FrontierError::TooManyPoints { points: count })?;
-        Self::checked(unit, points)
+        if points.is_empty() {
+            return Err(FrontierError::NoPoints);
+        }
+        match InlineVec::from_slice(points) {
+            Ok(points) => Self::checked(unit, points),
+            Err(_) => Err(FrontierError::TooManyPoints { points: points.len() }),
+        }
     }
 
-    fn checked(unit: CostUnit, points: Vec<OperatingPoint, MAX_POINTS>) -> Result<Self, FrontierError> {
+    fn checked(unit: CostUnit, points: InlineVec<OperatingPoint, MAX_POINTS>) -> Result<Self, FrontierError> {
         let Some(first) = points.first() else { return Err(FrontierError::NoPoints) };
         let exits = first.policy.rules().len();
         let mut before: Option<&OperatingPoint> = None;
@@ -162,7 +191,7 @@ impl<'de> Deserialize<'de> for Frontier {
         #[serde(deny_unknown_fields)]
         struct Unchecked {
             unit: CostUnit,
-            points: Vec<OperatingPoint, MAX_POINTS>,
+            points: InlineVec<OperatingPoint, MAX_POINTS>,
         }
         let Unchecked { unit, points } = Unchecked::deserialize(deserializer)?;
         Frontier::checked(unit, points).map_err(serde::de::Error::custom)
@@ -247,29 +276,24 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::exit::{Curve, Evidence, ExitRule, Measure};
+    use crate::exit::{Curve, Ensemble, ExitRule, MAX_EXITS, Measure};
 
-    pub fn point(threshold: f32, accuracy: f32, cost: f32) -> OperatingPoint {
-        OperatingPoint {
-            policy: ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[threshold]).unwrap(),
-            accuracy,
-            cost,
-            shares: Vec::from_slice(&[1.0 - threshold, threshold]).unwrap(),
-        }
+    pub(crate) fn point(threshold: f32, accuracy: f32, cost: f32) -> OperatingPoint {
+        let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[threshold]).unwrap();
+        OperatingPoint::new(policy, accuracy, cost, &[1.0 - threshold, threshold]).unwrap()
     }
 
-    pub fn three() -> Frontier {
+    pub(crate) fn three() -> Frontier {
         let points = [point(0.0, 0.5, 10.0), point(0.5, 0.7, 20.0), point(1.0, 0.8, 40.0)];
         Frontier::new(CostUnit::Macs, &points).unwrap()
     }
 
     /// As many points with as many exits as there may be.
-    pub fn full() -> Frontier {
-        let evidence = Evidence::Recall([Curve { slope: 1.5, offset: -0.5 }; MAX_EXITS].into_iter().collect());
+    pub(crate) fn full() -> Frontier {
+        let ensemble = Ensemble::recall(&[Curve::new(1.5, -0.5); MAX_EXITS]).unwrap();
         let rules = [ExitRule::Leave(0.7); MAX_EXITS];
-        let policy = ExitPolicy::new(Measure::MaxSoftmax, &rules).unwrap().with_evidence(evidence).unwrap();
-        let shares = [1.0 / MAX_EXITS as f32; MAX_EXITS].into_iter().collect();
-        let point = OperatingPoint { policy, accuracy: 0.0, cost: 0.0, shares };
+        let policy = ExitPolicy::new(Measure::MaxSoftmax, &rules).unwrap().with_ensemble(ensemble).unwrap();
+        let point = OperatingPoint::new(policy, 0.0, 0.0, &[1.0 / MAX_EXITS as f32; MAX_EXITS]).unwrap();
         let points: std::vec::Vec<_> = (0..MAX_POINTS)
             .map(|i| OperatingPoint { accuracy: i as f32 / MAX_POINTS as f32, cost: i as f32, ..point.clone() })
             .collect();
@@ -277,7 +301,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn points_are_found_by_budget_and_by_accuracy() {
+    fn frontier_points_are_found_by_budget_and_by_accuracy() {
         let frontier = three();
         assert_eq!(frontier.by_budget(9.9), None);
         assert_eq!(frontier.by_budget(f32::NAN), None);
@@ -293,7 +317,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_frontier() {
+    fn frontier_refuses_what_is_none() {
         let refused = |points: &[OperatingPoint]| Frontier::new(CostUnit::Macs, points).unwrap_err();
         assert_eq!(refused(&[]), FrontierError::NoPoints);
         assert_eq!(refused(&std::vec![point(0.0, 0.5, 1.0); 65]), FrontierError::TooManyPoints { points: 65 });
@@ -302,14 +326,14 @@ pub(super) mod tests {
         assert_eq!(refused(&[point(0.0, 1.5, 1.0)]), FrontierError::Accuracy { point: 0, accuracy: 1.5 });
         assert!(matches!(refused(&[point(0.0, 0.5, f32::NAN)]), FrontierError::Cost { point: 0, .. }));
         let mut odd = point(0.0, 0.5, 1.0);
-        odd.shares = Vec::from_slice(&[0.5, f32::NAN]).unwrap();
+        odd.shares = PerExit::new(&[0.5, f32::NAN]).unwrap();
         assert_eq!(refused(&[odd.clone()]), FrontierError::Shares { point: 0 });
-        odd.shares = Vec::from_slice(&[1.0]).unwrap();
+        odd.shares = PerExit::new(&[1.0]).unwrap();
         assert_eq!(refused(&[odd]), FrontierError::Exits { point: 0, expected: 2 });
     }
 
     #[test]
-    fn postcard_and_json_round_trip() {
+    fn frontier_round_trips_in_postcard_and_json() {
         let frontier = three();
         let bytes = postcard::to_allocvec(&frontier).unwrap();
         assert_eq!(postcard::from_bytes::<Frontier>(&bytes).unwrap(), frontier);
@@ -335,7 +359,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn a_mix_meets_its_budget(budget in 10f32..40.0) {
+        fn frontier_mix_meets_its_budget(budget in 10f32..40.0) {
             let frontier = three();
             let Mix { low, high, share_of_high } = frontier.mix(budget);
             let cost = |index: usize| frontier.points()[index].cost;

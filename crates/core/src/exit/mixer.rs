@@ -1,4 +1,4 @@
-//! Meeting a budget between two operating points, frame by frame.
+//! Error-diffusion dithering between two neighbouring operating points, so that mean cost meets a budget.
 
 use super::{Frontier, Mix};
 
@@ -13,10 +13,8 @@ const HORIZON: f32 = 64.0;
 ///
 /// ```
 /// # use dyn_perceiver_core::exit::{CostUnit, ExitPolicy, Frontier, Measure, Mixer, OperatingPoint};
-/// # let point = |threshold, accuracy, cost| OperatingPoint {
-/// #     policy: ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[threshold]).unwrap(),
-/// #     accuracy, cost, shares: [0.5, 0.5].into_iter().collect(),
-/// # };
+/// # let policy = |threshold| ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[threshold]).unwrap();
+/// # let point = |threshold, accuracy, cost| OperatingPoint::new(policy(threshold), accuracy, cost, &[0.5, 0.5]).unwrap();
 /// # let frontier = Frontier::new(CostUnit::Joules, &[point(0.2, 0.8, 1.0), point(0.9, 0.9, 2.0)]).unwrap();
 /// let mut mixer = Mixer::new(1.25);
 /// let points: Vec<usize> = (0..8).map(|_| mixer.next_point(&frontier)).collect();

@@ -1,11 +1,10 @@
-//! Which exits are evaluated, and the thresholds at which to leave.
+//! Exit policy: which exits are evaluated, and the confidence thresholds at which inference stops early.
 
 use core::fmt;
 
-use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, EvidenceError, Measure};
+use super::{Ensemble, EnsembleError, Measure, PerExit};
 
 /// The most exits a network may have.
 pub const MAX_EXITS: usize = 8;
@@ -24,12 +23,23 @@ pub enum ExitRule {
 /// Exit rules for every exit of one network, in order of cost.
 ///
 /// The last exit that is not skipped always answers, whatever its threshold.
+///
+/// ```
+/// use dyn_perceiver_core::exit::{Decision, ExitPolicy, Measure};
+/// let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 3, &[0.9, 0.8])?;
+/// assert_eq!(policy.decide(0, 0.95), Decision::Leave);
+/// assert_eq!(policy.decide(1, 0.7), Decision::Continue);
+/// assert_eq!(policy.decide(2, 0.1), Decision::Leave);
+/// # Ok::<(), dyn_perceiver_core::exit::PolicyError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ExitPolicy {
     measure: Measure,
-    rules: Vec<ExitRule, MAX_EXITS>,
-    evidence: Evidence,
+    rules: PerExit<ExitRule>,
+    // The name in files.
+    #[serde(rename = "evidence")]
+    ensemble: Ensemble,
 }
 
 /// Whether to answer with the exit just evaluated.
@@ -49,10 +59,10 @@ impl ExitPolicy {
     /// [`PolicyError`] without rules, with more than [`MAX_EXITS`], with a threshold outside [0, 1], or when every exit
     /// is skipped.
     pub fn new(measure: Measure, rules: &[ExitRule]) -> Result<Self, PolicyError> {
-        let rules = Vec::from_slice(rules).map_err(|_| PolicyError::TooManyExits { exits: rules.len() })?;
         if rules.is_empty() {
             return Err(PolicyError::NoExits);
         }
+        let rules = PerExit::new(rules).map_err(|error| PolicyError::TooManyExits { exits: error.count })?;
         for (exit, rule) in rules.iter().enumerate() {
             if let ExitRule::Leave(threshold) = rule
                 && !(0.0..=1.0).contains(threshold)
@@ -63,7 +73,7 @@ impl ExitPolicy {
         if rules.iter().all(|rule| *rule == ExitRule::Skip) {
             return Err(PolicyError::AllSkipped);
         }
-        Ok(ExitPolicy { measure, rules, evidence: Evidence::Own })
+        Ok(ExitPolicy { measure, rules, ensemble: Ensemble::Own })
     }
 
     /// Evaluates every one of `exits` exits but the last at the given thresholds; the last exit takes what is left.
@@ -104,18 +114,18 @@ impl ExitPolicy {
         Self::new(Measure::default(), rules)
     }
 
-    /// The same rules, with thresholds that act on other evidence than the exit reached alone.
+    /// The same rules, with thresholds that act on an ensemble of the exits evaluated so far.
     ///
     /// # Errors
-    /// [`PolicyError::Evidence`] when it does not fit the number of exits or is out of range.
-    pub fn with_evidence(self, evidence: Evidence) -> Result<Self, PolicyError> {
-        evidence.check(self.rules.len()).map_err(PolicyError::Evidence)?;
-        Ok(ExitPolicy { evidence, ..self })
+    /// [`PolicyError::Ensemble`] when it does not fit the number of exits or is out of range.
+    pub fn with_ensemble(self, ensemble: Ensemble) -> Result<Self, PolicyError> {
+        ensemble.check(self.rules.len()).map_err(PolicyError::Ensemble)?;
+        Ok(ExitPolicy { ensemble, ..self })
     }
 
-    /// Which of the exits seen so far speak.
-    pub fn evidence(&self) -> &Evidence {
-        &self.evidence
+    /// How the exits evaluated so far are combined.
+    pub fn ensemble(&self) -> &Ensemble {
+        &self.ensemble
     }
 
     /// The confidence measure the thresholds are for.
@@ -154,12 +164,13 @@ impl<'de> Deserialize<'de> for ExitPolicy {
         #[serde(deny_unknown_fields)]
         struct Unchecked {
             measure: Measure,
-            rules: Vec<ExitRule, MAX_EXITS>,
-            evidence: Evidence,
+            rules: PerExit<ExitRule>,
+            #[serde(rename = "evidence", alias = "ensemble")]
+            ensemble: Ensemble,
         }
         let policy = Unchecked::deserialize(deserializer)?;
         ExitPolicy::new(policy.measure, &policy.rules)
-            .and_then(|checked| checked.with_evidence(policy.evidence))
+            .and_then(|checked| checked.with_ensemble(policy.ensemble))
             .map_err(serde::de::Error::custom)
     }
 }
@@ -192,8 +203,8 @@ pub enum PolicyError {
     },
     /// No exit is left that could answer.
     AllSkipped,
-    /// The evidence does not fit the exits.
-    Evidence(EvidenceError),
+    /// The ensemble does not fit the exits.
+    Ensemble(EnsembleError),
 }
 
 impl fmt::Display for PolicyError {
@@ -210,12 +221,19 @@ impl fmt::Display for PolicyError {
                 write!(f, "the threshold of exit {} is {threshold}, expected a number in [0, 1]", exit + 1)
             }
             PolicyError::AllSkipped => f.write_str("every exit is skipped, so none could answer"),
-            PolicyError::Evidence(error) => error.fmt(f),
+            PolicyError::Ensemble(error) => error.fmt(f),
         }
     }
 }
 
+// The cause of `Ensemble` is in the text, and so is no source.
 impl core::error::Error for PolicyError {}
+
+impl From<EnsembleError> for PolicyError {
+    fn from(error: EnsembleError) -> Self {
+        PolicyError::Ensemble(error)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -224,7 +242,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leaves_at_the_threshold_and_always_at_the_last() {
+    fn policy_file_keeps_the_key_evidence_and_reads_ensemble_too() {
+        let policy = ExitPolicy::with_thresholds(Measure::Entropy, 2, &[0.5]).unwrap();
+        let json = serde_json::to_string(&policy).unwrap();
+        assert_eq!(json, r#"{"measure":"entropy","rules":[{"leave":0.5},{"leave":0.0}],"evidence":"own"}"#);
+        for text in [json.clone(), json.replace("evidence", "ensemble")] {
+            assert_eq!(serde_json::from_str::<ExitPolicy>(&text).unwrap(), policy);
+        }
+    }
+
+    #[test]
+    fn policy_leaves_at_the_threshold_and_always_at_the_last() {
         let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 3, &[0.5, 1.0]).unwrap();
         assert_eq!(policy.decide(0, 0.5), Decision::Leave);
         assert_eq!(policy.decide(0, 0.499), Decision::Continue);
@@ -234,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn skipped_exits_never_answer() {
+    fn policy_never_answers_with_a_skipped_exit() {
         let policy = ExitPolicy::only(1, 3).unwrap();
         assert!(!policy.evaluates(0) && policy.evaluates(1) && !policy.evaluates(2));
         assert_eq!(policy.last_exit(), 1);
@@ -244,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_policy() {
+    fn policy_refuses_what_is_none() {
         let with = |exits, thresholds: &[f32]| ExitPolicy::with_thresholds(Measure::MaxSoftmax, exits, thresholds);
         assert_eq!(with(0, &[]), Err(PolicyError::NoExits));
         assert_eq!(with(9, &[0.5; 8]), Err(PolicyError::TooManyExits { exits: 9 }));
@@ -259,7 +287,7 @@ mod tests {
             if let Ok(policy) = postcard::from_bytes::<ExitPolicy>(&bytes) {
                 prop_assert!(policy.evaluates(policy.last_exit()));
                 let again = ExitPolicy::new(policy.measure(), policy.rules()).unwrap();
-                prop_assert_eq!(again.with_evidence(policy.evidence().clone()), Ok(policy));
+                prop_assert_eq!(again.with_ensemble(policy.ensemble().clone()), Ok(policy));
             }
         }
     }

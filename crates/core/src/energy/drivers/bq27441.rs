@@ -5,13 +5,16 @@ use core::time::Duration;
 use embedded_hal::i2c::I2c;
 
 use super::i2c::{I2cError, Registers, signed};
-use crate::energy::gauge::{FuelGauge, GaugeReading, PowerMonitor, PowerReading};
+use crate::energy::gauge::{FuelGauge, GaugeReading, PowerMonitor, PowerReading, Supply};
 
 const ADDRESS: u8 = 0x55;
 const VOLTAGE: u8 = 0x04;
 const REMAINING_CAPACITY: u8 = 0x0C;
 const AVERAGE_CURRENT: u8 = 0x10;
 const STATE_OF_CHARGE: u8 = 0x1C;
+
+/// Milliamperes that a battery which neither charges nor discharges may show.
+const NOISE: f32 = 5.0;
 
 /// The chip at its fixed address 0x55.
 #[derive(Clone, Debug)]
@@ -51,7 +54,12 @@ impl<I: I2c> FuelGauge for Bq27441<I> {
         let volts = self.volts()?;
         let current = self.charge_current()?;
         let left = f32::from(self.registers.read_le(REMAINING_CAPACITY)?);
-        let reading = GaugeReading::new(f32::from(raw) / 100.0).with_volts(volts).with_charging(current > 0.0);
+        let reading = GaugeReading::new(f32::from(raw) / 100.0).with_volts(volts);
+        let reading = match current {
+            _ if current > NOISE => reading.with_supply(Supply::Charging),
+            _ if current < -NOISE => reading.with_supply(Supply::Battery),
+            _ => reading,
+        };
         let hours = if current < 0.0 { left / -current } else { f32::INFINITY };
         Ok(match Duration::try_from_secs_f32(hours * 3600.0) {
             Ok(time) => reading.with_time_to_empty(time),
@@ -65,7 +73,7 @@ impl<I: I2c> PowerMonitor for Bq27441<I> {
 
     fn read_power(&mut self) -> Result<PowerReading, I2cError> {
         let volts = self.volts()?;
-        Ok(PowerReading { volts, amperes: -self.charge_current()? / 1000.0 })
+        Ok(PowerReading::new(volts, -self.charge_current()? / 1000.0))
     }
 }
 
@@ -80,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn discharging_is_a_negative_current_of_the_chip_and_a_positive_load() {
+    fn bq27441_discharging_is_a_negative_current_of_the_chip_and_a_positive_load() {
         let minus_250 = 0xFF06;
         let mut gauge = Bq27441::new(Mock::new(&[
             word(0x1C, 64),
@@ -91,14 +99,14 @@ mod tests {
             word(0x10, minus_250),
         ]));
         let reading = gauge.read().unwrap();
-        assert_eq!((reading.soc, reading.volts, reading.charging), (0.64, Some(3.79), Some(false)));
+        assert_eq!((reading.soc, reading.volts, reading.supply), (0.64, Some(3.79), Some(Supply::Battery)));
         assert_eq!(reading.time_to_empty, Some(Duration::from_secs(4 * 3600)));
-        assert_eq!(gauge.read_power(), Ok(PowerReading { volts: 3.79, amperes: 0.25 }));
+        assert_eq!(gauge.read_power(), Ok(PowerReading::new(3.79, 0.25)));
         gauge.release().done();
     }
 
     #[test]
-    fn refuses_more_than_full() {
+    fn bq27441_refuses_more_than_full() {
         let mut gauge = Bq27441::new(Mock::new(&[word(0x1C, 0xFFFF)]));
         assert_eq!(gauge.read(), Err(I2cError::OutOfRange { register: 0x1C, raw: 0xFFFF }));
         gauge.release().done();

@@ -77,16 +77,16 @@ pub(super) struct Registers<I> {
 }
 
 impl<I: I2c> Registers<I> {
-    pub fn new(i2c: I, address: u8) -> Self {
+    pub(super) fn new(i2c: I, address: u8) -> Self {
         Registers { i2c, address }
     }
 
-    pub fn address(&self) -> u8 {
+    pub(super) fn address(&self) -> u8 {
         self.address
     }
 
     /// Reads `N` bytes from `register` on.
-    pub fn read<const N: usize>(&mut self, register: u8) -> Result<[u8; N], I2cError> {
+    pub(super) fn read<const N: usize>(&mut self, register: u8) -> Result<[u8; N], I2cError> {
         let mut bytes = [0; N];
         let done = self.i2c.write_read(self.address, &[register], &mut bytes);
         done.map_err(|error| I2cError::Bus { address: self.address, kind: error.kind() })?;
@@ -94,23 +94,28 @@ impl<I: I2c> Registers<I> {
     }
 
     /// Reads a 16-bit register, high byte first.
-    pub fn read_be(&mut self, register: u8) -> Result<u16, I2cError> {
+    pub(super) fn read_be(&mut self, register: u8) -> Result<u16, I2cError> {
         self.read(register).map(u16::from_be_bytes)
     }
 
     /// Reads a 16-bit register, low byte first.
-    pub fn read_le(&mut self, register: u8) -> Result<u16, I2cError> {
+    pub(super) fn read_le(&mut self, register: u8) -> Result<u16, I2cError> {
         self.read(register).map(u16::from_le_bytes)
     }
 
-    /// Writes a 16-bit register, high byte first.
-    pub fn write_be(&mut self, register: u8, value: u16) -> Result<(), I2cError> {
-        let [high, low] = value.to_be_bytes();
-        let done = self.i2c.write(self.address, &[register, high, low]);
+    /// Writes a register and what follows it.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), I2cError> {
+        let done = self.i2c.write(self.address, bytes);
         done.map_err(|error| I2cError::Bus { address: self.address, kind: error.kind() })
     }
 
-    pub fn release(self) -> I {
+    /// Writes a 16-bit register, high byte first.
+    pub(super) fn write_be(&mut self, register: u8, value: u16) -> Result<(), I2cError> {
+        let [high, low] = value.to_be_bytes();
+        self.write(&[register, high, low])
+    }
+
+    pub(super) fn release(self) -> I {
         self.i2c
     }
 }

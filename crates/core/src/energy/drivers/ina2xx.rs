@@ -24,6 +24,8 @@ enum Chip {
 
 /// The shunt resistance or largest current makes no calibration that fits the register.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct ShuntError {
     /// Ohms of the shunt.
     pub ohms: f32,
@@ -139,7 +141,7 @@ impl<I: I2c> PowerMonitor for Ina2xx<I> {
             Chip::Ina226 => f32::from(raw) * 0.00125,
         };
         let amperes = f32::from(signed(self.registers.read_be(CURRENT)?)) * self.step * self.sign;
-        Ok(PowerReading { volts, amperes })
+        Ok(PowerReading::new(volts, amperes))
     }
 }
 
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn calibration_is_truncated_as_in_the_data_sheet() {
+    fn ina2xx_calibration_is_truncated_as_in_the_data_sheet() {
         for (ohms, amperes, expected) in [(0.1, 3.2768, 4096), (0.01, 5.0, 26_842), (0.1, 2.0, 6710)] {
             let monitor = Ina2xx::ina219(Mock::new(&[]), 0x40, ohms, amperes).unwrap();
             assert!(monitor.calibration.abs_diff(expected) <= 2, "{}", monitor.calibration);
@@ -182,7 +184,7 @@ mod tests {
         let mut monitor = Ina2xx::ina219(Mock::new(&bus), 0x40, 0.1, 3.2768).unwrap();
         assert_eq!(monitor.calibration, 0x1000);
         assert_eq!(monitor.read_power(), Err(I2cError::NotReady { register: 5 }));
-        let PowerReading { volts, amperes } = monitor.read_power().unwrap();
+        let PowerReading { volts, amperes, .. } = monitor.read_power().unwrap();
         assert!((volts - 12.364).abs() < 1e-3, "{volts}");
         assert!((amperes - 1.0).abs() < 1e-5);
         assert!((monitor.read_power().unwrap().amperes + 1.0).abs() < 1e-5);
@@ -213,14 +215,14 @@ mod tests {
         let bus = [word(0x41, 0x05, 5120), word(0x41, 0x02, 0x2570), word(0x41, 0x04, 0xFFFF)];
         let mut monitor = Ina2xx::ina226(Mock::new(&bus), 0x41, 0.002, 16.384).unwrap();
         monitor.calibration = 5120;
-        let PowerReading { volts, amperes } = monitor.read_power().unwrap();
+        let PowerReading { volts, amperes, .. } = monitor.read_power().unwrap();
         assert!((volts - 11.98).abs() < 1e-3);
         assert!((amperes + 0.0005).abs() < 1e-6);
         monitor.release().done();
     }
 
     #[test]
-    fn bus_faults_are_classified() {
+    fn ina2xx_bus_faults_are_classified() {
         let nack = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
         for (kind, fault) in
             [(nack, Fault::Nack), (ErrorKind::Bus, Fault::Bus), (ErrorKind::ArbitrationLoss, Fault::Bus)]
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_shunts_are_refused() {
+    fn ina2xx_impossible_shunts_are_refused() {
         for (ohms, amperes) in [(0.0, 1.0), (-0.1, 1.0), (f32::NAN, 1.0), (1e-9, 1.0), (100.0, 100.0)] {
             let mut bus = Mock::new(&[]);
             assert!(Ina2xx::ina219(bus.clone(), 0x40, ohms, amperes).is_err());

@@ -18,6 +18,16 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// The channel with a number from 1 to 3, as the data sheet counts them.
+    pub const fn numbered(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Channel::One),
+            2 => Some(Channel::Two),
+            3 => Some(Channel::Three),
+            _ => None,
+        }
+    }
+
     /// Registers of shunt and bus voltage.
     const fn registers(self) -> (u8, u8) {
         match self {
@@ -40,6 +50,12 @@ impl<I: I2c> Ina3221<I> {
     /// The channel with a shunt of `ohms`.
     pub fn new(i2c: I, address: u8, channel: Channel, ohms: f32) -> Self {
         Ina3221 { registers: Registers::new(i2c, address), channel, ohms }
+    }
+
+    /// For a shunt wired so that charging reads positive.
+    #[must_use]
+    pub fn charging_positive(self) -> Self {
+        Ina3221 { ohms: -self.ohms, ..self }
     }
 
     /// Gives the bus back.
@@ -69,7 +85,7 @@ impl<I: I2c> PowerMonitor for Ina3221<I> {
         if !amperes.is_finite() {
             return Err(I2cError::OutOfRange { register: shunt, raw });
         }
-        Ok(PowerReading { volts, amperes })
+        Ok(PowerReading::new(volts, amperes))
     }
 }
 
@@ -84,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn negative_shunt_values_keep_their_sign() {
+    fn ina3221_negative_shunt_values_keep_their_sign() {
         for (channel, shunt, bus) in [(Channel::One, 1, 2), (Channel::Two, 3, 4), (Channel::Three, 5, 6)] {
             // 0x2710 >> 3 = 1250 steps of 8 mV; 0xFFF8 is one step of 40 µV below zero.
             let mock = Mock::new(&[word(bus, 0x2710), word(shunt, 0xFFF8), word(bus, 0x2710), word(shunt, 0x03E8)]);
@@ -94,11 +110,15 @@ mod tests {
             assert!((reading.amperes + 0.0004).abs() < 1e-7);
             assert!((monitor.read_power().unwrap().amperes - 0.05).abs() < 1e-6);
             monitor.release().done();
+            let mock = Mock::new(&[word(bus, 0x2710), word(shunt, 0xFFF8)]);
+            let mut reversed = Ina3221::new(mock, 0x40, channel, 0.1).charging_positive();
+            assert!((reversed.read_power().unwrap().amperes - 0.0004).abs() < 1e-7);
+            reversed.release().done();
         }
     }
 
     #[test]
-    fn volts_below_ground_are_impossible() {
+    fn ina3221_volts_below_ground_are_impossible() {
         let mut monitor = Ina3221::new(Mock::new(&[word(2, 0xFFF8)]), 0x40, Channel::One, 0.1);
         assert_eq!(monitor.read_power(), Err(I2cError::OutOfRange { register: 2, raw: 0xFFF8 }));
         monitor.release().done();

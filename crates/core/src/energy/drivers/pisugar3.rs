@@ -3,9 +3,12 @@
 use embedded_hal::i2c::I2c;
 
 use super::i2c::{I2cError, Registers};
-use crate::energy::gauge::{FuelGauge, GaugeReading};
+use crate::energy::gauge::{FuelGauge, GaugeReading, Supply};
 
 const ADDRESS: u8 = 0x57;
+const CONTROL: u8 = 0x02;
+/// CONTROL: external power is plugged in.
+const PLUGGED: u8 = 0x80;
 const VOLTAGE_HIGH: u8 = 0x22;
 const VOLTAGE_LOW: u8 = 0x23;
 const PERCENT: u8 = 0x2A;
@@ -40,7 +43,9 @@ impl<I: I2c> FuelGauge for PiSugar3<I> {
         let [high] = self.registers.read(VOLTAGE_HIGH)?;
         let [low] = self.registers.read(VOLTAGE_LOW)?;
         let volts = f32::from(u16::from_be_bytes([high, low])) / 1000.0;
-        Ok(GaugeReading::new(f32::from(percent) / 100.0).with_volts(volts))
+        let [control] = self.registers.read(CONTROL)?;
+        let supply = if control & PLUGGED != 0 { Supply::External } else { Supply::Battery };
+        Ok(GaugeReading::new(f32::from(percent) / 100.0).with_volts(volts).with_supply(supply))
     }
 }
 
@@ -55,11 +60,14 @@ mod tests {
     }
 
     #[test]
-    fn reads_percent_and_millivolts() {
-        let mut gauge =
-            PiSugar3::new(Mock::new(&[byte(0x2A, 83), byte(0x22, 0x0F), byte(0x23, 0x8C), byte(0x2A, 101)]));
-        let reading = gauge.read().unwrap();
-        assert_eq!((reading.soc, reading.volts), (0.83, Some(3.98)));
+    fn pisugar3_reads_percent_millivolts_and_the_plug() {
+        let reading = |control| [byte(0x2A, 83), byte(0x22, 0x0F), byte(0x23, 0x8C), byte(0x02, control)];
+        let mut bus = [reading(0xE4), reading(0x64)].concat();
+        bus.push(byte(0x2A, 101));
+        let mut gauge = PiSugar3::new(Mock::new(&bus));
+        let plugged = gauge.read().unwrap();
+        assert_eq!((plugged.soc, plugged.volts, plugged.supply), (0.83, Some(3.98), Some(Supply::External)));
+        assert_eq!(gauge.read().unwrap().supply, Some(Supply::Battery));
         assert_eq!(gauge.read(), Err(I2cError::OutOfRange { register: 0x2A, raw: 101 }));
         gauge.release().done();
     }

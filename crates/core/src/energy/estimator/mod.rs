@@ -5,5 +5,5 @@ mod monitor;
 mod ocv;
 
 pub use coulomb::{CoulombGauge, CoulombSettings, CoulombState};
-pub use monitor::{GaugeMonitor, MonitorSettings};
-pub use ocv::{MAX_OCV_POINTS, OcvCurve, OcvError};
+pub use monitor::{GaugeMonitor, GaugeTrouble, MonitorSettings};
+pub use ocv::{Chemistry, MAX_OCV_POINTS, OcvCurve, OcvError, UnknownChemistry};

@@ -1,13 +1,15 @@
-//! Notices a gauge that fails, sticks or lies.
+//! Plausibility monitor of a fuel gauge: sensor failure, stuck-at fault, jumps, and external power that a gauge hides.
 
+use core::fmt;
 use core::time::Duration;
 
 use crate::energy::clock::since;
-use crate::energy::gauge::{Fault, FuelGauge, GaugeReading, GaugeState, SensorError};
+use crate::energy::gauge::{Fault, FuelGauge, GaugeReading, GaugeState, SensorError, Supply};
 
 /// What counts as a fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct MonitorSettings {
     /// How often a failed read is tried again before it counts as failed.
     pub retries: u8,
@@ -18,12 +20,14 @@ pub struct MonitorSettings {
     /// State of charge that the load must have taken, by the power model, while the reading never changed, for the gauge
     /// to count as stuck. Above the gauge's resolution.
     pub stuck_drop: f32,
-    /// Rise of the state of charge between two readings that cannot be noise, without charging.
+    /// Largest plausible rise of the state of charge per reading while nothing charges the battery.
     pub jump: f32,
+    /// State of charge from which a battery counts as full: a full one that does not fall under load is on external power.
+    pub full: f32,
 }
 
 impl Default for MonitorSettings {
-    /// Two retries, failed after 15 minutes, 2.5 to 30 V, stuck after 4 % of charge, a jump above 8 %.
+    /// Two retries, failed after 15 minutes, 2.5 to 30 V, stuck after 4 % of charge, a jump above 8 %, full from 98 %.
     fn default() -> Self {
         MonitorSettings {
             retries: 2,
@@ -31,27 +35,115 @@ impl Default for MonitorSettings {
             volts: (2.5, 30.0),
             stuck_drop: 0.04,
             jump: 0.08,
+            full: 0.98,
         }
     }
 }
 
+impl MonitorSettings {
+    /// The same settings with another number of retries.
+    #[must_use]
+    pub const fn with_retries(self, retries: u8) -> Self {
+        MonitorSettings { retries, ..self }
+    }
+
+    /// The same settings with another age of the last good reading at which the gauge counts as failed.
+    #[must_use]
+    pub const fn with_fail_after(self, age: Duration) -> Self {
+        MonitorSettings { fail_after: age, ..self }
+    }
+
+    /// The same settings with another range of plausible volts.
+    #[must_use]
+    pub const fn with_volts(self, lowest: f32, highest: f32) -> Self {
+        MonitorSettings { volts: (lowest, highest), ..self }
+    }
+
+    /// The same settings with another modelled drop at which an unmoved gauge counts as stuck, and another rise that
+    /// counts as a jump, both of the state of charge.
+    #[must_use]
+    pub const fn with_limits(self, stuck_drop: f32, jump: f32) -> Self {
+        MonitorSettings { stuck_drop, jump, ..self }
+    }
+}
+
+/// Share of its highest voltage by which a full battery must sag to show that it carries the load after all.
+const SAG: f32 = 0.03;
+/// Time without a fault after which the same fault is told again.
+const TELL_AGAIN: Duration = Duration::from_secs(600);
+
+/// Why a gauge is not believed, told once per spell of faults.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct GaugeTrouble<E> {
+    /// The kind of fault.
+    pub fault: Fault,
+    /// What the sensor reported, where it could not be read.
+    pub error: Option<E>,
+    /// The implausible reading, where it could.
+    pub reading: Option<GaugeReading>,
+}
+
+impl<E: fmt::Display> fmt::Display for GaugeTrouble<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.fault.name())?;
+        if let Some(error) = &self.error {
+            write!(f, ": {error}")?;
+        }
+        if let Some(reading) = &self.reading {
+            write!(f, " at {:.1} % charge", 100.0 * reading.soc)?;
+            if let Some(volts) = reading.volts {
+                write!(f, " and {volts:.2} V")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A fuel gauge whose readings are checked, retried and turned into a [`GaugeState`].
-#[derive(Clone, Debug)]
-pub struct GaugeMonitor<G> {
+///
+/// ```
+/// use core::time::Duration;
+/// use dyn_perceiver_core::energy::{Battery, GaugeMonitor, GaugeState, MonitorSettings};
+/// let mut monitor = GaugeMonitor::new(Battery::new(1000.0), MonitorSettings::default());
+/// let state = monitor.observe(Duration::ZERO, 0.0);
+/// assert!(matches!(state, GaugeState::Good(reading) if reading.soc == 1.0));
+/// assert!(monitor.take_trouble().is_none());
+/// ```
+#[derive(Debug)]
+pub struct GaugeMonitor<G: FuelGauge> {
     gauge: G,
     settings: MonitorSettings,
     last: Option<(GaugeReading, Duration)>,
     /// The last state of charge read, and what the load should have taken since it last changed.
     unmoved: Option<(f32, f32)>,
+    /// What the load should have taken since the battery is full, and the highest voltage meanwhile.
+    full: Option<(f32, f32)>,
     /// The last good state of charge less what the load should have taken since. A gauge that jumped must not be believed
     /// again only because the battery has drained by as much meanwhile.
     ceiling: Option<f32>,
+    trouble: Option<GaugeTrouble<G::Error>>,
+    /// The last fault told, and when it was last seen.
+    told: Option<(Fault, Duration)>,
 }
 
+/// A read that failed or a reading that is not plausible.
+type Refused<E> = (Fault, Option<E>, Option<GaugeReading>);
+
 impl<G: FuelGauge> GaugeMonitor<G> {
-    /// Watches `gauge`.
+    /// Monitors `gauge`.
     pub fn new(gauge: G, settings: MonitorSettings) -> Self {
-        GaugeMonitor { gauge, settings, last: None, unmoved: None, ceiling: None }
+        GaugeMonitor {
+            gauge,
+            settings,
+            last: None,
+            unmoved: None,
+            full: None,
+            ceiling: None,
+            trouble: None,
+            told: None,
+        }
     }
 
     /// The gauge itself.
@@ -62,167 +154,100 @@ impl<G: FuelGauge> GaugeMonitor<G> {
     /// Reads the gauge. `elapsed` is the time since the mission began; `expected_drop` is the state of charge that the
     /// load should have taken since the last call, by the power model, or 0 where that is unknown.
     pub fn observe(&mut self, elapsed: Duration, expected_drop: f32) -> GaugeState {
-        self.ceiling = self.ceiling.map(|ceiling| ceiling - expected_drop.max(0.0));
-        match self.read_with_retries().and_then(|reading| self.check(reading, expected_drop)) {
-            Ok(reading) => {
-                self.ceiling = Some(reading.soc);
-                self.last = Some((reading, elapsed));
-                GaugeState::Good(reading)
-            }
-            Err(fault) => match self.last {
-                Some((last, at)) => {
-                    let age = since(at, elapsed);
-                    if age > self.settings.fail_after {
-                        GaugeState::Failed { fault }
-                    } else {
-                        GaugeState::Stale { last, age, fault }
-                    }
+        let drop = expected_drop.max(0.0);
+        self.ceiling = self.ceiling.map(|ceiling| ceiling - drop);
+        match self.read_with_retries().and_then(|reading| self.check(reading, drop)) {
+            Ok(state) => {
+                if let Some(reading) = state.reading() {
+                    self.ceiling = Some(reading.soc);
+                    self.last = Some((*reading, elapsed));
                 }
-                None => GaugeState::Failed { fault },
-            },
+                state
+            }
+            Err((fault, error, reading)) => {
+                let old = |(told, seen): (Fault, Duration)| told != fault || since(seen, elapsed) > TELL_AGAIN;
+                if self.told.is_none_or(old) {
+                    self.trouble = Some(GaugeTrouble { fault, error, reading });
+                }
+                self.told = Some((fault, elapsed));
+                self.without_reading(elapsed, fault)
+            }
         }
     }
 
-    fn read_with_retries(&mut self) -> Result<GaugeReading, Fault> {
-        let mut fault = Fault::NotReady;
+    /// Why the gauge is not believed: once at the beginning of a spell of faults, and again when the fault changes.
+    pub fn take_trouble(&mut self) -> Option<GaugeTrouble<G::Error>> {
+        self.trouble.take()
+    }
+
+    fn without_reading(&self, elapsed: Duration, fault: Fault) -> GaugeState {
+        match self.last {
+            Some((last, at)) if since(at, elapsed) <= self.settings.fail_after => {
+                GaugeState::Stale { last, age: since(at, elapsed), fault }
+            }
+            _ => GaugeState::Failed { fault },
+        }
+    }
+
+    fn read_with_retries(&mut self) -> Result<GaugeReading, Refused<G::Error>> {
+        let mut refused = (Fault::NotReady, None, None);
         for _ in 0..=self.settings.retries {
             match self.gauge.read() {
                 Ok(reading) => return Ok(reading),
-                Err(error) => fault = error.fault(),
+                Err(error) => refused = (error.fault(), Some(error), None),
             }
         }
-        Err(fault)
+        Err(refused)
     }
 
-    fn check(&mut self, reading: GaugeReading, expected_drop: f32) -> Result<GaugeReading, Fault> {
+    fn check(&mut self, reading: GaugeReading, drop: f32) -> Result<GaugeState, Refused<G::Error>> {
         let (lowest, highest) = self.settings.volts;
         let plausible = |volts: f32| volts >= lowest && volts <= highest;
         if !(0.0..=1.0).contains(&reading.soc) || reading.volts.is_some_and(|volts| !plausible(volts)) {
-            return Err(Fault::OutOfRange);
+            return Err((Fault::OutOfRange, None, Some(reading)));
         }
-        let charging = reading.charging == Some(true);
+        let held_full = self.stays_full(&reading, drop);
         let unmoved = match self.unmoved {
-            Some((soc, drop)) if soc == reading.soc && !charging => drop + expected_drop.max(0.0),
+            Some((soc, before)) if soc == reading.soc && !reading.may_rise() => before + drop,
             _ => 0.0,
         };
         self.unmoved = Some((reading.soc, unmoved));
+        if reading.supply == Some(Supply::External) || held_full {
+            return Ok(GaugeState::ExternalPower(reading));
+        }
         // Empty is where a gauge rightly stays.
         let stuck = unmoved > self.settings.stuck_drop && reading.soc > 0.0;
-        let jumped = !charging && self.ceiling.is_some_and(|ceiling| reading.soc > ceiling + self.settings.jump);
-        let fault = match (stuck, jumped) {
-            (true, _) => Fault::Stuck,
-            (_, true) => Fault::Jump,
-            _ => return Ok(reading),
+        let too_high = |ceiling: f32| reading.soc > ceiling + self.settings.jump;
+        let fault = if stuck {
+            Fault::Stuck
+        } else if !reading.may_rise() && self.ceiling.is_some_and(too_high) {
+            Fault::Jump
+        } else {
+            return Ok(GaugeState::Good(reading));
         };
         // The charge is wrong, not the voltage: a brown-out must still be seen coming.
         if let Some((last, _)) = &mut self.last {
             last.volts = reading.volts;
         }
-        Err(fault)
+        Err((fault, None, Some(reading)))
+    }
+
+    /// Whether a full battery stays full although the load should have emptied it by more than the gauge can hide: then
+    /// something else carries the load, whatever the gauge knows about it. A voltage that sags says otherwise.
+    fn stays_full(&mut self, reading: &GaugeReading, drop: f32) -> bool {
+        if reading.soc < self.settings.full || reading.supply == Some(Supply::Battery) {
+            self.full = None;
+            return false;
+        }
+        let volts = reading.volts.unwrap_or(0.0);
+        let (taken, highest) = match self.full {
+            Some((taken, highest)) => (taken + drop, volts.max(highest)),
+            None => (0.0, volts),
+        };
+        self.full = Some((taken, highest));
+        taken > self.settings.stuck_drop && volts >= highest * (1.0 - SAG)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-
-    use super::*;
-
-    #[derive(Debug)]
-    struct Failure(Fault);
-
-    impl SensorError for Failure {
-        fn fault(&self) -> Fault {
-            self.0
-        }
-    }
-
-    /// Answers from a script; the last answer repeats.
-    struct Script(VecDeque<Result<GaugeReading, Fault>>);
-
-    impl FuelGauge for Script {
-        type Error = Failure;
-
-        fn read(&mut self) -> Result<GaugeReading, Failure> {
-            let answer = if self.0.len() > 1 { self.0.pop_front() } else { self.0.front().copied() };
-            answer.unwrap().map_err(Failure)
-        }
-    }
-
-    fn watch(script: &[Result<GaugeReading, Fault>]) -> GaugeMonitor<Script> {
-        GaugeMonitor::new(Script(script.iter().copied().collect()), MonitorSettings::default())
-    }
-
-    const fn seconds(s: u64) -> Duration {
-        Duration::from_secs(s)
-    }
-
-    #[test]
-    fn retries_within_bounds_then_goes_stale_then_fails() {
-        let good = GaugeReading::new(0.8);
-        let mut w = watch(&[Err(Fault::Nack), Err(Fault::Checksum), Ok(good), Err(Fault::Bus)]);
-        assert_eq!(w.observe(seconds(0), 0.0), GaugeState::Good(good));
-        let stale = GaugeState::Stale { last: good, age: seconds(60), fault: Fault::Bus };
-        assert_eq!(w.observe(seconds(60), 0.0), stale);
-        assert_eq!(w.observe(seconds(901), 0.0), GaugeState::Failed { fault: Fault::Bus });
-        assert_eq!(watch(&[Err(Fault::Nack)]).observe(seconds(0), 0.0), GaugeState::Failed { fault: Fault::Nack });
-    }
-
-    #[test]
-    fn impossible_values_are_not_believed() {
-        for bad in [
-            GaugeReading::new(1.2),
-            GaugeReading::new(-0.1),
-            GaugeReading::new(f32::NAN),
-            GaugeReading::new(0.5).with_volts(0.3),
-            GaugeReading::new(0.5).with_volts(f32::NAN),
-        ] {
-            assert_eq!(watch(&[Ok(bad)]).observe(seconds(0), 0.0), GaugeState::Failed { fault: Fault::OutOfRange });
-        }
-    }
-
-    #[test]
-    fn a_value_that_never_changes_under_load_is_stuck_until_it_moves() {
-        let mut script = std::vec![Ok(GaugeReading::new(0.7)); 6];
-        script.push(Ok(GaugeReading::new(0.64)));
-        let mut w = watch(&script);
-        let stuck = |state| matches!(state, GaugeState::Stale { fault: Fault::Stuck, .. });
-        let states: std::vec::Vec<_> = (0..7).map(|i| w.observe(seconds(i * 60), 0.01)).collect();
-        assert!(matches!(states[4], GaugeState::Good(_)));
-        assert!(stuck(states[5]));
-        assert!(matches!(states[6], GaugeState::Good(_)));
-        // Without a load nothing needs to change.
-        let mut w = watch(&[Ok(GaugeReading::new(0.7))]);
-        assert!((0..100).all(|i| matches!(w.observe(seconds(i), 0.0), GaugeState::Good(_))));
-    }
-
-    #[test]
-    fn charge_does_not_appear_from_nowhere() {
-        let mut w = watch(&[
-            Ok(GaugeReading::new(0.5)),
-            Ok(GaugeReading::new(0.9)),
-            Ok(GaugeReading::new(0.5)),
-            Ok(GaugeReading::new(0.9).with_charging(true)),
-        ]);
-        assert!(matches!(w.observe(seconds(0), 0.0), GaugeState::Good(_)));
-        assert!(matches!(w.observe(seconds(1), 0.0), GaugeState::Stale { fault: Fault::Jump, .. }));
-        assert!(matches!(w.observe(seconds(2), 0.0), GaugeState::Good(_)));
-        assert!(matches!(w.observe(seconds(3), 0.0), GaugeState::Good(_)));
-    }
-
-    #[test]
-    fn a_gauge_that_jumped_is_not_believed_once_the_battery_has_drained_by_as_much() {
-        let mut script = std::vec![Ok(GaugeReading::new(0.6).with_volts(3.9))];
-        script.extend((0..40u8).map(|i| Ok(GaugeReading::new(0.9 - 0.01 * f32::from(i)).with_volts(3.5))));
-        let mut w = watch(&script);
-        assert!(matches!(w.observe(seconds(0), 0.0), GaugeState::Good(_)));
-        for i in 1..=40 {
-            let state = w.observe(seconds(20 * i), 0.01);
-            // The voltage is fresh although the charge is not believed.
-            assert!(
-                matches!(state, GaugeState::Stale { fault: Fault::Jump, last, .. } if last.volts == Some(3.5)),
-                "{i}: {state:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -1,24 +1,116 @@
-//! The open-circuit voltage of a battery over its state of charge.
+//! Open-circuit voltage (OCV) of a battery over its state of charge, by chemistry.
 
 use core::fmt;
 
-use heapless::Vec;
 use serde::{Deserialize, Serialize};
+
+use crate::inline::InlineVec;
 
 /// The most points a curve may have.
 pub const MAX_OCV_POINTS: usize = 16;
 
+/// What a cell is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Chemistry {
+    /// Lithium ion with an oxide cathode, also as a polymer pouch: 3.7 V nominal.
+    #[default]
+    #[serde(rename = "liion", alias = "lipo")]
+    LithiumIon,
+    /// Lithium iron phosphate, LiFePO4: 3.2 V nominal, with a very flat curve.
+    #[serde(rename = "lifepo4")]
+    LithiumIronPhosphate,
+    /// Nickel metal hydride: 1.2 V nominal.
+    #[serde(rename = "nimh")]
+    NickelMetalHydride,
+}
+
+impl Chemistry {
+    /// Every chemistry.
+    pub const ALL: [Chemistry; 3] =
+        [Chemistry::LithiumIon, Chemistry::LithiumIronPhosphate, Chemistry::NickelMetalHydride];
+
+    /// The name used on the command line and in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Chemistry::LithiumIon => "liion",
+            Chemistry::LithiumIronPhosphate => "lifepo4",
+            Chemistry::NickelMetalHydride => "nimh",
+        }
+    }
+
+    /// (state of charge, volts) of one cell at rest and 25 °C.
+    const fn cell(self) -> &'static [(f32, f32)] {
+        match self {
+            Chemistry::LithiumIon => &LITHIUM_ION,
+            Chemistry::LithiumIronPhosphate => &LITHIUM_IRON_PHOSPHATE,
+            Chemistry::NickelMetalHydride => &NICKEL_METAL_HYDRIDE,
+        }
+    }
+
+    /// Internal resistance of a usual cell of some ampere-hours, in ohms.
+    pub(super) const fn cell_ohms(self) -> f32 {
+        match self {
+            Chemistry::LithiumIon => 0.05,
+            Chemistry::LithiumIronPhosphate => 0.02,
+            Chemistry::NickelMetalHydride => 0.03,
+        }
+    }
+}
+
+impl fmt::Display for Chemistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl core::str::FromStr for Chemistry {
+    type Err = UnknownChemistry;
+
+    fn from_str(name: &str) -> Result<Self, UnknownChemistry> {
+        match name {
+            "lipo" => Ok(Chemistry::LithiumIon),
+            _ => Chemistry::ALL.into_iter().find(|chemistry| chemistry.name() == name).ok_or(UnknownChemistry),
+        }
+    }
+}
+
+/// The name is none of a [`Chemistry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct UnknownChemistry;
+
+impl fmt::Display for UnknownChemistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected liion, lipo, lifepo4 or nimh")
+    }
+}
+
+impl core::error::Error for UnknownChemistry {}
+
 /// Open-circuit voltage over state of charge, straight between points.
+///
+/// ```
+/// use dyn_perceiver_core::energy::Chemistry;
+/// use dyn_perceiver_core::energy::estimator::OcvCurve;
+/// let curve = OcvCurve::of("lifepo4".parse()?, 4);
+/// assert_eq!(curve.soc(4.0 * 3.40), 1.0);
+/// assert_eq!(OcvCurve::of(Chemistry::LithiumIon, 1).volts(0.5), 3.74);
+/// # Ok::<(), dyn_perceiver_core::energy::estimator::UnknownChemistry>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct OcvCurve {
     /// (state of charge, volts), both rising.
-    points: Vec<(f32, f32), MAX_OCV_POINTS>,
+    points: InlineVec<(f32, f32), MAX_OCV_POINTS>,
 }
 
 /// The points are no rising curve from an empty to a full battery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct OcvError;
 
 impl fmt::Display for OcvError {
@@ -34,7 +126,7 @@ impl core::error::Error for OcvError {}
 
 /// One lithium-ion cell (nickel manganese cobalt oxide against graphite), the usual shape at rest and 25 °C. Cells of one
 /// make differ by some hundredths of a volt.
-const LI_ION: [(f32, f32); 12] = [
+const LITHIUM_ION: [(f32, f32); 12] = [
     (0.0, 3.00),
     (0.05, 3.42),
     (0.1, 3.52),
@@ -47,6 +139,36 @@ const LI_ION: [(f32, f32); 12] = [
     (0.8, 4.00),
     (0.9, 4.09),
     (1.0, 4.19),
+];
+
+/// One lithium-iron-phosphate cell at rest: between a fifth and nine tenths of the charge lie 0.15 V.
+const LITHIUM_IRON_PHOSPHATE: [(f32, f32); 11] = [
+    (0.0, 2.50),
+    (0.1, 3.00),
+    (0.2, 3.20),
+    (0.3, 3.22),
+    (0.4, 3.25),
+    (0.5, 3.26),
+    (0.6, 3.27),
+    (0.7, 3.30),
+    (0.8, 3.32),
+    (0.9, 3.35),
+    (1.0, 3.40),
+];
+
+/// One nickel-metal-hydride cell at rest.
+const NICKEL_METAL_HYDRIDE: [(f32, f32); 11] = [
+    (0.0, 1.00),
+    (0.1, 1.20),
+    (0.2, 1.235),
+    (0.3, 1.25),
+    (0.4, 1.26),
+    (0.5, 1.27),
+    (0.6, 1.28),
+    (0.7, 1.29),
+    (0.8, 1.31),
+    (0.9, 1.34),
+    (1.0, 1.40),
 ];
 
 impl OcvCurve {
@@ -62,13 +184,21 @@ impl OcvCurve {
         if !(rises && ends) {
             return Err(OcvError);
         }
-        Ok(OcvCurve { points: Vec::from_slice(points).map_err(|_| OcvError)? })
+        Ok(OcvCurve { points: InlineVec::from_slice(points).map_err(|_| OcvError)? })
+    }
+
+    /// `cells` cells of a chemistry in series; at least one.
+    pub fn of(chemistry: Chemistry, cells: u8) -> Self {
+        let cells = f32::from(cells.max(1));
+        // No chemistry has more points than fit, nor none.
+        let mut points = InlineVec::from_slice(chemistry.cell()).unwrap_or(InlineVec::one((0.0, 0.0)));
+        points.as_mut_slice().iter_mut().for_each(|(_, volts)| *volts *= cells);
+        OcvCurve { points }
     }
 
     /// `cells` lithium-ion cells in series.
     pub fn lithium_ion(cells: u8) -> Self {
-        let cells = f32::from(cells.max(1));
-        OcvCurve { points: LI_ION.iter().map(|&(soc, volts)| (soc, volts * cells)).collect() }
+        OcvCurve::of(Chemistry::LithiumIon, cells)
     }
 
     /// Volts at a state of charge; the ends of the curve beyond it.
@@ -114,7 +244,7 @@ impl<'de> Deserialize<'de> for OcvCurve {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Unchecked {
-            points: Vec<(f32, f32), MAX_OCV_POINTS>,
+            points: InlineVec<(f32, f32), MAX_OCV_POINTS>,
         }
         OcvCurve::new(&Unchecked::deserialize(deserializer)?.points).map_err(serde::de::Error::custom)
     }
@@ -127,7 +257,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_and_refusals() {
+    fn chemistries_have_names_and_curves_of_their_own() {
+        for chemistry in Chemistry::ALL {
+            assert_eq!(chemistry.name().parse(), Ok(chemistry));
+            assert_eq!(serde_json::to_string(&chemistry).unwrap(), std::format!("\"{chemistry}\""));
+            assert_eq!(OcvCurve::new(chemistry.cell()).unwrap(), OcvCurve::of(chemistry, 1));
+        }
+        assert_eq!("lipo".parse(), Ok(Chemistry::LithiumIon));
+        assert_eq!("lead".parse::<Chemistry>(), Err(UnknownChemistry));
+        // A full cell of one chemistry is nearly empty by the curve of another.
+        assert_eq!(OcvCurve::of(Chemistry::LithiumIronPhosphate, 1).soc(3.40), 1.0);
+        assert!(OcvCurve::of(Chemistry::LithiumIon, 1).soc(3.40) < 0.05);
+        assert!((OcvCurve::of(Chemistry::LithiumIronPhosphate, 4).mean_volts() - 12.8).abs() < 0.2);
+        assert!((OcvCurve::of(Chemistry::NickelMetalHydride, 4).mean_volts() - 5.0).abs() < 0.2);
+    }
+
+    #[test]
+    fn ocv_ends_and_refusals() {
         let curve = OcvCurve::lithium_ion(2);
         assert_eq!((curve.volts(-1.0), curve.volts(2.0)), (6.0, 8.38));
         assert_eq!((curve.soc(0.0), curve.soc(99.0), curve.soc(f32::NAN)), (0.0, 1.0, 0.0));
@@ -140,9 +286,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn volts_and_charge_are_inverse(soc in 0f32..1.0, cells in 1u8..5) {
-            let curve = OcvCurve::lithium_ion(cells);
-            prop_assert!((curve.soc(curve.volts(soc)) - soc).abs() < 1e-4);
+        fn ocv_volts_and_charge_are_inverse(soc in 0f32..1.0, cells in 1u8..5, which in 0usize..3) {
+            let curve = OcvCurve::of(Chemistry::ALL[which], cells);
+            prop_assert!((curve.soc(curve.volts(soc)) - soc).abs() < 1e-3);
             prop_assert!(curve.slope(soc) > 0.0);
         }
     }

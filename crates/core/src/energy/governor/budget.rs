@@ -1,7 +1,8 @@
-//! The governor that keeps a promise: the battery lasts the mission, and what it holds is spent on accuracy.
+//! Budget governor: the battery lasts the mission, and what it holds above the reserve is spent on accuracy.
 
 use core::time::Duration;
 
+use super::dither::{Dither, Pace, Step};
 use super::guard::{Guard, Verdict};
 use super::ladder::Ladder;
 use super::learned::Learned;
@@ -9,6 +10,7 @@ use super::mission::{FrameDemand, GovernorSettings, Mission, MissionError};
 use super::{Choice, Governor, GovernorInput, Reason};
 use crate::energy::PowerModel;
 use crate::energy::clock::since;
+use crate::energy::gauge::GaugeReading;
 
 /// Share of the mission's planned events that weighs against those seen.
 const PLAN_WEIGHT: f32 = 0.25;
@@ -26,7 +28,30 @@ const RESERVE_HYSTERESIS: f32 = 0.005;
 /// rungs the governor alternates so that the mean meets the budget; it changes at most once per dwell time.
 ///
 /// Joules per charge, the price correction and the frame rate are learned: the promise is kept also with an aged or cold
-/// battery and a power model that is somewhat wrong, since what is left is divided anew at every decision.
+/// battery and a power model that is somewhat wrong, since what is left is divided anew at every decision. On external
+/// power there is nothing to divide: the most accurate rung runs.
+///
+/// ```
+/// # use dyn_perceiver_core::exit::{CostUnit, ExitPolicy, Frontier, Measure, OperatingPoint};
+/// use core::time::Duration;
+/// use dyn_perceiver_core::energy::{
+///     BudgetGovernor, FrameDemand, GaugeReading, GaugeState, Governor, GovernorInput, GovernorSettings, JoulesSource,
+///     Ladder, Mission, PowerModel, Reason,
+/// };
+/// # let policy = |threshold| ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[threshold]);
+/// # let frontier = Frontier::new(CostUnit::Macs, &[
+/// #     OperatingPoint::new(policy(0.0)?, 0.5, 1.0, &[1.0, 0.0])?,
+/// #     OperatingPoint::new(policy(1.0)?, 0.9, 10.0, &[0.0, 1.0])?,
+/// # ])?;
+/// let power = PowerModel::new(0.5, &[1.0, 9.0], JoulesSource::Measured)?;
+/// let ladder = Ladder::new(&frontier, &power)?;
+/// let mission = Mission::new(Duration::from_secs(3600), FrameDemand::Period(Duration::from_secs(1)));
+/// let mut governor = BudgetGovernor::new(ladder, &power, mission, GovernorSettings::new(1000.0))?;
+/// let gauge = GaugeState::Good(GaugeReading::new(0.05));
+/// let choice = governor.choose(&GovernorInput::new(Duration::ZERO, gauge));
+/// assert_eq!((choice.point, choice.reason), (0, Reason::Reserve));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct BudgetGovernor {
     ladder: Ladder,
@@ -35,14 +60,11 @@ pub struct BudgetGovernor {
     settings: GovernorSettings,
     guard: Guard,
     learned: Learned,
-    plan: Plan,
+    plan: BudgetPlan,
     choice: Choice,
     /// Rung of `choice`.
     rung: usize,
-    /// The lower rung of the pair being mixed.
-    pair: usize,
-    /// Joules that the mix of the pair has overspent so far.
-    debt: f32,
+    dither: Dither,
     started: bool,
     below_reserve: bool,
     pending: Pending,
@@ -60,7 +82,8 @@ struct Pending {
 /// What the last full decision aimed at; for reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Plan {
+#[non_exhaustive]
+pub struct BudgetPlan {
     /// Joules that a frame may add on average.
     pub budget: f32,
     /// The place on the ladder that the budget buys.
@@ -89,11 +112,10 @@ impl BudgetGovernor {
             resting_watts: power.resting_watts(),
             guard: Guard::new(&settings),
             learned: Learned::new(settings.joules_per_charge()),
-            plan: Plan::default(),
-            choice: Choice { point, period: None, reason: Reason::Start },
+            plan: BudgetPlan::default(),
+            choice: Choice::new(point, Reason::Start),
             rung: 0,
-            pair: 0,
-            debt: 0.0,
+            dither: Dither::default(),
             started: false,
             below_reserve: false,
             pending: Pending::default(),
@@ -118,7 +140,7 @@ impl BudgetGovernor {
     }
 
     /// What the last full decision aimed at.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &BudgetPlan {
         &self.plan
     }
 
@@ -132,14 +154,14 @@ impl BudgetGovernor {
         since(elapsed, self.mission.duration).as_secs_f32()
     }
 
-    /// Accounts for what was spent since the last full decision.
-    fn account(&mut self, elapsed: Duration, gauge: Option<f32>, charging: bool) {
+    /// Accounts for what was spent since the last full decision, and what the gauge says now, if it can be believed.
+    fn account(&mut self, elapsed: Duration, gauge: Option<&GaugeReading>) {
         let seconds = since(self.pending.since, elapsed).as_secs_f32();
         let Pending { frames, joules, expected, .. } = self.pending;
-        self.learned.drain(seconds, self.resting_watts * seconds + joules, gauge, charging);
+        self.learned.drain(seconds, self.resting_watts * seconds + joules, gauge);
         let planned = self.mission.frames.planned(self.pending.since, elapsed);
         self.learned.frames(seconds, frames, planned, joules, expected);
-        self.debt += expected - frames * self.ladder.joules_at(self.plan.position);
+        self.dither.overspent(expected - frames * self.ladder.joules_at(self.plan.position));
         self.pending = Pending { since: elapsed, ..Pending::default() };
     }
 
@@ -179,7 +201,7 @@ impl BudgetGovernor {
             let (a, b) = (self.ladder.rung(low), self.ladder.rung(low.saturating_add(1)));
             if b.joules > a.joules { (b.accuracy - a.accuracy) / (b.joules - a.joules) } else { 0.0 }
         };
-        self.plan = Plan { budget, position: position.max(floor), soc, price: slope };
+        self.plan = BudgetPlan { budget, position: position.max(floor), soc, price: slope };
         let reason = if floor > 0.0 && budget < floor_cost {
             Reason::FloorCannotLast
         } else if budget < cheapest {
@@ -194,41 +216,13 @@ impl BudgetGovernor {
 
     /// Moves towards `target` as fast as allowed and picks one rung of the pair.
     fn move_to(&mut self, target: f32, reason: Reason) -> (usize, Reason) {
-        let top_pair = self.ladder.top().saturating_sub(1);
-        let wanted = (target as usize).min(top_pair);
-        let pair = self.pair as f32;
-        let outside = target < pair - self.settings.hysteresis || target > pair + 1.0 + self.settings.hysteresis;
-        let mut limited = false;
-        if !self.started {
-            self.pair = wanted;
-        } else if outside {
-            let most = usize::from(self.settings.max_rungs.max(1));
-            let low = self.pair.saturating_sub(most);
-            let next = wanted.max(low).min(self.pair.saturating_add(most));
-            limited = next != wanted;
-            self.pair = next;
-            self.debt = 0.0;
-        }
-        // Error diffusion: the dear rung whenever the cheap one has saved enough. The debt is bounded so that a long time
-        // at one end of the pair is not paid back later.
-        let (low, high) = (self.ladder.rung(self.pair), self.ladder.rung(self.pair.saturating_add(1)));
-        let share = target - self.pair as f32;
-        let dear = if share >= 1.0 {
-            true
-        } else if share <= 0.0 {
-            false
-        } else {
-            let aim = low.joules + share * (high.joules - low.joules);
-            let bound = (high.joules - low.joules) * self.frames_per_dwell();
-            self.debt = self.debt.max(-bound).min(bound);
-            // What the next dwell would add: whichever rung leaves the smaller debt.
-            let frames = self.frames_per_dwell();
-            (self.debt + (high.joules - aim) * frames).abs() < (self.debt + (low.joules - aim) * frames).abs()
+        let most = usize::from(self.settings.max_rungs.max(1));
+        let pace = Pace {
+            max_rungs: self.started.then_some(most),
+            hysteresis: self.settings.hysteresis,
+            frames: self.frames_per_dwell(),
         };
-        if share >= 1.0 || share <= 0.0 {
-            self.debt = 0.0;
-        }
-        let rung = if dear { self.pair.saturating_add(1).min(self.ladder.top()) } else { self.pair };
+        let Step { rung, limited } = self.dither.move_to(target, &self.ladder, pace);
         (rung, if limited { Reason::RateLimited } else { reason })
     }
 
@@ -255,13 +249,23 @@ impl BudgetGovernor {
 
     /// The cheapest rung and the longest period.
     fn cheapest(&mut self, reason: Reason) -> Choice {
-        self.pair = 0;
-        self.debt = 0.0;
+        self.dither.jump_to(0);
         let period = match self.mission.frames {
             FrameDemand::Between(_, longest) => Some(longest),
             _ => None,
         };
         self.take(0, period, reason)
+    }
+
+    /// The most accurate rung and the shortest period.
+    fn best(&mut self, reason: Reason) -> Choice {
+        let top = self.ladder.top();
+        self.dither.jump_to(top.saturating_sub(1));
+        let period = match self.mission.frames {
+            FrameDemand::Between(shortest, _) => Some(shortest),
+            _ => None,
+        };
+        self.take(top, period, reason)
     }
 }
 
@@ -274,27 +278,35 @@ impl Governor for BudgetGovernor {
 
         let reading = match self.guard.judge(input) {
             Verdict::Stop => {
-                self.account(input.elapsed, None, false);
+                self.account(input.elapsed, None);
                 return self.cheapest(Reason::BrownOut);
             }
             Verdict::Failed => {
-                self.account(input.elapsed, None, false);
+                self.account(input.elapsed, None);
                 return self.cheapest(Reason::GaugeFailed);
             }
             Verdict::Hold => {
                 return self.take(self.rung, self.choice.period, Reason::StaleHold);
             }
             Verdict::Degrade { rungs } => {
-                self.account(input.elapsed, None, false);
+                self.account(input.elapsed, None);
                 let rung = self.rung.saturating_sub(rungs);
-                self.pair = rung;
+                self.dither.fall_to(rung);
                 return self.take(rung, self.choice.period, Reason::StaleDegrade);
+            }
+            Verdict::External(reading) => {
+                self.account(input.elapsed, Some(&reading));
+                self.below_reserve = false;
+                return self.best(Reason::ExternalPower);
             }
             Verdict::Believe(reading) => reading,
         };
         // A full decision at most once per dwell time: between them nothing that matters can change.
         let resting = since(self.pending.since, input.elapsed) < self.settings.dwell;
-        let held = matches!(self.choice.reason, Reason::BrownOut | Reason::GaugeFailed | Reason::StaleDegrade);
+        let held = matches!(
+            self.choice.reason,
+            Reason::BrownOut | Reason::ExternalPower | Reason::GaugeFailed | Reason::StaleDegrade
+        );
         if self.started && resting && !held {
             let reason = match self.choice.reason {
                 lasting @ (Reason::CannotLast | Reason::FloorCannotLast | Reason::Reserve | Reason::Plenty) => lasting,
@@ -303,9 +315,7 @@ impl Governor for BudgetGovernor {
             self.choice.reason = reason;
             return self.choice;
         }
-        // A watch lets nothing else through, but a gauge may be asked without one.
-        let gauge = Some(reading.soc).filter(|soc| soc.is_finite()).map(|soc| soc.clamp(0.0, 1.0));
-        self.account(input.elapsed, gauge, reading.charging == Some(true));
+        self.account(input.elapsed, Some(&reading));
         let soc = self.learned.soc.unwrap_or(0.0);
         let choice = if input.elapsed >= self.mission.duration {
             self.cheapest(Reason::MissionOver)
@@ -325,170 +335,4 @@ impl Governor for BudgetGovernor {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::ladder::tests::{frontier, power};
-    use super::*;
-    use crate::energy::gauge::{Fault, GaugeReading, GaugeState};
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn mission(frames: FrameDemand) -> Mission {
-        Mission { duration: 10 * HOUR, reserve: 0.1, frames, floor: None }
-    }
-
-    /// Rungs of 1, 5.5 and 10 J, 0.5 W idle.
-    fn governor(mission: Mission, capacity_mwh: f32) -> BudgetGovernor {
-        let ladder = Ladder::new(&frontier(&[(0.0, 0.5), (0.5, 0.8), (1.0, 0.9)]), &power()).unwrap();
-        let settings = GovernorSettings { efficiency: 1.0, ..GovernorSettings::new(capacity_mwh) };
-        BudgetGovernor::new(ladder, &power(), mission, settings).unwrap()
-    }
-
-    fn good(seconds: u64, soc: f32) -> GovernorInput {
-        GovernorInput::new(Duration::from_secs(seconds), GaugeState::Good(GaugeReading::new(soc)))
-    }
-
-    /// Plays a mission on a perfect battery that really holds `real_mwh`; returns the charge at the end.
-    fn play(governor: &mut BudgetGovernor, real_mwh: f32, period: f32, cost: f32) -> (f32, u32) {
-        let (mut soc, mut switches, mut frames, mut joules) = (1.0, 0, 0, 0.0);
-        let mut point = None;
-        for tick in 0..3600u64 {
-            let choice = governor.choose(&good(tick * 10, soc).with_frames(frames, joules));
-            switches += u32::from(point.is_some_and(|point| point != choice.point));
-            point = Some(choice.point);
-            frames = (10.0 / choice.period.map_or(period, |p| p.as_secs_f32())) as u32;
-            joules = frames as f32 * [1.0, 5.5, 10.0][choice.point] * cost;
-            soc -= (joules + 5.0) / (real_mwh * 3.6);
-        }
-        (soc, switches)
-    }
-
-    #[test]
-    fn lasts_the_mission_and_leaves_the_reserve_whatever_battery_and_frames_really_are() {
-        let second = FrameDemand::Period(Duration::from_secs(1));
-        // Half a watt of idling and 3 W of frames for ten hours are 35 Wh.
-        for (real, cost) in [(39_000.0, 1.0), (33_000.0, 1.0), (46_000.0, 1.0), (39_000.0, 1.2), (39_000.0, 0.8)] {
-            let (soc, switches) = play(&mut governor(mission(second), 39_000.0), real, 1.0, cost);
-            assert!((soc - 0.1).abs() < 0.01, "{real} mWh, cost x {cost}: {soc}");
-            assert!(switches <= 1200, "at most one change a dwell: {switches}");
-        }
-    }
-
-    #[test]
-    fn says_when_there_is_plenty_and_when_it_cannot_last() {
-        let second = FrameDemand::Period(Duration::from_secs(1));
-        let mut rich = governor(mission(second), 1_000_000.0);
-        assert_eq!(rich.choose(&good(0, 1.0)), Choice { point: 2, period: None, reason: Reason::Plenty });
-        let mut poor = governor(mission(second), 10_000.0);
-        assert_eq!(poor.choose(&good(0, 1.0)), Choice { point: 0, period: None, reason: Reason::CannotLast });
-        assert_eq!(rich.choose(&good(36_000, 0.9)).reason, Reason::MissionOver);
-    }
-
-    #[test]
-    fn keeps_the_floor_and_tells_that_it_cannot_last() {
-        let second = FrameDemand::Period(Duration::from_secs(1));
-        let mut governor = governor(Mission { floor: Some(0.7), ..mission(second) }, 10_000.0);
-        assert_eq!(governor.choose(&good(0, 1.0)), Choice { point: 1, period: None, reason: Reason::FloorCannotLast });
-    }
-
-    #[test]
-    fn chooses_period_and_point_together() {
-        let free = FrameDemand::Between(Duration::from_secs(1), Duration::from_secs(60));
-        // Rung 0 gives most right answers per joule: first the period shortens, then the points get better.
-        let choose = |mwh| governor(mission(free), mwh).choose(&good(0, 1.0));
-        let poor = choose(7_000.0);
-        assert_eq!(poor.point, 0);
-        assert!(poor.period.unwrap() > Duration::from_secs(5) && poor.period.unwrap() < Duration::from_secs(60));
-        assert_eq!(choose(30_000.0).period, Some(Duration::from_secs(1)));
-        assert_eq!(
-            choose(1_000_000.0),
-            Choice { point: 2, period: Some(Duration::from_secs(1)), reason: Reason::Plenty }
-        );
-        // What is chosen fits the energy: what 7 Wh hold above the reserve, less 5 Wh of idling, over ten hours at 1 J.
-        let watts = (0.9 - MARGIN - CONTINGENCY) * 7.0 / 10.0 - 0.5;
-        assert!((poor.period.unwrap().as_secs_f32() - 1.0 / watts).abs() < 0.5, "{poor:?}");
-    }
-
-    #[test]
-    fn a_stale_gauge_holds_then_degrades_then_fails_and_recovers() {
-        let second = FrameDemand::Period(Duration::from_secs(1));
-        let mut governor = governor(mission(second), 1_000_000.0);
-        let last = GaugeReading::new(0.9);
-        assert_eq!(governor.choose(&good(0, 0.9)).point, 2);
-        let mut at = |seconds: u64, gauge: GaugeState| {
-            let choice = governor.choose(&GovernorInput::new(Duration::from_secs(seconds), gauge));
-            (choice.point, choice.reason)
-        };
-        let stale = |age| GaugeState::Stale { last, age: Duration::from_secs(age), fault: Fault::Nack };
-        assert_eq!(at(100, stale(100)), (2, Reason::StaleHold));
-        assert_eq!(at(301, stale(301)), (1, Reason::StaleDegrade));
-        assert_eq!(at(310, stale(310)), (1, Reason::StaleDegrade));
-        assert_eq!(at(361, stale(361)), (0, Reason::StaleDegrade));
-        assert_eq!(at(1000, GaugeState::Failed { fault: Fault::Nack }), (0, Reason::GaugeFailed));
-        // Back to the top not at once, but as fast as allowed.
-        assert_eq!(at(1040, GaugeState::Good(last)), (2, Reason::Plenty));
-    }
-
-    #[test]
-    fn below_the_reserve_the_first_exit_and_below_the_brown_out_voltage_nothing() {
-        let second = FrameDemand::Period(Duration::from_secs(1));
-        let mut governor = governor(mission(second), 1_000_000.0);
-        governor.guard = Guard::new(&GovernorSettings { brown_out_volts: Some(3.2), ..GovernorSettings::new(1.0) });
-        assert_eq!(governor.choose(&good(0, 0.09)), Choice { point: 0, period: None, reason: Reason::Reserve });
-        let mut volts = |seconds, volts| {
-            let gauge = GaugeState::Good(GaugeReading::new(0.9).with_volts(volts));
-            governor.choose(&GovernorInput::new(Duration::from_secs(seconds), gauge))
-        };
-        assert!(!volts(10, 3.1).stops(), "one low reading may be a glitch");
-        assert!(volts(20, 3.1).stops());
-        assert!(volts(30, 3.25).stops(), "recovered, but not by enough");
-        assert!(!volts(90, 3.35).stops());
-    }
-
-    #[test]
-    fn refuses_impossible_missions() {
-        let ladder = Ladder::new(&frontier(&[(0.0, 0.5)]), &power()).unwrap();
-        let second = FrameDemand::Period(Duration::from_secs(1));
-        let new = |mission, settings| BudgetGovernor::new(ladder.clone(), &power(), mission, settings).err();
-        let (good, settings) = (mission(second), GovernorSettings::new(1000.0));
-        assert_eq!(new(Mission { reserve: 1.0, ..good }, settings), Some(MissionError::Reserve(1.0)));
-        assert_eq!(new(Mission { duration: Duration::ZERO, ..good }, settings), Some(MissionError::Duration));
-        assert_eq!(new(mission(FrameDemand::PerHour(0.0)), settings), Some(MissionError::Rate(0.0)));
-        let swapped = FrameDemand::Between(2 * HOUR, HOUR);
-        assert_eq!(new(mission(swapped), settings), Some(MissionError::Period));
-        assert_eq!(new(good, GovernorSettings::new(-1.0)), Some(MissionError::Capacity(-1.0)));
-    }
-
-    fn any_gauge() -> impl Strategy<Value = GaugeState> {
-        let reading = (any::<f32>(), any::<f32>(), any::<bool>())
-            .prop_map(|(soc, volts, charging)| GaugeReading::new(soc).with_volts(volts).with_charging(charging));
-        (reading, 0u8..3, any::<u32>()).prop_map(|(reading, kind, age)| match kind {
-            0 => GaugeState::Good(reading),
-            1 => GaugeState::Stale { last: reading, age: Duration::from_secs(age.into()), fault: Fault::Bus },
-            _ => GaugeState::Failed { fault: Fault::Bus },
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn any_input_gives_a_point_of_the_frontier(
-            inputs in proptest::collection::vec((any_gauge(), any::<u16>(), any::<u32>(), any::<f32>()), 1..60),
-        ) {
-            for frames in [FrameDemand::Period(Duration::from_millis(100)), FrameDemand::PerHour(3.0),
-                           FrameDemand::Between(Duration::from_millis(50), HOUR)] {
-                let mut governor = governor(mission(frames), 30_000.0);
-                let mut elapsed = Duration::ZERO;
-                for (gauge, seconds, count, joules) in &inputs {
-                    elapsed += Duration::from_secs((*seconds).into());
-                    let choice = governor.choose(&GovernorInput::new(elapsed, *gauge).with_frames(*count, *joules));
-                    prop_assert!(choice.point < 3);
-                    if let Some(period) = choice.period {
-                        prop_assert!(period >= Duration::from_millis(50) && period <= HOUR);
-                    }
-                }
-                prop_assert!(governor.learned().is_sound());
-            }
-        }
-    }
-}
+mod tests;

@@ -1,11 +1,11 @@
-//! The safe side: what to do when the gauge is stale or has failed, or the voltage is too low.
+//! Fallbacks of a governor: a stale or failed gauge, a voltage that is too low, and external power.
 
 use core::time::Duration;
 
 use super::GovernorInput;
 use super::mission::GovernorSettings;
 use crate::energy::clock::since;
-use crate::energy::gauge::{GaugeReading, GaugeState};
+use crate::energy::gauge::{GaugeReading, GaugeState, Supply};
 
 /// Volts above the brown-out voltage at which inference goes on: without load the voltage recovers by itself.
 const BROWN_OUT_HYSTERESIS: f32 = 0.1;
@@ -17,6 +17,8 @@ const BROWN_OUT_READINGS: u8 = 2;
 pub(super) enum Verdict {
     /// Decide by this reading.
     Believe(GaugeReading),
+    /// Nothing needs to be saved.
+    External(GaugeReading),
     /// Keep the operating point.
     Hold,
     /// Go down by so many rungs.
@@ -52,7 +54,12 @@ impl Guard {
     }
 
     pub(super) fn judge(&mut self, input: &GovernorInput) -> Verdict {
-        if let (Some(reading), Some(limit)) = (input.gauge.reading(), self.brown_out)
+        let told_external = |reading: &GaugeReading| reading.supply == Some(Supply::External);
+        if input.gauge.reading().is_some_and(told_external) {
+            // The battery may be as low as it likes: it does not carry the board.
+            self.low = 0;
+            self.stopped = false;
+        } else if let (Some(reading), Some(limit)) = (input.gauge.reading(), self.brown_out)
             && let Some(volts) = reading.volts
         {
             if volts < limit {
@@ -69,6 +76,10 @@ impl Guard {
             GaugeState::Good(reading) => {
                 self.degraded = 0;
                 Verdict::Believe(reading)
+            }
+            GaugeState::ExternalPower(reading) => {
+                self.degraded = 0;
+                Verdict::External(reading)
             }
             GaugeState::Failed { .. } => Verdict::Failed,
             GaugeState::Stale { age, .. } => {

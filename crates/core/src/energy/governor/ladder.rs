@@ -1,16 +1,17 @@
-//! The frontier in joules: what each operating point costs on a board, and which of them are worth mixing.
+//! The Pareto frontier in joules: what each operating point costs on a board, reduced to its upper concave hull.
 
 use core::fmt;
 
-use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::energy::PowerModel;
 use crate::exit::{Frontier, MAX_POINTS, OperatingPoint};
+use crate::inline::InlineVec;
 
 /// One operating point with what it costs on this board.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Rung {
     /// Index of the operating point in the frontier.
     pub point: usize,
@@ -24,10 +25,25 @@ pub struct Rung {
 ///
 /// Mixing two neighbours of the hull is at least as accurate as any other point of the same cost, so a governor needs no
 /// others. There is at least one rung; joules and accuracy both rise from rung to rung.
+///
+/// ```
+/// # use dyn_perceiver_core::exit::{CostUnit, ExitPolicy, Frontier, Measure, OperatingPoint};
+/// use dyn_perceiver_core::energy::{JoulesSource, Ladder, PowerModel};
+/// # let policy = |threshold| ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[threshold]);
+/// # let frontier = Frontier::new(CostUnit::Macs, &[
+/// #     OperatingPoint::new(policy(0.0)?, 0.5, 1.0, &[1.0, 0.0])?,
+/// #     OperatingPoint::new(policy(1.0)?, 0.9, 10.0, &[0.0, 1.0])?,
+/// # ])?;
+/// let power = PowerModel::new(0.5, &[1.0, 9.0], JoulesSource::Measured)?;
+/// let ladder = Ladder::new(&frontier, &power)?;
+/// assert_eq!(ladder.position(5.5), 0.5);
+/// assert_eq!(ladder.rung(ladder.top()).joules, 10.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ladder {
-    rungs: Vec<Rung, MAX_POINTS>,
+    rungs: InlineVec<Rung, MAX_POINTS>,
 }
 
 /// A frontier and a power model that do not fit together.
@@ -88,19 +104,21 @@ impl Ladder {
         // The hull, walked from the cheapest point: always on to the point with the steepest gain.
         let cheaper =
             |best: &Rung, r: &Rung| r.joules < best.joules || (r.joules == best.joules && r.accuracy > best.accuracy);
-        let first = rungs().reduce(|best, r| if cheaper(&best, &r) { r } else { best });
-        let mut hull = Vec::new();
-        let mut next = first;
-        while let Some(rung) = next {
-            if hull.push(rung).is_err() {
+        let steepest = |from: Rung| {
+            let slope = |r: &Rung| (r.accuracy - from.accuracy) / (r.joules - from.joules);
+            let gains = rungs().filter(|r| r.joules > from.joules && r.accuracy > from.accuracy);
+            gains.reduce(|best, r| if slope(&r) > slope(&best) { r } else { best })
+        };
+        let cheapest = rungs().reduce(|best, r| if cheaper(&best, &r) { r } else { best });
+        let mut rung = cheapest.ok_or(LadderError::NoPoints)?;
+        let mut hull = InlineVec::one(rung);
+        while let Some(next) = steepest(rung) {
+            if hull.push(next).is_err() {
                 break;
             }
-            let slope = |r: &Rung| (r.accuracy - rung.accuracy) / (r.joules - rung.joules);
-            next = rungs()
-                .filter(|r| r.joules > rung.joules && r.accuracy > rung.accuracy)
-                .reduce(|best, r| if slope(&r) > slope(&best) { r } else { best });
+            rung = next;
         }
-        if hull.is_empty() { Err(LadderError::NoPoints) } else { Ok(Ladder { rungs: hull }) }
+        Ok(Ladder { rungs: hull })
     }
 
     /// The rungs, cheapest first.
@@ -170,7 +188,7 @@ impl Ladder {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::vec::Vec as StdVec;
+    use std::vec::Vec;
 
     use proptest::prelude::*;
 
@@ -180,13 +198,11 @@ pub(crate) mod tests {
 
     /// A frontier of two exits from (share that goes on to the second exit, accuracy) pairs.
     pub(crate) fn frontier(points: &[(f32, f32)]) -> Frontier {
-        let point = |&(onwards, accuracy): &(f32, f32)| OperatingPoint {
-            policy: ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[onwards]).unwrap(),
-            accuracy,
-            cost: 1.0 + 9.0 * onwards,
-            shares: Vec::from_slice(&[1.0 - onwards, onwards]).unwrap(),
+        let point = |&(onwards, accuracy): &(f32, f32)| {
+            let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[onwards]).unwrap();
+            OperatingPoint::new(policy, accuracy, 1.0 + 9.0 * onwards, &[1.0 - onwards, onwards]).unwrap()
         };
-        let points: StdVec<_> = points.iter().map(point).collect();
+        let points: Vec<_> = points.iter().map(point).collect();
         Frontier::new(CostUnit::Macs, &points).unwrap()
     }
 
@@ -195,10 +211,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn joules_are_shares_times_stages_and_dominated_points_go() {
+    fn ladder_joules_are_shares_times_stages_and_dominated_points_go() {
         let frontier = frontier(&[(0.0, 0.5), (0.25, 0.55), (0.5, 0.8), (1.0, 0.9)]);
         let ladder = Ladder::new(&frontier, &power()).unwrap();
-        let rungs: StdVec<_> = ladder.rungs().iter().map(|r| (r.point, r.joules)).collect();
+        let rungs: Vec<_> = ladder.rungs().iter().map(|r| (r.point, r.joules)).collect();
         assert_eq!(rungs, [(0, 1.0), (2, 5.5), (3, 10.0)]);
         assert_eq!(ladder.position(0.0), 0.0);
         assert_eq!(ladder.position(3.25), 0.5);
@@ -211,7 +227,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn refuses_the_power_model_of_another_network() {
+    fn ladder_refuses_the_power_model_of_another_network() {
         let other = PowerModel::new(0.5, &[1.0], JoulesSource::Measured).unwrap();
         let error = Ladder::new(&frontier(&[(0.0, 0.5)]), &other).unwrap_err();
         assert_eq!(error, LadderError::Stages { expected: 2, actual: 1 });
@@ -219,14 +235,16 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn the_hull_is_concave_and_nothing_is_above_it(raw in proptest::collection::vec((1u32..1000, 1u32..1000), 1..64)) {
-            let mut costs: StdVec<_> = raw.iter().map(|r| r.0).collect();
-            let mut gains: StdVec<_> = raw.iter().map(|r| r.1).collect();
+        fn ladder_hull_is_concave_and_nothing_is_above_it(
+            raw in proptest::collection::vec((1u32..1000, 1u32..1000), 1..64),
+        ) {
+            let mut costs: Vec<_> = raw.iter().map(|r| r.0).collect();
+            let mut gains: Vec<_> = raw.iter().map(|r| r.1).collect();
             costs.sort_unstable();
             costs.dedup();
             gains.sort_unstable();
             gains.dedup();
-            let points: StdVec<_> =
+            let points: Vec<_> =
                 costs.iter().zip(&gains).map(|(&c, &g)| (c as f32 / 1000.0, g as f32 / 1000.0)).collect();
             let ladder = Ladder::new(&frontier(&points), &power()).unwrap();
             for three in ladder.rungs().windows(3) {

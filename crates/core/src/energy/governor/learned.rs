@@ -1,6 +1,8 @@
-//! What a governor learns while it runs: charge, joules per charge, what frames really cost, how many come.
+//! Online estimates of a governor: charge, joules per charge, what frames really cost, how many come.
 
 use serde::{Deserialize, Serialize};
+
+use crate::energy::gauge::GaugeReading;
 
 /// The learned state. It is small and can be stored, so that a restart does not begin from nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,7 +61,10 @@ impl Learned {
     }
 
     /// Takes in `seconds` in which `joules` left the battery; the gauge now says `gauge`, if it can be believed.
-    pub(super) fn drain(&mut self, seconds: f32, joules: f32, gauge: Option<f32>, charging: bool) {
+    pub(super) fn drain(&mut self, seconds: f32, joules: f32, gauge: Option<&GaugeReading>) {
+        let charging = gauge.is_some_and(GaugeReading::may_rise);
+        // A monitor lets nothing else through, but a gauge may be asked without one.
+        let gauge = gauge.map(|reading| reading.soc).filter(|soc| soc.is_finite()).map(|soc| soc.clamp(0.0, 1.0));
         let Some(soc) = self.soc else {
             self.soc = gauge;
             return;
@@ -118,13 +123,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn learns_a_smaller_battery_through_a_coarse_gauge() {
+    fn learned_a_smaller_battery_through_a_coarse_gauge() {
         let mut learned = Learned::new(36_000.0);
         let mut soc = 1.0f32;
-        learned.drain(0.0, 0.0, Some(1.0), false);
+        learned.drain(0.0, 0.0, Some(&GaugeReading::new(1.0)));
         while soc > 0.4 {
             soc -= 10.0 / 27_000.0;
-            learned.drain(10.0, 10.0, Some(libm::roundf(soc * 100.0) / 100.0), false);
+            learned.drain(10.0, 10.0, Some(&GaugeReading::new(libm::roundf(soc * 100.0) / 100.0)));
         }
         assert!((learned.joules_per_charge() / 27_000.0 - 1.0).abs() < 0.1, "{}", learned.joules_per_charge());
         assert!((learned.soc.unwrap() - soc).abs() < 0.01);
@@ -132,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn learns_what_frames_cost_and_how_many_come() {
+    fn learned_what_frames_cost_and_how_many_come() {
         let mut learned = Learned::new(1.0);
         for _ in 0..3600 {
             learned.frames(10.0, 20.0, 10.0, 2.4, 2.0);

@@ -1,4 +1,4 @@
-//! What is asked of the battery: how long, how many frames, what reserve, what accuracy.
+//! Mission and governor settings: how long the battery must last, for how many frames, with what reserve and accuracy.
 
 use core::fmt;
 use core::time::Duration;
@@ -31,8 +31,17 @@ pub enum FrameDemand {
 }
 
 /// How long the battery must last, for how many frames, and what must be left.
+///
+/// ```
+/// use core::time::Duration;
+/// use dyn_perceiver_core::energy::{FrameDemand, Mission};
+/// let every_second = FrameDemand::Period(Duration::from_secs(1));
+/// let mission = Mission::new(Duration::from_secs(8 * 3600), every_second).with_reserve(0.2).with_floor(0.9);
+/// assert_eq!((mission.reserve, mission.floor), (0.2, Some(0.9)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Mission {
     /// How long.
     #[serde(with = "millis")]
@@ -46,9 +55,29 @@ pub struct Mission {
     pub floor: Option<f32>,
 }
 
+impl Mission {
+    /// A mission of this duration for these frames, which leaves a tenth of the charge and has no accuracy floor.
+    pub const fn new(duration: Duration, frames: FrameDemand) -> Self {
+        Mission { duration, reserve: 0.1, frames, floor: None }
+    }
+
+    /// The same mission with another state of charge to be left at the end, in [0, 1].
+    #[must_use]
+    pub const fn with_reserve(self, reserve: f32) -> Self {
+        Mission { reserve, ..self }
+    }
+
+    /// The same mission with an accuracy, in [0, 1], that is kept even when the battery cannot last then.
+    #[must_use]
+    pub const fn with_floor(self, accuracy: f32) -> Self {
+        Mission { floor: Some(accuracy), ..self }
+    }
+}
+
 /// The battery and the habits of a governor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct GovernorSettings {
     /// Nameplate capacity of the battery in milliwatt-hours.
     pub capacity_mwh: f32,
@@ -87,6 +116,37 @@ impl GovernorSettings {
         }
     }
 
+    /// The same settings with another share of the capacity that reaches the board, in (0, 1].
+    #[must_use]
+    pub const fn with_efficiency(self, efficiency: f32) -> Self {
+        GovernorSettings { efficiency, ..self }
+    }
+
+    /// The same settings with another shortest time between two changes of the operating point.
+    #[must_use]
+    pub const fn with_dwell(self, dwell: Duration) -> Self {
+        GovernorSettings { dwell, ..self }
+    }
+
+    /// The same settings with at most so many rungs to move at once, and this far, in rungs, for the target to leave the
+    /// pair being mixed.
+    #[must_use]
+    pub const fn with_rungs(self, max_rungs: u8, hysteresis: f32) -> Self {
+        GovernorSettings { max_rungs, hysteresis, ..self }
+    }
+
+    /// The same settings with other times that a stale gauge leaves the operating point, and for each rung down then.
+    #[must_use]
+    pub const fn with_stale(self, hold: Duration, step: Duration) -> Self {
+        GovernorSettings { stale_hold: hold, stale_step: step, ..self }
+    }
+
+    /// The same settings with a voltage below which inference stops.
+    #[must_use]
+    pub const fn with_brown_out_volts(self, volts: f32) -> Self {
+        GovernorSettings { brown_out_volts: Some(volts), ..self }
+    }
+
     /// Joules that a whole charge brings to the board, before anything is learned.
     pub fn joules_per_charge(&self) -> f32 {
         self.capacity_mwh * crate::energy::JOULES_PER_MWH * self.efficiency
@@ -119,7 +179,7 @@ pub enum MissionError {
 impl fmt::Display for MissionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            MissionError::Duration => f.write_str("the mission must last longer than no time"),
+            MissionError::Duration => f.write_str("the mission's duration must be greater than zero"),
             MissionError::Reserve(given) => write!(f, "a reserve of {given}, expected a state of charge in [0, 1)"),
             MissionError::Period => {
                 f.write_str("the frame period must be above zero, the shortest at most the longest")
@@ -211,7 +271,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn events_by_day_and_by_night_add_up() {
+    fn demand_by_day_and_by_night_add_up() {
         let rhythm = FrameDemand::DayNight { day: 100.0, night: 10.0, begins: 6 * HOUR };
         let planned = |from: u32, to: u32| rhythm.planned(from * HOUR, to * HOUR);
         assert_eq!(planned(0, 12), 1200.0);
@@ -226,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_rhythm_without_events() {
+    fn mission_refuses_a_rhythm_without_events() {
         let mission = |day, night| Mission {
             duration: HOUR,
             reserve: 0.1,

@@ -1,4 +1,4 @@
-//! Picks the operating point as the battery drains.
+//! Energy governors: pick the operating point as the battery drains.
 
 use core::fmt;
 use core::time::Duration;
@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::gauge::GaugeState;
 
 mod budget;
+mod dither;
 mod guard;
 mod ladder;
 mod learned;
 mod mission;
 mod steps;
 
-pub use budget::{BudgetGovernor, Plan};
+pub use budget::{BudgetGovernor, BudgetPlan};
 pub use ladder::{Ladder, LadderError, Rung, point_joules};
 pub use learned::Learned;
 pub use mission::{FrameDemand, GovernorSettings, Mission, MissionError};
@@ -29,6 +30,7 @@ pub trait Governor {
 /// What a governor decides upon.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct GovernorInput {
     /// Time since the mission began. Never goes back.
     pub elapsed: Duration,
@@ -56,6 +58,7 @@ impl GovernorInput {
 /// What to run until the next decision.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Choice {
     /// Index of the operating point.
     pub point: usize,
@@ -66,6 +69,17 @@ pub struct Choice {
 }
 
 impl Choice {
+    /// An operating point and why, with the frame period left as it is.
+    pub const fn new(point: usize, reason: Reason) -> Self {
+        Choice { point, period: None, reason }
+    }
+
+    /// The same choice with the time from one frame to the next.
+    #[must_use]
+    pub const fn with_period(self, period: Duration) -> Self {
+        Choice { period: Some(period), ..self }
+    }
+
     /// Whether to stop running frames altogether.
     pub fn stops(&self) -> bool {
         self.reason == Reason::BrownOut
@@ -106,6 +120,8 @@ pub enum Reason {
     BrownOut,
     /// The mission is over.
     MissionOver,
+    /// The board runs on external power: the most accurate point.
+    ExternalPower,
 }
 
 impl Reason {
@@ -126,6 +142,7 @@ impl Reason {
             Reason::Reserve => "reserve",
             Reason::BrownOut => "brown-out",
             Reason::MissionOver => "mission-over",
+            Reason::ExternalPower => "external-power",
         }
     }
 

@@ -1,11 +1,11 @@
-//! The simplest governor: a table from state of charge to operating point, with hysteresis.
+//! Table governor: from state of charge to operating point, with hysteresis.
 
 use core::fmt;
 
-use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
-use super::{Choice, Governor, GovernorInput, Reason};
+use super::{Choice, GaugeState, Governor, GovernorInput, Reason};
+use crate::inline::InlineVec;
 
 /// The most steps a table may have.
 pub const MAX_STEPS: usize = 8;
@@ -13,6 +13,7 @@ pub const MAX_STEPS: usize = 8;
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct SocStep {
     /// The row holds from this state of charge, in [0, 1], upwards.
     pub from: f32,
@@ -20,15 +21,23 @@ pub struct SocStep {
     pub point: usize,
 }
 
+impl SocStep {
+    /// Operating point `point` from the state of charge `from`, in [0, 1], upwards.
+    pub const fn new(from: f32, point: usize) -> Self {
+        SocStep { from, point }
+    }
+}
+
 /// A table from state of charge to operating point.
 ///
 /// A step down is taken as soon as the state of charge falls below the row's bound, a step up only when it has risen
-/// above the bound by the hysteresis. Without a believable gauge the cheapest row holds.
+/// above the bound by the hysteresis. Without a believable gauge the last row holds, on external power the most accurate
+/// point.
 ///
 /// ```
 /// use core::time::Duration;
 /// use dyn_perceiver_core::energy::{GaugeReading, GaugeState, Governor, GovernorInput, SocStep, SocSteps};
-/// let rows = [SocStep { from: 0.5, point: 3 }, SocStep { from: 0.2, point: 1 }, SocStep { from: 0.0, point: 0 }];
+/// let rows = [SocStep::new(0.5, 3), SocStep::new(0.2, 1), SocStep::new(0.0, 0)];
 /// let mut steps = SocSteps::new(&rows, 0.02)?;
 /// let input = GovernorInput::new(Duration::ZERO, GaugeState::Good(GaugeReading::new(0.4)));
 /// assert_eq!(steps.choose(&input).point, 1);
@@ -36,7 +45,7 @@ pub struct SocStep {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct SocSteps {
-    rows: Vec<SocStep, MAX_STEPS>,
+    rows: InlineVec<SocStep, MAX_STEPS>,
     hysteresis: f32,
     row: Option<usize>,
 }
@@ -61,7 +70,7 @@ impl SocSteps {
         if above != 0.0 {
             return Err(StepsError::LastRow);
         }
-        let rows = Vec::from_slice(rows).map_err(|_| StepsError::TooMany { rows: rows.len() })?;
+        let rows = InlineVec::from_slice(rows).map_err(|_| StepsError::TooMany { rows: rows.len() })?;
         Ok(SocSteps { rows, hysteresis, row: None })
     }
 
@@ -69,13 +78,16 @@ impl SocSteps {
     /// the cheapest when empty, with 2 % hysteresis.
     pub fn even(points: usize) -> Self {
         let count = points.clamp(1, MAX_STEPS);
-        let mut rows = Vec::new();
-        for row in 0..count {
+        let row = |row: usize| {
             let left = count - 1 - row;
             // Spreads the rows over the points when there are more points than rows.
             let point = if count > 1 { left * (points - 1) / (count - 1) } else { 0 };
+            SocStep { from: left as f32 / count as f32, point }
+        };
+        let mut rows = InlineVec::one(row(0));
+        for index in 1..count {
             // Cannot fail: count is at most MAX_STEPS.
-            let _ = rows.push(SocStep { from: left as f32 / count as f32, point });
+            let _ = rows.push(row(index));
         }
         SocSteps { rows, hysteresis: 0.02, row: None }
     }
@@ -94,6 +106,12 @@ impl SocSteps {
         self.rows.iter().enumerate().position(holds).unwrap_or(self.last_row())
     }
 
+    /// The row of the most accurate point.
+    fn best_row(&self) -> usize {
+        let rows = self.rows.iter().enumerate();
+        rows.fold((0, 0), |best, (row, step)| if step.point > best.1 { (row, step.point) } else { best }).0
+    }
+
     fn last_row(&self) -> usize {
         self.rows.len().saturating_sub(1)
     }
@@ -102,7 +120,7 @@ impl SocSteps {
 impl Governor for SocSteps {
     fn choose(&mut self, input: &GovernorInput) -> Choice {
         let (row, reason) = match input.gauge {
-            super::GaugeState::Good(reading) => {
+            GaugeState::Good(reading) => {
                 let row = self.row_at(reading.soc);
                 let reason = match self.row {
                     None => Reason::Start,
@@ -111,8 +129,9 @@ impl Governor for SocSteps {
                 };
                 (row, reason)
             }
-            super::GaugeState::Stale { last, .. } => (self.row.unwrap_or(self.row_at(last.soc)), Reason::StaleHold),
-            super::GaugeState::Failed { .. } => (self.last_row(), Reason::GaugeFailed),
+            GaugeState::ExternalPower(_) => (self.best_row(), Reason::ExternalPower),
+            GaugeState::Stale { last, .. } => (self.row.unwrap_or(self.row_at(last.soc)), Reason::StaleHold),
+            GaugeState::Failed { .. } => (self.last_row(), Reason::GaugeFailed),
         };
         self.row = Some(row);
         Choice { point: self.rows.get(row).map_or(0, |step| step.point), period: None, reason }
@@ -169,16 +188,16 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::super::gauge::{Fault, GaugeReading, GaugeState};
     use super::*;
+    use crate::energy::gauge::{Fault, GaugeReading};
 
     fn at(soc: f32) -> GovernorInput {
         GovernorInput::new(Duration::ZERO, GaugeState::Good(GaugeReading::new(soc)))
     }
 
     #[test]
-    fn hysteresis_holds_against_noise() {
-        let rows = [SocStep { from: 0.5, point: 2 }, SocStep { from: 0.0, point: 0 }];
+    fn steps_hysteresis_holds_against_noise() {
+        let rows = [SocStep::new(0.5, 2), SocStep::new(0.0, 0)];
         let mut steps = SocSteps::new(&rows, 0.05).unwrap();
         let points = [0.6, 0.49, 0.51, 0.54, 0.56, 0.5].map(|soc| steps.choose(&at(soc)).point);
         assert_eq!(points, [2, 0, 0, 0, 2, 2]);
@@ -187,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn falls_back_when_the_gauge_fails() {
+    fn steps_fall_back_when_the_gauge_fails() {
         let mut steps = SocSteps::even(3);
         assert_eq!(steps.choose(&at(0.9)), Choice { point: 2, period: None, reason: Reason::Start });
         let stale =
@@ -198,7 +217,17 @@ mod tests {
     }
 
     #[test]
-    fn refuses_tables_with_holes() {
+    fn steps_choose_the_most_accurate_point_on_external_power() {
+        let mut steps =
+            SocSteps::new(&[SocStep::new(0.5, 1), SocStep::new(0.2, 2), SocStep::new(0.0, 0)], 0.0).unwrap();
+        assert_eq!(steps.choose(&at(0.1)).point, 0);
+        let mains = GovernorInput::new(Duration::ZERO, GaugeState::ExternalPower(GaugeReading::new(0.1)));
+        assert_eq!(steps.choose(&mains), Choice::new(2, Reason::ExternalPower));
+        assert_eq!(steps.choose(&at(0.1)), Choice::new(0, Reason::Step));
+    }
+
+    #[test]
+    fn steps_refuse_tables_with_holes() {
         let row = |from| SocStep { from, point: 0 };
         assert_eq!(SocSteps::new(&[], 0.0), Err(StepsError::LastRow));
         assert_eq!(SocSteps::new(&[row(0.5)], 0.0), Err(StepsError::LastRow));
@@ -209,7 +238,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn even_tables_cover_all_points(points in 1usize..100, soc in -1f32..2.0) {
+        fn steps_of_even_tables_cover_all_points(points in 1usize..100, soc in -1f32..2.0) {
             let mut steps = SocSteps::even(points);
             prop_assert_eq!(SocSteps::new(steps.rows(), 0.02), Ok(steps.clone()));
             prop_assert!(steps.choose(&at(soc)).point < points);
