@@ -151,8 +151,7 @@ pub fn for_plan<'a>(
     path: &Path,
 ) -> Result<&'a crate::exit::Frontier, FileError> {
     let info = plan.info();
-    let model = crate::exit::ModelDigest(info.digest.0);
-    let frontier = policy.for_model(model).map_err(|error| FileError::Refused { path: path.into(), error })?;
+    let frontier = policy.for_model(info.digest).map_err(|error| FileError::Refused { path: path.into(), error })?;
     if !policy.exits().eq(info.exits.iter().map(String::as_str)) {
         let found = policy.exits().collect::<Vec<_>>().join(", ");
         return Err(FileError::Exits { path: path.into(), expected: info.exits.join(", "), found });
@@ -177,11 +176,9 @@ mod tests {
     use crate::exit::{CostUnit, ExitPolicy, Frontier, Measure, ModelDigest, OperatingPoint};
 
     fn policy() -> CalibratedPolicy {
-        let point = |threshold: f32, accuracy, cost| OperatingPoint {
-            policy: ExitPolicy::with_thresholds(Measure::Entropy, 2, &[threshold]).unwrap(),
-            accuracy,
-            cost,
-            shares: [1.0 / 3.0, 2.0 / 3.0].into_iter().collect(),
+        let point = |threshold: f32, accuracy, cost| {
+            let policy = ExitPolicy::with_thresholds(Measure::Entropy, 2, &[threshold]).unwrap();
+            OperatingPoint::new(policy, accuracy, cost, &[1.0 / 3.0, 2.0 / 3.0]).unwrap()
         };
         let points = [point(0.1, 0.7, 1.1e7), point(0.123_456_79, 0.9, 1.2e7)];
         let frontier = Frontier::new(CostUnit::Macs, &points).unwrap();

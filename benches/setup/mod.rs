@@ -13,12 +13,8 @@ pub fn frontier() -> Frontier {
     let points: Vec<OperatingPoint> = (0..MAX_POINTS)
         .map(|index| {
             let onwards = index as f32 / (MAX_POINTS - 1) as f32;
-            OperatingPoint {
-                policy: ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[onwards]).unwrap(),
-                accuracy: 0.5 + 0.4 * onwards.sqrt(),
-                cost: 1.0 + onwards,
-                shares: heapless::Vec::from_slice(&[1.0 - onwards, onwards]).unwrap(),
-            }
+            let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[onwards]).unwrap();
+            OperatingPoint::new(policy, 0.5 + 0.4 * onwards.sqrt(), 1.0 + onwards, &[1.0 - onwards, onwards]).unwrap()
         })
         .collect();
     Frontier::new(CostUnit::Macs, &points).unwrap()
@@ -31,7 +27,7 @@ pub fn governor() -> (BudgetGovernor, GovernorSettings) {
     assert_eq!(ladder.rungs().len(), MAX_POINTS, "the longest ladder");
     // Longer than all calls together: a mission that is over takes no decisions.
     let frames = FrameDemand::Period(Duration::from_millis(250));
-    let mission = Mission { duration: Duration::from_secs(1 << 31), reserve: 0.1, frames, floor: None };
+    let mission = Mission::new(Duration::from_secs(1 << 31), frames);
     let settings = GovernorSettings::new(8.0 * (1u64 << 29) as f32);
     (BudgetGovernor::new(ladder, &power, mission, settings).unwrap(), settings)
 }

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Target;
 use super::operator::Operator;
-use crate::exit::CalibratedPolicy;
+use crate::exit::{CalibratedPolicy, ModelDigest};
 use crate::graph::cost::GroupCost;
 use crate::graph::parts::Stage;
 use crate::graph::{ExitSet, Slot};
-use crate::model::{Digest, InputSpec};
+use crate::model::InputSpec;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Manifest {
@@ -33,7 +33,7 @@ pub(super) struct Model {
     /// Name of its file.
     pub source: String,
     /// SHA-256 of its file.
-    pub digest: Digest,
+    pub digest: ModelDigest,
     pub input: InputSpec,
     pub classes: usize,
     pub exits: Vec<String>,

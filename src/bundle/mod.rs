@@ -34,7 +34,7 @@ pub use target::{Target, UnknownTarget};
 
 use crate::exit::{CalibratedPolicy, ModelDigest};
 use crate::file::atomic_write;
-use crate::model::{Digest, Model};
+use crate::model::Model;
 #[cfg(doc)]
 use crate::plan::Plan;
 
@@ -86,8 +86,13 @@ pub fn is_bundle(path: impl AsRef<Path>) -> bool {
 }
 
 /// That a policy is for this model and its exits.
-fn check_policy(policy: &CalibratedPolicy, digest: Digest, exits: &[String], path: &Path) -> Result<(), BundleError> {
-    policy.for_model(ModelDigest(digest.0)).map_err(|error| BundleError::Policy { path: path.into(), error })?;
+fn check_policy(
+    policy: &CalibratedPolicy,
+    digest: ModelDigest,
+    exits: &[String],
+    path: &Path,
+) -> Result<(), BundleError> {
+    policy.for_model(digest).map_err(|error| BundleError::Policy { path: path.into(), error })?;
     if !policy.exits().eq(exits.iter().map(String::as_str)) {
         let actual = policy.exits().collect::<Vec<_>>().join(", ");
         return Err(BundleError::PolicyExits { path: path.into(), expected: exits.join(", "), actual });

@@ -148,5 +148,5 @@ pub fn header(plan: &Plan, costs: Costs) -> Records {
 
 /// The model that records and policies of this plan are tied to.
 pub fn digest(plan: &Plan) -> ModelDigest {
-    ModelDigest(plan.info().digest.0)
+    plan.info().digest
 }

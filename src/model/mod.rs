@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tract_core::prelude::TypedModel;
 
+use crate::exit::ModelDigest;
 use crate::preprocess::{Crop, Preprocess};
 pub use error::ModelError;
 pub use metadata::{Interpolation, Preprocessing};
@@ -33,7 +34,7 @@ pub struct ModelInfo {
     /// Where the model came from.
     pub path: PathBuf,
     /// SHA-256 of the ONNX file, also where it was loaded from a bundle: what policies and records are tied to.
-    pub digest: Digest,
+    pub digest: ModelDigest,
     /// Bytes of the file.
     pub file_bytes: u64,
     /// The input image.
@@ -136,7 +137,7 @@ impl Model {
         if bytes.is_empty() {
             return Err(ModelError::Empty { path });
         }
-        let digest = Digest(Sha256::digest(&bytes).into());
+        let digest = ModelDigest(Sha256::digest(&bytes).into());
         let file_bytes = bytes.len() as u64;
         let proto = onnx::decode(&bytes).map_err(in_file)?;
         drop(bytes);
@@ -206,21 +207,5 @@ fn in_file(path: &Path, error: OnnxError) -> ModelError {
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model").field("info", &self.info).finish_non_exhaustive()
-    }
-}
-
-/// SHA-256 of a model file, written as hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Digest(pub [u8; 32]);
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }

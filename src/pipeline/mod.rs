@@ -304,7 +304,7 @@ impl<G: Governor> Pipeline<G> {
                 Some(_) => state.reading().map_or(0.0, |reading| reading.soc),
                 None => self.config.battery.soc(),
             },
-            choice: Choice { point, ..choice },
+            choice: choice.with_point(point),
             joules,
             joules_full,
             preprocessing,

@@ -45,7 +45,7 @@ pub struct Runtime {
     begun: bool,
     /// Which segments have run for it.
     done: Vec<bool>,
-    /// Room for the policy's evidence, one float per class.
+    /// Room for the policy's ensemble, one float per class.
     scratch: Vec<f32>,
 }
 
@@ -69,7 +69,7 @@ pub struct Outcome {
     pub class: usize,
     /// Its soft-max probability at the exit taken.
     pub probability: f32,
-    /// Confidence by the policy's measure and evidence.
+    /// Confidence by the policy's measure and ensemble.
     pub confidence: f32,
     /// The exit at which the frame left, from 0, in order of cost.
     pub exit: usize,

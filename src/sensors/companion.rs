@@ -100,10 +100,13 @@ impl Governor for Companion {
     fn choose(&mut self, _input: &GovernorInput) -> Choice {
         match self.newest() {
             Ok(message) => {
-                let period = (message.period_ms > 0).then(|| Duration::from_millis(message.period_ms.into()));
-                Choice { point: message.point.into(), period, reason: message.reason }
+                let choice = Choice::new(message.point.into(), message.reason);
+                match message.period_ms {
+                    0 => choice,
+                    period => choice.with_period(Duration::from_millis(period.into())),
+                }
             }
-            Err(_) => Choice { point: 0, period: None, reason: Reason::GaugeFailed },
+            Err(_) => Choice::new(0, Reason::GaugeFailed),
         }
     }
 }
@@ -123,8 +126,7 @@ mod tests {
         let input = GovernorInput::new(Duration::ZERO, GaugeState::Failed { fault: Fault::Silent });
         assert_eq!(companion.choose(&input).reason, Reason::GaugeFailed);
 
-        let message =
-            Message { sequence: 1, point: 5, reason: Reason::Budget, period_ms: 50, soc: 0.4, volts: f32::NAN };
+        let message = Message::new(1, 5, Reason::Budget).with_period_ms(50).with_soc(0.4);
         let mut frame = [0; MAX_FRAME];
         let used = encode(&message, &mut frame);
         device.write_all(b"boot noise\0").unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::energy::gauge::{Fault, FuelGauge, GaugeReading, PowerMonitor, PowerReading, SensorError};
+use crate::energy::gauge::{Fault, FuelGauge, GaugeReading, PowerMonitor, PowerReading, SensorError, Supply};
 
 /// Why a file of the kernel could not be used.
 #[derive(Debug, Error)]
@@ -136,7 +136,7 @@ impl FuelGauge for PowerSupply {
         if let Ok(status) = text(&self.folder.join("status"))
             && status != "Unknown"
         {
-            reading = reading.with_charging(status == "Charging");
+            reading = reading.with_supply(if status == "Charging" { Supply::Charging } else { Supply::Battery });
         }
         if let Ok(seconds) = number(&self.folder.join("time_to_empty_now"))
             && let Ok(time) = Duration::try_from_secs_f64(seconds)
@@ -193,7 +193,7 @@ impl PowerMonitor for Rail {
 
     fn read_power(&mut self) -> Result<PowerReading, LinuxError> {
         let volts = (number(&self.millivolts)? / 1000.0) as f32;
-        Ok(PowerReading { volts, amperes: (number(&self.milliamperes)? / 1000.0) as f32 })
+        Ok(PowerReading::new(volts, (number(&self.milliamperes)? / 1000.0) as f32))
     }
 }
 
@@ -274,10 +274,10 @@ mod tests {
             ("ups/status", "Charging"),
         ]);
         let reading = PowerSupply::find(root.path(), None).unwrap().read().unwrap();
-        assert_eq!((reading.soc, reading.volts, reading.charging), (0.73, Some(3.87), Some(false)));
+        assert_eq!((reading.soc, reading.volts, reading.supply), (0.73, Some(3.87), Some(Supply::Battery)));
         assert_eq!(reading.time_to_empty, Some(Duration::from_secs(3600)));
         let reading = PowerSupply::find(root.path(), Some("ups")).unwrap().read().unwrap();
-        assert_eq!((reading.soc, reading.volts, reading.charging), (0.617, None, Some(true)));
+        assert_eq!((reading.soc, reading.volts, reading.supply), (0.617, None, Some(Supply::Charging)));
         let error = PowerSupply::find(root.path(), Some("BAT1")).unwrap_err().to_string();
         assert!(error.contains("BAT1") && error.contains("AC, BAT0, ups"), "{error}");
     }
@@ -295,8 +295,8 @@ mod tests {
             ("iio:device0/in_current0_input", "412"),
         ]);
         let read = |label: &str| Rail::find(root.path(), label).unwrap().read_power().unwrap();
-        assert_eq!(read("VDD_IN"), PowerReading { volts: 5.04, amperes: -0.2 });
-        assert_eq!(read("POM_5V_IN"), PowerReading { volts: 4.976, amperes: 0.412 });
+        assert_eq!(read("VDD_IN"), PowerReading::new(5.04, -0.2));
+        assert_eq!(read("POM_5V_IN"), PowerReading::new(4.976, 0.412));
         let error = Rail::find(root.path(), "VDD_SOC").unwrap_err().to_string();
         assert!(error.contains("VDD_SOC") && error.contains("VDD_CPU_GPU_CV"), "{error}");
     }

@@ -291,7 +291,7 @@ mod tests {
         impl PowerMonitor for Steady {
             type Error = Infallible;
             fn read_power(&mut self) -> Result<PowerReading, Infallible> {
-                Ok(PowerReading { volts: 5.0, amperes: 0.5 })
+                Ok(PowerReading::new(5.0, 0.5))
             }
         }
         let mut meter = SampledMeter::new(Steady, Duration::from_millis(1));

@@ -138,7 +138,7 @@ mod tests {
         let state = Stored {
             periods: 3,
             learned: Some(Learned::new(36_000.0)),
-            coulomb: Some(CoulombState { soc: 0.4 }),
+            coulomb: Some(CoulombState::new(0.4)),
             power: None,
             mission: Some(MissionClock::new(Duration::from_secs(60), Duration::from_secs(10))),
         };

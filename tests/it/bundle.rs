@@ -102,13 +102,9 @@ fn a_graph_that_cannot_be_stored_is_refused_by_its_operator() {
 /// A policy of one point for a model, by the model's digest.
 fn policy(digest: [u8; 32], exits: &[&str]) -> CalibratedPolicy {
     let thresholds = vec![0.0; exits.len() - 1];
-    let shares = (0..exits.len()).map(|exit| f32::from(u8::from(exit == 0)));
-    let point = OperatingPoint {
-        policy: ExitPolicy::with_thresholds(Measure::MaxSoftmax, exits.len(), &thresholds).unwrap(),
-        accuracy: 0.5,
-        cost: 100.0,
-        shares: shares.collect(),
-    };
+    let shares: Vec<f32> = (0..exits.len()).map(|exit| f32::from(u8::from(exit == 0))).collect();
+    let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, exits.len(), &thresholds).unwrap();
+    let point = OperatingPoint::new(policy, 0.5, 100.0, &shares).unwrap();
     let frontier = Frontier::new(CostUnit::Macs, &[point]).unwrap();
     CalibratedPolicy::new(ModelDigest(digest), exits.iter().copied(), 10, None, frontier).unwrap()
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use dyn_perceiver::calibrate::certify::{GuaranteeError, Limit, certify};
 use dyn_perceiver::calibrate::evaluate::{CostAccuracy, Difference, ParetoCurves, PolicySummary, replay};
 use dyn_perceiver::calibrate::records::{Records, Synthetic};
-use dyn_perceiver::calibrate::solver::{EvidenceKind, SolveOptions, exhaustive, mixed_accuracy, quantile_sweep, solve};
+use dyn_perceiver::calibrate::solver::{EnsembleKind, SolveOptions, exhaustive, mixed_accuracy, quantile_sweep, solve};
 use dyn_perceiver::calibrate::split;
 use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
 
@@ -54,7 +54,7 @@ fn points(difference: Option<Difference>) -> String {
     difference.map_or("none".into(), |d| format!("mean {:+.2}, least {:+.2}", 100.0 * d.mean, 100.0 * d.least))
 }
 
-/// 50,000 samples, 4 exits, all measures and kinds of evidence that the records allow.
+/// 50,000 samples, 4 exits, all measures and kinds of ensemble that the records allow.
 fn speed() -> Result<(), Box<dyn Error>> {
     let records = Synthetic::four_exits().records(50_000, 1)?;
     let (began, before) = (Instant::now(), cpu_seconds());
@@ -90,7 +90,7 @@ fn synthetic_optimum() -> Result<(), Box<dyn Error>> {
     let mut curves = vec![];
     for size in sizes {
         let records = network.records(size, 3)?;
-        let options = SolveOptions::default().with_evidence([EvidenceKind::Own]);
+        let options = SolveOptions::default().with_ensembles([EnsembleKind::Own]);
         let solved = solve(&records, &records.rows(), &options)?;
         curves.push(judge(solved.frontier.points().iter().map(|p| &p.policy), &judged)?);
     }
@@ -136,12 +136,12 @@ fn against_others(name: &str, calibration: &Records, judged: &Records) -> Result
     let chosen = solved.compared[solved.chosen];
     println!("\n### Against the authors' sweep and the oracle: {name}\n");
     println!(
-        "{} samples to calibrate, {} to judge; {} points, confidence {}, evidence {}\n",
+        "{} samples to calibrate, {} to judge; {} points, confidence {}, ensemble {}\n",
         calibration.len(),
         judged.len(),
         solved.frontier.points().len(),
         chosen.measure,
-        chosen.evidence.name()
+        chosen.ensemble.name()
     );
     println!(
         "| mean cost, share of whole | this frontier | authors' sweep | every policy tried on the same | best in hindsight |"
@@ -174,20 +174,20 @@ fn against_others(name: &str, calibration: &Records, judged: &Records) -> Result
     Ok(())
 }
 
-/// Every measure and kind of evidence: what held-out folds say, and what the judged records say.
+/// Every measure and kind of ensemble: what held-out folds say, and what the judged records say.
 fn candidates(calibration: &Records, judged: &Records) -> Result<(), Box<dyn Error>> {
-    println!("\n### Confidence and evidence\n");
-    println!("| confidence | evidence | best accuracy judged | mean over the authors' costs, less the sweep |");
+    println!("\n### Confidence and ensemble\n");
+    println!("| confidence | ensemble | best accuracy judged | mean over the authors' costs, less the sweep |");
     println!("| --- | --- | --- | --- |");
     let sweep = quantile_sweep(calibration, &calibration.rows())?;
-    for evidence in EvidenceKind::ALL {
+    for ensemble in EnsembleKind::ALL {
         for measure in Measure::ALL {
-            let options = SolveOptions::default().with_measures([measure]).with_evidence([evidence]);
+            let options = SolveOptions::default().with_measures([measure]).with_ensembles([ensemble]);
             let solved = solve(calibration, &calibration.rows(), &options)?;
             let curves = ParetoCurves::judge(&solved.frontier, &sweep, &[], judged, &judged.rows(), 4)?;
             let best = curves.frontier.iter().map(|p| p.accuracy).fold(0.0, f64::max);
             let mean = curves.against_sweep().map_or("none".into(), |d| format!("{:+.2}", 100.0 * d.mean));
-            println!("| {measure} | {} | {} | {mean} |", evidence.name(), percent(best));
+            println!("| {measure} | {} | {} | {mean} |", ensemble.name(), percent(best));
         }
     }
     Ok(())
@@ -198,7 +198,7 @@ fn guarantee(name: &str, records: &Records, share: f64) -> Result<(), Box<dyn Er
     let rows = records.rows();
     let whole = ExitPolicy::only(records.exits().len() - 1, records.exits().len())?;
     // Many solves: one measure, each exit on its own.
-    let options = SolveOptions::default().with_measures([Measure::MaxSoftmax]).with_evidence([EvidenceKind::Own]);
+    let options = SolveOptions::default().with_measures([Measure::MaxSoftmax]).with_ensembles([EnsembleKind::Own]);
     for limit in [Limit::new(0.01, 0.95)?, Limit::new(0.02, 0.9)?] {
         let (mut certified, mut violations, mut cost) = (0u32, 0u32, 0.0);
         for seed in 0..SPLITS {

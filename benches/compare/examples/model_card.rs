@@ -62,7 +62,7 @@ fn card(plan: &Plan, accuracy: &Value, training: &Value) -> Result<String, std::
         "{} classes, input {}x{}, {parameters} parameters,",
         info.classes, info.input.height, info.input.width
     )?;
-    writeln!(text, "{} bytes of ONNX, sha256 {}.\n", info.file_bytes, info.digest)?;
+    writeln!(text, "{} bytes of ONNX, sha256 {}.\n", info.file_bytes, info.digest.hex())?;
     writeln!(
         text,
         "| exit | MACs to it | share of all | test accuracy ({} images) | on the shipped frames ({}) |",

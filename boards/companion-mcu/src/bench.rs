@@ -4,8 +4,8 @@ use core::cell::Cell;
 use core::convert::Infallible;
 use core::time::Duration;
 
-use dyn_perceiver_core::energy::gauge::Max17048;
-use dyn_perceiver_core::energy::link::Message;
+use dyn_perceiver_core::energy::companion::Message;
+use dyn_perceiver_core::energy::drivers::Max17048;
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
 use embedded_io::Write;
 

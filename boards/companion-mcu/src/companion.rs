@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use dyn_perceiver_core::energy::link::{MAX_FRAME, Message, encode};
+use dyn_perceiver_core::energy::companion::{MAX_FRAME, Message, encode};
 use dyn_perceiver_core::energy::{
     BudgetGovernor, FrameDemand, FuelGauge, GaugeMonitor, Governor, GovernorInput, MonitorSettings, PowerModel,
 };
@@ -10,10 +10,10 @@ use embedded_io::Write;
 
 use crate::config::{Config, ConfigError};
 
-/// The companion: a watched gauge, the governor, and a line to the Linux board.
-#[derive(Clone, Debug)]
-pub struct Companion<G, U> {
-    watch: GaugeMonitor<G>,
+/// The companion: a monitored gauge, the governor, and a line to the Linux board.
+#[derive(Debug)]
+pub struct Companion<G: FuelGauge, U> {
+    monitor: GaugeMonitor<G>,
     governor: BudgetGovernor,
     power: PowerModel,
     joules_per_charge: f32,
@@ -42,7 +42,7 @@ impl<G: FuelGauge, U: Write> Companion<G, U> {
             FrameDemand::PerHour(_) | FrameDemand::DayNight { .. } => 0.0,
         };
         Ok(Companion {
-            watch: GaugeMonitor::new(gauge, MonitorSettings::default()),
+            monitor: GaugeMonitor::new(gauge, MonitorSettings::default()),
             joules_per_charge: config.settings.joules_per_charge(),
             power: config.power.clone(),
             governor,
@@ -79,7 +79,7 @@ impl<G: FuelGauge, U: Write> Companion<G, U> {
         let joules = frames as f32 * self.joules;
         let drop = (self.power.resting_watts() * seconds + joules) / self.joules_per_charge;
 
-        let gauge = self.watch.observe(elapsed, drop);
+        let gauge = self.monitor.observe(elapsed, drop);
         let input = GovernorInput::new(elapsed, gauge).with_frames(frames, joules);
         let choice = self.governor.choose(&input);
         if let Some(rung) = self.governor.ladder().rungs().iter().find(|rung| rung.point == choice.point) {
@@ -89,15 +89,12 @@ impl<G: FuelGauge, U: Write> Companion<G, U> {
             self.rate = 1.0 / period.as_secs_f32().max(1e-3);
         }
         let reading = gauge.reading();
-        let message = Message {
-            sequence: self.sequence,
-            // A frontier has at most 64 points.
-            point: choice.point as u8,
-            reason: choice.reason,
-            period_ms: choice.period.map_or(0, |period| period.as_millis() as u32),
-            soc: reading.map_or(f32::NAN, |reading| reading.soc),
-            volts: reading.and_then(|reading| reading.volts).unwrap_or(f32::NAN),
-        };
+        let figures = reading.map_or((f32::NAN, None), |reading| (reading.soc, reading.volts));
+        // A frontier has at most 64 points.
+        let message = Message::new(self.sequence, choice.point as u8, choice.reason)
+            .with_period_ms(choice.period.map_or(0, |period| period.as_millis() as u32))
+            .with_soc(figures.0)
+            .with_volts(figures.1.unwrap_or(f32::NAN));
         self.sequence = self.sequence.wrapping_add(1);
         let mut frame = [0; MAX_FRAME];
         let used = encode(&message, &mut frame);

@@ -6,10 +6,12 @@ use std::process::ExitCode;
 
 use companion_mcu::Config;
 use companion_mcu::bench::play;
-use dyn_perceiver_core::energy::link::{Decoder, Message};
+use dyn_perceiver::{file::atomic_write, policy_file};
+use dyn_perceiver_calibrate::records::Synthetic;
+use dyn_perceiver_calibrate::solver::{EnsembleKind, SolveOptions, solve};
+use dyn_perceiver_core::energy::companion::{Decoder, Message};
 use dyn_perceiver_core::energy::{GovernorSettings, Mission, PowerModel};
 use dyn_perceiver_core::exit::CalibratedPolicy;
-use dyn_perceiver_core::policy::{EvidenceKind, SolveOptions, Synthetic, file, solve};
 
 const USAGE: &str = "\
 usage: companion-mcu pack POLICY CONFIG.json OUT.postcard   check policy and configuration, write them for the flash
@@ -48,7 +50,7 @@ struct Board {
 }
 
 fn pack(policy: &str, from: &str, to: &str) -> Result<(), String> {
-    let policy = file::load(Path::new(policy)).map_err(|error| error.to_string())?;
+    let policy = policy_file::load(Path::new(policy)).map_err(|error| error.to_string())?;
     let text = std::fs::read_to_string(from).map_err(|error| format!("{from}: {error}"))?;
     let board: Board = serde_json::from_str(&text).map_err(|error| format!("{from}: {error}"))?;
     let Board { power, mission, settings } = board;
@@ -56,19 +58,17 @@ fn pack(policy: &str, from: &str, to: &str) -> Result<(), String> {
     config.governor().map_err(|error| format!("{from}: {error}"))?;
     let mut buffer = vec![0; 64 * 1024];
     let bytes = postcard::to_slice(&config, &mut buffer).map_err(|error| format!("{from}: {error}"))?;
-    let beside = format!("{to}.tmp");
-    std::fs::write(&beside, bytes).map_err(|error| format!("{beside}: {error}"))?;
-    std::fs::rename(&beside, to).map_err(|error| format!("{to}: {error}"))
+    atomic_write(Path::new(to), bytes).map_err(|error| format!("{to}: {error}"))
 }
 
 fn bench_policy(to: &str) -> Result<(), String> {
     let records = Synthetic::four_exits().records(4000, 1).map_err(|error| error.to_string())?;
-    // Every other kind of evidence makes the policy larger, and the bench does not look at it.
-    let options = SolveOptions { evidence: vec![EvidenceKind::Own], ..SolveOptions::default() };
+    // Every other kind of ensemble makes the policy larger, and the bench does not look at it.
+    let options = SolveOptions::default().with_ensembles([EnsembleKind::Own]);
     let solved = solve(&records, &records.rows(), &options).map_err(|error| error.to_string())?;
-    let names = records.exits.iter().map(String::as_str);
-    let policy = CalibratedPolicy::new(records.model, names, records.len() as u32, None, solved.frontier);
-    file::save(&policy.map_err(|error| error.to_string())?, Path::new(to)).map_err(|error| error.to_string())
+    let names = records.exits().iter().map(String::as_str);
+    let policy = CalibratedPolicy::new(records.model(), names, records.len() as u32, None, solved.frontier);
+    policy_file::save(&policy.map_err(|error| error.to_string())?, Path::new(to)).map_err(|error| error.to_string())
 }
 
 fn play_to_stdout(from: &str) -> Result<(), String> {
@@ -85,12 +85,12 @@ fn read() -> Result<(), String> {
     std::io::stdin().read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     let mut out = std::io::stdout().lock();
     for byte in bytes {
-        let Some(Message { sequence, point, reason, period_ms, soc, volts }) = decoder.push(byte) else { continue };
+        let Some(Message { sequence, point, reason, period_ms, soc, volts, .. }) = decoder.push(byte) else { continue };
         let line = format!("{sequence} point {point} {reason} period {period_ms} ms soc {soc:.4} volts {volts:.3}");
         writeln!(out, "{line}").map_err(|error| error.to_string())?;
     }
-    if decoder.rejected > 0 {
-        return Err(format!("{} frames were damaged", decoder.rejected));
+    if decoder.rejected() > 0 {
+        return Err(format!("{} frames were damaged", decoder.rejected()));
     }
     Ok(())
 }

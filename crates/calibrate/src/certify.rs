@@ -135,11 +135,11 @@ pub struct Certified {
 /// ```
 /// use dyn_perceiver_calibrate::certify::{Limit, certify};
 /// use dyn_perceiver_calibrate::records::Synthetic;
-/// use dyn_perceiver_calibrate::solver::{EvidenceKind, SolveOptions};
+/// use dyn_perceiver_calibrate::solver::{EnsembleKind, SolveOptions};
 ///
 /// let records = Synthetic::four_exits().records(2000, 1)?;
 /// let limit = Limit::new(0.05, 0.9)?;
-/// let options = SolveOptions::default().with_evidence([EvidenceKind::Own]);
+/// let options = SolveOptions::default().with_ensembles([EnsembleKind::Own]);
 /// let certified = certify(&records, &records.rows(), limit, &options)?;
 /// let cheapest = &certified.frontier.points()[0];
 /// println!("{:.0} MACs lose at most 5 % of accuracy, with 90 % confidence", cheapest.cost);
@@ -166,15 +166,9 @@ pub fn certify(
     };
 
     let on_fit = PolicySummary::of(&whole, records.costs(), &replay(&whole, records, &fit)?);
-    let mut whole_point = OperatingPoint {
-        policy: whole.clone(),
-        accuracy: on_fit.accuracy as f32,
-        cost: on_fit.cost as f32,
-        shares: [0.0; dyn_perceiver_core::exit::MAX_EXITS].into_iter().take(exits).collect(),
-    };
-    if let Some(share) = whole_point.shares.get_mut(last) {
-        *share = 1.0;
-    }
+    let shares: Vec<f32> = (0..records.exits().len()).map(|exit| if exit == last { 1.0 } else { 0.0 }).collect();
+    let whole_point = OperatingPoint::new(whole.clone(), on_fit.accuracy as f32, on_fit.cost as f32, &shares)
+        .map_err(PolicyError::from)?;
     // Safest first, the dearer on a tie; the whole network itself loses nothing.
     let mut sequence = vec![(0, whole_point)];
     for point in solved.frontier.points() {
@@ -193,8 +187,7 @@ pub fn certify(
         passed.push(point);
     }
     let frontier = Frontier::new(records.costs().unit(), &increasing(passed))?;
-    let guarantee =
-        Guarantee { max_loss: limit.max_loss as f32, confidence: limit.confidence as f32, samples: test.len() as u32 };
+    let guarantee = Guarantee::new(limit.max_loss as f32, limit.confidence as f32, test.len() as u32);
     Ok(Certified { frontier, guarantee, solved, more_samples })
 }
 

@@ -7,7 +7,7 @@ use crate::evaluate::*;
 use crate::random::{Random, split};
 use crate::records::*;
 use crate::solver::*;
-use dyn_perceiver_core::exit::{CostUnit, Evidence, ExitPolicy, ExitRule, Frontier, Measure, ModelDigest};
+use dyn_perceiver_core::exit::{CostUnit, Ensemble, ExitPolicy, ExitRule, Frontier, Measure, ModelDigest};
 
 /// Records whose exits read `confidence(sample, exit)` and are right where `right(sample, exit)`.
 fn records(
@@ -34,7 +34,7 @@ fn solved(records: &Records) -> Frontier {
 }
 
 fn own() -> SolveOptions {
-    SolveOptions::default().with_evidence([EvidenceKind::Own])
+    SolveOptions::default().with_ensembles([EnsembleKind::Own])
 }
 
 fn judged(frontier: &Frontier, records: &Records) -> Vec<CostAccuracy> {
@@ -161,15 +161,15 @@ fn noisy_exits(samples: usize, seed: u64) -> Records {
 }
 
 #[test]
-fn evidence_is_combined_where_that_helps() {
+fn ensemble_is_chosen_where_that_helps() {
     let (calibration, fresh) = (noisy_exits(4_000, 1), noisy_exits(20_000, 2));
     let all = solve(&calibration, &calibration.rows(), &SolveOptions::default()).unwrap();
-    assert_eq!(all.compared[all.chosen].evidence, EvidenceKind::Mean, "{:?}", all.compared);
+    assert_eq!(all.compared[all.chosen].ensemble, EnsembleKind::Mean, "{:?}", all.compared);
     let best = |frontier: &Frontier| judged(frontier, &fresh).iter().map(|p| p.accuracy).fold(0.0, f64::max);
     let alone = solve(&calibration, &calibration.rows(), &own()).unwrap();
     assert!(best(&all.frontier) > best(&alone.frontier) + 0.05);
     // Independent noise: half of the second exit, two thirds of what was before at the third.
-    let Some(Evidence::Mean(weights)) = all.frontier.points().last().map(|p| p.policy.evidence()) else { panic!() };
+    let Some(Ensemble::Mean(weights)) = all.frontier.points().last().map(|p| p.policy.ensemble()) else { panic!() };
     assert!((weights[1] - 0.5).abs() <= 0.05 && (weights[2] - 0.67).abs() <= 0.07, "{weights:?}");
     // What was recorded is what the runtime does: costs found are costs realised.
     for (point, CostAccuracy { cost, .. }) in all.frontier.points().iter().zip(judged(&all.frontier, &calibration)) {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dyn_perceiver_core::exit::{Decision, Evidence, ExitPolicy, LogitsError, Observer};
+use dyn_perceiver_core::exit::{Decision, Ensemble, ExitPolicy, LogitsError, Observer};
 use thiserror::Error;
 
 use crate::records::{Costs, ExitSet, Records};
@@ -63,7 +63,7 @@ type Replayed = Result<Vec<SampleOutcome>, ReplayError>;
 /// Runs the policy over `rows` of the records, which are sorted.
 ///
 /// # Errors
-/// [`ReplayError`]. Logits are only needed by [`Evidence::Mean`].
+/// [`ReplayError`]. Logits are only needed by [`Ensemble::Mean`].
 ///
 /// # Examples
 /// ```
@@ -83,8 +83,8 @@ pub fn replay(policy: &ExitPolicy, records: &Records, rows: &[u32]) -> Replayed 
     if expected != exits {
         return Err(ReplayError::Exits { policy: expected, records: exits });
     }
-    match policy.evidence() {
-        Evidence::Mean(_) => replay_logits(policy, records, rows),
+    match policy.ensemble() {
+        Ensemble::Mean(_) => replay_logits(policy, records, rows),
         _ => Ok(replay_readings(policy, records, rows)),
     }
 }
@@ -131,8 +131,8 @@ fn replay_readings(policy: &ExitPolicy, records: &Records, rows: &[u32]) -> Vec<
         let mut best = (0.0, 0);
         for &exit in &evaluated {
             let own = readings[exit].confidence[measure];
-            best = match policy.evidence() {
-                Evidence::Recall(curves) => {
+            best = match policy.ensemble() {
+                Ensemble::Recall(curves) => {
                     let next = (curves[exit].probability(own), readings[exit].class);
                     if best.0 > next.0 { best } else { next }
                 }
@@ -181,7 +181,7 @@ mod tests {
         let error = replay(&policy, &records, &records.rows()).unwrap_err();
         assert_eq!(error.to_string(), "the policy is for 3 exits, but the records have 4");
         let mean = ExitPolicy::with_thresholds(Measure::Margin, 4, &[0.5; 3]).unwrap();
-        let mean = mean.with_evidence(Evidence::Mean([0.0, 0.5, 0.5, 0.5].into_iter().collect())).unwrap();
+        let mean = mean.with_ensemble(Ensemble::mean(&[0.0, 0.5, 0.5, 0.5]).unwrap()).unwrap();
         assert!(matches!(replay(&mean, &records, &records.rows()), Err(ReplayError::NoLogits)));
     }
 

@@ -3,9 +3,9 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use dyn_perceiver_core::energy::PowerModel;
 use dyn_perceiver_core::energy::estimator::GaugeMonitor;
 use dyn_perceiver_core::energy::governor::{FrameDemand, GovernorInput, Ladder, Reason};
+use dyn_perceiver_core::energy::{PowerModel, Supply};
 
 use super::cell::{Cell, CellSettings};
 use super::gauge::{FaultWindow, SimulatedGauge};
@@ -181,8 +181,8 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn input(self, watch: &mut GaugeMonitor<SimulatedGauge>, cell: &Cell, per_charge: f32) -> GovernorInput {
-        let charging = self.sun > self.idle_watts;
-        watch.gauge_mut().set(self.elapsed, cell.soc(), cell.volts(), charging);
+        let supply = if self.sun > self.idle_watts { Supply::Charging } else { Supply::Battery };
+        watch.gauge_mut().set(self.elapsed, cell.soc(), cell.volts(), supply);
         let expected_drop = if self.sun > 0.0 { 0.0 } else { self.drop(per_charge) };
         let gauge = watch.observe(self.elapsed, expected_drop);
         GovernorInput::new(self.elapsed, gauge).with_frames(self.frames, self.joules)

@@ -3,7 +3,7 @@
 use core::ops::Range;
 use core::time::Duration;
 
-use dyn_perceiver_core::energy::gauge::{Fault, FuelGauge, GaugeReading, SensorError};
+use dyn_perceiver_core::energy::gauge::{Fault, FuelGauge, GaugeReading, SensorError, Supply};
 
 /// A fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,8 +103,8 @@ impl SimulatedGauge {
     }
 
     /// Tells the gauge the truth at `elapsed`.
-    pub fn set(&mut self, elapsed: Duration, soc: f32, volts: f32, charging: bool) {
-        self.truth = GaugeReading::new(soc).with_volts(volts).with_charging(charging);
+    pub fn set(&mut self, elapsed: Duration, soc: f32, volts: f32, supply: Supply) {
+        self.truth = GaugeReading::new(soc).with_volts(volts).with_supply(supply);
         self.active = self.window.filter(|w| (w.from..w.until).contains(&elapsed)).map(|w| w.fault);
     }
 }

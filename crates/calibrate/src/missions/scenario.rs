@@ -96,9 +96,9 @@ impl Scenario {
             Arrivals::Poisson(rate) => FrameDemand::PerHour(rate),
             Arrivals::DayNight(day, night) => FrameDemand::DayNight { day, night, begins: BEGINS },
         };
-        let settings = GovernorSettings { brown_out_volts: Some(3.15), ..GovernorSettings::new(capacity_mwh) };
+        let settings = GovernorSettings::new(capacity_mwh).with_brown_out_volts(3.15);
         Scenario {
-            mission: Mission { duration, reserve, frames, floor: None },
+            mission: Mission::new(duration, frames).with_reserve(reserve),
             settings,
             watch: MonitorSettings::default(),
             arrivals,

@@ -22,13 +22,13 @@ use crate::records::Records;
 /// use std::time::Duration;
 /// use dyn_perceiver_calibrate::missions::{Arrivals, Scenario, Simulation, Strategy};
 /// use dyn_perceiver_calibrate::records::Synthetic;
-/// use dyn_perceiver_calibrate::solver::{EvidenceKind, SolveOptions, solve};
+/// use dyn_perceiver_calibrate::solver::{EnsembleKind, SolveOptions, solve};
 /// use dyn_perceiver_calibrate::split;
 /// use dyn_perceiver_core::energy::{JoulesSource, PowerModel};
 ///
 /// let records = Synthetic::four_exits().records(400, 1)?;
 /// let (calibration, drawn) = split(&records.rows(), 0.5, 1);
-/// let options = SolveOptions::default().with_evidence([EvidenceKind::Own]);
+/// let options = SolveOptions::default().with_ensembles([EnsembleKind::Own]);
 /// let frontier = solve(&records, &calibration, &options)?.frontier;
 /// // 2.7 W at rest, and the joules that each stage adds per frame.
 /// let power = PowerModel::new(2.7, &[0.2, 0.15, 0.15, 0.3], JoulesSource::Modelled)?;

@@ -55,13 +55,9 @@ pub(super) fn run_table(
     let [full, middle, cheapest] = table_policies(engine);
     // Full down to `bound`, the middle down to half of it; all or nothing at the ends.
     let rows = match bound {
-        bound if bound <= 0.0 => &[SocStep { from: 0.0, point: 0 }][..],
-        bound if bound >= 1.0 => &[SocStep { from: 0.0, point: 2 }],
-        bound => &[
-            SocStep { from: bound, point: 0 },
-            SocStep { from: bound / 2.0, point: 1 },
-            SocStep { from: 0.0, point: 2 },
-        ],
+        bound if bound <= 0.0 => &[SocStep::new(0.0, 0)][..],
+        bound if bound >= 1.0 => &[SocStep::new(0.0, 2)],
+        bound => &[SocStep::new(bound, 0), SocStep::new(bound / 2.0, 1), SocStep::new(0.0, 2)],
     };
     let Ok(mut steps) = SocSteps::new(rows, 0.02) else { return MissionOutcome::default() };
     let mut watch = engine.watch(trace, seed);

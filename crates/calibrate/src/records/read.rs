@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read as _};
 use std::path::Path;
 
-use dyn_perceiver_core::exit::{CostUnit, Measure, NoDigest};
+use dyn_perceiver_core::exit::{CostUnit, DigestError, Measure};
 
 use super::costs::Costs;
 use super::error::RecordsError;
@@ -58,7 +58,7 @@ fn read_header(path: &Path, file: &mut impl io::BufRead) -> Result<Records, Reco
         if let Some(entry) = text.strip_prefix("# ") {
             let (key, value) = entry.split_once(' ').unwrap_or((entry, ""));
             match key {
-                "model" => model = Some(value.parse().map_err(|e: NoDigest| refused(format!("model: {e}")))?),
+                "model" => model = Some(value.parse().map_err(|e: DigestError| refused(format!("model: {e}")))?),
                 "classes" => {
                     let count = value.parse().ok().filter(|count| (1..=1 << 24).contains(count));
                     classes =

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use dyn_perceiver_core::exit::{Curve, Evidence, Measure, mix};
+use dyn_perceiver_core::exit::{Curve, Ensemble, Measure, mix_logits};
 
 use super::combine::{fit_curves, fit_weights};
 use super::solve::SolveError;
@@ -12,28 +12,28 @@ use crate::records::{ExitReading, ExitSet, Records};
 /// Bins a column of confidences is cut into, at most.
 pub(super) const BINS: usize = 1024;
 
-/// The kinds of [`Evidence`], without their parameters.
+/// The kinds of [`Ensemble`], without their parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum EvidenceKind {
-    /// [`Evidence::Own`].
+pub enum EnsembleKind {
+    /// [`Ensemble::Own`].
     Own,
-    /// [`Evidence::Recall`].
+    /// [`Ensemble::Recall`].
     Recall,
-    /// [`Evidence::Mean`].
+    /// [`Ensemble::Mean`].
     Mean,
 }
 
-impl EvidenceKind {
+impl EnsembleKind {
     /// Every kind, simplest first.
-    pub const ALL: [EvidenceKind; 3] = [EvidenceKind::Own, EvidenceKind::Recall, EvidenceKind::Mean];
+    pub const ALL: [EnsembleKind; 3] = [EnsembleKind::Own, EnsembleKind::Recall, EnsembleKind::Mean];
 
-    /// The name used in reports, the same as [`Evidence::name`].
+    /// The name used in reports, the same as [`Ensemble::name`].
     pub const fn name(self) -> &'static str {
         match self {
-            EvidenceKind::Own => "own",
-            EvidenceKind::Recall => "recall",
-            EvidenceKind::Mean => "mean",
+            EnsembleKind::Own => "own",
+            EnsembleKind::Recall => "recall",
+            EnsembleKind::Mean => "mean",
         }
     }
 }
@@ -83,12 +83,12 @@ impl Column {
     }
 }
 
-/// Columns of some rows for one measure and kind of evidence, made when first asked for.
+/// Columns of some rows for one measure and kinds of ensemble, made when first asked for.
 pub(super) struct Columns<'a> {
     records: &'a Records,
     rows: &'a [u32],
     pub(super) measure: Measure,
-    pub(super) evidence: Evidence,
+    pub(super) ensemble: Ensemble,
     made: HashMap<ExitSet, Column>,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct Fitted<'a> {
 }
 
 impl<'a> Fitted<'a> {
-    /// Fits the parameters of evidence to `rows` of the records.
+    /// Fits the parameters of ensembles to `rows` of the records.
     ///
     /// # Errors
     /// What reading the logits says.
@@ -141,7 +141,7 @@ impl<'a> Fitted<'a> {
                 match before {
                     Some(before) => {
                         now.copy_from_slice(&means[before]);
-                        mix(&mut now, own, weights[last]);
+                        mix_logits(&mut now, own, weights[last]);
                     }
                     None => now.copy_from_slice(own),
                 }
@@ -159,30 +159,30 @@ impl<'a> Fitted<'a> {
         Ok(())
     }
 
-    /// Which kinds of evidence the records allow.
-    pub(super) fn kinds(&self) -> impl Iterator<Item = EvidenceKind> {
+    /// Which kinds of ensemble the records allow.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = EnsembleKind> {
         let several = self.records.exits().len() > 1;
         let logits = self.weights.is_some();
-        EvidenceKind::ALL.into_iter().filter(move |kind| match kind {
-            EvidenceKind::Own => true,
-            EvidenceKind::Recall => several,
-            EvidenceKind::Mean => several && logits,
+        EnsembleKind::ALL.into_iter().filter(move |kind| match kind {
+            EnsembleKind::Own => true,
+            EnsembleKind::Recall => several,
+            EnsembleKind::Mean => several && logits,
         })
     }
 
-    /// Evidence of a kind, with its fitted parameters.
-    pub(super) fn evidence(&self, kind: EvidenceKind, measure: Measure) -> Evidence {
+    /// The ensemble of a kind, with its fitted parameters; records have at most as many exits as it may have.
+    pub(super) fn ensemble(&self, kind: EnsembleKind, measure: Measure) -> Ensemble {
         match (kind, &self.weights) {
-            (EvidenceKind::Recall, _) => Evidence::Recall(self.curves[measure as usize].iter().copied().collect()),
-            (EvidenceKind::Mean, Some(weights)) => Evidence::Mean(weights.iter().copied().collect()),
-            _ => Evidence::Own,
+            (EnsembleKind::Recall, _) => Ensemble::recall(&self.curves[measure as usize]).unwrap_or_default(),
+            (EnsembleKind::Mean, Some(weights)) => Ensemble::mean(weights).unwrap_or_default(),
+            _ => Ensemble::Own,
         }
     }
 
     /// The columns of a measure and kind.
-    pub(super) fn columns(&self, kind: EvidenceKind, measure: Measure) -> Columns<'a> {
-        let evidence = self.evidence(kind, measure);
-        Columns { records: self.records, rows: self.rows, measure, evidence, made: HashMap::new() }
+    pub(super) fn columns(&self, kind: EnsembleKind, measure: Measure) -> Columns<'a> {
+        let ensemble = self.ensemble(kind, measure);
+        Columns { records: self.records, rows: self.rows, measure, ensemble, made: HashMap::new() }
     }
 }
 
@@ -205,8 +205,8 @@ impl Columns<'_> {
 
     /// An exit that speaks alone says the same whatever came before.
     fn key(&self, prefix: ExitSet) -> ExitSet {
-        match (&self.evidence, prefix.last()) {
-            (Evidence::Own, Some(last)) => ExitSet::only(last),
+        match (&self.ensemble, prefix.last()) {
+            (Ensemble::Own, Some(last)) => ExitSet::only(last),
             _ => prefix,
         }
     }
@@ -214,12 +214,12 @@ impl Columns<'_> {
     fn column(&self, fitted: &Fitted<'_>, prefix: ExitSet) -> Column {
         let labels = self.records.labels();
         let measure = self.measure as usize;
-        let answer = |position: usize, row: u32| match &self.evidence {
-            Evidence::Mean(_) => {
+        let answer = |position: usize, row: u32| match &self.ensemble {
+            Ensemble::Mean(_) => {
                 let reading = &fitted.means[&prefix][position];
                 (reading.confidence[measure], reading.class)
             }
-            Evidence::Recall(curves) => {
+            Ensemble::Recall(curves) => {
                 let readings = self.records.readings(row);
                 let each = prefix
                     .iter()

@@ -10,7 +10,7 @@ const WEIGHT_STEPS: usize = 20;
 /// Logits looked at for one weight, at most: samples x classes.
 const LOGITS: usize = 100_000;
 
-/// Weights for [`dyn_perceiver_core::exit::Evidence::Mean`], exit by exit: that which makes the right classes most likely once the
+/// Weights for [`dyn_perceiver_core::exit::Ensemble::Mean`], exit by exit: that which makes the right classes most likely once the
 /// sharpness of the mean is fitted too. `None` without logits.
 ///
 /// # Errors
@@ -78,7 +78,7 @@ fn sharpest_likelihood(logits: &[f32], labels: &[usize], classes: usize) -> f64 
     loss / labels.len() as f64
 }
 
-/// Curves for [`dyn_perceiver_core::exit::Evidence::Recall`], one per exit, fitted by logistic regression (Platt scaling).
+/// Curves for [`dyn_perceiver_core::exit::Ensemble::Recall`], one per exit, fitted by logistic regression (Platt scaling).
 pub(super) fn fit_curves(records: &Records, rows: &[u32], measure: Measure) -> Vec<Curve> {
     (0..records.exits().len())
         .map(|exit| {
@@ -128,7 +128,7 @@ fn fit_curve(samples: &[(f64, bool)]) -> Curve {
         // Surer but less often right: then confidence says nothing, and the share right is all that is known.
         (slope, offset) = (0.0, ((right + 1.0) / (wrong + 1.0)).ln());
     }
-    Curve { slope: slope.min(1e6) as f32, offset: offset.clamp(-1e6, 1e6) as f32 }
+    Curve::new(slope.min(1e6) as f32, offset.clamp(-1e6, 1e6) as f32)
 }
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_curve_finds_the_probabilities_that_made_the_samples() {
-        let truth = Curve { slope: 0.7, offset: -0.4 };
+        let truth = Curve::new(0.7, -0.4);
         let mut random = Random::new(5);
         let samples: Vec<(f64, bool)> = (0..50_000)
             .map(|_| {

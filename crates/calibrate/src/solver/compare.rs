@@ -1,6 +1,6 @@
-//! Which confidence measure and kind of evidence does best on held-out folds.
+//! Which confidence measure and kind of ensemble does best on held-out folds.
 
-use super::columns::{Columns, EvidenceKind};
+use super::columns::{Columns, EnsembleKind};
 use super::hull;
 use super::isotonic::isotonic;
 use super::lagrange::{Chain, NO_FOLD, Part, Score};
@@ -11,17 +11,17 @@ use crate::evaluate::CostAccuracy;
 use crate::random::Random;
 use crate::records::{Costs, ExitSet};
 
-/// Budgets over which measures and evidence are compared.
+/// Budgets over which measures and ensembles are compared.
 const COMPARED_BUDGETS: usize = 32;
 /// Samples on which they are compared, at most.
 pub(super) const COMPARED_SAMPLES: usize = 10_000;
 /// Folds, at most: their numbers fit a byte.
 pub(super) const MAX_FOLDS: usize = 200;
-/// What a measure or kind of evidence must gain on held-out samples over a simpler one.
+/// What a measure or kind of ensemble must gain on held-out samples over a simpler one.
 const WORTHWHILE: f64 = 2e-4;
 
-/// A kind of evidence, its columns for a measure, and what they gave on held-out folds at every compared price.
-pub(super) type Candidate<'a> = (EvidenceKind, Columns<'a>, Vec<Score>);
+/// A kind of ensemble, its columns for a measure, and what they gave on held-out folds at every compared price.
+pub(super) type Candidate<'a> = (EnsembleKind, Columns<'a>, Vec<Score>);
 
 /// The mean of each candidate's held-out accuracy over budgets, evenly from the cheapest to what candidates come to at the
 /// lowest price. In between, accuracy is interpolated, and smoothed to grow with cost.
@@ -31,7 +31,7 @@ pub(super) fn compare(candidates: &[Candidate<'_>], costs: &Costs) -> Vec<Compar
     let least = (0..costs.exits()).map(|exit| costs.of(ExitSet::only(exit))).fold(f64::INFINITY, f64::min);
     candidates
         .iter()
-        .map(|(evidence, columns, scores)| {
+        .map(|(ensemble, columns, scores)| {
             let mut points: Vec<CostAccuracy> =
                 scores.iter().map(|s| CostAccuracy::new(s.mean_cost(), s.accuracy())).collect();
             points.sort_by(|a, b| a.cost.total_cmp(&b.cost));
@@ -40,7 +40,7 @@ pub(super) fn compare(candidates: &[Candidate<'_>], costs: &Costs) -> Vec<Compar
             points.dedup_by(|b, a| a.cost == b.cost);
             let budgets = (0..=COMPARED_BUDGETS).map(|i| least + (reach - least) * i as f64 / COMPARED_BUDGETS as f64);
             let at = |cost| hull::mixed_accuracy(&points, cost).or(points.first().map(|p| p.accuracy)).unwrap_or(0.0);
-            Compared { measure: columns.measure, evidence: *evidence, accuracy: mean(budgets.map(at)) }
+            Compared { measure: columns.measure, ensemble: *ensemble, accuracy: mean(budgets.map(at)) }
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use dyn_perceiver_core::exit::{ExitPolicy, Measure};
 
-use super::columns::{EvidenceKind, Fitted};
+use super::columns::{EnsembleKind, Fitted};
 use super::lagrange::Chain;
 use super::solve::SolveError;
 use crate::records::{ExitSet, Records};
@@ -38,7 +38,7 @@ pub fn exhaustive(
         return Err(SolveError::NoSamples);
     }
     let fitted = Fitted::new(records, rows)?;
-    let mut columns = fitted.columns(EvidenceKind::Own, measure);
+    let mut columns = fitted.columns(EnsembleKind::Own, measure);
     columns.make(&fitted, ExitSet::first(records.exits().len()));
     let mut found = vec![];
     for set in ExitSet::every(records.exits().len()).filter(|set| set.len() <= EXHAUSTIVE_EXITS) {

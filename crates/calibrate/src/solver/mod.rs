@@ -14,7 +14,7 @@ mod sets;
 mod solve;
 mod sweep;
 
-pub use columns::EvidenceKind;
+pub use columns::EnsembleKind;
 pub use exhaustive::{FoundPolicy, exhaustive};
 pub use hull::mixed_accuracy;
 pub(crate) use points::increasing;

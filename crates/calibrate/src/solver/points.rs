@@ -1,6 +1,6 @@
 //! Points of the frontier in the making: thresholds over a set of exits, and what they gave on the samples.
 
-use dyn_perceiver_core::exit::{MAX_POINTS, OperatingPoint};
+use dyn_perceiver_core::exit::{MAX_POINTS, OperatingPoint, PolicyError};
 
 use super::columns::Columns;
 use super::hull;
@@ -154,15 +154,12 @@ pub(super) fn operating_point(
     let chain = Chain::new(columns, records.costs(), *set);
     let mut policy = chain.policy(columns.measure, records.exits().len(), bins)?;
     if set.len() > 1 {
-        policy = policy.with_evidence(columns.evidence.clone())?;
+        policy = policy.with_ensemble(columns.ensemble.clone())?;
     }
     let summary = PolicySummary::of(&policy, records.costs(), &replay(&policy, records, rows)?);
-    Ok(OperatingPoint {
-        policy,
-        accuracy: expected as f32,
-        cost: summary.cost as f32,
-        shares: summary.shares.into_iter().map(|share| share as f32).collect(),
-    })
+    let shares: Vec<f32> = summary.shares.iter().map(|&share| share as f32).collect();
+    OperatingPoint::new(policy, expected as f32, summary.cost as f32, &shares)
+        .map_err(|error| PolicyError::from(error).into())
 }
 
 /// The points sorted by cost, without those that are no more accurate than a cheaper one.

@@ -2,7 +2,7 @@
 
 use crate::records::Costs;
 
-/// Prices at which measures, evidence and sets of exits are compared.
+/// Prices at which measures, ensembles and sets of exits are compared.
 pub(super) const COMPARED_PRICES: usize = 12;
 /// Prices at which the frontier is first sought.
 const SWEPT_PRICES: usize = 64;

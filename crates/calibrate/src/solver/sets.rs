@@ -2,7 +2,7 @@
 
 use dyn_perceiver_core::exit::Measure;
 
-use super::columns::{Columns, EvidenceKind, Fitted};
+use super::columns::{Columns, EnsembleKind, Fitted};
 use super::compare::deal;
 use super::lagrange::{Chain, Part};
 use super::prices::{COMPARED_PRICES, compared_prices};
@@ -32,7 +32,7 @@ pub(super) fn sets_of_exits(
         return every.prefixes().collect();
     }
     let sifted = deal(samples, 1, SIFTED_SAMPLES, options.seed);
-    let mut columns = fitted.columns(EvidenceKind::Own, Measure::MaxSoftmax);
+    let mut columns = fitted.columns(EnsembleKind::Own, Measure::MaxSoftmax);
     columns.make(fitted, every);
     let sieve = Sieve { columns: &columns, costs, part: Part::Only(&sifted, 0) };
     let mut sets = if exits <= TRIED_EXITS { ExitSet::every(exits).collect() } else { sieve.family(exits) };

@@ -5,7 +5,7 @@ use std::io;
 use dyn_perceiver_core::exit::{Frontier, FrontierError, LogitsError, MAX_POINTS, Measure, PolicyError};
 use thiserror::Error;
 
-use super::columns::{EvidenceKind, Fitted};
+use super::columns::{EnsembleKind, Fitted};
 use super::compare::{COMPARED_SAMPLES, MAX_FOLDS, choose, compare, deal, held_out, optimism};
 use super::hull;
 use super::points::{Point, fill, increasing, operating_point, sweep_prices};
@@ -19,8 +19,8 @@ use crate::records::Records;
 pub struct SolveOptions {
     /// Confidence measures to compare.
     pub measures: Vec<Measure>,
-    /// Kinds of evidence to compare; those that the records do not allow are passed over.
-    pub evidence: Vec<EvidenceKind>,
+    /// Kinds of ensemble to compare; those that the records do not allow are passed over.
+    pub ensembles: Vec<EnsembleKind>,
     /// Whether exits may be left out.
     pub subsets: bool,
     /// Folds of cross-validation, at least 2.
@@ -33,7 +33,7 @@ impl Default for SolveOptions {
     fn default() -> Self {
         SolveOptions {
             measures: Measure::ALL.to_vec(),
-            evidence: EvidenceKind::ALL.to_vec(),
+            ensembles: EnsembleKind::ALL.to_vec(),
             subsets: true,
             folds: 5,
             seed: 1,
@@ -48,10 +48,10 @@ impl SolveOptions {
         SolveOptions { measures: measures.into(), ..self }
     }
 
-    /// Chooses among these kinds of evidence only.
+    /// Chooses among these kinds of ensemble only.
     #[must_use]
-    pub fn with_evidence(self, evidence: impl Into<Vec<EvidenceKind>>) -> Self {
-        SolveOptions { evidence: evidence.into(), ..self }
+    pub fn with_ensembles(self, ensembles: impl Into<Vec<EnsembleKind>>) -> Self {
+        SolveOptions { ensembles: ensembles.into(), ..self }
     }
 
     /// Evaluates every exit on the way: none is left out.
@@ -81,14 +81,14 @@ pub struct Solved {
     pub optimism: f64,
 }
 
-/// A measure with a kind of evidence, judged on held-out folds.
+/// A measure with a kind of ensemble, judged on held-out folds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Compared {
     /// The measure.
     pub measure: Measure,
-    /// The kind of evidence.
-    pub evidence: EvidenceKind,
+    /// The kind of ensemble.
+    pub ensemble: EnsembleKind,
     /// Mean held-out accuracy over budgets.
     pub accuracy: f64,
 }
@@ -100,8 +100,8 @@ pub enum SolveError {
     /// There are no samples to learn from.
     #[error("no samples to calibrate on")]
     NoSamples,
-    /// No measure or no evidence was allowed.
-    #[error("no confidence measure or no evidence to choose from")]
+    /// No measure or no ensemble was allowed.
+    #[error("no confidence measure or no ensemble to choose from")]
     NothingToChoose,
     /// The logits could not be read.
     #[error("reading logits")]
@@ -137,7 +137,7 @@ impl Solved {
 ///
 /// For a price of cost, thresholds over a set of exits are found by dynamic programming with isotonic regression and
 /// refined by coordinate ascent; prices and sets are swept, and what is best at some price is kept. Confidence measure
-/// and evidence are those that do best on held-out folds.
+/// and ensemble are those that do best on held-out folds.
 ///
 /// # Errors
 /// [`SolveError`].
@@ -167,7 +167,7 @@ pub fn solve(records: &Records, rows: &[u32], options: &SolveOptions) -> Result<
     let folds = deal(rows.len(), count, COMPARED_SAMPLES, options.seed);
 
     let mut candidates = vec![];
-    for kind in fitted.kinds().filter(|kind| options.evidence.contains(kind)) {
+    for kind in fitted.kinds().filter(|kind| options.ensembles.contains(kind)) {
         for &measure in &options.measures {
             let mut columns = fitted.columns(kind, measure);
             sets.iter().for_each(|&set| columns.make(&fitted, set));

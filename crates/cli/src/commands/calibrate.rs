@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args as ClapArgs;
 use dyn_perceiver::calibrate::certify::{self, GuaranteeError, Limit};
 use dyn_perceiver::calibrate::records::{Costs, RecordWriter, Records};
-use dyn_perceiver::calibrate::solver::{self, EvidenceKind, SolveOptions, Solved};
+use dyn_perceiver::calibrate::solver::{self, EnsembleKind, SolveOptions, Solved};
 use dyn_perceiver::collect::{self, LabelledData};
 use dyn_perceiver::energy::{JoulesSource, PowerModel};
 use dyn_perceiver::exit::{CalibratedPolicy, Frontier, Guarantee, Measure};
@@ -86,7 +86,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let measures = args.measures.clone().unwrap_or(Measure::ALL.into());
     let mut options = SolveOptions::default().with_measures(measures);
     if args.own_evidence {
-        options.evidence = vec![EvidenceKind::Own];
+        options.ensembles = vec![EnsembleKind::Own];
     }
     let rows = records.rows();
     let outcome = match args.max_loss {
@@ -243,11 +243,11 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome, notes:
     let chosen = solved.compared[solved.chosen];
     let mut out = std::io::stdout().lock();
     if args.json {
-        let name = |kind: EvidenceKind| kind.name();
+        let name = |kind: EnsembleKind| kind.name();
         let compared: Vec<_> = solved
             .compared
             .iter()
-            .map(|c| json!({"confidence": c.measure.name(), "evidence": name(c.evidence), "accuracy": c.accuracy}))
+            .map(|c| json!({"confidence": c.measure.name(), "evidence": name(c.ensemble), "accuracy": c.accuracy}))
             .collect();
         let points: Vec<_> = frontier
             .points()
@@ -274,7 +274,7 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome, notes:
         let object = json!({
             "policy": args.output, "records": from, "model": records.model(), "samples": records.len(),
             "unit": frontier.unit().name(), "compared": compared,
-            "chosen": {"confidence": chosen.measure.name(), "evidence": name(chosen.evidence)},
+            "chosen": {"confidence": chosen.measure.name(), "evidence": name(chosen.ensemble)},
             "optimism": solved.optimism, "guarantee": guarantee,
             "skipped": skipped, "warnings": warnings, "points": points,
         });
@@ -282,14 +282,14 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome, notes:
         return Ok(());
     }
     writeln!(out, "records  {} ({} samples)", from.display(), records.len())?;
-    let (measure, evidence) = (chosen.measure, chosen.evidence.name());
+    let (measure, ensemble) = (chosen.measure, chosen.ensemble.name());
     writeln!(
         out,
-        "policy   {} ({} points, confidence {measure}, evidence {evidence})",
+        "policy   {} ({} points, confidence {measure}, evidence {ensemble})",
         args.output.display(),
         frontier.points().len()
     )?;
-    if let Some(Guarantee { max_loss, confidence, samples }) = guarantee {
+    if let Some(Guarantee { max_loss, confidence, samples, .. }) = guarantee {
         let (loss, confidence) = (table::percent((*max_loss).into()), table::percent((*confidence).into()));
         writeln!(
             out,

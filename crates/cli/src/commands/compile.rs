@@ -60,7 +60,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if args.json {
         let object = json!({
             "bundle": args.output, "bytes": compiled.bytes, "weight_bytes": compiled.weight_bytes, "model": args.model,
-            "digest": info.digest.to_string(), "exits": info.exits, "target": bundle.target.name(),
+            "digest": info.digest.hex().to_string(), "exits": info.exits, "target": bundle.target.name(),
             "arch": bundle.target.arch(), "policy": args.policy,
         });
         writeln!(out, "{object}")?;
@@ -68,7 +68,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     let (bytes, weights) = (table::bytes(compiled.bytes as u64), table::bytes(compiled.weight_bytes as u64));
     writeln!(out, "{}  {bytes}, {weights} of them weights, for {}", args.output.display(), bundle.target)?;
-    writeln!(out, "from {}, sha256 {:.12}…", args.model.display(), info.digest.to_string())?;
+    writeln!(out, "from {}, sha256 {:.12}…", args.model.display(), info.digest.hex().to_string())?;
     let points = bundle.policy.as_ref().map(|policy| policy.frontier().points().len());
     let policy = points.map_or("no policy".to_owned(), |points| format!("a policy of {points} operating points"));
     writeln!(out, "exits {}; {policy}", info.exits.join(", "))?;

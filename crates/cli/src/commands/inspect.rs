@@ -37,7 +37,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if args.json {
         let preprocessing = &input.preprocessing;
         let object = json!({
-            "model": info.path, "digest": info.digest.to_string(), "file_bytes": info.file_bytes,
+            "model": info.path, "digest": info.digest.hex().to_string(), "file_bytes": info.file_bytes,
             "input": {"name": input.name, "shape": shape, "mean": preprocessing.mean, "std": preprocessing.std,
                       "crop": preprocessing.crop},
             "classes": info.classes, "labels": info.labels, "stages": stages,
@@ -55,7 +55,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         "{}  {}, sha256 {:.12}…",
         info.path.display(),
         table::bytes(info.file_bytes),
-        info.digest.to_string()
+        info.digest.hex().to_string()
     )?;
     if let Some(bundle) = plan.bundle() {
         let points = bundle.policy.as_ref().map_or(0, |policy| policy.frontier().points().len());

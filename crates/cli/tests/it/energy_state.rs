@@ -21,11 +21,9 @@ fn mission_files(folder: &Path) -> (String, String) {
     let model = folder.join("model.onnx");
     std::fs::write(&model, crate::graphs::three_exits(&["exit1", "exit2", "exit3"]).bytes()).unwrap();
     let plan = Plan::new(Model::load_with(&model, &LoadOptions::default()).unwrap()).unwrap();
-    let points = [0.0f32, 0.5, 1.0].map(|onwards| OperatingPoint {
-        policy: ExitPolicy::with_thresholds(Measure::MaxSoftmax, 3, &[onwards, onwards]).unwrap(),
-        accuracy: 0.6 + 0.3 * onwards,
-        cost: 1.0 + onwards,
-        shares: [1.0 - onwards, 0.0, onwards].into_iter().collect(),
+    let points = [0.0f32, 0.5, 1.0].map(|onwards| {
+        let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 3, &[onwards, onwards]).unwrap();
+        OperatingPoint::new(policy, 0.6 + 0.3 * onwards, 1.0 + onwards, &[1.0 - onwards, 0.0, onwards]).unwrap()
     });
     let frontier = Frontier::new(CostUnit::Macs, &points).unwrap();
     let exits = plan.info().exits.iter().map(String::as_str);

@@ -4,7 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ensemble, EnsembleError, Measure, PerExit};
+use super::{Ensemble, EnsembleError, ExitCountError, Measure, PerExit};
 
 /// The most exits a network may have.
 pub const MAX_EXITS: usize = 8;
@@ -59,10 +59,7 @@ impl ExitPolicy {
     /// [`PolicyError`] without rules, with more than [`MAX_EXITS`], with a threshold outside [0, 1], or when every exit
     /// is skipped.
     pub fn new(measure: Measure, rules: &[ExitRule]) -> Result<Self, PolicyError> {
-        if rules.is_empty() {
-            return Err(PolicyError::NoExits);
-        }
-        let rules = PerExit::new(rules).map_err(|error| PolicyError::TooManyExits { exits: error.count })?;
+        let rules = PerExit::new(rules)?;
         for (exit, rule) in rules.iter().enumerate() {
             if let ExitRule::Leave(threshold) = rule
                 && !(0.0..=1.0).contains(threshold)
@@ -228,6 +225,15 @@ impl fmt::Display for PolicyError {
 
 // The cause of `Ensemble` is in the text, and so is no source.
 impl core::error::Error for PolicyError {}
+
+impl From<ExitCountError> for PolicyError {
+    fn from(error: ExitCountError) -> Self {
+        match error.count {
+            0 => PolicyError::NoExits,
+            exits => PolicyError::TooManyExits { exits },
+        }
+    }
+}
 
 impl From<EnsembleError> for PolicyError {
     fn from(error: EnsembleError) -> Self {

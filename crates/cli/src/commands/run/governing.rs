@@ -87,7 +87,11 @@ impl MissionArgs {
             (Mode::Floor, Some(percent)) => Some(percent / 100.0),
             _ => None,
         };
-        Ok(Mission { duration, reserve: self.reserve / 100.0, frames, floor })
+        let mission = Mission::new(duration, frames).with_reserve(self.reserve / 100.0);
+        Ok(match floor {
+            Some(accuracy) => mission.with_floor(accuracy),
+            None => mission,
+        })
     }
 }
 
@@ -161,7 +165,7 @@ impl Governor for Chooser {
             Chooser::Charge(steps) => steps.choose(input),
             Chooser::Mean { frontier, mixer, begun } => {
                 let reason = if std::mem::replace(begun, true) { Reason::Budget } else { Reason::Start };
-                Choice { point: mixer.next_point(frontier), period: None, reason }
+                Choice::new(mixer.next_point(frontier), reason)
             }
             Chooser::Mission(governor) => governor.choose(input),
             Chooser::Companion(companion) => companion.choose(input),

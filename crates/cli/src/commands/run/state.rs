@@ -55,6 +55,6 @@ impl State {
 
 /// The charge and the clock, as they are stored.
 pub(super) fn record(stored: &mut Stored, soc: f32, mission: Option<(Duration, Duration)>) {
-    stored.coulomb = Some(CoulombState { soc: soc.clamp(0.0, 1.0) });
+    stored.coulomb = Some(CoulombState::new(soc.clamp(0.0, 1.0)));
     stored.mission = mission.map(|(duration, elapsed)| MissionClock::new(duration, elapsed));
 }

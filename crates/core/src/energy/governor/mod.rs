@@ -74,6 +74,12 @@ impl Choice {
         Choice { point, period: None, reason }
     }
 
+    /// The same choice of another operating point.
+    #[must_use]
+    pub const fn with_point(self, point: usize) -> Self {
+        Choice { point, ..self }
+    }
+
     /// The same choice with the time from one frame to the next.
     #[must_use]
     pub const fn with_period(self, period: Duration) -> Self {
