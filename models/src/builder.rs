@@ -81,7 +81,7 @@ impl Builder {
     }
 
     /// Declares the tensors of the batch normalisation `key` over `channels`.
-    pub fn batch_norm(&mut self, key: &str, channels: usize, epsilon: f64) -> Norm {
+    pub(crate) fn batch_norm(&mut self, key: &str, channels: usize, epsilon: f64) -> Norm {
         for (suffix, kind) in [
             ("weight", ParameterKind::Learned),
             ("bias", ParameterKind::Learned),
@@ -95,7 +95,7 @@ impl Builder {
     }
 
     /// A parameter that stands as a value of the graph, one per image: shape (1, ...).
-    pub fn latent(&mut self, key: &str, shape: &[usize]) -> Value {
+    pub(crate) fn latent(&mut self, key: &str, shape: &[usize]) -> Value {
         let weight = self.learned(key.to_owned(), shape);
         let shape: Vec<usize> = std::iter::once(1).chain(shape.iter().copied()).collect();
         let name = self.initializer(key.to_owned(), &shape, Source::Parameter(weight));
@@ -103,7 +103,15 @@ impl Builder {
     }
 
     /// Convolution without bias followed by batch normalisation `norm`, folded into one Conv with bias.
-    pub fn conv_norm(&mut self, name: &str, x: &Value, key: &str, conv: Conv, norm: &str, epsilon: f64) -> Value {
+    pub(crate) fn conv_norm(
+        &mut self,
+        name: &str,
+        x: &Value,
+        key: &str,
+        conv: Conv,
+        norm: &str,
+        epsilon: f64,
+    ) -> Value {
         let shape = [conv.channels, x.shape[1] / conv.groups, conv.kernel, conv.kernel];
         let weight = self.learned(format!("{key}.weight"), &shape);
         let norm = self.batch_norm(norm, conv.channels, epsilon);
@@ -115,7 +123,7 @@ impl Builder {
     }
 
     /// Convolution with bias.
-    pub fn conv(&mut self, name: &str, x: &Value, key: &str, conv: Conv) -> Value {
+    pub(crate) fn conv(&mut self, name: &str, x: &Value, key: &str, conv: Conv) -> Value {
         let shape = [conv.channels, x.shape[1] / conv.groups, conv.kernel, conv.kernel];
         let weight = self.constant(format!("{key}.weight"), &shape);
         let bias = self.constant(format!("{key}.bias"), &[conv.channels]);
@@ -123,7 +131,7 @@ impl Builder {
     }
 
     /// x + depthwise convolution of x, with bias, as one convolution: the identity is a kernel with a 1 at its centre.
-    pub fn residual_depthwise(&mut self, name: &str, x: &Value, key: &str, kernel: usize) -> Value {
+    pub(crate) fn residual_depthwise(&mut self, name: &str, x: &Value, key: &str, kernel: usize) -> Value {
         let channels = x.shape[1];
         let shape = [channels, 1, kernel, kernel];
         let weight = self.learned(format!("{key}.weight"), &shape);
@@ -146,7 +154,7 @@ impl Builder {
         self.counted(name, "Conv", &[&x.name, weight, bias], attributes, shape, reduction)
     }
 
-    pub fn activation(&mut self, name: &str, x: &Value, activation: Activation) -> Value {
+    pub(crate) fn activation(&mut self, name: &str, x: &Value, activation: Activation) -> Value {
         let (op, attributes) = match activation {
             Activation::Relu => ("Relu", vec![]),
             Activation::HardSwish => ("HardSwish", vec![]),
@@ -160,7 +168,14 @@ impl Builder {
     }
 
     /// Squeeze-and-excitation: x times gate(fc2(relu(fc1(mean of x)))), with 1x1 convolutions `fc1` and `fc2`.
-    pub fn squeeze_excite(&mut self, name: &str, x: &Value, key: &str, squeezed: usize, gate: Activation) -> Value {
+    pub(crate) fn squeeze_excite(
+        &mut self,
+        name: &str,
+        x: &Value,
+        key: &str,
+        squeezed: usize,
+        gate: Activation,
+    ) -> Value {
         let channels = x.shape[1];
         let pointwise = |channels| Conv { channels, kernel: 1, stride: 1, groups: 1 };
         let s = self.node(&format!("{name}/mean"), "GlobalAveragePool", &[&x.name], vec![], vec![1, channels, 1, 1]);
@@ -171,7 +186,7 @@ impl Builder {
         self.node(&format!("{name}/scale"), "Mul", &[&x.name, &s.name], vec![], x.shape.clone())
     }
 
-    pub fn max_pool(&mut self, name: &str, x: &Value, kernel: usize, stride: usize, pad: usize) -> Value {
+    pub(crate) fn max_pool(&mut self, name: &str, x: &Value, kernel: usize, stride: usize, pad: usize) -> Value {
         let side = |length: usize| (length + 2 * pad - kernel) / stride + 1;
         let shape = vec![1, x.shape[1], side(x.shape[2]), side(x.shape[3])];
         let attributes = vec![
@@ -183,7 +198,7 @@ impl Builder {
     }
 
     /// Adaptive average pooling of square features to `side` x `side`.
-    pub fn adaptive_pool(&mut self, name: &str, x: &Value, side: usize) -> Value {
+    pub(crate) fn adaptive_pool(&mut self, name: &str, x: &Value, side: usize) -> Value {
         let (channels, from) = (x.shape[1], x.shape[2]);
         if from == side {
             return x.clone();
@@ -206,7 +221,15 @@ impl Builder {
     }
 
     /// Linear layer over the last axis of tokens (1, T, C), its weight times `scale`.
-    pub fn linear(&mut self, name: &str, x: &Value, key: &str, channels: usize, bias: bool, scale: f32) -> Value {
+    pub(crate) fn linear(
+        &mut self,
+        name: &str,
+        x: &Value,
+        key: &str,
+        channels: usize,
+        bias: bool,
+        scale: f32,
+    ) -> Value {
         let (tokens, from) = (x.shape[1], x.shape[2]);
         let weight = self.learned(format!("{key}.weight"), &[channels, from]);
         let source = Source::Transposed { weight: weight.clone(), scale };
@@ -220,7 +243,7 @@ impl Builder {
     }
 
     /// LayerNorm over the last axis.
-    pub fn layer_norm(&mut self, name: &str, x: &Value, key: &str) -> Value {
+    pub(crate) fn layer_norm(&mut self, name: &str, x: &Value, key: &str) -> Value {
         let channels = x.shape[x.shape.len() - 1];
         let scale = self.constant(format!("{key}.weight"), &[channels]);
         let bias = self.constant(format!("{key}.bias"), &[channels]);
@@ -229,41 +252,41 @@ impl Builder {
     }
 
     /// The exact (erf) form.
-    pub fn gelu(&mut self, name: &str, x: &Value) -> Value {
+    pub(crate) fn gelu(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Gelu", &[&x.name], vec![], x.shape.clone())
     }
 
-    pub fn add(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+    pub(crate) fn add(&mut self, name: &str, a: &Value, b: &Value) -> Value {
         self.node(name, "Add", &[&a.name, &b.name], vec![], b.shape.clone())
     }
 
     /// x plus a parameter of x's shape.
-    pub fn add_parameter(&mut self, name: &str, x: &Value, key: String) -> Value {
+    pub(crate) fn add_parameter(&mut self, name: &str, x: &Value, key: String) -> Value {
         let constant = self.constant(key, &x.shape);
         self.node(name, "Add", &[&x.name, &constant], vec![], x.shape.clone())
     }
 
     /// Softmax over the last axis.
-    pub fn softmax(&mut self, name: &str, x: &Value) -> Value {
+    pub(crate) fn softmax(&mut self, name: &str, x: &Value) -> Value {
         self.node(name, "Softmax", &[&x.name], vec![("axis", Attribute::Int(-1))], x.shape.clone())
     }
 
     /// Product of the last two axes.
-    pub fn matmul(&mut self, name: &str, a: &Value, b: &Value) -> Value {
+    pub(crate) fn matmul(&mut self, name: &str, a: &Value, b: &Value) -> Value {
         let rank = a.shape.len();
         let mut shape = a.shape.clone();
         shape[rank - 1] = b.shape[rank - 1];
         self.counted(name, "MatMul", &[&a.name, &b.name], vec![], shape, a.shape[rank - 1])
     }
 
-    pub fn transpose(&mut self, name: &str, x: &Value, order: &[usize]) -> Value {
+    pub(crate) fn transpose(&mut self, name: &str, x: &Value, order: &[usize]) -> Value {
         let shape = order.iter().map(|&axis| x.shape[axis]).collect();
         let attribute = Attribute::Ints(order.iter().map(|&axis| axis as i64).collect());
         self.node(name, "Transpose", &[&x.name], vec![("perm", attribute)], shape)
     }
 
     /// Same elements in another shape; `shape` leaves out the batch.
-    pub fn reshape(&mut self, name: &str, x: &Value, shape: &[usize]) -> Value {
+    pub(crate) fn reshape(&mut self, name: &str, x: &Value, shape: &[usize]) -> Value {
         // 0 copies the batch, so that no arithmetic on shapes is left in the graph.
         let target = std::iter::once(0).chain(shape.iter().map(|&d| d as i64)).collect();
         let target = self.integers(format!("{name}/shape"), target);
@@ -272,28 +295,36 @@ impl Builder {
     }
 
     /// Mean over `axes`, which vanish.
-    pub fn mean(&mut self, name: &str, x: &Value, axes: &[usize]) -> Value {
+    pub(crate) fn mean(&mut self, name: &str, x: &Value, axes: &[usize]) -> Value {
         let shape = x.shape.iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &d)| d).collect();
         let axes = self.integers(format!("{name}/axes"), axes.iter().map(|&axis| axis as i64).collect());
         self.node(name, "ReduceMean", &[&x.name, &axes], vec![("keepdims", Attribute::Int(0))], shape)
     }
 
     /// Joins vectors (1, C) end to end.
-    pub fn concat(&mut self, name: &str, parts: &[&Value]) -> Value {
+    pub(crate) fn concat(&mut self, name: &str, parts: &[&Value]) -> Value {
         let channels = parts.iter().map(|v| v.shape[1]).sum();
         let inputs: Vec<&str> = parts.iter().map(|v| v.name.as_str()).collect();
         self.node(name, "Concat", &inputs, vec![("axis", Attribute::Int(1))], vec![1, channels])
     }
 
     /// Linear layer on vectors (1, C).
-    pub fn dense(&mut self, name: &str, x: &Value, key: &str, channels: usize) -> Value {
+    pub(crate) fn dense(&mut self, name: &str, x: &Value, key: &str, channels: usize) -> Value {
         let weight = self.constant(format!("{key}.weight"), &[channels, x.shape[1]]);
         let bias = self.constant(format!("{key}.bias"), &[channels]);
         self.gemm(name, x, &weight, &bias, channels)
     }
 
     /// Linear layer on vectors followed by batch normalisation, folded into one.
-    pub fn dense_norm(&mut self, name: &str, x: &Value, key: &str, channels: usize, norm: &str, epsilon: f64) -> Value {
+    pub(crate) fn dense_norm(
+        &mut self,
+        name: &str,
+        x: &Value,
+        key: &str,
+        channels: usize,
+        norm: &str,
+        epsilon: f64,
+    ) -> Value {
         let norm = self.batch_norm(norm, channels, epsilon);
         let weight = self.learned(format!("{key}.weight"), &[channels, x.shape[1]]);
         let bias = self.learned(format!("{key}.bias"), &[channels]);
@@ -305,7 +336,15 @@ impl Builder {
     }
 
     /// Batch normalisation of vectors followed by a Linear layer, folded into one.
-    pub fn norm_dense(&mut self, name: &str, x: &Value, norm: &str, epsilon: f64, key: &str, channels: usize) -> Value {
+    pub(crate) fn norm_dense(
+        &mut self,
+        name: &str,
+        x: &Value,
+        norm: &str,
+        epsilon: f64,
+        key: &str,
+        channels: usize,
+    ) -> Value {
         let norm = self.batch_norm(norm, x.shape[1], epsilon);
         let weight = self.learned(format!("{key}.weight"), &[channels, x.shape[1]]);
         let bias = self.learned(format!("{key}.bias"), &[channels]);
@@ -322,7 +361,7 @@ impl Builder {
     }
 
     /// Makes the tensor of the last node an output of the graph under the name of an exit.
-    pub fn exit(&mut self, mut value: Value, exit: &str) -> Value {
+    pub(crate) fn exit(&mut self, mut value: Value, exit: &str) -> Value {
         if let Some(node) = self.graph.nodes.last_mut().filter(|node| node.output == value.name) {
             node.output = exit.to_owned();
         }

@@ -99,7 +99,7 @@ pub(crate) struct Graph {
 
 impl Graph {
     /// Multiply-accumulates of all nodes `output` depends on, for one image.
-    pub fn macs_to(&self, output: &str) -> u64 {
+    pub(crate) fn macs_to(&self, output: &str) -> u64 {
         let mut needed = BTreeSet::from([output]);
         let mut macs = 0;
         // Nodes stand in the order they were made, so that one pass backwards meets every consumer before its producer.

@@ -11,7 +11,7 @@ use crate::Error;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Checkpoint {
-    /// PyTorch's zip format.
+    /// PyTorch's zip format, or the one before 1.6.
     PyTorch(PyTorch),
     /// The safetensors format.
     Safetensors(Safetensors),
@@ -29,11 +29,7 @@ impl Checkpoint {
         file.by_ref().take(9).read_to_end(&mut magic).map_err(Error::io(path))?;
         match magic.as_slice() {
             [] => Err(Error::malformed(path, "start", "the file is empty")),
-            [b'P', b'K', 3, 4, ..] => PyTorch::open(path).map(Checkpoint::PyTorch),
-            [0x80, 2..=5, ..] => {
-                let reason = "a bare pickle, PyTorch's format before 1.6; load it and torch.save it again";
-                Err(Error::malformed(path, "start", reason))
-            }
+            [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => PyTorch::open(path).map(Checkpoint::PyTorch),
             [_, _, _, _, _, _, _, _, b'{'] => Safetensors::open(path).map(Checkpoint::Safetensors),
             _ => Err(Error::malformed(path, "start", "neither a PyTorch zip file nor safetensors")),
         }

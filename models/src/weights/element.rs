@@ -19,7 +19,7 @@ pub(crate) enum Element {
 
 impl Element {
     /// Bytes per number.
-    pub fn size(self) -> usize {
+    pub(super) fn size(self) -> usize {
         match self {
             Element::F64 | Element::I64 => 8,
             Element::F32 | Element::I32 => 4,
@@ -29,7 +29,7 @@ impl Element {
     }
 
     /// Widens all numbers of `bytes`; a last incomplete one is dropped.
-    pub fn widen(self, bytes: &[u8]) -> Vec<f32> {
+    pub(super) fn widen(self, bytes: &[u8]) -> Vec<f32> {
         fn each<const N: usize>(bytes: &[u8], one: impl Fn([u8; N]) -> f32) -> Vec<f32> {
             bytes.as_chunks().0.iter().map(|&chunk| one(chunk)).collect()
         }

@@ -1,8 +1,10 @@
 //! Where the numbers of a network come from: a checkpoint, or a formula.
 
+mod archive;
 mod checkpoint;
 mod element;
 mod fold;
+mod legacy;
 mod pickle;
 mod pytorch;
 mod safetensors;

@@ -1,34 +1,35 @@
-//! Checkpoints as `torch.save` writes them since PyTorch 1.6: a zip file with a pickle and one file per storage.
+//! Checkpoints as `torch.save` writes them, in the zip format and in the one before PyTorch 1.6.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
-use zip::ZipArchive;
-use zip::result::ZipError;
-
 use super::Weights;
-use super::pickle::{Object, Pickle, Refusal, Tensor};
+use super::archive::Archive;
+use super::legacy::Legacy;
+use super::pickle::{Object, Pickle, Refusal, Storage, Tensor};
 use crate::Error;
 
 /// Where the state dict may be, best first: averaged weights are the ones to evaluate.
 const WRAPPERS: [&str; 3] = ["model_ema", "model", "state_dict"];
 /// Put before every key by PyTorch's data-parallel wrappers.
 const PARALLEL_PREFIX: &str = "module.";
-/// No pickle of a state dict is longer: it holds names and shapes, not numbers.
-const LONGEST_PICKLE: u64 = 256 << 20;
 
 /// A `.pth` file; storages are read from it when they are asked for.
 pub struct PyTorch {
     path: PathBuf,
-    archive: ZipArchive<BufReader<File>>,
-    /// Folder inside the archive.
-    root: String,
+    storages: Box<dyn Storages + Send + Sync>,
     tensors: BTreeMap<String, Tensor>,
     shapes: BTreeMap<String, Vec<usize>>,
     /// The storage read last, for tensors that share one.
-    last: Option<(String, Vec<u8>)>,
+    last: Option<(Storage, Vec<u8>)>,
+}
+
+/// Where the numbers of a checkpoint are.
+pub(super) trait Storages {
+    /// The bytes of a storage, all that its pickle promised.
+    fn read(&mut self, storage: &Storage) -> Result<Vec<u8>, Error>;
 }
 
 impl std::fmt::Debug for PyTorch {
@@ -42,52 +43,31 @@ impl std::fmt::Debug for PyTorch {
 
 impl PyTorch {
     /// Opens the file and finds the state dict in it: under `model_ema`, `model` or `state_dict`, or the whole of it.
-    /// The pickle is read as data; nothing in it is executed.
+    /// The pickle is read as data; nothing in it is executed. What lies beside the weights is not looked at.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Malformed`] for a damaged file or one without tensors; [`Error::Forbidden`] for a pickle
-    /// that names anything a checkpoint has no use for.
+    /// that names what no checkpoint has a use for.
     pub fn open(path: &Path) -> Result<PyTorch, Error> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| damaged(path, "zip directory", e))?;
-        let mut names = archive.file_names().filter_map(Result::ok);
-        let pickle_name = names.find(|name| name.ends_with("/data.pkl") || name == "data.pkl").map(String::from);
-        drop(names);
-        let pickle_name =
-            pickle_name.ok_or_else(|| Error::malformed(path, "zip directory", "there is no data.pkl in it"))?;
-        let root = pickle_name.trim_end_matches("data.pkl").to_owned();
-        let order = entry(&mut archive, path, &format!("{root}byteorder"), 16);
-        if order.is_ok_and(|order| order != b"little") {
-            return Err(Error::malformed(path, "byteorder", "expected little-endian numbers"));
-        }
-        let bytes = entry(&mut archive, path, &pickle_name, LONGEST_PICKLE)?;
-        let pickle = Pickle::parse(&bytes).map_err(|refusal| match refusal {
-            Refusal::Forbidden(symbol) => Error::Forbidden { path: path.to_owned(), symbol },
-            Refusal::Malformed(at, reason) => Error::malformed(path, format!("{pickle_name}, byte {at}"), reason),
-        })?;
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let mut first = [0];
+        let read = file.read(&mut first).and_then(|read| file.rewind().map(|()| read)).map_err(Error::io(path))?;
+        let (pickle, storages): (Pickle, Box<dyn Storages + Send + Sync>) = match (read, first) {
+            (1, [b'P']) => {
+                let (pickle, archive) = Archive::open(path, file)?;
+                (pickle, Box::new(archive))
+            }
+            _ => {
+                let (pickle, legacy) = Legacy::open(path, file)?;
+                (pickle, Box::new(legacy))
+            }
+        };
         let tensors = state_dict(&pickle);
         if tensors.is_empty() {
-            return Err(Error::malformed(path, pickle_name, "there is no state dict in it"));
+            return Err(Error::malformed(path, "pickle", without_tensors(&pickle)));
         }
         let shapes = tensors.iter().map(|(key, tensor)| (key.clone(), tensor.shape.clone())).collect();
-        Ok(PyTorch { path: path.to_owned(), archive, root, tensors, shapes, last: None })
-    }
-
-    fn load(&mut self, key: &str) -> Result<Vec<f32>, Error> {
-        let tensor = self.tensors.get(key).ok_or_else(|| Error::malformed(&self.path, key, "no such tensor"))?;
-        let size = tensor.storage.element.size();
-        let name = format!("{}data/{}", self.root, tensor.storage.key);
-        if self.last.as_ref().is_none_or(|(last, _)| *last != name) {
-            let expected = (tensor.storage.count * size) as u64;
-            let bytes = entry(&mut self.archive, &self.path, &name, expected)?;
-            if bytes.len() as u64 != expected {
-                let reason = format!("expected {expected} bytes, found {}", bytes.len());
-                return Err(Error::malformed(&self.path, name, reason));
-            }
-            self.last = Some((name, bytes));
-        }
-        let bytes = self.last.as_ref().map_or(&[][..], |(_, bytes)| bytes);
-        Ok(gather(tensor, bytes))
+        Ok(PyTorch { path: path.to_owned(), storages, tensors, shapes, last: None })
     }
 }
 
@@ -97,7 +77,25 @@ impl Weights for PyTorch {
     }
 
     fn read(&mut self, key: &str, _: &[usize]) -> Result<Vec<f32>, Error> {
-        self.load(key)
+        let tensor = self.tensors.get(key).ok_or_else(|| Error::malformed(&self.path, key, "no such tensor"))?;
+        if self.last.as_ref().is_none_or(|(last, _)| last.key != tensor.storage.key) {
+            // Dropped before the next one is read, so that there is room for it.
+            self.last = None;
+            let bytes = self.storages.read(&tensor.storage)?;
+            self.last = Some((tensor.storage.clone(), bytes));
+        }
+        let bytes = self.last.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+        gather(tensor, bytes).ok_or_else(|| Error::malformed(&self.path, key, "the tensor is beyond its storage"))
+    }
+}
+
+/// A pickle's refusal as the error of its file; `place` is the pickle.
+pub(super) fn refused(path: &Path, place: &str, refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Forbidden(symbol) => {
+            Error::Forbidden { path: path.to_owned(), symbol: symbol.escape_debug().to_string() }
+        }
+        Refusal::Malformed(at, reason) => Error::malformed(path, format!("{place}, byte {at}"), reason),
     }
 }
 
@@ -111,26 +109,43 @@ fn state_dict(pickle: &Pickle) -> BTreeMap<String, Tensor> {
     pickle.tensors(dict).map(|(key, tensor)| (plain(key), tensor.clone())).collect()
 }
 
-/// The elements of a tensor in row-major order; [`Pickle`] made sure that they are in the storage.
-fn gather(tensor: &Tensor, bytes: &[u8]) -> Vec<f32> {
-    let size = tensor.storage.element.size();
-    let count: usize = tensor.shape.iter().product();
+/// Why there is nothing to read: most often a whole model was saved, whose tensors are in objects of its own classes.
+fn without_tensors(pickle: &Pickle) -> String {
+    let wrapped = WRAPPERS.iter().filter_map(|key| pickle.entry(pickle.root(), key));
+    match wrapped.chain([pickle.root()]).find_map(|object| pickle.class(object)) {
+        None => "there is no state dict in it".to_owned(),
+        Some(class) => {
+            let class = class.escape_debug();
+            format!(
+                "there is no state dict in it but an object of {class}; save model.state_dict() in place of the model"
+            )
+        }
+    }
+}
+
+/// The elements of a tensor in row-major order; `None` if they are not in the storage.
+fn gather(tensor: &Tensor, bytes: &[u8]) -> Option<Vec<f32>> {
+    if tensor.shape.contains(&0) {
+        return Some(Vec::new());
+    }
+    let (element, size) = (tensor.storage.element, tensor.storage.element.size());
+    let count = tensor.shape.iter().try_fold(1usize, |count, &length| count.checked_mul(length))?;
+    let slice =
+        |start: usize, count: usize| bytes.get(start.checked_mul(size)?..start.checked_add(count)?.checked_mul(size)?);
     let mut expected = 1;
     let contiguous = tensor.shape.iter().zip(&tensor.strides).rev().all(|(&length, &stride)| {
         let fits = length == 1 || stride == expected;
         expected *= length;
         fits
     });
-    if contiguous || count == 0 {
-        let start = tensor.offset * size;
-        return tensor.storage.element.widen(bytes.get(start..start + count * size).unwrap_or(&[]));
+    if contiguous {
+        return Some(element.widen(slice(tensor.offset, count)?));
     }
-    let all = tensor.storage.element.widen(bytes);
     let mut index = vec![0; tensor.shape.len()];
-    let mut values = Vec::with_capacity(count);
+    let mut values = Vec::with_capacity(count.min(bytes.len()));
     for _ in 0..count {
         let at: usize = index.iter().zip(&tensor.strides).map(|(i, stride)| i * stride).sum();
-        values.push(all[tensor.offset + at]);
+        values.extend(element.widen(slice(tensor.offset + at, 1)?));
         for (i, &length) in index.iter_mut().zip(&tensor.shape).rev() {
             *i += 1;
             if *i < length {
@@ -139,20 +154,34 @@ fn gather(tensor: &Tensor, bytes: &[u8]) -> Vec<f32> {
             *i = 0;
         }
     }
-    values
+    Some(values)
 }
 
-/// Reads a file of the archive, checking its length against `limit` and its contents against the archive's CRC.
-fn entry(archive: &mut ZipArchive<BufReader<File>>, path: &Path, name: &str, limit: u64) -> Result<Vec<u8>, Error> {
-    let file = archive.by_name(name).map_err(|e| damaged(path, name, e))?;
-    if file.size() > limit {
-        return Err(Error::malformed(path, name, format!("expected at most {limit} bytes, found {}", file.size())));
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::weights::element::Element;
+
+    fn tensor(offset: usize, shape: &[usize], strides: &[usize]) -> Tensor {
+        let storage = Storage { key: Arc::from("0"), element: Element::U8, count: 6, window: (0, 6) };
+        Tensor { storage, offset, shape: shape.to_vec(), strides: strides.to_vec() }
     }
-    let mut bytes = Vec::with_capacity(file.size() as usize);
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::malformed(path, name, e.to_string()))?;
-    Ok(bytes)
-}
 
-fn damaged(path: &Path, place: &str, error: ZipError) -> Error {
-    Error::malformed(path, place, error.to_string())
+    #[test]
+    fn gather_follows_offset_and_strides() {
+        let bytes = [0, 1, 2, 3, 4, 5];
+        assert_eq!(gather(&tensor(0, &[2, 3], &[3, 1]), &bytes).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(gather(&tensor(0, &[3, 2], &[1, 3]), &bytes).unwrap(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        assert_eq!(gather(&tensor(2, &[2], &[2]), &bytes).unwrap(), [2.0, 4.0]);
+        assert_eq!(gather(&tensor(5, &[], &[]), &bytes).unwrap(), [5.0]);
+    }
+
+    #[test]
+    fn gather_refuses_what_is_beyond_the_storage() {
+        assert_eq!(gather(&tensor(0, &[7], &[1]), &[0; 6]), None);
+        assert_eq!(gather(&tensor(4, &[2], &[2]), &[0; 6]), None);
+        assert_eq!(gather(&tensor(0, &[0, usize::MAX, 4], &[1, 1, 1]), &[]).unwrap(), [0.0; 0]);
+    }
 }
