@@ -41,7 +41,7 @@ fn main() -> Result<(), Failure> {
 }
 
 fn network() -> Result<Network, Failure> {
-    Ok(Network::new(&Config { depth_factor: [1, 1, 1, 2], ..Config::from_name(NAME)? })?)
+    Ok(Network::new(&Config::from_name(NAME)?.with_depth_factor([1, 1, 1, 2]))?)
 }
 
 /// The seeded weights as a checkpoint file.

@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [name, factors, path] = arguments.as_slice() else { return Err("usage: NAME DEPTH_FACTOR FILE".into()) };
     let factors: Vec<usize> = factors.split(',').map(str::parse).collect::<Result<_, _>>()?;
     let depth_factor = factors.try_into().map_err(|_| "four depth factors are needed")?;
-    let config = Config { depth_factor, ..Config::from_name(name)? };
+    let config = Config::from_name(name)?.with_depth_factor(depth_factor);
     let network = Network::new(&config)?;
     network.save(path.as_ref(), &mut Seeded, &Metadata::imagenet(config.classes), &mut |_, _| {})?;
     println!("{path}: {} parameters, MACs per exit {:?}", network.parameter_count(), network.macs_per_exit());

@@ -50,7 +50,7 @@ impl Builder {
         shape: Vec<usize>,
         reduction: usize,
     ) -> Value {
-        let macs = (shape.iter().product::<usize>() * reduction) as u64;
+        let macs = shape.iter().map(|&size| size as u64).product::<u64>() * reduction as u64;
         let inputs = inputs.iter().map(|&s| s.to_owned()).collect();
         self.graph.nodes.push(Node { name: name.to_owned(), op, inputs, output: name.to_owned(), attributes, macs });
         Value { name: name.to_owned(), shape }

@@ -6,7 +6,18 @@ use crate::backbone::{self, Backbone};
 /// Everything that determines the architecture of one Dyn-Perceiver, with the published defaults.
 ///
 /// Parameter names follow the authors' constructor (Han et al., ICCV 2023, section 3 and appendix A).
+///
+/// # Examples
+/// ```
+/// use dyn_perceiver_models::Config;
+///
+/// let mut config = Config::from_name("reg400m_perceiver_t32")?.with_input_size(64).with_classes(10);
+/// config.with_dwc = false;
+/// assert_eq!(config.name(), "reg400m_perceiver_t32");
+/// # Ok::<(), dyn_perceiver_models::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
     /// Backbone as it stands in a published name: `mobilenetV3_0x75`, `reg800m`, `resnet50_0375`, ...
     pub backbone: String,
@@ -66,6 +77,34 @@ impl Config {
             with_isc: true,
             spatial_reduction: true,
         }
+    }
+
+    /// Replaces the factors by which the self-attention layers of the four stages are multiplied.
+    #[must_use]
+    pub fn with_depth_factor(mut self, depth_factor: [usize; 4]) -> Config {
+        self.depth_factor = depth_factor;
+        self
+    }
+
+    /// Replaces the widening of the self-attention layers' MLPs.
+    #[must_use]
+    pub fn with_sa_widening(mut self, sa_widening: usize) -> Config {
+        self.sa_widening = sa_widening;
+        self
+    }
+
+    /// Replaces height and width of the image, in pixels.
+    #[must_use]
+    pub fn with_input_size(mut self, input_size: usize) -> Config {
+        self.input_size = input_size;
+        self
+    }
+
+    /// Replaces the number of classes.
+    #[must_use]
+    pub fn with_classes(mut self, classes: usize) -> Config {
+        self.classes = classes;
+        self
     }
 
     /// The published form of the name.

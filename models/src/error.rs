@@ -87,6 +87,7 @@ impl Error {
 
 /// How the tensors of a checkpoint differ from those a network needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Differences {
     /// Keys the network needs and the checkpoint lacks.
     pub missing: Vec<String>,
@@ -108,8 +109,9 @@ impl fmt::Display for Differences {
         for key in &self.missing {
             write!(f, "\n  missing   {key}")?;
         }
+        // Keys from a file may hold anything, also what steers a terminal.
         for key in &self.surplus {
-            write!(f, "\n  surplus   {key}")?;
+            write!(f, "\n  surplus   {}", key.escape_debug())?;
         }
         for (key, expected, actual) in &self.misshapen {
             write!(f, "\n  misshapen {key}: expected {expected:?}, found {actual:?}")?;

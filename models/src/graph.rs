@@ -69,6 +69,7 @@ pub(crate) struct Norm {
 
 /// What a tensor of the state dict is to training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ParameterKind {
     /// Learned: counts as a parameter.
     Learned,
@@ -80,6 +81,7 @@ pub enum ParameterKind {
 
 /// A tensor of the state dict.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Parameter {
     /// Its shape; empty for a scalar.
     pub shape: Vec<usize>,

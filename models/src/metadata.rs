@@ -7,6 +7,7 @@ const IMAGENET_LABELS: &str = include_str!("imagenet_labels.txt");
 
 /// How an image file becomes the network's input, and what its classes are called.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Metadata {
     /// Mean per channel (red, green, blue), of pixels in [0, 1].
     pub mean: [f32; 3],

@@ -1,8 +1,9 @@
 //! Writes a network as an ONNX file, constant by constant, so that no more than one of them is in memory.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use dyn_perceiver_core::file::atomic_write_with;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tract_onnx::pb;
@@ -44,7 +45,8 @@ impl Network {
         Err(Error::Mismatch { network: self.config().name(), differences })
     }
 
-    /// Writes the network as an ONNX file: beside `path` first, then renamed, so that `path` is never half a model.
+    /// Writes the network as an ONNX file: beside `path` first, then renamed, so that `path` is never half
+    /// a model.
     ///
     /// Input `image` (N, 3, S, S) in float32, outputs [`EXITS`](crate::EXITS) (N, classes), logits. `progress` is told
     /// bytes written so far and in all.
@@ -61,30 +63,19 @@ impl Network {
     ) -> Result<(), Error> {
         self.check(weights)?;
         metadata.check(self.config().classes)?;
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".tmp");
-        let beside = path.with_file_name(name);
-        let written = self.write_file(&beside, weights, metadata, progress);
-        let done = written.and_then(|()| std::fs::rename(&beside, path).map_err(Error::io(path)));
-        if done.is_err() {
-            // The first error is the one to report; a file that was never made cannot be removed.
-            let _ = std::fs::remove_file(&beside);
-        }
-        done
-    }
-
-    fn write_file(
-        &self,
-        path: &Path,
-        weights: &mut dyn Weights,
-        metadata: &Metadata,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<(), Error> {
-        let file = std::fs::File::create(path).map_err(Error::io(path))?;
-        let mut file = BufWriter::new(file);
-        self.write(&mut file, path, weights, metadata, progress)?;
-        let file = file.into_inner().map_err(|e| Error::io(path)(e.into_error()))?;
-        file.sync_all().map_err(Error::io(path))
+        // What went wrong inside is no error of the file system, and is told as it is.
+        let mut failure = None;
+        let done = atomic_write_with(path, |file| {
+            let mut file = BufWriter::new(file);
+            match self.write(&mut file, path, weights, metadata, progress) {
+                Ok(()) => file.flush(),
+                Err(error) => {
+                    failure = Some(error);
+                    Err(io::ErrorKind::Other.into())
+                }
+            }
+        });
+        done.map_err(|error| failure.unwrap_or_else(|| Error::io(path)(error)))
     }
 
     /// The model as bytes, for use without a file.

@@ -25,7 +25,7 @@ fn numbers(value: &Value) -> Vec<usize> {
 fn reference(name: &str) -> (Config, Value) {
     let reference = json(&format!("{name}.json"));
     let depth_factor = numbers(&reference["depth_factor"]).try_into().unwrap();
-    (Config { depth_factor, ..Config::from_name(name).unwrap() }, reference)
+    (Config::from_name(name).unwrap().with_depth_factor(depth_factor), reference)
 }
 
 fn state_dict(name: &str) -> BTreeMap<String, Vec<usize>> {
@@ -80,50 +80,46 @@ fn recognised(config: &Config) -> Config {
 fn combinations(base: &Config) -> impl Iterator<Item = Config> {
     (0..64).map(|bits: u32| {
         let on = |bit: u32| bits >> bit & 1 == 1;
-        Config {
-            with_x2z: on(0),
-            with_z2x: on(1),
-            with_dwc: on(2),
-            with_last_ca: on(3),
-            with_isc: on(4),
-            spatial_reduction: on(5),
-            ..base.clone()
-        }
+        let mut config = base.clone();
+        config.with_x2z = on(0);
+        config.with_z2x = on(1);
+        config.with_dwc = on(2);
+        config.with_last_ca = on(3);
+        config.with_isc = on(4);
+        config.spatial_reduction = on(5);
+        config
     })
 }
 
 #[test]
 fn all_flags_are_recognised_too() {
-    let base = Config {
-        depth_factor: [1, 2, 1, 3],
-        sa_widening: 2,
-        classes: 10,
-        latents: 16,
-        ..Config::from_name("mobilenetV3_0x3_perceiver_t16").unwrap()
-    };
+    let base = Config::from_name("mobilenetV3_0x3_perceiver_t16").unwrap();
+    let mut base = base.with_depth_factor([1, 2, 1, 3]).with_sa_widening(2).with_classes(10);
     for config in combinations(&base) {
         assert_eq!(recognised(&config), config);
     }
     // Without pooling the number of positions tells the input size.
-    let base = Config { spatial_reduction: false, input_size: 96, ..base };
+    base.spatial_reduction = false;
+    base.input_size = 96;
     assert_eq!(recognised(&base).input_size, 96);
-    let regnet = Config { backbone: "reg400m".to_owned(), ..base };
-    assert_eq!(recognised(&regnet).input_size, 96);
+    base.backbone = "reg400m".to_owned();
+    assert_eq!(recognised(&base).input_size, 96);
 }
 
 #[test]
 fn labels_stand_in_the_file_for_1000_classes_only() {
-    let config = Config { input_size: 32, latents: 8, ..Config::from_name("mobilenetV3_0x05_perceiver_t8").unwrap() };
+    let config = Config::from_name("mobilenetV3_0x05_perceiver_t8").unwrap().with_input_size(32);
     let bytes = |classes: usize| {
-        let network = Network::new(&Config { classes, ..config.clone() }).unwrap();
+        let network = Network::new(&config.clone().with_classes(classes)).unwrap();
         network.to_bytes(&mut Seeded, &Metadata::imagenet(classes)).unwrap()
     };
     let contains = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
     assert!(contains(&bytes(1000), b"\"tench\",\"goldfish\""));
     assert!(!contains(&bytes(10), b"dyn_perceiver.labels"));
     assert!(contains(&bytes(10), b"dyn_perceiver.mean"));
-    let network = Network::new(&Config { classes: 10, ..config }).unwrap();
-    let wrong = Metadata { labels: vec!["one".to_owned()], ..Metadata::imagenet(10) };
+    let network = Network::new(&config.with_classes(10)).unwrap();
+    let mut wrong = Metadata::imagenet(10);
+    wrong.labels = vec!["one".to_owned()];
     assert!(network.to_bytes(&mut Seeded, &wrong).is_err());
 }
 

@@ -1,7 +1,8 @@
 //! Checkpoints written by PyTorch (models/training/write_fixtures.py) and by others, sound and damaged.
 
+mod pickles;
+
 use std::collections::BTreeMap;
-use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 
 use dyn_perceiver_models::{Checkpoint, Config, Error, Metadata, Network, Seeded, Weights};
@@ -12,14 +13,14 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn tiny() -> Config {
-    Config { sa_widening: 1, classes: 3, input_size: 32, ..Config::from_name("mobilenetV3_0x05_perceiver_t8").unwrap() }
+    Config::from_name("mobilenetV3_0x05_perceiver_t8").unwrap().with_sa_widening(1).with_classes(3).with_input_size(32)
 }
 
 /// What importing a file without saying anything about it gives.
 fn import(path: &Path) -> Result<Vec<u8>, Error> {
     let mut weights = Checkpoint::open(path)?;
     let shapes = weights.shapes().unwrap().clone();
-    let config = Config { input_size: 32, ..Config::recognise(path, &shapes, None)? };
+    let config = Config::recognise(path, &shapes, None)?.with_input_size(32);
     Network::new(&config)?.to_bytes(&mut weights, &Metadata::imagenet(config.classes))
 }
 
@@ -101,11 +102,134 @@ fn every_key_that_does_not_fit_is_listed_at_once() {
 
 /// A zip file with one pickle and no storages.
 fn archive(pickle: &[u8]) -> Vec<u8> {
-    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    zip.start_file("archive/data.pkl", stored).unwrap();
-    zip.write_all(pickle).unwrap();
-    zip.finish().unwrap().into_inner()
+    pickles::archive(pickle, &[])
+}
+
+/// Opens bytes as a checkpoint.
+fn open(bytes: &[u8]) -> Result<Checkpoint, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.pth");
+    std::fs::write(&path, bytes).unwrap();
+    Checkpoint::open(&path)
+}
+
+#[test]
+fn what_lies_beside_the_weights_is_inert() {
+    let numbers = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    for (what, beside) in [
+        ("numpy array", &b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R\x89U\x04abcdtb"[..]),
+        ("numpy scalar", b"cnumpy._core.multiarray\nscalar\ncnumpy\ndtype\nU\x02f8K\x00K\x01\x87RC\x08\x00\x00\x00\x00\x00\x00\x00\x00\x86R"),
+        ("counter", b"ccollections\nCounter\n}K\x07K\x02s\x85R"),
+        ("set of protocol 2", b"c__builtin__\nset\n](K\x01K\x02e\x85R"),
+        ("set of protocol 4", b"\x8f(K\x01K\x02\x90"),
+        ("frozen set", b"(K\x01K\x02\x91"),
+        ("date", b"cdatetime\ndatetime\nC\x0a\x07\xea\x0b\x1b\x00\x00\x00\x00\x00\x00\x85R"),
+        ("configuration", b"cyacs.config\nCfgNode\n)\x81U\x02lrG\x00\x00\x00\x00\x00\x00\x00\x00s}b"),
+        ("class of a script", b"c__main__\nSettings\n)\x81}U\x01aK\x01sb"),
+        ("arguments by name", b"\x8c\x06easyda\x8c\x04Dict\x93)}\x92"),
+        ("list of a class", b"cmmengine\nHistory\n)\x81(K\x01K\x02e"),
+        ("long number", b"\x8b\x0c\x00\x00\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c"),
+        ("quantised storage", b"(U\x07storagectorch\nQInt8Storage\nU\x019U\x03cpuK\x01tQ"),
+    ] {
+        let pickle = pickles::checkpoint("0", 6, &[2, 3], beside);
+        let mut weights = open(&pickles::archive(&pickle, &[("0", &numbers)])).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(weights.read("w", &[2, 3]).unwrap(), numbers, "{what}");
+        let mut weights = open(&pickles::legacy(&pickle, &[("0", &numbers)])).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(weights.read("w", &[2, 3]).unwrap(), numbers, "{what}, before 1.6");
+    }
+}
+
+#[test]
+fn a_whole_model_is_refused_with_the_cure() {
+    for pickle in [
+        &b"\x80\x02cmodels.msdnet\nMSDNet\n)\x81}U\x01aK\x01sb."[..],
+        b"\x80\x02}U\x05modelcmodels.msdnet\nMSDNet\n)\x81}bs.",
+    ] {
+        let error = open(&archive(pickle)).unwrap_err().to_string();
+        assert!(
+            error.ends_with("an object of models.msdnet.MSDNet; save model.state_dict() in place of the model"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn checkpoints_before_pytorch_1_6_give_the_very_network_of_their_weights() {
+    let network = Network::new(&tiny()).unwrap();
+    let tensors = network.parameters().iter().map(|(key, p)| (key.as_str(), p.shape.clone()));
+    let tensors: Vec<_> = tensors.map(|(key, shape)| (key, Seeded.read(key, &shape).unwrap(), shape)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("legacy.pth");
+    let sound = pickles::legacy_state_dict(&tensors);
+    std::fs::write(&path, &sound).unwrap();
+    let exact = expected(|v| v);
+    assert!(import(&path).unwrap() == exact);
+
+    for share in 0..40 {
+        std::fs::write(&path, &sound[..sound.len() * share / 40]).unwrap();
+        let error = import(&path).unwrap_err();
+        assert!(error.to_string().contains("legacy.pth"), "{error}");
+    }
+    // The format has no checksum: changed bits of a number are changed weights. Nothing else may come of them.
+    for position in (0..sound.len() - 1).step_by(sound.len() / 150) {
+        let mut bytes = sound.clone();
+        bytes[position] ^= 0x40;
+        std::fs::write(&path, bytes).unwrap();
+        let _ = import(&path);
+    }
+}
+
+#[test]
+fn views_before_pytorch_1_6_are_parts_of_their_storage() {
+    let view = b"(U\x011K\x02K\x03t";
+    let pickle = pickles::state_dict_of_view("0", 6, view, &[3]);
+    let numbers = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let mut weights = open(&pickles::legacy(&pickle, &[("0", &numbers)])).unwrap();
+    assert_eq!(weights.read("w", &[3]).unwrap(), [3.0, 4.0, 5.0]);
+    // Four elements from the third on of a view that has three.
+    let pickle = pickles::state_dict_of_view("0", 6, view, &[4]);
+    assert!(matches!(open(&pickles::legacy(&pickle, &[("0", &numbers)])), Err(Error::Malformed { .. })));
+}
+
+#[test]
+fn sizes_beyond_the_file_are_refused_before_memory_is_taken() {
+    // 2^33 floats by the pickle and by the zip directory, in a file of some hundred bytes.
+    let pickle = pickles::checkpoint("0", 1 << 33, &[1 << 33], b"N");
+    let bytes = pickles::archive(&pickle, &[("0", &[1.0; 4])]);
+    let mut lying = bytes.clone();
+    for (from, to) in [(16u32.to_le_bytes(), u32::MAX.to_le_bytes())] {
+        while let Some(at) = lying.windows(4).position(|window| window == from) {
+            lying[at..at + 4].copy_from_slice(&to);
+        }
+    }
+    for bytes in [bytes, lying] {
+        match open(&bytes) {
+            Err(Error::Malformed { .. }) => {}
+            Ok(mut weights) => assert!(matches!(weights.read("w", &[1 << 33]), Err(Error::Malformed { .. }))),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    // Products that wrap: 2^62 numbers of 4 bytes are 0 bytes.
+    let pickle = pickles::checkpoint("0", 1 << 62, &[1 << 62], b"N");
+    assert!(matches!(open(&pickles::archive(&pickle, &[("0", &[])])), Err(Error::Malformed { .. })));
+    assert!(matches!(open(&pickles::legacy(&pickle, &[("0", &[])])), Err(Error::Malformed { .. })));
+}
+
+#[test]
+fn a_long_storage_key_is_refused() {
+    let key = "k".repeat(1 << 20);
+    let pickle = pickles::checkpoint(&key, 1, &[1], b"N");
+    assert!(matches!(open(&archive(&pickle)), Err(Error::Malformed { .. })));
+}
+
+#[test]
+fn keys_that_steer_a_terminal_are_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.safetensors");
+    let odd = |shapes: &mut BTreeMap<String, Vec<usize>>| drop(shapes.insert("\u{1b}[2J".to_owned(), vec![1]));
+    std::fs::write(&path, safetensors(|v| v.to_le_bytes().to_vec(), Dtype::F32, odd)).unwrap();
+    let text = import(&path).unwrap_err().to_string();
+    assert!(text.contains("surplus   \\u{1b}[2J") && !text.contains('\u{1b}'), "{text:?}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn the_shipped_model_gives_the_same_bits() {
 fn a_family_model_of_each_backbone_gives_the_same_bits() {
     use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
     for name in ["mobilenetV3_0x5_perceiver_t128", "reg400m_perceiver_t128", "resnet50_0375_perceiver_t128"] {
-        let config = Config { input_size: 64, classes: 10, ..Config::from_name(name).unwrap() };
+        let config = Config::from_name(name).unwrap().with_input_size(64).with_classes(10);
         let network = Network::new(&config).unwrap();
         let bytes = network.to_bytes(&mut Seeded, &Metadata::imagenet(10)).unwrap();
         same_as_the_model(|| from_bytes(&bytes));

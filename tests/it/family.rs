@@ -29,7 +29,7 @@ fn holds_to_the_reference(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tests/fixtures").join(format!("{name}.json"));
     let reference: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let factors: Vec<usize> = serde_json::from_value(reference["depth_factor"].clone()).unwrap();
-    let config = Config { depth_factor: factors.try_into().unwrap(), ..Config::from_name(name).unwrap() };
+    let config = Config::from_name(name).unwrap().with_depth_factor(factors.try_into().unwrap());
     for (exit, logits) in EXITS.iter().zip(logits(&config)) {
         let expected: Vec<f64> = serde_json::from_value(reference["logits"][exit].clone()).unwrap();
         let apart = norm(expected.iter().zip(&logits).map(|(e, &l)| e - f64::from(l))) / norm(expected.iter().copied());
@@ -64,24 +64,18 @@ fn resnet_0375_holds_to_the_reference() {
 
 #[test]
 fn every_combination_of_flags_runs() {
-    let base = Config {
-        input_size: 64,
-        classes: 10,
-        sa_widening: 1,
-        ..Config::from_name("mobilenetV3_0x05_perceiver_t8").unwrap()
-    };
+    let base = Config::from_name("mobilenetV3_0x05_perceiver_t8").unwrap();
+    let base = base.with_input_size(64).with_classes(10).with_sa_widening(1);
     let mut seen = Vec::new();
     for bits in 0..64 {
         let on = |bit: u32| bits >> bit & 1 == 1;
-        let config = Config {
-            with_x2z: on(0),
-            with_z2x: on(1),
-            with_dwc: on(2),
-            with_last_ca: on(3),
-            with_isc: on(4),
-            spatial_reduction: on(5),
-            ..base.clone()
-        };
+        let mut config = base.clone();
+        config.with_x2z = on(0);
+        config.with_z2x = on(1);
+        config.with_dwc = on(2);
+        config.with_last_ca = on(3);
+        config.with_isc = on(4);
+        config.spatial_reduction = on(5);
         let logits = logits(&config);
         assert!(logits.iter().all(|exit| exit.len() == 10 && exit.iter().all(|v| v.is_finite())), "{config:?}");
         seen.push(logits);
@@ -98,7 +92,7 @@ fn every_backbone_runs_at_any_input_size() {
     for (name, input_size) in
         [("mobilenetV3_0x05_perceiver_t16", 56), ("reg400m_perceiver_t8", 40), ("resnet50_0375_perceiver_t12", 97)]
     {
-        let config = Config { input_size, classes: 7, ..Config::from_name(name).unwrap() };
+        let config = Config::from_name(name).unwrap().with_input_size(input_size).with_classes(7);
         assert!(logits(&config).iter().all(|exit| exit.len() == 7 && exit.iter().all(|v| v.is_finite())), "{name}");
     }
 }

@@ -75,7 +75,7 @@ pub fn prepare(name: &str, root: &Path, folder: &Path) -> anyhow::Result<Model> 
     let whole = if name == SHIPPED {
         root.join("models/pretrained/fashion-mnist/model.onnx")
     } else if let Some((name, depth_factor)) = FAMILY.iter().find(|(known, _)| *known == name) {
-        let config = Config { depth_factor: *depth_factor, ..Config::from_name(name)? };
+        let config = Config::from_name(name)?.with_depth_factor(*depth_factor);
         let path = folder.join(format!("{name}.onnx"));
         Network::new(&config)?.save(&path, &mut Seeded, &Metadata::imagenet(config.classes), &mut |_, _| {})?;
         path
