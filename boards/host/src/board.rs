@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 pub enum BoardError {
     /// It is no TOML, or a key is missing, unknown or of another type.
-    #[error("{file}: {source}")]
+    #[error("{file}: {reason}")]
     Toml {
         /// The file.
         file: String,
-        /// Place and reason.
-        source: Box<toml::de::Error>,
+        /// Place and reason, in the parser's words.
+        reason: String,
     },
     /// A value no board can have.
     #[error("{file}: {key} is {actual}, {expected} expected")]
@@ -31,6 +31,7 @@ pub enum BoardError {
 /// A number and where it comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Figure {
     /// The number, in the unit that its key names.
     pub value: f64,
@@ -38,9 +39,17 @@ pub struct Figure {
     pub source: String,
 }
 
+impl Figure {
+    /// A number and where it comes from.
+    pub fn new(value: f64, source: impl Into<String>) -> Self {
+        Self { value, source: source.into() }
+    }
+}
+
 /// The processor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Cpu {
     /// Name of the cores as compilers know it, for instance `cortex-a72`.
     pub core: String,
@@ -55,6 +64,7 @@ pub struct Cpu {
 /// What the whole board draws, at its input.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Power {
     /// Booted and idle, in watts.
     pub idle_watts: Option<Figure>,
@@ -69,6 +79,7 @@ pub struct Power {
 /// How its camera is usually read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Camera {
     /// Device file of a USB camera.
     pub device: String,
@@ -81,6 +92,7 @@ pub struct Camera {
 /// The I2C bus on the board's header.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct I2c {
     /// Its device file.
     pub bus: String,
@@ -91,6 +103,7 @@ pub struct I2c {
 /// Where its temperature is read, and what it may be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Thermal {
     /// `type` of the thermal zone of the processor.
     pub zone: String,
@@ -101,6 +114,7 @@ pub struct Thermal {
 /// A rail with a power monitor on the board.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Rail {
     /// Its label in the kernel's hwmon files.
     pub label: String,
@@ -111,6 +125,7 @@ pub struct Rail {
 /// One board.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Board {
     /// Short name used on the command line.
     pub id: String,
@@ -140,8 +155,8 @@ impl Board {
     /// # Errors
     /// [`BoardError`] with the key and what was expected.
     pub fn parse(file: &str, text: &str) -> Result<Self, BoardError> {
-        let board: Self =
-            toml::from_str(text).map_err(|source| BoardError::Toml { file: file.into(), source: Box::new(source) })?;
+        let board: Self = toml::from_str(text)
+            .map_err(|error| BoardError::Toml { file: file.into(), reason: error.to_string().trim_end().to_owned() })?;
         let wrong = |key, actual: String, expected| Err(BoardError::Value { file: file.into(), key, actual, expected });
         let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if board.id.is_empty() || !board.id.chars().all(name) {

@@ -1,17 +1,20 @@
 //! What a Linux board is and how it is doing: board data, detection from the device tree, clock, governor, temperature.
 //!
 //! A board is data, a `board.toml` ([`Board`]); code is only for what data cannot say. [`State`] is what decides how fast a
-//! machine is at this moment, for the records of measurements. Everything is read below a root folder ([`System`]), so that a tree of files can stand for a board.
+//! machine is at this moment, for the records of measurements. Everything is read below a root folder ([`System`]), so that
+//! a tree of files can stand for a board. [`Watts`] is what a board draws, as far as that is known.
 
 mod board;
 mod state;
 mod system;
 mod throttle;
+mod watts;
 
 pub use board::{Board, BoardError, Camera, Cpu, Figure, I2c, Power, Rail, Thermal};
 pub use state::{Core, State};
 pub use system::System;
 pub use throttle::{Cooling, Throttled};
+pub use watts::Watts;
 
 /// The board data of this crate: a machine of which nothing is known.
 pub const GENERIC: &str = include_str!("../boards/generic-linux.toml");
@@ -35,6 +38,8 @@ pub fn detect<'a>(system: &System, boards: &'a [Board]) -> Option<&'a Board> {
 
 #[cfg(test)]
 mod tests {
+    use board_tree::{tree, write};
+
     use super::*;
 
     #[test]
@@ -45,14 +50,12 @@ mod tests {
             ..generic()
         };
         let boards = [board("soc", &["maker,soc"]), board("board", &["maker,board"])];
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tree(&[]);
         let system = System::at(folder.path());
         assert_eq!(detect(&system, &boards), None);
-        let tree = folder.path().join("proc/device-tree");
-        std::fs::create_dir_all(&tree).unwrap();
-        std::fs::write(tree.join("compatible"), b"maker,board\0maker,soc\0").unwrap();
+        write(folder.path(), "/proc/device-tree/compatible", b"maker,board\0maker,soc\0");
         assert_eq!(detect(&system, &boards).map(|board| board.id.as_str()), Some("board"));
-        std::fs::write(tree.join("compatible"), b"other,board\0maker,soc\0").unwrap();
+        write(folder.path(), "/proc/device-tree/compatible", b"other,board\0maker,soc\0");
         assert_eq!(detect(&system, &boards).map(|board| board.id.as_str()), Some("soc"));
     }
 }

@@ -6,6 +6,7 @@ use crate::{Board, Cooling, System, Throttled};
 
 /// Clock of one core.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Core {
     /// Number of the core.
     pub core: u32,
@@ -21,6 +22,7 @@ pub struct Core {
 
 /// Clock, governor, temperature and what slows the processor down.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct State {
     /// Clocks of the cores whose clock the kernel tells.
     pub cores: Vec<Core>,
@@ -121,16 +123,14 @@ fn celsius(system: &System, zone: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use board_tree::tree;
+
     use super::*;
 
     #[test]
     fn clocks_and_temperature_are_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |path: &str, contents: &str| {
-            let path = folder.path().join("sys").join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, contents).unwrap();
-        };
+        let folder = tree(&[]);
+        let write = |path: &str, text: &str| board_tree::write(&folder.path().join("sys"), path, text.as_bytes());
         for (core, khz) in [(0, "600000\n"), (1, "1500000\n")] {
             let base = format!("devices/system/cpu/cpu{core}/cpufreq");
             write(&format!("{base}/scaling_cur_freq"), khz);

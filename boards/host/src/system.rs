@@ -90,22 +90,22 @@ impl System {
 
 #[cfg(test)]
 mod tests {
+    use board_tree::tree;
+
     use super::*;
 
     #[test]
     fn files_are_read_below_the_root() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |path: &str, contents: &[u8]| {
-            let path = folder.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, contents).unwrap();
-        };
-        write("proc/device-tree/model", b"Some Board Rev 1.2\0");
-        write("proc/device-tree/compatible", b"maker,board\0maker,soc\0");
-        write("proc/meminfo", b"MemTotal:        1024 kB\nMemFree: 1 kB\nMemAvailable:     512 kB\n");
-        for name in ["video10", "video2", "video-x", "video", "i2c-1"] {
-            write(&format!("dev/{name}"), b"");
-        }
+        let folder = tree(&[
+            ("/proc/device-tree/model", b"Some Board Rev 1.2\0"),
+            ("/proc/device-tree/compatible", b"maker,board\0maker,soc\0"),
+            ("/proc/meminfo", b"MemTotal:        1024 kB\nMemFree: 1 kB\nMemAvailable:     512 kB\n"),
+            ("/dev/video10", b""),
+            ("/dev/video2", b""),
+            ("/dev/video-x", b""),
+            ("/dev/video", b""),
+            ("/dev/i2c-1", b""),
+        ]);
         let system = System::at(folder.path());
         assert!(!system.is_running());
         assert_eq!(system.model().as_deref(), Some("Some Board Rev 1.2"));

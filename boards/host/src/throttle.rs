@@ -7,9 +7,10 @@ use crate::System;
 /// Where the kernel tells the firmware's flags, as hexadecimal digits.
 const THROTTLED: &str = "/sys/devices/platform/soc/soc:firmware/get_throttled";
 
-/// What a Raspberry Pi's firmware says of the supply and the clock, as `vcgencmd get_throttled` does: bits 0 to 3 are the present,
-/// bits 16 to 19 what has happened since the board was started.
+/// What a Raspberry Pi's firmware says of the supply and the clock, as `vcgencmd get_throttled` does: bits 0 to 3 are the
+/// present, bits 16 to 19 what has happened since the board was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Throttled {
     /// All flags.
     pub bits: u32,
@@ -50,6 +51,7 @@ impl Throttled {
 
 /// What the kernel slows down to cool the processor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Cooling {
     /// The kernel's name of it, for instance `cpufreq-cpu0`.
     pub kind: String,
@@ -80,22 +82,13 @@ impl Cooling {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use board_tree::tree;
 
-    fn tree(files: &[(&str, &[u8])]) -> (tempfile::TempDir, System) {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, contents) in files {
-            let path = folder.path().join(path.trim_start_matches('/'));
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, contents).unwrap();
-        }
-        let system = System::at(folder.path());
-        (folder, system)
-    }
+    use super::*;
 
     #[test]
     fn cooling_devices_of_the_processor_are_read_and_others_left_out() {
-        let (_folder, system) = tree(&[
+        let folder = tree(&[
             ("/sys/class/thermal/cooling_device0/type", b"cpufreq-cpu0\n"),
             ("/sys/class/thermal/cooling_device0/cur_state", b"2\n"),
             ("/sys/class/thermal/cooling_device0/max_state", b"4\n"),
@@ -103,12 +96,13 @@ mod tests {
             ("/sys/class/thermal/cooling_device1/cur_state", b"1\n"),
             ("/sys/class/thermal/cooling_device1/max_state", b"3\n"),
         ]);
+        let system = System::at(folder.path());
         assert_eq!(Cooling::read(&system), [Cooling { kind: "cpufreq-cpu0".into(), step: 2, steps: 4 }]);
     }
 
     #[test]
     fn throttle_flags_are_read_and_told_in_words() {
-        let read = |text: &[u8]| Throttled::read(&tree(&[(THROTTLED, text)]).1);
+        let read = |text: &[u8]| Throttled::read(&System::at(tree(&[(THROTTLED, text)]).path()));
         let flags = read(b"50005\n").unwrap();
         assert_eq!(flags.now(), ["the supply voltage is too low", "the clock is throttled"]);
         assert_eq!(flags.since_start(), flags.now());

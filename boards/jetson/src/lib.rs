@@ -20,6 +20,7 @@ pub fn boards() -> Result<Vec<Board>, BoardError> {
 
 /// What a power monitor on the board measures at this moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct RailReading {
     /// The rail's label.
     pub label: String,
@@ -58,6 +59,7 @@ fn rail(system: &System, monitor: &str, channel: u32) -> Option<RailReading> {
 
 #[cfg(test)]
 mod tests {
+    use board_tree::tree;
     use dyn_perceiver_host::detect;
 
     use super::*;
@@ -70,9 +72,7 @@ mod tests {
             (b"nvidia,p2771-0000\0nvidia,tegra186\0", "jetson-tx2"),
             (b"nvidia,p3768-0000+p3767-0005\0nvidia,p3767-0005\0nvidia,tegra234\0", "jetson-orin-nano"),
         ] {
-            let folder = tempfile::tempdir().unwrap();
-            std::fs::create_dir_all(folder.path().join("proc/device-tree")).unwrap();
-            std::fs::write(folder.path().join("proc/device-tree/compatible"), compatible).unwrap();
+            let folder = tree(&[("/proc/device-tree/compatible", compatible)]);
             let system = System::at(folder.path());
             assert_eq!(detect(&system, &boards).map(|board| board.id.as_str()), Some(id));
         }
@@ -80,19 +80,16 @@ mod tests {
 
     #[test]
     fn rails_are_read_from_the_kernels_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |path: &str, contents: &str| {
-            let path = folder.path().join("sys/class/hwmon").join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, contents).unwrap();
-        };
-        write("hwmon0/name", "tmp451\n");
-        write("hwmon1/name", "ina3221\n");
-        for (channel, label, millivolts, milliamperes) in [(1, "VDD_IN", 5000, 980), (2, "VDD_CPU_GPU_CV", 4992, 200)] {
-            write(&format!("hwmon1/in{channel}_label"), &format!("{label}\n"));
-            write(&format!("hwmon1/in{channel}_input"), &format!("{millivolts}\n"));
-            write(&format!("hwmon1/curr{channel}_input"), &format!("{milliamperes}\n"));
-        }
+        let folder = tree(&[
+            ("/sys/class/hwmon/hwmon0/name", b"tmp451\n"),
+            ("/sys/class/hwmon/hwmon1/name", b"ina3221\n"),
+            ("/sys/class/hwmon/hwmon1/in1_label", b"VDD_IN\n"),
+            ("/sys/class/hwmon/hwmon1/in1_input", b"5000\n"),
+            ("/sys/class/hwmon/hwmon1/curr1_input", b"980\n"),
+            ("/sys/class/hwmon/hwmon1/in2_label", b"VDD_CPU_GPU_CV\n"),
+            ("/sys/class/hwmon/hwmon1/in2_input", b"4992\n"),
+            ("/sys/class/hwmon/hwmon1/curr2_input", b"200\n"),
+        ]);
         let rails = rails(&System::at(folder.path()));
         assert_eq!(rails.len(), 2);
         assert_eq!((rails[0].label.as_str(), rails[0].volts, rails[0].amperes), ("VDD_IN", 5.0, 0.98));

@@ -20,20 +20,10 @@ pub fn boards() -> Result<Vec<Board>, BoardError> {
 
 #[cfg(test)]
 mod tests {
+    use board_tree::tree;
     use dyn_perceiver_host::{System, detect};
 
     use super::*;
-
-    fn tree(files: &[(&str, &[u8])]) -> (tempfile::TempDir, System) {
-        let folder = tempfile::tempdir().unwrap();
-        for (path, contents) in files {
-            let path = folder.path().join(path.trim_start_matches('/'));
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, contents).unwrap();
-        }
-        let system = System::at(folder.path());
-        (folder, system)
-    }
 
     #[test]
     fn each_board_is_known_by_its_device_tree() {
@@ -45,8 +35,8 @@ mod tests {
             (b"raspberrypi,4-model-b\0brcm,bcm2711\0", "raspberry-pi-4"),
             (b"raspberrypi,5-model-b\0brcm,bcm2712\0", "raspberry-pi-5"),
         ] {
-            let (_folder, system) = tree(&[("/proc/device-tree/compatible", compatible)]);
-            assert_eq!(detect(&system, &boards).map(|board| board.id.as_str()), Some(id));
+            let folder = tree(&[("/proc/device-tree/compatible", compatible)]);
+            assert_eq!(detect(&System::at(folder.path()), &boards).map(|board| board.id.as_str()), Some(id));
         }
     }
 }

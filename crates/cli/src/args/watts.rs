@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use dyn_perceiver_host::{Board, Figure, System, detect, generic};
+use dyn_perceiver_host::{Board, Figure, System, Watts as KnownWatts, detect, generic};
 
 use crate::output::failure::{Failure, OrInput as _};
 
@@ -68,7 +68,7 @@ impl Watts {
 impl WattsArgs {
     /// The watts asked for; without a board those of the published one.
     pub(crate) fn published(&self) -> Result<Watts, Failure> {
-        self.of(&find(self.board.as_deref().unwrap_or(PUBLISHED))?, None)
+        self.of(&find(self.board.as_deref().unwrap_or(PUBLISHED))?)
     }
 
     /// The watts asked for; without a board those of the machine this runs on, or of the published board where they are
@@ -79,26 +79,28 @@ impl WattsArgs {
         }
         let boards = all()?;
         match detect(&System::default(), &boards) {
-            Some(board) if board.power.idle_watts.is_some() && board.power.active_watts.is_some() => {
-                self.of(board, None)
+            Some(board) => self.of(board),
+            None => {
+                let mut board = generic();
+                board.name = "this machine".to_owned();
+                self.of(&board)
             }
-            Some(board) => self.of(&find(PUBLISHED)?, Some(&board.name)),
-            None => self.of(&find(PUBLISHED)?, Some("this machine")),
         }
     }
 
-    /// `unknown` is the machine for which the board's figures stand in.
-    fn of(&self, board: &Board, unknown: Option<&str>) -> Result<Watts, Failure> {
-        let power = &board.power;
+    /// What a board draws, whether it was named or detected. Where a figure is missing the published board stands in.
+    fn of(&self, board: &Board) -> Result<Watts, Failure> {
+        let published = find(PUBLISHED)?;
+        let known = KnownWatts::of(board).or_scaled(&published.name, &KnownWatts::of(&published));
         let figure = |given: Option<f32>, figure: &Option<Figure>, option: &str| match (given, figure) {
             (Some(watts), _) => Ok((watts, option.to_owned())),
             (None, Some(figure)) => Ok((figure.value as f32, figure.source.clone())),
             (None, None) => Err(anyhow!("no figure is known for {}: give {option}", board.name)).or_input(),
         };
-        let (idle, idle_source) = figure(self.idle_watts, &power.idle_watts, "--idle-watts")?;
-        let (active, active_source) = figure(self.active_watts, &power.active_watts, "--active-watts")?;
-        let published = power.suspend_watts.as_ref().map(|figure| (figure.value as f32, figure.source.clone()));
-        let suspended = self.suspend_watts.map(|watts| (watts, "--suspend-watts".to_owned())).or(published);
+        let (idle, idle_source) = figure(self.idle_watts, &known.idle, "--idle-watts")?;
+        let (active, active_source) = figure(self.active_watts, &known.active, "--active-watts")?;
+        let asleep = known.suspended.as_ref().map(|figure| (figure.value as f32, figure.source.clone()));
+        let suspended = self.suspend_watts.map(|watts| (watts, "--suspend-watts".to_owned())).or(asleep);
         if !(idle >= 0.0 && active >= idle && active.is_finite()) {
             return Err(anyhow!("{active} W active and {idle} W idle: expected active at least idle, idle at least 0"))
                 .or_input();
@@ -106,13 +108,10 @@ impl WattsArgs {
         if let Some((watts, _)) = suspended.as_ref().filter(|(watts, _)| !(0.0..=idle).contains(watts)) {
             return Err(anyhow!("{watts} W suspended and {idle} W idle: expected 0 to the idle watts")).or_input();
         }
-        let stands_in = unknown.map_or(String::new(), |name| format!(", as none are known of {name}"));
         let asleep =
             suspended.as_ref().map_or(String::new(), |(watts, source)| format!(", {watts} W suspended ({source})"));
-        let source = format!(
-            "{}{stands_in}: {idle} W idle ({idle_source}), {active} W active ({active_source}){asleep}",
-            board.name
-        );
+        let source =
+            format!("{}: {idle} W idle ({idle_source}), {active} W active ({active_source}){asleep}", board.name);
         Ok(Watts { idle, active, suspended: suspended.map(|(watts, _)| watts), source })
     }
 }
@@ -135,13 +134,26 @@ mod tests {
     }
 
     #[test]
+    fn a_board_named_and_the_same_board_detected_draw_the_same() {
+        let board = find("raspberry-pi-zero-2-w").unwrap();
+        let named = WattsArgs { board: Some(board.id.clone()), ..NONE }.published().unwrap();
+        let own = board.power.idle_watts.as_ref().unwrap().value as f32;
+        assert_eq!(named, NONE.of(&board).unwrap());
+        assert_eq!(named.idle, own);
+        assert!(named.active > own && named.active < 3.0 * own, "{named:?}");
+        assert!(named.source.contains("not known, scaled as"), "{}", named.source);
+        // What is given comes before what is scaled.
+        let given = WattsArgs { active_watts: Some(2.0), ..NONE }.of(&board).unwrap();
+        assert_eq!((given.idle, given.active), (own, 2.0));
+    }
+
+    #[test]
     fn missing_and_impossible_figures_are_refused() {
         let error = |args: WattsArgs| match args.published() {
             Err(Failure::Input(error)) => error.to_string(),
             other => panic!("{:?}", other.map(|_| ())),
         };
         let named = |name: &str| WattsArgs { board: Some(name.into()), ..NONE };
-        assert!(error(named("raspberry-pi-zero-2-w")).contains("--active-watts"));
         assert!(error(named("toaster")).contains("raspberry-pi-4"));
         assert!(error(named("/no/such/board.toml")).contains("/no/such/board.toml"));
         assert!(error(WattsArgs { idle_watts: Some(9.0), ..NONE }).contains("active at least idle"));
