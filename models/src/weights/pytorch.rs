@@ -13,8 +13,8 @@ use crate::Error;
 
 /// Where the state dict may be, best first: averaged weights are the ones to evaluate.
 const WRAPPERS: [&str; 3] = ["model_ema", "model", "state_dict"];
-/// Put before every key by PyTorch's data-parallel wrappers.
-const PARALLEL_PREFIX: &str = "module.";
+/// Put before every key by PyTorch's data-parallel wrappers and by `torch.compile`, in any order.
+const WRAPPER_PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 
 /// A `.pth` file; storages are read from it when they are asked for.
 pub struct PyTorch {
@@ -104,9 +104,17 @@ fn state_dict(pickle: &Pickle) -> BTreeMap<String, Tensor> {
     let wrapped = WRAPPERS.iter().filter_map(|key| pickle.entry(pickle.root(), key));
     let dict = wrapped.chain([pickle.root()]).find(|dict| pickle.tensors(dict).next().is_some());
     let dict = dict.unwrap_or(&Object::Inert);
-    let parallel = pickle.tensors(dict).all(|(key, _)| key.starts_with(PARALLEL_PREFIX));
-    let plain = |key: &str| if parallel { key[PARALLEL_PREFIX.len()..].to_owned() } else { key.to_owned() };
-    pickle.tensors(dict).map(|(key, tensor)| (plain(key), tensor.clone())).collect()
+    let mut tensors: Vec<(&str, &Tensor)> = pickle.tensors(dict).collect();
+    while let Some(stripped) = without_prefix(&tensors) {
+        tensors = stripped;
+    }
+    tensors.into_iter().map(|(key, tensor)| (key.to_owned(), tensor.clone())).collect()
+}
+
+/// The tensors without the wrapper's prefix that all their keys have; `None` if there is none.
+fn without_prefix<'a>(tensors: &[(&'a str, &'a Tensor)]) -> Option<Vec<(&'a str, &'a Tensor)>> {
+    let strip = |prefix| tensors.iter().map(|&(key, tensor)| Some((key.strip_prefix(prefix)?, tensor))).collect();
+    WRAPPER_PREFIXES.iter().filter(|_| !tensors.is_empty()).find_map(strip)
 }
 
 /// Why there is nothing to read: most often a whole model was saved, whose tensors are in objects of its own classes.
@@ -176,6 +184,21 @@ mod tests {
         assert_eq!(gather(&tensor(0, &[3, 2], &[1, 3]), &bytes).unwrap(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
         assert_eq!(gather(&tensor(2, &[2], &[2]), &bytes).unwrap(), [2.0, 4.0]);
         assert_eq!(gather(&tensor(5, &[], &[]), &bytes).unwrap(), [5.0]);
+    }
+
+    #[test]
+    fn prefixes_of_wrappers_are_taken_off_if_every_key_has_them() {
+        let tensor = tensor(0, &[1], &[1]);
+        let strip = |keys: &[&'static str]| {
+            let mut tensors: Vec<_> = keys.iter().map(|&key| (key, &tensor)).collect();
+            while let Some(stripped) = without_prefix(&tensors) {
+                tensors = stripped;
+            }
+            tensors.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(strip(&["module._orig_mod.a", "module._orig_mod.b"]), ["a", "b"]);
+        assert_eq!(strip(&["module.a", "b"]), ["module.a", "b"]);
+        assert_eq!(strip(&[]), [""; 0]);
     }
 
     #[test]
