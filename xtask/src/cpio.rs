@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 /// Writes an archive, entry by entry. All files belong to root and have the time 0, so that equal contents give equal
 /// archives.
-pub struct Archive<W> {
+pub(crate) struct Archive<W> {
     writer: W,
     entries: u32,
 }
@@ -14,25 +14,25 @@ const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 
 impl<W: Write> Archive<W> {
-    pub fn new(writer: W) -> Self {
+    pub(crate) fn new(writer: W) -> Self {
         Self { writer, entries: 0 }
     }
 
     /// A folder; those above it come first.
-    pub fn folder(&mut self, path: &str) -> io::Result<()> {
+    pub(crate) fn folder(&mut self, path: &str) -> io::Result<()> {
         self.entry(path, FOLDER | 0o755, &[])
     }
 
-    pub fn file(&mut self, path: &str, executable: bool, contents: &[u8]) -> io::Result<()> {
+    pub(crate) fn file(&mut self, path: &str, executable: bool, contents: &[u8]) -> io::Result<()> {
         self.entry(path, FILE | if executable { 0o755 } else { 0o644 }, contents)
     }
 
-    pub fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
+    pub(crate) fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
         self.entry(path, LINK | 0o777, target.as_bytes())
     }
 
     /// Ends the archive and gives the writer back.
-    pub fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         self.entry("TRAILER!!!", 0, &[])?;
         Ok(self.writer)
     }

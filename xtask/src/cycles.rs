@@ -15,7 +15,7 @@ use serde_json::json;
 /// iteration beside what the multiply-adds alone would take. Memory is modelled as first-level cache that is always hit.
 /// Needs Debian's llvm and binutils-aarch64-linux-gnu.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// The program, built for aarch64 with its symbols
     #[arg(long, value_name = "FILE")]
     binary: PathBuf,
@@ -27,7 +27,7 @@ pub struct Args {
     json: bool,
 }
 
-const MODULE: &str = "dyn_perceiver::plan::kernels::";
+const MODULE: &str = "dyn_perceiver_kernels::";
 /// Loops of fewer multiply-adds are ends and borders.
 const LEAST: usize = 8;
 const ITERATIONS: usize = 200;
@@ -40,7 +40,7 @@ struct Loop {
     multiply_adds: usize,
 }
 
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(args.binary.exists(), "{}: no such file", args.binary.display());
     let mut rows = vec![];
     for (name, range) in kernels(&args.binary)? {

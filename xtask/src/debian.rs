@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result, bail};
 use crate::run;
 
 /// A private apt state for arm64.
-pub struct Archive {
+pub(crate) struct Archive {
     folder: PathBuf,
 }
 
 impl Archive {
     /// Opens the state in `folder`, and fetches the lists of packages where it has none yet.
-    pub fn open(folder: &Path) -> Result<Self> {
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
         let archive = Self { folder: folder.to_path_buf() };
         for name in ["lists/partial", "cache/partial", "deb", "sources"] {
             let path = folder.join(name);
@@ -69,7 +69,7 @@ impl Archive {
     }
 
     /// The first package that `package` depends on: what a metapackage stands for.
-    pub fn depends(&self, package: &str) -> Result<String> {
+    pub(crate) fn depends(&self, package: &str) -> Result<String> {
         let output = self.apt("apt-cache").args(["show", "--no-all-versions", &format!("{package}:arm64")]).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let line = text.lines().find_map(|line| line.strip_prefix("Depends: "));
@@ -79,12 +79,12 @@ impl Archive {
 
     /// Fetches an arm64 package and unpacks it; returns the folder of its files. What is there already is not fetched
     /// again.
-    pub fn unpack(&self, package: &str) -> Result<PathBuf> {
+    pub(crate) fn unpack(&self, package: &str) -> Result<PathBuf> {
         self.unpack_named(package, &format!("{package}:arm64"))
     }
 
     /// The same for a package that is made for all machines.
-    pub fn unpack_any(&self, package: &str) -> Result<PathBuf> {
+    pub(crate) fn unpack_any(&self, package: &str) -> Result<PathBuf> {
         self.unpack_named(package, package)
     }
 
@@ -111,7 +111,7 @@ impl Archive {
 }
 
 /// Debian's kernel for arm64.
-pub struct Kernel {
+pub(crate) struct Kernel {
     /// The kernel's own image.
     pub image: PathBuf,
     /// Folder of its modules.
@@ -122,7 +122,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// Fetches the kernel that Debian's `linux-image-arm64` stands for.
-    pub fn fetch(archive: &Archive) -> Result<Self> {
+    pub(crate) fn fetch(archive: &Archive) -> Result<Self> {
         let package = archive.depends("linux-image-arm64")?;
         let folder = archive.unpack(&package)?;
         let version = package.strip_prefix("linux-image-").unwrap_or(&package);

@@ -14,9 +14,9 @@ use crate::{root, work_folder};
 /// Build the library's tests for aarch64 and run them on emulated cores
 ///
 /// Needs `rustup target add aarch64-unknown-linux-gnu`, Debian's gcc-aarch64-linux-gnu and libc6-dev-arm64-cross, and
-/// qemu-user. Tests that start the program are left out: an emulated program cannot start another.
+/// qemu-user. Tests of the program are left out: an emulated program cannot start another.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// Cores, by the names that QEMU has for them
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "cortex-a53,cortex-a72,cortex-a76")]
     cpu: Vec<String>,
@@ -38,8 +38,8 @@ pub struct Args {
 }
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
-/// The library's own tests, and those of `tests/` that need no second program.
-const TESTS: [&str; 5] = ["batch", "preprocessing", "processors", "shipped_model", "staging"];
+/// The library's programs of tests; those of the program are not among them.
+const TESTS: [&str; 3] = ["it", "processors", "shipped_model"];
 /// What a kernel tells of a core: its name in QEMU, its part number, its features. Programs choose kernels by them, and
 /// user-mode QEMU before version 9 shows the machine's own file instead.
 const CORES: [(&str, &str, &str); 3] = [
@@ -48,7 +48,7 @@ const CORES: [(&str, &str, &str); 3] = [
     ("cortex-a76", "0xd0b", "fp asimd evtstrm crc32 cpuid atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"),
 ];
 
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     if Command::new(&args.qemu).arg("--version").output().is_err() {
         ensure!(args.skip_without_qemu, "{}: not found (apt install qemu-user)", args.qemu.display());
         println!("emulated tests: skipped, {} is not installed", args.qemu.display());

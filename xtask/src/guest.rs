@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 /// A running guest whose console is a shell.
-pub struct Guest {
+pub(crate) struct Guest {
     child: Child,
     input: ChildStdin,
     output: Receiver<Vec<u8>>,
@@ -20,7 +20,7 @@ pub struct Guest {
 
 impl Guest {
     /// Starts QEMU, whose first serial port must be its standard input and output.
-    pub fn start(mut qemu: Command) -> Result<Self> {
+    pub(crate) fn start(mut qemu: Command) -> Result<Self> {
         qemu.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = qemu.spawn().with_context(|| format!("{qemu:?}"))?;
         let input = child.stdin.take().context("no standard input")?;
@@ -38,7 +38,7 @@ impl Guest {
     }
 
     /// All the console has said so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.replace('\r', "")
     }
 
@@ -67,12 +67,12 @@ impl Guest {
     }
 
     /// Waits until the console says `text`.
-    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
+    pub(crate) fn wait_for(&mut self, text: &str, limit: Duration) -> Result<()> {
         self.wait(text, limit, |fresh| fresh.find(text).map(|at| ((), at + text.len())))
     }
 
     /// Runs a command in the guest's shell and returns what it wrote and its exit status.
-    pub fn run(&mut self, command: &str, limit: Duration) -> Result<(String, i32)> {
+    pub(crate) fn run(&mut self, command: &str, limit: Duration) -> Result<(String, i32)> {
         // The quotes keep the echo of this line from looking like the end of the output.
         writeln!(self.input, "{command}\necho '@''@'$?'@''@'").with_context(|| command.to_owned())?;
         self.input.flush()?;
@@ -85,7 +85,7 @@ impl Guest {
     }
 
     /// Runs a command that must succeed and returns what it wrote, without white space around it.
-    pub fn check(&mut self, command: &str) -> Result<String> {
+    pub(crate) fn check(&mut self, command: &str) -> Result<String> {
         let (output, status) = self.run(command, Duration::from_secs(120))?;
         if status != 0 {
             bail!("`{command}` in the guest: exit status {status}: {}", output.trim());
@@ -94,7 +94,7 @@ impl Guest {
     }
 
     /// Runs a command again and again until it succeeds, and returns what it wrote.
-    pub fn until(&mut self, what: &str, command: &str, limit: Duration) -> Result<String> {
+    pub(crate) fn until(&mut self, what: &str, command: &str, limit: Duration) -> Result<String> {
         let end = Instant::now() + limit;
         loop {
             let (output, status) = self.run(command, Duration::from_secs(120))?;
@@ -109,7 +109,7 @@ impl Guest {
     }
 
     /// Sends a command that ends the machine, and waits for QEMU's exit.
-    pub fn power_off(&mut self, command: &str, limit: Duration) -> Result<()> {
+    pub(crate) fn power_off(&mut self, command: &str, limit: Duration) -> Result<()> {
         writeln!(self.input, "{command}")?;
         let end = Instant::now() + limit;
         while Instant::now() < end {

@@ -13,7 +13,7 @@ const INIT: &str = include_str!("../guest/init");
 const SUPERVISE: &str = include_str!("../guest/supervise");
 
 /// What goes into the root besides init.
-pub struct Contents<'a> {
+pub(crate) struct Contents<'a> {
     /// Statically linked shell and tools.
     pub busybox: &'a Path,
     /// The program, statically linked.
@@ -27,7 +27,7 @@ pub struct Contents<'a> {
 }
 
 /// A gzipped initramfs.
-pub fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
+pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
     let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let list: String = contents.modules.iter().map(|path| name(path) + "\n").collect();

@@ -1,9 +1,11 @@
 //! Packages for boards, SD-card images and the system test. `cargo xtask --help` lists the tasks.
 
+mod ci;
 mod cpio;
 mod cycles;
 mod debian;
 mod dist;
+mod elf;
 mod emulated;
 mod guest;
 mod image;
@@ -13,8 +15,9 @@ mod sanitize;
 mod soak;
 mod system_test;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
@@ -29,6 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Ci(ci::Args),
     Cycles(cycles::Args),
     Dist(dist::Args),
     EmulatedTests(emulated::Args),
@@ -40,6 +44,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Ci(args) => ci::run(&args),
         Task::Cycles(args) => cycles::run(&args),
         Task::Dist(args) => dist::run(&args),
         Task::EmulatedTests(args) => emulated::run(&args),
@@ -52,10 +57,22 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<WrongInput>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
+
+/// What was given cannot be worked with, whatever is tried: exit code 2, as of the program itself.
+#[derive(Debug)]
+struct WrongInput(String);
+
+impl std::fmt::Display for WrongInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongInput {}
 
 /// The repository's root.
 fn root() -> &'static Path {
@@ -74,8 +91,25 @@ fn work_folder(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Runs a command and fails where it does.
-fn run(command: &mut std::process::Command) -> Result<()> {
+/// The cargo that this was started by.
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// What `cargo metadata` says of the workspace.
+fn metadata(options: &[&str]) -> Result<serde_json::Value> {
+    let mut command = Command::new(cargo());
+    command.current_dir(root()).args(["metadata", "--format-version", "1", "--locked"]).args(options);
+    let text = format!("{command:?}");
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| text.clone())?;
+    if !output.status.success() {
+        bail!("{text}: {}", output.status);
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Runs a command and fails if it does.
+fn run(command: &mut Command) -> Result<()> {
     let text = format!("{command:?}");
     let status = command.status().with_context(|| text.clone())?;
     if !status.success() {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 /// The files of `names` and of every module they need, dependencies first. Names that have no file are built into the
 /// kernel and left out where something depends on them; of those asked for by name, one must exist.
-pub fn resolve(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
+pub(crate) fn resolve(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files = HashMap::new();
     collect(folder, &mut files)?;
     let mut order = Vec::new();
@@ -19,7 +19,7 @@ pub fn resolve(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
 }
 
 /// Those of `names` that have a file; the others are built into the kernel, or not made for it.
-pub fn present<'a>(folder: &Path, names: &[&'a str]) -> Result<Vec<&'a str>> {
+pub(crate) fn present<'a>(folder: &Path, names: &[&'a str]) -> Result<Vec<&'a str>> {
     let mut files = HashMap::new();
     collect(folder, &mut files)?;
     Ok(names.iter().copied().filter(|name| files.contains_key(&normal(name))).collect())

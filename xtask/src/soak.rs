@@ -14,7 +14,7 @@ use serde_json::Value;
 /// Fails when resident memory leaves ±2 % of what it was after the warm-up, exceeds the ceiling, or when a frame is neither
 /// classified nor counted as dropped.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// The program
     #[arg(long, value_name = "FILE")]
     binary: PathBuf,
@@ -35,7 +35,7 @@ pub struct Args {
     options: Vec<String>,
 }
 
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let mut command = Command::new(&args.binary);
     command.args(["run", "--json", "--no-compare", "--camera", "synthetic", "--battery-mwh", "1e9", "--fps"]);
     command.arg(args.fps.to_string()).args(&args.options);

@@ -21,7 +21,7 @@ mod virt;
 /// to the first classified frame, with a fuel gauge on its I2C bus, and sees the operating point follow the gauge. Needs
 /// QEMU for arm64, version 9 for `raspi3b`, and apt with Debian's sources.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// Machines [default: those that the emulator can]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     machine: Option<Vec<Machine>>,
@@ -55,7 +55,7 @@ const QEMU_WITH_I2C: u32 = 9;
 const LIMIT: Duration = Duration::from_secs(180);
 const RESULTS: &str = "/data/results.jsonl";
 
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let Ok(version) = Command::new(&args.qemu).arg("--version").output() else {
         ensure!(args.skip_without_qemu, "{}: not found (apt install qemu-system-arm)", args.qemu.display());
         println!("system test: skipped, {} is not installed", args.qemu.display());

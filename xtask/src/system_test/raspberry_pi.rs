@@ -24,7 +24,13 @@ const VCELL: u8 = 0x02;
 const SOC: u8 = 0x04;
 const CRATE: u8 = 0x16;
 
-pub fn run(qemu: &Path, program: &Path, model: Option<&Path>, steps: &mut Steps, log: &mut String) -> Result<()> {
+pub(super) fn run(
+    qemu: &Path,
+    program: &Path,
+    model: Option<&Path>,
+    steps: &mut Steps,
+    log: &mut String,
+) -> Result<()> {
     let card = work_folder("system-test")?.join("raspberry-pi-3.img");
     let parts = image::make("raspberry-pi-3", &card, program, model, OPTIONS)?;
     on_guest(machine(qemu, &parts, &card)?, log, |guest| boot(guest, &parts, steps))

@@ -13,7 +13,13 @@ use crate::{image, work_folder};
 const OPTIONS: &str =
     "OPTIONS='--model /usr/share/model.onnx --camera /dev/video0 --fps 10 --no-compare --battery-mwh 100000'\n";
 
-pub fn run(qemu: &Path, program: &Path, model: Option<&Path>, steps: &mut Steps, log: &mut String) -> Result<()> {
+pub(super) fn run(
+    qemu: &Path,
+    program: &Path,
+    model: Option<&Path>,
+    steps: &mut Steps,
+    log: &mut String,
+) -> Result<()> {
     let card = work_folder("system-test")?.join("virt.img");
     let parts = image::make("qemu-virt", &card, program, model, OPTIONS)?;
     for boot in [first_boot, second_boot] {

@@ -1,21 +1,24 @@
 //! A static program, a Debian package and a tar archive for a board.
 
-use std::io::Write;
+mod licences;
+mod package;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use dyn_perceiver_core::file::atomic_write;
 
-use crate::{root, run as run_command, target_folder};
+use crate::elf::{Machine, Program};
+use crate::{WrongInput, root, run as run_command, target_folder};
+use package::{File, archive, debian_package};
 
 /// Make a static program, a .deb and a .tar.gz for a board
 ///
 /// They go to target/dist. The same inputs give the same files: no time or user name gets into them.
 #[derive(ClapArgs)]
-pub struct Args {
+pub(crate) struct Args {
     /// Rust's name of the board's system
     #[arg(long, value_name = "TRIPLE", default_value = "aarch64-unknown-linux-gnu")]
     target: String,
@@ -28,26 +31,28 @@ pub struct Args {
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const UNIT: &str = include_str!("../package/dyn-perceiver.service");
-const OPTIONS: &str = include_str!("../package/default");
-const POSTINST: &str = include_str!("../package/postinst");
-const PRERM: &str = include_str!("../package/prerm");
+const UNIT: &str = include_str!("../../package/dyn-perceiver.service");
+const OPTIONS: &str = include_str!("../../package/default");
 /// The shipped model and what lies beside it.
 const SHIPPED: &str = "models/pretrained/fashion-mnist";
 
-pub fn run(args: &Args) -> Result<()> {
-    let architecture = architecture(&args.target)?;
+/// What training goes on from: of no use on a board.
+const WEIGHTS: &str = "weights.safetensors";
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let machine = machine(&args.target)?;
     let program = match &args.binary {
         Some(program) => program.clone(),
         None => build(&args.target)?,
     };
-    let program = std::fs::read(&program).with_context(|| program.display().to_string())?;
+    let program = Program::read(&program)?.of(machine)?.into_bytes();
+    let architecture = machine.debian();
     let folder = match &args.output {
         Some(folder) => folder.clone(),
         None => target_folder().join("dist"),
     };
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let files = files(program)?;
+    let files = files(program, &args.target)?;
     let deb = folder.join(format!("dyn-perceiver_{VERSION}_{architecture}.deb"));
     write(&deb, &debian_package(architecture, &files)?)?;
     let name = format!("dyn-perceiver-{VERSION}-{}", args.target);
@@ -55,14 +60,14 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Builds the statically linked program for `target` and returns its path.
-pub fn build(target: &str) -> Result<PathBuf> {
+pub(crate) fn build(target: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // Static linking is asked of the program alone: in RUSTFLAGS it would also reach build scripts' targets.
     run_command(Command::new(cargo).current_dir(root()).args([
         "rustc",
         "--release",
         "--package",
-        "dyn-perceiver",
+        "dyn-perceiver-cli",
         "--bin",
         "dyn-perceiver",
         "--target",
@@ -75,22 +80,12 @@ pub fn build(target: &str) -> Result<PathBuf> {
     Ok(target_folder().join(target).join("release/dyn-perceiver"))
 }
 
-fn architecture(target: &str) -> Result<&'static str> {
-    Ok(match target.split('-').next() {
-        Some("aarch64") => "arm64",
-        Some("x86_64") => "amd64",
-        _ => bail!("--target {target}: packages are made for aarch64 and x86_64"),
-    })
+fn machine(target: &str) -> Result<Machine> {
+    let machine = Machine::of(target);
+    Ok(machine.ok_or_else(|| WrongInput(format!("--target {target}: packages are made for aarch64 and x86_64")))?)
 }
 
-/// A file of the package.
-struct File {
-    path: String,
-    mode: u32,
-    contents: Vec<u8>,
-}
-
-fn files(program: Vec<u8>) -> Result<Vec<File>> {
+fn files(program: Vec<u8>, target: &str) -> Result<Vec<File>> {
     let file = |path: &str, mode, contents: Vec<u8>| File { path: path.into(), mode, contents };
     let text = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
     let mut files = vec![
@@ -99,84 +94,21 @@ fn files(program: Vec<u8>) -> Result<Vec<File>> {
         file("usr/lib/systemd/system/dyn-perceiver.service", 0o644, UNIT.into()),
         file("usr/share/doc/dyn-perceiver/README.md", 0o644, text(&root().join("README.md"))?),
     ];
+    files.extend(licences::files(target)?);
     let mut shipped: Vec<_> = std::fs::read_dir(root().join(SHIPPED)).into_iter().flatten().flatten().collect();
     shipped.sort_by_key(std::fs::DirEntry::file_name);
     for entry in shipped.iter().filter(|entry| entry.path().is_file()) {
         let name = entry.file_name().to_string_lossy().into_owned();
+        if name == WEIGHTS {
+            continue;
+        }
         files.push(file(&format!("usr/share/dyn-perceiver/{name}"), 0o644, text(&entry.path())?));
     }
     Ok(files)
 }
 
-/// A gzipped tar archive of `files` below `prefix`, and of `more`.
-fn archive(files: &[File], prefix: &str, more: &[File]) -> Result<Vec<u8>> {
-    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
-    let mut folders = std::collections::BTreeSet::new();
-    for file in files.iter().chain(more) {
-        let path = format!("{prefix}{}", file.path);
-        for folder in Path::new(&path).ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
-            folders.insert(folder.to_path_buf());
-        }
-    }
-    let header = |mode, size, kind| {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(mode);
-        header.set_size(size);
-        header.set_entry_type(kind);
-        header.set_mtime(0);
-        header.set_uid(0);
-        header.set_gid(0);
-        header
-    };
-    for folder in folders {
-        let path = format!("{}/", folder.display());
-        archive.append_data(&mut header(0o755, 0, tar::EntryType::Directory), path, std::io::empty())?;
-    }
-    for file in files.iter().chain(more) {
-        let mut header = header(file.mode, file.contents.len() as u64, tar::EntryType::Regular);
-        archive.append_data(&mut header, format!("{prefix}{}", file.path), &*file.contents)?;
-    }
-    Ok(archive.into_inner()?.finish()?)
-}
-
-/// A Debian package: an `ar` archive of a version, the control files and the data.
-fn debian_package(architecture: &str, files: &[File]) -> Result<Vec<u8>> {
-    let installed: usize = files.iter().map(|file| file.contents.len().div_ceil(1024)).sum();
-    let control = format!(
-        "Package: dyn-perceiver\nVersion: {VERSION}\nArchitecture: {architecture}\nMaintainer: dyn-perceiver maintainers \
-         <maintainers@dyn-perceiver.example>\nInstalled-Size: {installed}\nSection: science\nPriority: optional\n\
-         Description: classification loop that lasts as long as the battery must\n Runs a multi-exit vision network on \
-         frames of a camera and spends the\n battery where it buys accuracy. One static program and a systemd service.\n"
-    );
-    let script = |name: &str, text: &str, mode| File { path: name.into(), mode, contents: text.into() };
-    let control = [
-        script("conffiles", "/etc/default/dyn-perceiver\n", 0o644),
-        script("control", &control, 0o644),
-        script("postinst", POSTINST, 0o755),
-        script("prerm", PRERM, 0o755),
-    ];
-    let mut package = b"!<arch>\n".to_vec();
-    let parts = [
-        ("debian-binary", b"2.0\n".to_vec()),
-        ("control.tar.gz", archive(&[], "", &control)?),
-        ("data.tar.gz", archive(files, "", &[])?),
-    ];
-    for (name, contents) in parts {
-        // name, time, owner, group, mode, size: fixed columns, then two magic bytes.
-        writeln!(package, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, "100644", contents.len())?;
-        package.extend(&contents);
-        if contents.len() % 2 == 1 {
-            package.push(b'\n');
-        }
-    }
-    Ok(package)
-}
-
-/// Writes beside, then renames: a package that is there is whole.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, bytes).with_context(|| partial.display().to_string())?;
-    std::fs::rename(&partial, path).with_context(|| path.display().to_string())?;
+    atomic_write(path, bytes).with_context(|| path.display().to_string())?;
     println!("{}  {:.1} MiB", path.display(), bytes.len() as f64 / f64::from(1 << 20));
     Ok(())
 }
@@ -186,7 +118,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Vec<File> {
-        files(b"program".to_vec()).unwrap()
+        files(b"program".to_vec(), "x86_64-unknown-linux-gnu").unwrap()
     }
 
     #[test]
@@ -214,6 +146,39 @@ mod tests {
     }
 
     #[test]
+    fn a_program_of_another_machine_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = |binary: PathBuf| Args {
+            target: "aarch64-unknown-linux-gnu".into(),
+            binary: Some(binary),
+            output: Some(folder.path().join("out")),
+        };
+        // This test's own program.
+        let error = run(&args(std::env::current_exe().unwrap())).unwrap_err();
+        assert_eq!(error.is::<WrongInput>(), cfg!(not(target_arch = "aarch64")), "{error:#}");
+        assert!(error.to_string().contains("for x86_64, expected one for aarch64"), "{error:#}");
+        let script = folder.path().join("script");
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        assert!(run(&args(script)).unwrap_err().is::<WrongInput>());
+        assert!(!folder.path().join("out").exists());
+    }
+
+    #[test]
+    fn licences_are_in_the_package_and_training_weights_are_not() {
+        let files = sample();
+        let text = |path: &str| {
+            let file = files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("no {path}"));
+            String::from_utf8_lossy(&file.contents).into_owned()
+        };
+        let copyright = text("usr/share/doc/dyn-perceiver/copyright");
+        assert!(copyright.contains("Apache License") && copyright.contains("Permission is hereby granted"));
+        let list = text("usr/share/doc/dyn-perceiver/third-party.txt");
+        assert!(list.lines().any(|line| line.starts_with("tract-core ")), "{list}");
+        assert!(files.iter().any(|file| file.path.ends_with("/model.onnx")));
+        assert!(files.iter().all(|file| !file.path.ends_with("weights.safetensors")));
+    }
+
+    #[test]
     fn the_service_gives_up_what_it_does_not_need() {
         for line in [
             "Type=notify",
@@ -232,7 +197,7 @@ mod tests {
 
     #[test]
     fn other_architectures_are_refused() {
-        assert!(architecture("riscv64gc-unknown-linux-gnu").is_err());
-        assert_eq!(architecture("aarch64-unknown-linux-musl").unwrap(), "arm64");
+        assert!(machine("riscv64gc-unknown-linux-gnu").unwrap_err().is::<WrongInput>());
+        assert_eq!(machine("aarch64-unknown-linux-musl").unwrap().debian(), "arm64");
     }
 }
