@@ -29,6 +29,8 @@ pub enum Record {
     Frontier(Frontier),
     /// Executed instructions per inference.
     Instructions(Instructions),
+    /// A run ends: how busy the machine was with other things.
+    End(End),
 }
 
 impl Record {
@@ -42,6 +44,7 @@ impl Record {
             Record::Load(load) => Some(&load.run),
             Record::Frontier(frontier) => Some(&frontier.run),
             Record::Instructions(instructions) => Some(&instructions.run),
+            Record::End(end) => Some(&end.run),
         }
     }
 }
@@ -93,6 +96,29 @@ pub struct Machine {
     /// The program ran under an emulator: times mean nothing there.
     pub emulated: bool,
 }
+
+/// A run ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// [`Run::id`].
+    pub run: String,
+    /// Seconds from the first line to this one.
+    pub took_s: f64,
+    /// Share of all cores' time that other programs took meanwhile; none where the system does not tell.
+    pub others: Option<f64>,
+    /// Whether the machine throttled at the end, where it tells.
+    pub throttled: Option<bool>,
+}
+
+impl End {
+    /// Whether other programs took so much that times are longer than they need be.
+    pub fn is_busy(&self) -> bool {
+        self.others.is_some_and(|share| share > BUSY)
+    }
+}
+
+/// Other programs' share of the cores from which on a machine counts as busy: a tenth of one core of two.
+const BUSY: f64 = 0.05;
 
 /// Why something is missing. A runtime that is missing is listed, never counted as zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 
-use crate::result::{self, Absent, Check, Device, Frontier, Instructions, Load, Machine, Record, Run, Time};
+use crate::result::{self, Absent, Check, Device, End, Frontier, Instructions, Load, Machine, Record, Run, Time};
 
 /// One run with everything it left behind, in the order of its lines.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Measured {
     pub instructions: Vec<Instructions>,
     /// Results that were left out.
     pub refused: Vec<Refused>,
+    /// How the run ended; none if it was cut short, or written before this was recorded.
+    pub end: Option<End>,
 }
 
 /// Results of a runtime whose outputs are not those of the reference.
@@ -67,6 +69,7 @@ impl Measured {
             frontiers: vec![],
             instructions: vec![],
             refused: vec![],
+            end: None,
         }
     }
 
@@ -140,6 +143,7 @@ pub fn gather(paths: &[PathBuf]) -> anyhow::Result<Vec<Measured>> {
             Record::Load(load) => run.loads.push(load),
             Record::Frontier(frontier) => run.frontiers.push(frontier),
             Record::Instructions(instructions) => run.instructions.push(instructions),
+            Record::End(end) => run.end = Some(end),
         }
     }
     ensure!(!runs.is_empty(), "no line begins a run");
@@ -198,6 +202,12 @@ fn possible(record: &Record) -> anyhow::Result<()> {
             Ok(())
         }),
         Record::Instructions(count) => positive("instructions", count.instructions as f64),
+        Record::End(end) => {
+            ensure!(end.took_s.is_finite() && end.took_s >= 0.0, "`took_s` is {}, expected 0 or more", end.took_s);
+            let share = end.others.unwrap_or(0.0);
+            ensure!((0.0..=1.0).contains(&share), "`others` is {share}, expected 0 to 1");
+            Ok(())
+        }
         Record::Run(_) | Record::Absent(_) | Record::Check(_) => Ok(()),
     }
 }

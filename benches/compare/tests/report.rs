@@ -151,6 +151,32 @@ fn emulated_machines_have_instructions_and_no_times() {
 }
 
 #[test]
+fn a_run_on_a_busy_machine_says_so_on_top_and_others_do_not() {
+    let mut records = synthetic::whole_run("a", workstation(), DAY, 1.0, 0.01, 1);
+    let end = |others| Record::End(End { run: "a".into(), took_s: 60.0, others, throttled: None });
+    let row = |markdown: &str| markdown.lines().find(|line| line.starts_with("| other programs |")).map(str::to_owned);
+    let (markdown, _) = report(&records);
+    assert!(!markdown.contains("busy machine") && row(&markdown).unwrap().contains("not recorded"), "{markdown}");
+    records.push(end(Some(0.01)));
+    let (markdown, _) = report(&records);
+    assert!(!markdown.contains("busy machine"), "{markdown}");
+    assert_eq!(row(&markdown).unwrap(), "| other programs | took 1.0 % of the cores' time |");
+    records.push(end(Some(0.63)));
+    let (markdown, html) = report(&records);
+    let line = markdown.lines().position(|line| line.starts_with("Measured on a busy machine:")).unwrap();
+    assert!(line < markdown.lines().position(|line| line.starts_with("## ")).unwrap(), "{markdown}");
+    assert!(markdown.contains("took 63.0 % of the cores' time. Its times are longer") && html.contains("busy machine"));
+}
+
+#[test]
+fn our_rows_and_columns_are_marked() {
+    let (markdown, html) = report(&synthetic::whole_run("a", workstation(), DAY, 1.0, 0.01, 1));
+    assert!(markdown.lines().any(|line| line.starts_with("| **dyn-perceiver** | **")), "{markdown}");
+    assert!(markdown.lines().any(|line| line.starts_with("| exit | **dyn-perceiver, staged** |")), "{markdown}");
+    assert!(!markdown.contains("**tract") && html.contains("<th scope=\"row\" class=\"ours\">dyn-perceiver</th>"));
+}
+
+#[test]
 fn a_run_that_measured_nothing_is_explained() {
     let (markdown, _) = report(&[Record::Run(synthetic::run("a", workstation(), DAY))]);
     assert!(markdown.contains("Nothing was timed in this run."), "{markdown}");

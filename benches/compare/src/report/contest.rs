@@ -8,6 +8,12 @@ use crate::rounds::{Spread, ratios};
 /// The runtime that the others are peers of.
 pub const OURS: &str = "dyn-perceiver";
 
+/// Whether a runtime is this project's in any form, as `dyn-perceiver-unstaged`, or an older version taken in turns under
+/// a name of its own. Peers are the others: beside our own code a ratio says nothing about theirs.
+pub fn is_ours(runtime: &str) -> bool {
+    runtime.starts_with(OURS)
+}
+
 /// What is asked for, however it is computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -58,7 +64,7 @@ pub struct Contest<'a> {
 impl<'a> Contest<'a> {
     /// The fastest runtime that is not ours.
     pub fn fastest_peer(&self) -> Option<&Entrant<'a>> {
-        self.entrants.iter().find(|entrant| entrant.time.runtime != OURS)
+        self.entrants.iter().find(|entrant| !is_ours(&entrant.time.runtime))
     }
 
     /// Our own series.
@@ -104,9 +110,9 @@ pub fn contests(times: &[Time]) -> Vec<Contest<'_>> {
 
 fn contest(goal: Goal, times: &[Time]) -> Contest<'_> {
     let exact = |time: &Time| Goal::of(time) == goal;
-    // Our own full network is no alternative to our adaptive one.
+    // A full network of ours is no alternative to our adaptive one.
     let all: Vec<&Time> =
-        times.iter().filter(|time| exact(time) || time.runtime != OURS && goal.reached_by(time)).collect();
+        times.iter().filter(|time| exact(time) || !is_ours(&time.runtime) && goal.reached_by(time)).collect();
     // A task may have been timed in several groups: of those with the very task, the one that most took part in is compared;
     // others fill gaps.
     let size = |time: &Time| all.iter().filter(|other| in_turns(time, other)).count();
@@ -126,7 +132,7 @@ fn contest(goal: Goal, times: &[Time]) -> Contest<'_> {
         })
         .collect();
     entrants.sort_by(|a, b| a.frame_s.median.total_cmp(&b.frame_s.median));
-    let fastest = entrants.iter().find(|entrant| entrant.time.runtime != OURS).map(|entrant| entrant.time);
+    let fastest = entrants.iter().find(|entrant| !is_ours(&entrant.time.runtime)).map(|entrant| entrant.time);
     for entrant in &mut entrants {
         entrant.ratio = (fastest.filter(|fastest| in_turns(fastest, entrant.time)))
             .and_then(|fastest| Spread::of(&ratios(&entrant.time.rounds_s, &fastest.rounds_s)));
@@ -141,6 +147,11 @@ pub fn series_name(time: &Time) -> String {
         Task::Adaptive { .. } => format!("{}, adaptive", time.runtime),
         Task::Exit { how, .. } => format!("{}, {}", time.runtime, how_name(*how)),
     }
+}
+
+/// Whether a [`series_name`] is of our own runtime as it is used: the row or column that a reader looks for.
+pub fn is_our_series(name: &str) -> bool {
+    name.split(',').next() == Some(OURS)
 }
 
 /// How one exit alone is had, in a word.
@@ -186,5 +197,63 @@ pub fn device_name(device: Device) -> &'static str {
     match device {
         Device::Cpu => "CPU",
         Device::Cuda => "CUDA",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(runtime: &str, task: Task, frame_s: f64) -> Time {
+        Time {
+            run: "r".to_owned(),
+            model: "m".to_owned(),
+            runtime: runtime.to_owned(),
+            task,
+            device: Device::Cpu,
+            threads: 1,
+            batch: 1,
+            group: "g".to_owned(),
+            calls: 1,
+            rounds_s: vec![frame_s; 3],
+        }
+    }
+
+    #[test]
+    fn fastest_peer_is_never_one_of_ours() {
+        let times = [
+            time(OURS, Task::Full, 0.9),
+            time("dyn-perceiver-unstaged", Task::Full, 0.8),
+            time("dyn-perceiver-2", Task::Full, 0.7),
+            time("mnn", Task::Full, 2.0),
+            time("tract", Task::Full, 1.0),
+        ];
+        let contests = contests(&times);
+        assert_eq!(contests[0].fastest_peer().unwrap().time.runtime, "tract");
+        // Ratios are to that peer, also those of our other forms.
+        let ratios: Vec<f64> = contests[0].entrants.iter().map(|entrant| entrant.ratio.unwrap().median).collect();
+        assert_eq!(ratios, [0.7, 0.8, 0.9, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn without_a_peer_there_is_no_ratio() {
+        let times = [time(OURS, Task::Full, 0.9), time("dyn-perceiver-unstaged", Task::Full, 0.8)];
+        let contests = contests(&times);
+        assert!(contests[0].fastest_peer().is_none());
+        assert!(contests[0].entrants.iter().all(|entrant| entrant.ratio.is_none()));
+    }
+
+    #[test]
+    fn full_networks_of_ours_do_not_stand_in_for_our_adaptive_one() {
+        let shares = || Task::Adaptive { shares: vec![500, 500] };
+        let times = [
+            time(OURS, shares(), 0.5),
+            time("dyn-perceiver-unstaged", Task::Full, 0.4),
+            time("tract", Task::Full, 1.0),
+        ];
+        let contests = contests(&times);
+        let adaptive = contests.iter().find(|contest| matches!(contest.goal.answer, Answer::Adaptive(_))).unwrap();
+        let names: Vec<&str> = adaptive.entrants.iter().map(|entrant| entrant.time.runtime.as_str()).collect();
+        assert_eq!(names, [OURS, "tract"]);
     }
 }

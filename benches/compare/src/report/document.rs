@@ -1,5 +1,7 @@
 //! A report's content, whatever it is written as. Texts are plain: each writer escapes them its own way.
 
+use std::collections::BTreeSet;
+
 /// One piece of a page.
 #[derive(Clone, Debug)]
 pub enum Block {
@@ -22,6 +24,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// One cell per column.
     pub rows: Vec<Vec<String>>,
+    /// Rows that stand out, by index.
+    pub marked: BTreeSet<usize>,
 }
 
 /// A column.
@@ -31,6 +35,8 @@ pub struct Column {
     pub name: String,
     /// Figures, set right.
     pub figures: bool,
+    /// It stands out.
+    pub marked: bool,
 }
 
 /// A plot.
@@ -55,15 +61,29 @@ impl Table {
     /// Without rows. Columns whose name begins with `#` hold figures.
     pub fn new(caption: impl Into<String>, columns: &[&str]) -> Self {
         let columns = columns.iter().map(|name| match name.strip_prefix('#') {
-            Some(name) => Column { name: name.into(), figures: true },
-            None => Column { name: (*name).into(), figures: false },
+            Some(name) => Column { name: name.into(), figures: true, marked: false },
+            None => Column { name: (*name).into(), figures: false, marked: false },
         });
-        Self { caption: caption.into(), columns: columns.collect(), rows: vec![] }
+        Self { caption: caption.into(), columns: columns.collect(), rows: vec![], marked: BTreeSet::new() }
     }
 
     /// One more column.
     pub fn column(&mut self, name: impl Into<String>, figures: bool) {
-        self.columns.push(Column { name: name.into(), figures });
+        self.columns.push(Column { name: name.into(), figures, marked: false });
+    }
+
+    /// Marks the rows whose first cell, and the columns whose name, belong to what is looked for.
+    pub fn mark(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        let first = |row: &Vec<String>| row.first().is_some_and(|cell| is_wanted(cell));
+        self.marked = (0..).zip(&self.rows).filter(|(_, row)| first(row)).map(|(index, _)| index).collect();
+        for column in &mut self.columns {
+            column.marked = is_wanted(&column.name);
+        }
+    }
+
+    /// Whether a cell stands out.
+    pub fn is_marked(&self, row: usize, column: usize) -> bool {
+        self.marked.contains(&row) || self.columns.get(column).is_some_and(|column| column.marked)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::contest::device_name;
 use super::document::{Document, Table};
-use super::units::{bytes, date};
+use super::units::{bytes, date, percent};
 use crate::result::{Absent, Check, Device};
 use crate::runs::Measured;
 
@@ -15,7 +15,13 @@ pub fn add(document: &mut Document, measured: &Measured) {
         true => format!("{most} MHz"),
         false => format!("{least} to {most} MHz"),
     });
-    let throttled = match machine.throttled {
+    let others = match measured.end.as_ref().map(|end| end.others) {
+        None => "not recorded".into(),
+        Some(None) => "the machine does not tell".into(),
+        Some(Some(share)) => format!("took {} of the cores' time", percent(share)),
+    };
+    let at_end = measured.end.as_ref().and_then(|end| end.throttled);
+    let throttled = match at_end.or(machine.throttled) {
         None => "the machine does not tell",
         Some(false) => "no",
         Some(true) => "yes: times are longer than they need be",
@@ -31,6 +37,7 @@ pub fn add(document: &mut Document, measured: &Measured) {
     row("frequency governor", machine.governor.clone().unwrap_or_else(unknown));
     row("clock", clock);
     row("throttled", throttled.into());
+    row("other programs", others);
     row("GPU", machine.gpu.clone().unwrap_or_else(|| "none found".into()));
     row("system", machine.system.clone());
     row("started", date(run.started_s));

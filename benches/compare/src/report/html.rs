@@ -54,20 +54,26 @@ pub fn render(document: &Document) -> String {
 }
 
 fn table(table: &Table) -> String {
-    let class = |figures: bool| if figures { " class=\"figure\"" } else { "" };
+    let class = |figures: bool, marked: bool| match (figures, marked) {
+        (true, true) => " class=\"figure ours\"",
+        (true, false) => " class=\"figure\"",
+        (false, true) => " class=\"ours\"",
+        (false, false) => "",
+    };
     let mut html =
         format!("<div class=\"table\" role=\"region\" tabindex=\"0\" aria-label=\"{}\">\n", escape(&table.caption));
     html += &format!("<table>\n<caption>{}</caption>\n<thead><tr>", escape(&table.caption));
     for column in &table.columns {
-        html += &format!("<th scope=\"col\"{}>{}</th>", class(column.figures), escape(&column.name));
+        html += &format!("<th scope=\"col\"{}>{}</th>", class(column.figures, column.marked), escape(&column.name));
     }
     html += "</tr></thead>\n<tbody>\n";
-    for row in &table.rows {
+    for (number, row) in table.rows.iter().enumerate() {
         html += "<tr>";
         for (index, (cell, column)) in row.iter().zip(&table.columns).enumerate() {
+            let marked = table.is_marked(number, index);
             html += &match index {
-                0 => format!("<th scope=\"row\">{}</th>", escape(cell)),
-                _ => format!("<td{}>{}</td>", class(column.figures), escape(cell)),
+                0 => format!("<th scope=\"row\"{}>{}</th>", class(false, marked), escape(cell)),
+                _ => format!("<td{}>{}</td>", class(column.figures, marked), escape(cell)),
             };
         }
         html += "</tr>\n";

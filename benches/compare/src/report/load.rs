@@ -1,5 +1,6 @@
 //! Loading, the first result, memory and bytes on disk.
 
+use super::contest::is_our_series;
 use super::document::{Document, Figure, Table};
 use super::plot::{Bar, Bars, Panel, Style};
 use super::units::{bytes, seconds};
@@ -53,6 +54,7 @@ pub fn add(document: &mut Document, measured: &Measured) -> anyhow::Result<()> {
         document.heading(5, model);
         let caption = format!("{model}: what loading costs. Bars in two parts end at the sum of both.");
         plots.push(Figure::new(format!("load-{model}"), caption, plot(model, &loads).svg()?));
+        table.mark(is_our_series);
         document.table(table);
     }
     document.figures(plots);

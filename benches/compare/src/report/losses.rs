@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::contest::{Answer, Contest, OURS, answer_name, device_name, in_turns, series_name, task_name, threads_name};
+use super::contest::{
+    Answer, Contest, OURS, answer_name, device_name, in_turns, is_ours, series_name, task_name, threads_name,
+};
 use super::document::{Document, Table};
 use super::units::{bytes, ratio, ratio_spread, seconds};
 use crate::result::{Load, Task};
@@ -40,7 +42,7 @@ pub fn losses(contests: &[Contest<'_>]) -> Vec<Loss> {
     let mut losses = vec![];
     for contest in contests {
         let Some(ours) = contest.ours() else { continue };
-        for theirs in contest.entrants.iter().filter(|entrant| entrant.time.runtime != OURS) {
+        for theirs in contest.entrants.iter().filter(|entrant| !is_ours(&entrant.time.runtime)) {
             let in_turns = in_turns(ours.time, theirs.time);
             let spread = match in_turns {
                 true => Spread::of(&ratios(&ours.time.rounds_s, &theirs.time.rounds_s)),
@@ -123,7 +125,7 @@ fn loading(loads: &[Load]) -> Table {
     let mut table = Table::new("Loading, memory and size in which another runtime needs less", &columns);
     let mut found = vec![];
     for (name, of, write) in QUANTITIES {
-        for theirs in loads.iter().filter(|load| load.runtime != OURS) {
+        for theirs in loads.iter().filter(|load| !is_ours(&load.runtime)) {
             let beside =
                 |load: &&Load| load.runtime == OURS && load.model == theirs.model && load.threads == theirs.threads;
             let ours = loads.iter().filter(beside).filter_map(of).min_by(f64::total_cmp);

@@ -25,10 +25,16 @@ pub fn render(document: &Document, plots: &str) -> String {
 pub fn table(table: &Table) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let mut text = if table.caption.is_empty() { String::new() } else { format!("{}\n\n", escape(&table.caption)) };
-    text += &line(table.columns.iter().map(|column| escape(&column.name)).collect());
+    // Bold, where there is something to be bold.
+    let cell = |text: &str, marked: bool| match escape(text) {
+        text if marked && !text.is_empty() => format!("**{text}**"),
+        text => text,
+    };
+    text += &line(table.columns.iter().map(|column| cell(&column.name, column.marked)).collect());
     text += &line(table.columns.iter().map(|column| if column.figures { "---:" } else { "---" }.into()).collect());
-    for row in &table.rows {
-        text += &line(row.iter().map(|cell| escape(cell)).collect());
+    for (index, row) in table.rows.iter().enumerate() {
+        let cells = row.iter().enumerate().map(|(column, text)| cell(text, table.is_marked(index, column)));
+        text += &line(cells.collect());
     }
     text
 }

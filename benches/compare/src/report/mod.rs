@@ -22,6 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use dyn_perceiver_core::file::atomic_write;
 
 use crate::failure::OrInput as _;
 use crate::runs;
@@ -71,11 +72,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes beside, then renames: a report that is open in a browser is never half a report.
+/// Writes a file at once: a report that is open in a browser is never half a report.
 fn write(path: &Path, text: &str) -> anyhow::Result<PathBuf> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".tmp");
-    fs::write(&beside, text).with_context(|| format!("cannot write {}", path.display()))?;
-    fs::rename(&beside, path).with_context(|| format!("cannot write {}", path.display()))?;
+    atomic_write(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path.to_owned())
 }

@@ -4,8 +4,9 @@ use super::contest::contests;
 use super::document::Document;
 use super::losses::{self, losses};
 use super::styles::Styles;
-use super::units::date;
+use super::units::{date, percent};
 use super::{accuracy, environment, instructions, load, scaling, times};
+use crate::result::End;
 use crate::runs::{Measured, machines};
 
 /// Everything that the runs say.
@@ -29,6 +30,16 @@ pub fn page(runs: &[Measured]) -> anyhow::Result<Document> {
              nor compared.",
             machines.len(),
             names.join(", "),
+        ));
+    }
+    for measured in runs.iter().filter(|measured| measured.end.as_ref().is_some_and(End::is_busy)) {
+        let share = measured.end.as_ref().and_then(|end| end.others).unwrap_or_default();
+        document.text(format!(
+            "Measured on a busy machine: in the run of {} on {} other programs took {} of the cores' time. Its times are longer \
+             than they need be; only its ratios mean anything, and they less than usual.",
+            date(measured.run.started_s),
+            measured.run.machine.name,
+            percent(share),
         ));
     }
     for (machine, runs) in machines {

@@ -1,6 +1,8 @@
 //! How times change with threads and with frames per call.
 
-use super::contest::{Answer, Contest, Entrant, OURS, device_name, series_name, shares_name, threads_name};
+use super::contest::{
+    Answer, Contest, Entrant, OURS, device_name, is_our_series, series_name, shares_name, threads_name,
+};
 use super::document::{Document, Figure, Table};
 use super::plot::{Axis, Chart, Line, Mark, Stroke};
 use super::styles::Styles;
@@ -151,6 +153,7 @@ fn batch_table(model: &str, batches: &[usize], rows: &[Row<'_>]) -> Table {
         let head = [row.name(), device_name(device).into(), threads.to_string()];
         table.rows.push(head.into_iter().chain(cells).collect());
     }
+    table.mark(is_our_series);
     table
 }
 

@@ -1,7 +1,7 @@
 //! Full network, each exit alone, and adaptive inference: who takes how long for one frame.
 
 use super::contest::{
-    Answer, Contest, Entrant, OURS, answer_name, device_name, series_name, shares_name, threads_name,
+    Answer, Contest, Entrant, OURS, answer_name, device_name, is_our_series, series_name, shares_name, threads_name,
 };
 use super::document::{Document, Figure, Table};
 use super::environment::reason;
@@ -24,7 +24,7 @@ pub fn full(
     document.heading(4, "Full network");
     document.text(
         "One frame at a time through the whole network: median of the rounds, and quartiles. Ratios are to the fastest peer, the \
-         fastest runtime that is not dyn-perceiver, round against round; below 1 is faster than any peer.",
+         fastest runtime that is not dyn-perceiver in any form, round against round; below 1 is faster than any peer.",
     );
     let mut plots = vec![];
     for &model in &measured.models() {
@@ -98,6 +98,7 @@ fn full_table(measured: &Measured, model: &str, cpu: &[&Contest<'_>], cuda: &[&C
         });
         table.rows.push(row);
     }
+    table.mark(is_our_series);
     table
 }
 
@@ -204,6 +205,7 @@ fn matrix(caption: String, what: &str, contests: &[&Contest<'_>], row_name: fn(&
         };
         table.rows.push([row_name(&contest.goal.answer)].into_iter().chain(series.iter().map(cell)).collect());
     }
+    table.mark(is_our_series);
     table
 }
 

@@ -146,7 +146,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         model.remove(&cache.join("models"));
     }
-    results.end();
+    results.end()?;
     Ok(())
 }
 

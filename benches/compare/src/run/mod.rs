@@ -1,6 +1,7 @@
 //! `compare run`: measures every runtime on the same models, inputs and threads, in turns, and appends what it found to a
 //! file of results.
 
+mod busy;
 pub mod count;
 mod frontier;
 mod loads;
@@ -14,6 +15,7 @@ mod runtimes;
 mod series;
 mod tasks;
 mod venv;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -114,8 +116,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let refused = venv.map(|venv| venv.refused).unwrap_or_default();
     let mut bench = Bench { args, runtimes, cache, results, progress, checked: BTreeSet::new(), absent: vec![], root };
     bench.everything(&refused)?;
-    bench.results.end();
-    Ok(())
+    bench.results.end()
 }
 
 /// The repository's root: where this program was built, or a folder above the present one.
@@ -221,37 +222,6 @@ impl Bench<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Starts every runtime once.
-    fn versions(&mut self, refused: &[(String, String)]) -> anyhow::Result<Versions> {
-        let mut versions = Versions { found: BTreeMap::new(), absent: vec![] };
-        for index in 0..self.runtimes.len() {
-            let runtime = self.runtimes[index].clone();
-            self.progress.say(&format!("{}: starting", runtime.name));
-            match Peer::start(&runtime, Some(&self.log())) {
-                Ok(peer) => drop(versions.found.insert(runtime.name, peer.version.clone())),
-                Err(Missing(reason)) => {
-                    let refusal = refused.iter().find(|(requirement, _)| venv::provides(requirement, &runtime.name));
-                    let reason = refusal.map_or(reason, |(requirement, why)| format!("{requirement}: {why}"));
-                    self.absent.extend([(index, Device::Cpu), (index, Device::Cuda)]);
-                    let reason =
-                        if runtime.command.is_empty() { "left out: no virtual environment".into() } else { reason };
-                    versions.absent.push(self.absence(index, None, Device::Cpu, &reason));
-                }
-            }
-        }
-        Ok(versions)
-    }
-
-    fn absence(&self, runtime: usize, model: Option<&Model>, device: Device, reason: &str) -> Absent {
-        let model = model.map(|model| model.name.clone());
-        let runtime = self.runtimes[runtime].name.clone();
-        Absent { run: self.results.run.clone(), runtime, model, device, reason: reason.to_owned() }
-    }
-
-    fn missing(&mut self, runtime: usize, model: Option<&Model>, device: Device, reason: &str) -> anyhow::Result<()> {
-        self.results.write(Record::Absent(self.absence(runtime, model, device, reason)))
     }
 
     /// Where workers write what they have to say besides answers.
@@ -410,11 +380,6 @@ impl Bench<'_> {
         }
         Ok(())
     }
-}
-
-struct Versions {
-    found: BTreeMap<String, String>,
-    absent: Vec<Absent>,
 }
 
 /// What a load is, for a person.

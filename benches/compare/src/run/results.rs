@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use dyn_perceiver_host::System;
 
+use super::busy::Busy;
 use super::machine;
-use crate::result::{Machine, Record, Run, SCHEMA};
+use crate::result::{End, Machine, Record, Run, SCHEMA};
 
 /// Results of one run.
 pub struct Results {
@@ -18,6 +20,8 @@ pub struct Results {
     path: PathBuf,
     file: File,
     print: bool,
+    began: Instant,
+    busy: Option<Busy>,
 }
 
 impl Results {
@@ -29,7 +33,7 @@ impl Results {
         let file = File::options().create(true).append(true).open(path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         let run = format!("{:x}-{:x}", now_s(), std::process::id());
-        Ok(Results { run, path: path.to_path_buf(), file, print })
+        Ok(Results { run, path: path.to_path_buf(), file, print, began: Instant::now(), busy: None })
     }
 
     /// Writes the first line of a run, and gives the machine it describes.
@@ -45,6 +49,8 @@ impl Results {
         versions: BTreeMap<String, String>,
     ) -> anyhow::Result<Machine> {
         let machine = machine::read(name, emulated);
+        self.began = Instant::now();
+        self.busy = Busy::read(&System::default());
         self.write(Record::Run(Run {
             schema: SCHEMA,
             id: self.run.clone(),
@@ -70,12 +76,24 @@ impl Results {
         Ok(())
     }
 
-    /// Says where they are.
-    pub fn end(&self) {
+    /// Writes the last line of a run, and says where all are.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn end(&mut self) -> anyhow::Result<()> {
+        let system = System::default();
+        let others = self.busy.zip(Busy::read(&system)).and_then(|(before, after)| before.others(after));
+        self.write(Record::End(End {
+            run: self.run.clone(),
+            took_s: self.began.elapsed().as_secs_f64(),
+            others,
+            throttled: machine::throttled(&system),
+        }))?;
         if !self.print {
             let path = self.path.display();
             println!("results are in {path}; `compare report {path}` makes tables and plots of them");
         }
+        Ok(())
     }
 }
 

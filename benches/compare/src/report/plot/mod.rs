@@ -25,8 +25,8 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// Colours that people with any colour vision can tell apart (Okabe and Ito, 2008), less yellow, which white paper swallows, and
-/// black, which dark pages do; grey stands in. Shapes repeat after another number than colours, so that pairs do so late.
-const COLOURS: [RGBColor; 7] = [
+/// black, which dark pages do; grey and brown stand in. Shapes repeat after another number than colours, so that pairs do so late.
+const COLOURS: [RGBColor; 8] = [
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
     RGBColor(0, 158, 115),
@@ -34,6 +34,7 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
     RGBColor(128, 128, 128),
+    RGBColor(140, 86, 42),
 ];
 const SHAPES: [Shape; 6] = [Shape::Circle, Shape::Square, Shape::Up, Shape::Diamond, Shape::Down, Shape::Cross];
 
