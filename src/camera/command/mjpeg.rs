@@ -127,6 +127,10 @@ impl MjpegSplitter {
     }
 
     fn marker(&mut self, segment: usize) -> Option<Option<Piece>> {
+        // Of a file that broke off, the last segment has the next one's start marker as its last bytes.
+        if self.buffer[segment..self.at].ends_with(&[0xff, 0xd8]) && self.buffer.get(self.at)? == &0xff {
+            return Some(self.damaged(self.at - 2, "another frame begins in its header"));
+        }
         let rest = &self.buffer[self.at..];
         match rest {
             [0xff, 0xff, ..] => {
@@ -155,6 +159,12 @@ impl MjpegSplitter {
                 }
                 if rest.len() < 2 + length {
                     return None;
+                }
+                // A thumbnail may begin in an application segment, but nothing begins in a table.
+                if !matches!(marker, 0xe0..=0xef | 0xfe)
+                    && let Some(place) = rest[4..2 + length].windows(4).position(is_start)
+                {
+                    return Some(self.damaged(self.at + 4 + place, "another frame begins in its header"));
                 }
                 let segment = self.at + 2;
                 self.at += 2 + length;
@@ -186,6 +196,10 @@ impl MjpegSplitter {
                     return Some(Some(Piece::Whole));
                 }
                 (0xd8, _) => return Some(self.damaged(self.at, "another frame begins before its end")),
+                // The scan header broke off, and took the first byte or both of a start marker.
+                _ if self.buffer[self.start + 2..self.at].ends_with(&[0xff, 0xd8]) => {
+                    return Some(self.damaged(self.at - 2, "another frame begins in its header"));
+                }
                 _ => {
                     self.state = State::Marker { segment: self.at };
                     return Some(None);
@@ -207,6 +221,11 @@ impl MjpegSplitter {
     fn too_long(&mut self) -> Option<Piece> {
         self.damaged(self.at, "it is longer than 32 MiB")
     }
+}
+
+/// Whether a file begins with these four bytes, which a table would hardly hold.
+fn is_start(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xff, 0xd8, 0xff, 0xc0..=0xc2 | 0xc4 | 0xdb | 0xdd | 0xe0..=0xef | 0xfe])
 }
 
 /// Whether a segment of this kind can have this length, its two bytes included. A wrong length would pass over the frames

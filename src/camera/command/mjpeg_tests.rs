@@ -39,7 +39,7 @@ fn mjpeg_is_cut_apart_wherever_the_parts_end() {
 #[test]
 fn mjpeg_padding_and_multipart_headers_between_frames_are_skipped() {
     let header = b"\r\n--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 4233\r\n\r\n";
-    for gap in [&[0; 7][..], &[0xff; 5], b"\r\n", header, &[0xd8, 0xff]] {
+    for gap in [&[0; 7][..], &[0xff; 5], b"\r\n", header, &[0xd8, 0x00, 0xff]] {
         let stream = [gap, JPEG, gap, JPEG, gap, gap, JPEG, gap].concat();
         for part in [1, 3, 1000] {
             let pieces = split(&stream, part);
