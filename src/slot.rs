@@ -104,7 +104,12 @@ impl<T: Default + Send + 'static> Slot<T> {
     ///
     /// # Errors
     /// What `make` returned in place of an item; the thread goes on.
-    pub(crate) fn take(&mut self, item: &mut T, limit: Option<Duration>, stop: &StopToken) -> Result<Recv, CameraError> {
+    pub(crate) fn take(
+        &mut self,
+        item: &mut T,
+        limit: Option<Duration>,
+        stop: &StopToken,
+    ) -> Result<Recv, CameraError> {
         let until = limit.map(|limit| Instant::now() + limit);
         let mut state = self.shared.lock();
         loop {

@@ -201,7 +201,7 @@ impl CameraError {
     /// damaged.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Lost { .. } | Self::Damaged { .. })
+        matches!(self, Self::Lost { .. } | Self::Damaged { .. } | Self::Preprocess(PreprocessError::Jpeg { .. }))
     }
 
     /// Of an error that [`read`](super::FrameSource::read) returned: whether it is about a single frame or file, so that

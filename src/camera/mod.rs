@@ -16,7 +16,7 @@ mod v4l;
 
 pub use command::{CommandSource, MjpegSplitter, Piece};
 pub use error::CameraError;
-pub use open::open;
+pub use open::{open, open_path};
 pub use request::CameraRequest;
 pub use sources::{IdxSource, ImageLimits, ImageSource, Latest, Reconnecting, SyntheticSource, decode_image};
 pub(crate) use stop::SLICE;

@@ -41,10 +41,19 @@ pub fn open(name: &str, request: CameraRequest) -> Result<Box<dyn FrameSource>, 
             _ => Box::new(source),
         });
     }
-    let path = Path::new(name);
-    if is_camera(path) {
+    if is_camera(Path::new(name)) {
         return device(name, request);
     }
+    open_path(name)
+}
+
+/// Opens an IDX file (a name with `idx3`; labels are found beside it), an image file, or a folder of images, whatever bytes
+/// its name is made of.
+///
+/// # Errors
+/// [`CameraError`] where the path cannot be read or holds no image.
+pub fn open_path(path: impl AsRef<Path>) -> Result<Box<dyn FrameSource>, CameraError> {
+    let path = path.as_ref();
     if path.file_name().is_some_and(|name| name.to_string_lossy().contains("idx3")) {
         return Ok(Box::new(IdxSource::open(path, labels_beside(path).as_deref())?));
     }
@@ -121,7 +130,13 @@ mod tests {
     #[test]
     fn a_missing_device_is_told_at_once_with_what_to_do() {
         let error = open("/dev/video-none", CameraRequest::default()).err().map(|error| error.to_string());
-        assert!(error.as_deref().is_some_and(|error| error == "/dev/video-none: opening failed; is it plugged in and enabled?" || error.contains("feature `v4l`")), "{error:?}");
+        assert!(
+            error
+                .as_deref()
+                .is_some_and(|error| error == "/dev/video-none: opening failed; is it plugged in and enabled?"
+                    || error.contains("feature `v4l`")),
+            "{error:?}"
+        );
     }
 
     #[test]

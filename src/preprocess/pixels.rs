@@ -123,7 +123,8 @@ mod tests {
         };
         let luma: Vec<u8> = (0..16).map(|i| to_yuv(at(i))[0]).collect();
         let chroma: Vec<[u8; 3]> = (0..4).map(|i| to_yuv(colour(i % 2 * 2, i / 2 * 2))).collect();
-        let pairs = |order: [usize; 2]| [luma.clone(), chroma.iter().flat_map(|yuv| order.map(|c| yuv[c])).collect()].concat();
+        let pairs =
+            |order: [usize; 2]| [luma.clone(), chroma.iter().flat_map(|yuv| order.map(|c| yuv[c])).collect()].concat();
         let planar = |order: [usize; 2]| {
             let plane = |c: usize| chroma.iter().map(|yuv| yuv[c]).collect();
             [luma.clone(), plane(order[0]), plane(order[1])].concat()

@@ -91,7 +91,10 @@ fn a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded() {
 
 #[test]
 fn kinds_that_are_not_read_are_named() {
-    assert_eq!(text("phone.heic"), "this is an HEIC file, as phones write them, which is not supported; convert it to PNG or JPEG");
+    assert_eq!(
+        text("phone.heic"),
+        "this is an HEIC file, as phones write them, which is not supported; convert it to PNG or JPEG"
+    );
     assert_eq!(text("picture.avif"), "this is an AVIF file, which is not supported; convert it to PNG or JPEG");
     assert_eq!(text("scene.gif"), "this is a GIF file, which is not supported; convert it to PNG or JPEG");
     assert!(text("scene.tif").starts_with("this is a TIFF or camera raw file"));

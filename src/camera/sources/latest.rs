@@ -44,11 +44,8 @@ impl Latest {
             captured.damaged = source.damaged();
             Ok(more)
         };
-        let ahead = Slot::start("capture", Overflow::DropOldest, ended, capture).map_err(|source| CameraError::Device {
-            device: name.clone(),
-            doing: "starting its thread",
-            source,
-        })?;
+        let ahead = Slot::start("capture", Overflow::DropOldest, ended, capture)
+            .map_err(|source| CameraError::Device { device: name.clone(), doing: "starting its thread", source })?;
         Ok(Self { ahead, captured: Captured::default(), name, timeout: None, frames, stop: StopToken::default() })
     }
 

@@ -252,7 +252,9 @@ mod tests {
         CameraError::Damaged { device: "/dev/video0".into(), sequence, reason: "cut short".into() }
     }
 
-    fn scripted(script: impl Fn() -> Vec<Result<u64, CameraError>> + Send + 'static) -> (impl FrameSource, Arc<AtomicU32>) {
+    fn scripted(
+        script: impl Fn() -> Vec<Result<u64, CameraError>> + Send + 'static,
+    ) -> (impl FrameSource, Arc<AtomicU32>) {
         let opened = Arc::new(AtomicU32::new(0));
         let count = opened.clone();
         let mut source = Reconnecting::new("/dev/video0", move || {
@@ -295,7 +297,8 @@ mod tests {
 
     #[test]
     fn a_pause_before_the_next_attempt_ends_when_it_is_told_to_stop() {
-        let mut source = Reconnecting::new("/dev/video0", || Ok(Box::new(Scripted(vec![Ok(0)].into_iter())) as _)).unwrap();
+        let mut source =
+            Reconnecting::new("/dev/video0", || Ok(Box::new(Scripted(vec![Ok(0)].into_iter())) as _)).unwrap();
         source.waits = (Duration::from_secs(3600), Duration::from_secs(3600));
         let stop = StopToken::default();
         source.stop_on(&stop);

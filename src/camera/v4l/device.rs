@@ -189,7 +189,16 @@ impl<D: CaptureDevice> DeviceSource<D> {
             let got = format!("{} {}x{}", layout.format, layout.width, layout.height);
             return Err(not_offered(&device, format!("{format} {width}x{height} (it set itself to {got})")));
         }
-        Ok(Self { device, layout, timeout: Self::TIMEOUT, buffer: Vec::new(), last: None, dropped: 0, damaged: 0, stop: StopToken::default() })
+        Ok(Self {
+            device,
+            layout,
+            timeout: Self::TIMEOUT,
+            buffer: Vec::new(),
+            last: None,
+            dropped: 0,
+            damaged: 0,
+            stop: StopToken::default(),
+        })
     }
 
     /// The layout agreed on.

@@ -99,7 +99,8 @@ impl ScanHeader {
         }
         // A sequential file has one scan for all coefficients, whatever it says.
         let (first, last, refines) = if frame.progressive { (first, last, bits >> 4 != 0) } else { (0, 63, false) };
-        let fits = first <= last && last < 64 && (first == 0 || count == 1) && !(first == 0 && last > 0 && frame.progressive);
+        let fits =
+            first <= last && last < 64 && (first == 0 || count == 1) && !(first == 0 && last > 0 && frame.progressive);
         if count == 0 || !fits {
             return Err(wrong());
         }

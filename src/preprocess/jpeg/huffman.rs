@@ -22,12 +22,8 @@ impl Huffman {
     /// A table with so many codes of each length, and their symbols.
     pub(super) fn new(counts: [u8; 16], symbols: &[u8]) -> Result<Self, JpegError> {
         let wrong = || JpegError::refused("a Huffman table is wrong");
-        let mut table = Self {
-            fast: Box::new([0; 1 << FAST_BITS]),
-            limits: [0; 16],
-            offsets: [0; 16],
-            symbols: symbols.to_vec(),
-        };
+        let mut table =
+            Self { fast: Box::new([0; 1 << FAST_BITS]), limits: [0; 16], offsets: [0; 16], symbols: symbols.to_vec() };
         let (mut code, mut place) = (0u32, 0usize);
         for (length, &count) in (1..=16).zip(&counts) {
             table.offsets[length - 1] = place as i32 - code as i32;
@@ -157,7 +153,8 @@ mod tests {
         let table = Huffman::new([1; 16], &symbols).unwrap();
         for length in 1..=16u32 {
             let code = (0xffff_u32 << (17 - length)) as u16;
-            let data = code.to_be_bytes().into_iter().flat_map(|byte| if byte == 0xff { vec![0xff, 0] } else { vec![byte] });
+            let data =
+                code.to_be_bytes().into_iter().flat_map(|byte| if byte == 0xff { vec![0xff, 0] } else { vec![byte] });
             let data: Vec<u8> = data.collect();
             let found = table.peek(&mut Bits::new(&data, 0)).unwrap();
             assert_eq!(found, (length as u8 - 1, length));

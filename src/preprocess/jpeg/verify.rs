@@ -147,8 +147,7 @@ impl Verifier {
         }
         // A scan of one component goes over the blocks inside the picture only, one by one.
         let single = scan.components.len() == 1;
-        let (across, down) =
-            if single { frame.blocks(frame.components[scan.components[0].0]) } else { frame.mcus() };
+        let (across, down) = if single { frame.blocks(frame.components[scan.components[0].0]) } else { frame.mcus() };
         let padded = frame.mcus().0;
         let mut walker = Blocks { bits: Bits::new(walk.file, walk.at), last: scan.last, end_run: 0 };
         let mut in_interval = 0;
@@ -370,7 +369,9 @@ impl Blocks<'_> {
         let bits = std::mem::replace(&mut self.bits, Bits::new(&[], 0));
         match bits.finish() {
             (at, unused) if unused <= MOST_UNUSED => Ok(at),
-            (_, unused) => Err(JpegError::refused(format!("{unused} bytes of its data belong to no part of the picture"))),
+            (_, unused) => {
+                Err(JpegError::refused(format!("{unused} bytes of its data belong to no part of the picture")))
+            }
         }
     }
 }
