@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::camera::CameraError;
+use crate::camera::{CameraError, SLICE, StopToken};
 
 /// What happens to an item that has not been taken when the next is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,18 +15,31 @@ pub(crate) enum Overflow {
     Block,
 }
 
+/// How long the owner of a thread waits for its end: devices are closed then. A driver that hangs longer is left behind.
+const LONGEST_END: Duration = Duration::from_millis(1500);
+
 /// A thread that makes items, one ahead of whoever takes them.
 ///
 /// Items are swapped, never copied or allocated: the thread fills one while the second lies ready and the taker has the
-/// third. Errors are handed over in their place among the items.
+/// third. Errors are handed over in their place among the items; only where items may be dropped, errors about a single
+/// frame may be, too, so that they do not hold the thread up.
 pub(crate) struct Slot<T> {
     shared: Arc<Shared<T>>,
     thread: Option<JoinHandle<()>>,
+    /// Ends the waits of `make`.
+    stop: StopToken,
     overwritten: u64,
 }
 
+impl<T> std::fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let thread = self.thread.as_ref().and_then(|thread| thread.thread().name());
+        f.debug_struct("Slot").field("thread", &thread).field("overwritten", &self.overwritten).finish_non_exhaustive()
+    }
+}
+
 struct Shared<T> {
-    slot: Mutex<State<T>>,
+    state: Mutex<State<T>>,
     changed: Condvar,
 }
 
@@ -44,7 +57,7 @@ struct State<T> {
 pub(crate) enum Recv {
     /// There is one.
     Item,
-    /// There will be none any more.
+    /// There will be none any more, or the taker was told to stop.
     Closed,
     /// None came in time.
     Timeout,
@@ -52,66 +65,73 @@ pub(crate) enum Recv {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // Nothing panics while it holds the lock; were it so, the slot would still be whole.
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        // Nothing panics while it holds the lock; were it so, the state would still be whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, slot: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
-        self.changed.wait(slot).unwrap_or_else(PoisonError::into_inner)
+    fn wait<'a>(&self, state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_for<'a>(&self, state: MutexGuard<'a, State<T>>, limit: Duration) -> MutexGuard<'a, State<T>> {
+        self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
 impl<T: Default + Send + 'static> Slot<T> {
-    /// Starts a thread that calls `make` again and again, until it returns `false` for the end.
+    /// Starts a thread that calls `make` again and again, until it returns `false` for the end. `stop` is set when the
+    /// slot is dropped: what `make` waits for should end then.
     ///
     /// # Errors
     /// What the system says when it gives no thread.
     pub(crate) fn start(
         name: &str,
         untaken: Overflow,
+        stop: StopToken,
         make: impl FnMut(&mut T) -> Result<bool, CameraError> + Send + 'static,
     ) -> std::io::Result<Self> {
-        let slot = State { item: T::default(), fresh: false, error: None, ended: false, stop: false, overwritten: 0 };
-        let shared = Arc::new(Shared { slot: Mutex::new(slot), changed: Condvar::new() });
+        let state = State { item: T::default(), fresh: false, error: None, ended: false, stop: false, overwritten: 0 };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let in_thread = shared.clone();
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
             let _end = End(&in_thread);
             work(make, untaken, &in_thread);
         })?;
-        Ok(Self { shared, thread: Some(thread), overwritten: 0 })
+        Ok(Self { shared, thread: Some(thread), stop, overwritten: 0 })
     }
 
-    /// Swaps the next item into `item`, and waits for it where there is none, up to a time.
+    /// Swaps the next item into `item`, and waits for it where there is none, up to a time or until `stop` is set.
     ///
     /// # Errors
     /// What `make` returned in place of an item; the thread goes on.
-    pub(crate) fn take(&mut self, item: &mut T, limit: Option<Duration>) -> Result<Recv, CameraError> {
-        let shared = self.shared.clone();
-        let mut slot = shared.lock();
+    pub(crate) fn take(
+        &mut self,
+        item: &mut T,
+        limit: Option<Duration>,
+        stop: &StopToken,
+    ) -> Result<Recv, CameraError> {
+        let until = limit.map(|limit| Instant::now() + limit);
+        let mut state = self.shared.lock();
         loop {
-            if slot.fresh {
-                slot.fresh = false;
-                std::mem::swap(item, &mut slot.item);
-                self.overwritten = slot.overwritten;
-                shared.changed.notify_all();
+            if state.fresh {
+                state.fresh = false;
+                std::mem::swap(item, &mut state.item);
+                self.overwritten = state.overwritten;
+                self.shared.changed.notify_all();
                 return Ok(Recv::Item);
             }
-            if let Some(error) = slot.error.take() {
-                shared.changed.notify_all();
+            if let Some(error) = state.error.take() {
+                self.shared.changed.notify_all();
                 return Err(error);
             }
-            if slot.ended {
+            if state.ended || stop.is_stopped() {
                 return Ok(Recv::Closed);
             }
-            let Some(limit) = limit else {
-                slot = shared.wait(slot);
-                continue;
-            };
-            let waited = shared.changed.wait_timeout(slot, limit).unwrap_or_else(PoisonError::into_inner);
-            slot = waited.0;
-            if waited.1.timed_out() && !slot.fresh && slot.error.is_none() && !slot.ended {
+            let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
+            if left.is_zero() {
                 return Ok(Recv::Timeout);
             }
+            state = self.shared.wait_for(state, left);
         }
     }
 
@@ -135,28 +155,29 @@ fn work<T: Default>(mut make: impl FnMut(&mut T) -> Result<bool, CameraError>, u
     let mut item = T::default();
     loop {
         let result = make(&mut item);
-        let mut slot = shared.lock();
+        let mut state = shared.lock();
         match result {
             Ok(true) => {
-                while untaken == Overflow::Block && slot.fresh && !slot.stop {
-                    slot = shared.wait(slot);
+                while untaken == Overflow::Block && state.fresh && !state.stop {
+                    state = shared.wait(state);
                 }
-                slot.overwritten += u64::from(slot.fresh);
-                slot.fresh = true;
-                std::mem::swap(&mut slot.item, &mut item);
+                state.overwritten += u64::from(state.fresh);
+                state.fresh = true;
+                std::mem::swap(&mut state.item, &mut item);
                 shared.changed.notify_all();
             }
             Ok(false) => return,
             Err(error) => {
-                slot.error = Some(error);
+                let waits = untaken == Overflow::Block || !error.is_of_one_frame();
+                state.error = Some(error);
                 shared.changed.notify_all();
                 // The taker decides whether to go on: wait until it has seen the error.
-                while slot.error.is_some() && !slot.stop {
-                    slot = shared.wait(slot);
+                while waits && state.error.is_some() && !state.stop {
+                    state = shared.wait(state);
                 }
             }
         }
-        if slot.stop {
+        if state.stop {
             return;
         }
     }
@@ -164,10 +185,22 @@ fn work<T: Default>(mut make: impl FnMut(&mut T) -> Result<bool, CameraError>, u
 
 impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
-        self.shared.lock().stop = true;
+        self.stop.stop();
+        let until = Instant::now() + LONGEST_END;
+        let mut state = self.shared.lock();
+        state.stop = true;
         self.shared.changed.notify_all();
+        while !state.ended {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                tracing::warn!("a thread does not end: its device hangs");
+                return;
+            }
+            state = self.shared.wait_for(state, left);
+        }
+        drop(state);
         if let Some(thread) = self.thread.take() {
-            // So that devices are closed when this returns. A panic there has been reported already.
+            // A panic there has been reported already.
             let _ = thread.join();
         }
     }
@@ -205,37 +238,98 @@ mod tests {
     #[test]
     fn the_thread_is_at_most_one_item_ahead_of_one_that_waits() {
         let made = Arc::new(AtomicU64::new(0));
-        let mut ahead = Slot::start("test", Overflow::Block, counting(5, &made)).unwrap();
+        let mut ahead = Slot::start("test", Overflow::Block, StopToken::default(), counting(5, &made)).unwrap();
         let mut item = 0;
         for n in 1..=5 {
             // One lies ready and one is complete, whatever the taker does meanwhile.
             until(|| made.load(Ordering::SeqCst) == n + 1);
             std::thread::sleep(Duration::from_millis(5));
             assert_eq!(made.load(Ordering::SeqCst), n + 1);
-            assert_eq!(ahead.take(&mut item, None).unwrap(), Recv::Item);
+            assert_eq!(ahead.take(&mut item, None, &StopToken::default()).unwrap(), Recv::Item);
             assert_eq!(item, n);
         }
-        assert_eq!(ahead.take(&mut item, None).unwrap(), Recv::Closed);
+        assert_eq!(ahead.take(&mut item, None, &StopToken::default()).unwrap(), Recv::Closed);
         assert_eq!(ahead.overwritten(), 0);
     }
 
     #[test]
     fn a_taker_that_is_late_gets_the_newest_and_the_others_are_counted() {
         let made = Arc::new(AtomicU64::new(0));
-        let mut ahead = Slot::start("test", Overflow::DropOldest, counting(100, &made)).unwrap();
+        let mut ahead = Slot::start("test", Overflow::DropOldest, StopToken::default(), counting(100, &made)).unwrap();
         until(|| ahead.shared.lock().ended);
         let mut item = 0;
-        assert_eq!(ahead.take(&mut item, None).unwrap(), Recv::Item);
+        assert_eq!(ahead.take(&mut item, None, &StopToken::default()).unwrap(), Recv::Item);
         assert_eq!((item, ahead.overwritten()), (100, 99));
-        assert_eq!(ahead.take(&mut item, None).unwrap(), Recv::Closed);
+        assert_eq!(ahead.take(&mut item, None, &StopToken::default()).unwrap(), Recv::Closed);
     }
 
     #[test]
     fn dropping_does_not_wait_for_a_taker() {
         let made = Arc::new(AtomicU64::new(0));
-        let ahead = Slot::start("test", Overflow::Block, counting(u64::MAX - 1, &made)).unwrap();
+        let ahead = Slot::start("test", Overflow::Block, StopToken::default(), counting(u64::MAX - 1, &made)).unwrap();
         until(|| made.load(Ordering::SeqCst) == 2);
         drop(ahead);
         assert_eq!(Arc::strong_count(&made), 1, "the thread has ended");
+    }
+
+    #[test]
+    fn a_taker_that_waits_for_ever_is_ended_by_its_token() {
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let hang = move |_: &mut u64| Ok(wait.recv().is_ok());
+        let mut ahead = Slot::start("test", Overflow::Block, StopToken::default(), hang).unwrap();
+        let stop = StopToken::default();
+        let in_handler = stop.clone();
+        let handler = std::thread::spawn(move || in_handler.stop());
+        assert_eq!(ahead.take(&mut 0, None, &stop).unwrap(), Recv::Closed);
+        handler.join().unwrap();
+        drop(go_on);
+    }
+
+    #[test]
+    fn a_thread_that_hangs_in_its_driver_is_left_behind() {
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let hang = move |_: &mut u64| Ok(wait.recv().is_ok());
+        let ahead = Slot::start("test", Overflow::Block, StopToken::default(), hang).unwrap();
+        // This returns although the thread cannot end before `go_on` is dropped.
+        drop(ahead);
+        drop(go_on);
+    }
+
+    fn damaged(n: u64) -> CameraError {
+        CameraError::Damaged { device: "test".into(), sequence: n, reason: "cut short".into() }
+    }
+
+    #[test]
+    fn damaged_frames_of_a_camera_do_not_hold_the_thread_up() {
+        let made = Arc::new(AtomicU64::new(0));
+        let count = made.clone();
+        let make = move |_: &mut u64| {
+            let n = count.fetch_add(1, Ordering::SeqCst);
+            if n < 50 { Err(damaged(n)) } else { Ok(n == 50) }
+        };
+        let mut ahead = Slot::start("test", Overflow::DropOldest, StopToken::default(), make).unwrap();
+        until(|| ahead.shared.lock().ended);
+        assert_eq!(ahead.take(&mut 0, None, &StopToken::default()).unwrap(), Recv::Item);
+        let error = ahead.take(&mut 0, None, &StopToken::default()).unwrap_err();
+        assert!(matches!(error, CameraError::Damaged { sequence: 49, .. }), "{error}");
+    }
+
+    #[test]
+    fn damaged_files_are_all_told_in_their_place() {
+        let mut n = 0;
+        let make = move |item: &mut u64| {
+            n += 1;
+            *item = n;
+            if n % 2 == 0 { Err(damaged(n)) } else { Ok(n < 6) }
+        };
+        let mut files = Slot::start("test", Overflow::Block, StopToken::default(), make).unwrap();
+        let mut item = 0;
+        for n in [1, 3, 5] {
+            assert_eq!(files.take(&mut item, None, &StopToken::default()).unwrap(), Recv::Item);
+            assert_eq!(item, n);
+            let error = files.take(&mut item, None, &StopToken::default()).unwrap_err();
+            assert!(matches!(error, CameraError::Damaged { sequence, .. } if sequence == n + 1), "{error}");
+        }
+        assert_eq!(files.take(&mut item, None, &StopToken::default()).unwrap(), Recv::Closed);
     }
 }

@@ -1,37 +1,44 @@
-//! Frames in: sources of frames and the way from a frame to the network's input (layer 6).
+//! Frames in: files, cameras and commands as sources of [`Frame`]s.
 //!
-//! A [`FrameSource`] yields [`Frame`]s: files ([`IdxSource`], [`ImageSource`]), a [`SyntheticSource`], or a camera: a V4L2
+//! A [`FrameSource`] yields frames: files ([`IdxSource`], [`ImageSource`]), a [`SyntheticSource`], or a camera: a V4L2
 //! device ([`DeviceSource`]) or a command that writes frames ([`CommandSource`]). [`Reconnecting`] opens a camera again
-//! when it fails, [`Latest`] captures in a thread and hands out the newest frame, and [`open`] puts them together. A
-//! [`Preprocessor`] turns each into the `3 x height x width` floats a network reads. Nothing here knows about networks,
-//! exits or energy.
+//! when it fails, [`Latest`] captures in a thread and hands out the newest frame, and [`open`] puts them together. Nothing
+//! here knows about networks, exits or energy; frames stay as they came, compressed ones too, until
+//! [`preprocess`](crate::preprocess) reads them.
 
 mod command;
-mod device;
 mod error;
-mod idx;
-mod images;
-mod latest;
 mod open;
-mod reconnect;
-mod synthetic;
-#[cfg(all(feature = "v4l", target_os = "linux"))]
+mod request;
+mod sources;
+mod stop;
 mod v4l;
 
-pub use crate::frame::{Frame, PixelFormat};
-pub use command::CommandSource;
-pub use device::{CameraRequest, CaptureDevice, DeviceSource, Filled, Layout, Offer};
+pub use command::{CommandSource, MjpegSplitter, Piece};
 pub use error::CameraError;
-pub use idx::IdxSource;
-pub use images::ImageSource;
-pub use latest::Latest;
-pub use open::open;
-pub use reconnect::Reconnecting;
-pub use synthetic::SyntheticSource;
+pub use open::{open, open_path};
+pub use request::CameraRequest;
+pub use sources::{IdxSource, ImageLimits, ImageSource, Latest, Reconnecting, SyntheticSource, decode_image};
+pub(crate) use stop::SLICE;
+pub use stop::StopToken;
+pub use v4l::{CaptureDevice, DeviceSource, Filled, Layout, Offer};
 #[cfg(all(feature = "v4l", target_os = "linux"))]
 pub use v4l::{V4lDevice, V4lSource};
 
+pub use crate::frame::{Frame, PixelFormat};
+
 /// Something that yields frames one after the other: a camera, a folder, a file, a generator.
+///
+/// ```
+/// use dyn_perceiver::camera::{Frame, FrameSource, SyntheticSource};
+///
+/// let mut source = SyntheticSource::new(64, 48).with_count(3);
+/// let mut frame = Frame::default();
+/// while source.read(&mut frame)? {
+///     assert_eq!(frame.pixels.len(), 64 * 48);
+/// }
+/// # Ok::<(), dyn_perceiver::camera::CameraError>(())
+/// ```
 pub trait FrameSource: Send {
     /// Reads the next frame into `frame`, whose buffer is reused, and returns whether there was one; `false` is the
     /// end of the source, for good. A camera waits for its next frame here.
@@ -60,6 +67,16 @@ pub trait FrameSource: Send {
         0
     }
 
+    /// Frames that came damaged or cut short before the one that was last read. [`read`](Self::read) returns an error for
+    /// each of them, of which a thread in between may leave out some.
+    fn damaged(&self) -> u64 {
+        0
+    }
+
+    /// Makes `stop` end a [`read`](Self::read) that waits, now or later, with `Ok(false)`. Sources that never wait long
+    /// ignore it.
+    fn stop_on(&mut self, _stop: &StopToken) {}
+
     /// Whether frames come at the pace of the world and old ones are dropped, as from a camera; a file waits instead.
     fn is_live(&self) -> bool {
         false
@@ -77,6 +94,14 @@ impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
 
     fn dropped(&self) -> u64 {
         (**self).dropped()
+    }
+
+    fn damaged(&self) -> u64 {
+        (**self).damaged()
+    }
+
+    fn stop_on(&mut self, stop: &StopToken) {
+        (**self).stop_on(stop);
     }
 
     fn is_live(&self) -> bool {

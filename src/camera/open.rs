@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::idx::labels_beside;
+use super::sources::labels_beside;
 use super::{
     CameraError, CameraRequest, CommandSource, FrameSource, IdxSource, ImageSource, Latest, PixelFormat, Reconnecting,
     SyntheticSource,
@@ -17,6 +17,16 @@ use super::{
 ///
 /// # Errors
 /// [`CameraError`] of the source, at once where it cannot be opened for the first time.
+///
+/// ```
+/// use dyn_perceiver::camera::{self, CameraRequest, FrameSource as _, PixelFormat};
+///
+/// let request = CameraRequest::default().with_format(PixelFormat::Rgb).with_size(64, 48);
+/// let mut source = camera::open("synthetic", request)?;
+/// let frame = source.next()?.expect("a synthetic source has no end");
+/// assert_eq!(frame.pixels.len(), 64 * 48 * 3);
+/// # Ok::<(), camera::CameraError>(())
+/// ```
 pub fn open(name: &str, request: CameraRequest) -> Result<Box<dyn FrameSource>, CameraError> {
     if let Some(command) = name.strip_prefix("command:") {
         let command = command.trim().to_owned();
@@ -31,21 +41,38 @@ pub fn open(name: &str, request: CameraRequest) -> Result<Box<dyn FrameSource>, 
             _ => Box::new(source),
         });
     }
-    if name.starts_with("/dev/") {
+    if is_camera(Path::new(name)) {
         return device(name, request);
     }
-    let path = Path::new(name);
+    open_path(name)
+}
+
+/// Opens an IDX file (a name with `idx3`; labels are found beside it), an image file, or a folder of images, whatever bytes
+/// its name is made of.
+///
+/// # Errors
+/// [`CameraError`] where the path cannot be read or holds no image.
+pub fn open_path(path: impl AsRef<Path>) -> Result<Box<dyn FrameSource>, CameraError> {
+    let path = path.as_ref();
     if path.file_name().is_some_and(|name| name.to_string_lossy().contains("idx3")) {
         return Ok(Box::new(IdxSource::open(path, labels_beside(path).as_deref())?));
     }
     Ok(Box::new(ImageSource::open(path)?))
 }
 
+/// Whether a path names a video device, under whatever name. `/dev/stdin`, `/dev/fd/3` and files in `/dev/shm` are files
+/// like others.
+fn is_camera(path: &Path) -> bool {
+    let Ok(below) = path.strip_prefix("/dev") else { return false };
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| below.to_string_lossy().starts_with(prefix));
+    begins(&["video", "v4l"]) || !begins(&["stdin", "fd", "shm", "null", "zero"]) && !path.is_file()
+}
+
 fn camera<F>(name: &str, open: F) -> Result<Box<dyn FrameSource>, CameraError>
 where
     F: FnMut() -> Result<Box<dyn FrameSource>, CameraError> + Send + 'static,
 {
-    Ok(Box::new(Latest::new(name, Reconnecting::new(open)?)?))
+    Ok(Box::new(Latest::new(name, Reconnecting::new(name, open)?)?))
 }
 
 #[cfg(all(feature = "v4l", target_os = "linux"))]
@@ -103,6 +130,22 @@ mod tests {
     #[test]
     fn a_missing_device_is_told_at_once_with_what_to_do() {
         let error = open("/dev/video-none", CameraRequest::default()).err().map(|error| error.to_string());
-        assert!(error.as_deref().is_some_and(|error| error.starts_with("/dev/video-none: ")), "{error:?}");
+        assert!(
+            error
+                .as_deref()
+                .is_some_and(|error| error == "/dev/video-none: opening failed; is it plugged in and enabled?"
+                    || error.contains("feature `v4l`")),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn devices_are_told_from_files_below_dev() {
+        for camera in ["/dev/video0", "/dev/v4l/by-id/usb-camera", "/dev/front-camera"] {
+            assert!(is_camera(Path::new(camera)), "{camera}");
+        }
+        for file in ["/dev/stdin", "/dev/fd/63", "/dev/shm/frames", "video0", "frames/dev/video0"] {
+            assert!(!is_camera(Path::new(file)), "{file}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use crate::preprocess::{Interpolation, Preprocessing};
 
 /// Exits in the order in which the author lists them: names separated by commas.
 pub(super) const EXITS: &str = "dyn_perceiver.exits";
@@ -19,43 +19,6 @@ const INTERPOLATION: &str = "dyn_perceiver.interpolation";
 const CROP: &str = "dyn_perceiver.crop";
 /// Class names: a JSON array of strings.
 const LABELS: &str = "dyn_perceiver.labels";
-
-/// How an image of any size becomes the network's input: crop, resize, then (pixel / 255 - mean) / std per channel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Preprocessing {
-    /// Mean per channel (red, green, blue), of pixels scaled to [0, 1].
-    pub mean: [f32; 3],
-    /// Standard deviation per channel, of pixels scaled to [0, 1].
-    pub std: [f32; 3],
-    /// Which share of the image's shorter side the centred square crop keeps, in (0, 1].
-    pub crop: f32,
-    /// How pixels are interpolated.
-    pub interpolation: Interpolation,
-}
-
-impl Default for Preprocessing {
-    /// ImageNet's statistics and the usual crop of 224 out of 256 pixels: what a model that says nothing most likely wants.
-    fn default() -> Self {
-        Preprocessing {
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            crop: 0.875,
-            interpolation: Interpolation::Bilinear,
-        }
-    }
-}
-
-/// How pixels between pixels are made when an image is resized.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Interpolation {
-    /// Triangle filter.
-    #[default]
-    Bilinear,
-    /// Catmull-Rom filter.
-    Bicubic,
-}
 
 /// The metadata as far as it is there.
 #[derive(Debug, Default)]

@@ -17,9 +17,9 @@ use sha2::{Digest as _, Sha256};
 use tract_core::prelude::TypedModel;
 
 use crate::exit::ModelDigest;
-use crate::preprocess::{Crop, Preprocess};
+use crate::preprocess::Preprocess;
+pub use crate::preprocess::Preprocessing;
 pub use error::ModelError;
-pub use metadata::{Interpolation, Preprocessing};
 use onnx::OnnxError;
 
 /// A multi-exit image classifier, loaded and checked, not yet partitioned.
@@ -67,18 +67,7 @@ pub struct InputSpec {
 impl InputSpec {
     /// How a frame becomes this tensor's pixels.
     pub fn preprocess(&self) -> Preprocess {
-        let Preprocessing { mean, std, crop, interpolation } = self.preprocessing;
-        Preprocess {
-            width: self.width as u32,
-            height: self.height as u32,
-            mean,
-            std,
-            crop: Crop::Centre(crop),
-            interpolation: match interpolation {
-                Interpolation::Bilinear => crate::preprocess::Interpolation::Bilinear,
-                Interpolation::Bicubic => crate::preprocess::Interpolation::Bicubic,
-            },
-        }
+        self.preprocessing.for_input(self.width as u32, self.height as u32)
     }
 
     /// Number of floats in the input tensor, N x C x H x W.

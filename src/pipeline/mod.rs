@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::camera::{CameraError, FrameSource};
+use crate::camera::{CameraError, FrameSource, StopToken};
 use crate::energy::estimator::{GaugeMonitor, MonitorSettings};
 use crate::energy::{Battery, Choice, FuelGauge as _, GaugeState, Governor, GovernorInput, PowerModel};
 use crate::exit::{ExitPolicy, PolicyError};
@@ -54,6 +54,25 @@ pub enum PipelineError {
     /// There is no operating point to choose from.
     #[error("the pipeline needs at least one operating point")]
     NoPoints,
+}
+
+impl PipelineError {
+    /// Whether the loop should go on with [`Pipeline::step`]: the camera is being reconnected, or one frame came damaged.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Camera(error) if error.is_temporary())
+    }
+
+    /// Whether it is about a single frame or file, so that a loop may go on: one that came damaged, an image file that
+    /// cannot be read, a frame that the network has no answer to.
+    #[must_use]
+    pub fn is_of_one_frame(&self) -> bool {
+        match self {
+            Self::Camera(error) => error.is_of_one_frame(),
+            Self::Run { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 /// What the loop runs on: everything but the frames.
@@ -219,6 +238,14 @@ impl<G: Governor> Pipeline<G> {
         self
     }
 
+    /// The same loop, whose [`step`](Self::step) returns `None` within a tenth of a second after `stop` was set, however
+    /// long a camera lets it wait.
+    #[must_use]
+    pub fn with_stop(mut self, stop: StopToken) -> Self {
+        self.frames.stop_on(stop);
+        self
+    }
+
     /// The same loop, going on `elapsed` after the mission began.
     #[must_use]
     pub fn resumed_at(mut self, elapsed: Duration) -> Self {
@@ -256,10 +283,17 @@ impl<G: Governor> Pipeline<G> {
         self.frames.dropped()
     }
 
-    /// Takes one frame through the loop; `None` when the source has ended, the battery is empty or the governor stops.
+    /// Frames so far that came damaged or could not be decoded, of those that [`dropped`](Self::dropped) counts.
+    pub fn damaged(&self) -> u64 {
+        self.frames.damaged()
+    }
+
+    /// Takes one frame through the loop; `None` when the source has ended, the battery is empty, the governor stops or the
+    /// loop was told to.
     ///
     /// # Errors
-    /// [`PipelineError`] when the source fails or the frame cannot be classified; the loop may go on.
+    /// [`PipelineError`] when the source fails or the frame cannot be classified; [`PipelineError::is_temporary`] and
+    /// [`PipelineError::is_of_one_frame`] tell whether to go on.
     pub fn step(&mut self) -> Result<Option<Step>, PipelineError> {
         if self.gauge.is_none() && self.config.battery.is_empty() {
             return Ok(None);

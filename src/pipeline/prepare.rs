@@ -1,13 +1,16 @@
 //! From a frame to the network's input: in the caller's thread, or ahead in one of its own.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::camera::{CameraError, Frame, FrameSource};
+use crate::camera::{CameraError, Frame, FrameSource, StopToken};
 use crate::classifier::Preparation;
 use crate::model::InputSpec;
 use crate::slot::{Overflow, Recv, Slot};
 
 /// A frame as the network reads it.
+#[derive(Debug)]
 pub(super) struct Prepared {
     pub tensor: Vec<f32>,
     pub sequence: u64,
@@ -15,7 +18,7 @@ pub(super) struct Prepared {
     pub label: Option<u32>,
     /// Time for preprocessing.
     pub preprocessing: Duration,
-    /// Frames that the source had dropped before it.
+    /// Frames before it that the source had dropped, or that could not be prepared.
     dropped: u64,
 }
 
@@ -29,10 +32,14 @@ impl Default for Prepared {
 /// Reads and preprocesses the frames of a source in a thread, while the network runs on an earlier one.
 ///
 /// Of a live source the newest frame is taken, and those overwritten count as dropped; any other source waits, so that
-/// no frame is lost.
+/// no frame is lost. A compressed frame is decoded here, so those that nobody takes from the source never are.
+#[derive(Debug)]
 pub(super) struct PreparedFrames {
     ahead: Slot<Prepared>,
     prepared: Prepared,
+    /// Frames that came damaged, or could not be decoded.
+    damaged: Arc<AtomicU64>,
+    stop: StopToken,
 }
 
 impl PreparedFrames {
@@ -40,31 +47,52 @@ impl PreparedFrames {
         let mut preparation = Preparation::new(input)?;
         let untaken = if source.is_live() { Overflow::DropOldest } else { Overflow::Block };
         let mut frame = Frame::default();
+        let damaged = Arc::new(AtomicU64::new(0));
+        let count = damaged.clone();
+        let ended = StopToken::default();
+        source.stop_on(&ended);
+        let mut failed = 0;
         let prepare = move |prepared: &mut Prepared| {
-            if !source.read(&mut frame)? {
+            let read = source.read(&mut frame);
+            count.store(source.damaged() + failed, Ordering::Relaxed);
+            if !read? {
                 return Ok(false);
             }
-            prepared.dropped = source.dropped();
-            (prepared.sequence, prepared.captured, prepared.label) = (frame.sequence, frame.captured, frame.label);
             let began = Instant::now();
-            preparation.run(&frame, &mut prepared.tensor)?;
+            if let Err(error) = preparation.run(&frame, &mut prepared.tensor) {
+                failed += 1;
+                count.store(source.damaged() + failed, Ordering::Relaxed);
+                return Err(error.into());
+            }
             prepared.preprocessing = began.elapsed();
+            prepared.dropped = source.dropped() + failed;
+            (prepared.sequence, prepared.captured, prepared.label) = (frame.sequence, frame.captured, frame.label);
             Ok(true)
         };
-        let ahead = Slot::start("preprocessing", untaken, prepare).map_err(|source| CameraError::Device {
+        let ahead = Slot::start("preprocessing", untaken, ended, prepare).map_err(|source| CameraError::Device {
             device: "preprocessing".into(),
             doing: "starting its thread",
             source,
         })?;
-        Ok(Self { ahead, prepared: Prepared::default() })
+        Ok(Self { ahead, prepared: Prepared::default(), damaged, stop: StopToken::default() })
+    }
+
+    /// Makes `stop` end a [`next`](Self::next) that waits, as the end of the source does.
+    pub(super) fn stop_on(&mut self, stop: StopToken) {
+        self.stop = stop;
     }
 
     /// The next frame, or `None` at the end of the source.
     pub(super) fn next(&mut self) -> Result<Option<&Prepared>, CameraError> {
-        match self.ahead.take(&mut self.prepared, None)? {
+        match self.ahead.take(&mut self.prepared, None, &self.stop)? {
             Recv::Item => Ok(Some(&self.prepared)),
             Recv::Closed | Recv::Timeout => Ok(None),
         }
+    }
+
+    /// Frames that came damaged or could not be decoded, so far.
+    pub(super) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// Frames made before the last one that was returned, but never returned.
@@ -76,7 +104,7 @@ impl PreparedFrames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::SyntheticSource;
+    use crate::camera::{PixelFormat, SyntheticSource};
     use crate::model::Preprocessing;
 
     fn input() -> InputSpec {
@@ -116,5 +144,79 @@ mod tests {
         }
         assert!(frames.next().unwrap().is_none());
         assert_eq!(frames.dropped(), 0);
+    }
+
+    /// MJPEG frames, of which some are cut short.
+    struct Mjpeg {
+        next: u64,
+        is_live: bool,
+    }
+
+    impl FrameSource for Mjpeg {
+        fn read(&mut self, frame: &mut Frame) -> Result<bool, CameraError> {
+            let whole = include_bytes!("../../tests/fixtures/pictures/baseline-420.jpg");
+            frame.pixels = whole.to_vec();
+            if self.next % 3 == 1 {
+                frame.pixels.truncate(whole.len() * 2 / 3);
+                frame.pixels.extend([0xff, 0xd9]);
+            }
+            (frame.format, frame.width, frame.height) = (PixelFormat::Mjpeg, 1, 1);
+            frame.sequence = self.next;
+            self.next += 1;
+            Ok(self.next <= 9)
+        }
+
+        fn is_live(&self) -> bool {
+            self.is_live
+        }
+    }
+
+    #[test]
+    fn frames_that_cannot_be_decoded_are_counted_and_the_next_ones_come() {
+        for is_live in [false, true] {
+            let mut frames = PreparedFrames::new(Mjpeg { next: 0, is_live }, &input()).unwrap();
+            let (mut taken, mut errors) = (0, 0);
+            loop {
+                match frames.next() {
+                    Ok(Some(prepared)) => {
+                        assert_ne!(prepared.sequence % 3, 1);
+                        taken += 1;
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        assert!(error.is_temporary() && error.is_of_one_frame(), "{error}");
+                        errors += 1;
+                    }
+                }
+            }
+            assert_eq!(frames.damaged(), 3);
+            // A camera's last frame is the one before the end, and before it all are accounted for.
+            assert_eq!(taken + frames.dropped(), 9);
+            assert!(errors <= 3 && (is_live || errors == 3), "{errors}");
+        }
+    }
+
+    /// A camera that never yields a frame, and ends only when it is told to.
+    struct Silent(StopToken);
+
+    impl FrameSource for Silent {
+        fn read(&mut self, _: &mut Frame) -> Result<bool, CameraError> {
+            self.0.sleep_until(Instant::now() + Duration::from_secs(3600));
+            Ok(false)
+        }
+
+        fn stop_on(&mut self, stop: &StopToken) {
+            self.0 = stop.clone();
+        }
+    }
+
+    #[test]
+    fn a_wait_for_a_silent_camera_ends_when_it_is_told_to_stop() {
+        let mut frames = PreparedFrames::new(Silent(StopToken::default()), &input()).unwrap();
+        let stop = StopToken::default();
+        frames.stop_on(stop.clone());
+        let handler = std::thread::spawn(move || stop.stop());
+        assert!(frames.next().unwrap().is_none());
+        handler.join().unwrap();
     }
 }

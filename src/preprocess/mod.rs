@@ -5,12 +5,14 @@
 
 mod error;
 mod jpeg;
+mod parameters;
 mod pixels;
 mod preprocessor;
 mod resample;
 
 pub use error::PreprocessError;
 #[cfg(feature = "camera")]
-pub(crate) use jpeg::decode_jpeg;
-pub use preprocessor::{Crop, Preprocess, Preprocessor};
+pub(crate) use jpeg::{JpegDecoder, JpegError};
+pub use parameters::{Crop, Preprocess, Preprocessing};
+pub use preprocessor::Preprocessor;
 pub use resample::Interpolation;

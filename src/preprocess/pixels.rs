@@ -23,28 +23,45 @@ pub(super) fn read_row(frame: &Frame, y: usize, left: usize, planes: &mut [f32])
     let (green, blue) = rest.split_at_mut(columns);
     let out = red.iter_mut().zip(green).zip(blue).map(|((r, g), b)| (r, g, b));
     match frame.format {
-        PixelFormat::Rgb => {
+        PixelFormat::Rgb | PixelFormat::Bgr => {
+            let swapped = frame.format == PixelFormat::Bgr;
             let row = pixels[(y * width + left) * 3..].chunks_exact(3);
             out.zip(row).for_each(|((r, g, b), pixel)| {
-                (*r, *g, *b) = (pixel[0].into(), pixel[1].into(), pixel[2].into());
+                let (first, last) = if swapped { (pixel[2], pixel[0]) } else { (pixel[0], pixel[2]) };
+                (*r, *g, *b) = (first.into(), pixel[1].into(), last.into());
             });
         }
-        PixelFormat::Yuyv => {
+        PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::Yvyu => {
+            // Places of the first Y, of U and of V among the four bytes of a pair of pixels.
+            let (luma, u, v) = match frame.format {
+                PixelFormat::Uyvy => (1, 0, 2),
+                PixelFormat::Yvyu => (0, 3, 1),
+                _ => (0, 1, 3),
+            };
             let row = &pixels[y * width * 2..(y + 1) * width * 2];
             out.zip(left..).for_each(|((r, g, b), x)| {
                 let pair = x / 2 * 4;
-                (*r, *g, *b) = from_yuv(row[x * 2], row[pair + 1], row[pair + 3]);
+                (*r, *g, *b) = from_yuv(row[x * 2 + luma], row[pair + u], row[pair + v]);
             });
         }
-        PixelFormat::Nv12 => {
+        PixelFormat::Nv12 | PixelFormat::Nv21 => {
+            let (u, v) = if frame.format == PixelFormat::Nv12 { (0, 1) } else { (1, 0) };
             let luma = &pixels[y * width..(y + 1) * width];
             let chroma = &pixels[width * height + y / 2 * width..];
             out.zip(left..).for_each(|((r, g, b), x)| {
                 let pair = x / 2 * 2;
-                (*r, *g, *b) = from_yuv(luma[x], chroma[pair], chroma[pair + 1]);
+                (*r, *g, *b) = from_yuv(luma[x], chroma[pair + u], chroma[pair + v]);
             });
         }
-        PixelFormat::Grey | PixelFormat::Mjpeg => unreachable!("grey is read above, MJPEG is decoded before"),
+        PixelFormat::I420 | PixelFormat::Yv12 => {
+            let luma = &pixels[y * width..(y + 1) * width];
+            let (first, second) = pixels[width * height..].split_at(width * height / 4);
+            let (u, v) = if frame.format == PixelFormat::I420 { (first, second) } else { (second, first) };
+            let (u, v) = (&u[y / 2 * (width / 2)..], &v[y / 2 * (width / 2)..]);
+            out.zip(left..).for_each(|((r, g, b), x)| (*r, *g, *b) = from_yuv(luma[x], u[x / 2], v[x / 2]));
+        }
+        // Grey has been read above, and MJPEG is decoded to another format before.
+        PixelFormat::Grey | PixelFormat::Mjpeg => {}
     }
 }
 
@@ -94,19 +111,35 @@ mod tests {
         let width = 4;
         let at = |i: usize| colour(i % width, i / width);
         let rgb: Vec<u8> = (0..16).flat_map(at).collect();
-        let yuyv: Vec<u8> = (0..16)
-            .flat_map(|i| {
-                let [y, u, v] = to_yuv(at(i));
-                [y, if i % 2 == 0 { u } else { v }]
-            })
-            .collect();
-        let luma = (0..16).map(|i| to_yuv(at(i))[0]);
-        let chroma = (0..4).flat_map(|i| {
-            let [_, u, v] = to_yuv(colour(i % 2 * 2, i / 2 * 2));
-            [u, v]
-        });
-        let nv12: Vec<u8> = luma.chain(chroma).collect();
-        for (format, pixels) in [(PixelFormat::Yuyv, yuyv), (PixelFormat::Nv12, nv12), (PixelFormat::Rgb, rgb)] {
+        let bgr: Vec<u8> = (0..16).flat_map(|i| at(i).into_iter().rev()).collect();
+        // Pairs of pixels as `Y0 U Y1 V`, the bytes taken in another order.
+        let packed = |order: [usize; 4]| -> Vec<u8> {
+            let pair = |i: usize| {
+                let ([y0, u, v], [y1, ..]) = (to_yuv(at(2 * i)), to_yuv(at(2 * i + 1)));
+                let bytes = [y0, u, y1, v];
+                order.map(|place| bytes[place])
+            };
+            (0..8).flat_map(pair).collect()
+        };
+        let luma: Vec<u8> = (0..16).map(|i| to_yuv(at(i))[0]).collect();
+        let chroma: Vec<[u8; 3]> = (0..4).map(|i| to_yuv(colour(i % 2 * 2, i / 2 * 2))).collect();
+        let pairs =
+            |order: [usize; 2]| [luma.clone(), chroma.iter().flat_map(|yuv| order.map(|c| yuv[c])).collect()].concat();
+        let planar = |order: [usize; 2]| {
+            let plane = |c: usize| chroma.iter().map(|yuv| yuv[c]).collect();
+            [luma.clone(), plane(order[0]), plane(order[1])].concat()
+        };
+        for (format, pixels) in [
+            (PixelFormat::Yuyv, packed([0, 1, 2, 3])),
+            (PixelFormat::Uyvy, packed([1, 0, 3, 2])),
+            (PixelFormat::Yvyu, packed([0, 3, 2, 1])),
+            (PixelFormat::Nv12, pairs([1, 2])),
+            (PixelFormat::Nv21, pairs([2, 1])),
+            (PixelFormat::I420, planar([1, 2])),
+            (PixelFormat::Yv12, planar([2, 1])),
+            (PixelFormat::Rgb, rgb),
+            (PixelFormat::Bgr, bgr),
+        ] {
             let frame = Frame { pixels, format, width: 4, height: 4, ..Frame::default() };
             frame.check().unwrap();
             for (y, left) in [(0, 0), (1, 1), (2, 0), (3, 3)] {

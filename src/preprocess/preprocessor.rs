@@ -1,97 +1,28 @@
 //! From a frame to the network's input: cut out, resized and normalised in one pass over the pixels.
 
-use serde::{Deserialize, Serialize};
-
-use super::jpeg::decode_jpeg;
+use super::jpeg::JpegDecoder;
 use super::pixels::{planes, read_row};
 use super::resample::Weights;
-use super::{Interpolation, PreprocessError};
+use super::{Crop, Preprocess, PreprocessError};
 use crate::frame::{Frame, PixelFormat};
-
-/// Which part of a frame the network sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Crop {
-    /// All of it, stretched to the network's shape.
-    #[default]
-    Stretch,
-    /// The largest centred part of the network's shape, reduced to this fraction of its sides, in (0, 1]. torchvision's
-    /// `Resize(256)` and `CenterCrop(224)` are 224 / 256 = 0.875.
-    Centre(f32),
-    /// All of it in its own shape; what is left over at the sides gets the value 0 after normalisation, the mean colour.
-    Letterbox,
-    /// A rectangle in pixels of the frame, stretched to the network's shape.
-    Region {
-        /// Columns to its left.
-        left: u32,
-        /// Rows above it.
-        top: u32,
-        /// Its width.
-        width: u32,
-        /// Its height.
-        height: u32,
-    },
-}
-
-/// What a network's training did to its pictures, and so what has to be done to a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Preprocess {
-    /// Width of the network's input in pixels.
-    pub width: u32,
-    /// Height of the network's input in pixels.
-    pub height: u32,
-    /// Mean of red, green and blue, of pixels in [0, 1].
-    pub mean: [f32; 3],
-    /// Standard deviation of red, green and blue, of pixels in [0, 1].
-    pub std: [f32; 3],
-    /// The part of the frame that is used.
-    #[serde(default)]
-    pub crop: Crop,
-    /// How it is resized.
-    #[serde(default)]
-    pub interpolation: Interpolation,
-}
-
-impl Preprocess {
-    /// Floats of the network's input: `3 x height x width`.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        3 * self.height as usize * self.width as usize
-    }
-
-    /// Whether the input has no pixel; such parameters are refused by [`Preprocessor::new`].
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn check(&self) -> Result<(), PreprocessError> {
-        let wrong = |field, actual: String, expected| Err(PreprocessError::Parameter { field, actual, expected });
-        let side = 1..=16384;
-        if !side.contains(&self.width) || !side.contains(&self.height) {
-            return wrong("the size", format!("{}x{}", self.width, self.height), "1 to 16384 pixels a side");
-        }
-        if !self.mean.iter().all(|mean| mean.is_finite()) {
-            return wrong("the mean", format!("{:?}", self.mean), "finite numbers");
-        }
-        if !self.std.iter().all(|std| std.is_normal() && *std > 0.0) {
-            return wrong("the standard deviation", format!("{:?}", self.std), "numbers above 0");
-        }
-        match self.crop {
-            Crop::Centre(fraction) if !(fraction > 0.0 && fraction <= 1.0) => {
-                wrong("the fraction of the centre", fraction.to_string(), "a number above 0 and up to 1")
-            }
-            _ => Ok(()),
-        }
-    }
-}
 
 /// Applies a [`Preprocess`] to frames.
 ///
 /// Each output value is `(x / 255 - mean) / std` of a resampled pixel, and resampling is a weighted sum. So every input
 /// row is resampled once along x and added with its weight along y to the output rows it belongs to: one pass, no picture
 /// in between, nothing rounded to bytes. Buffers are kept from frame to frame and grow only when frames change in size.
+///
+/// ```
+/// use dyn_perceiver::frame::{Frame, PixelFormat};
+/// use dyn_perceiver::preprocess::{Preprocess, Preprocessor};
+///
+/// let mut preprocessor = Preprocessor::new(Preprocess::new(32, 24).with_normalisation([0.5; 3], [0.25; 3]))?;
+/// let frame = Frame::new(vec![255; 64 * 48], PixelFormat::Grey, 64, 48);
+/// let mut tensor = vec![0.0; 3 * 24 * 32];
+/// preprocessor.run(&frame, &mut tensor)?;
+/// assert!(tensor.iter().all(|value| (value - 2.0).abs() < 1e-5));
+/// # Ok::<(), dyn_perceiver::preprocess::PreprocessError>(())
+/// ```
 #[derive(Debug)]
 pub struct Preprocessor {
     preprocess: Preprocess,
@@ -100,7 +31,8 @@ pub struct Preprocessor {
     row: Vec<f32>,
     /// The row resampled along x, as planes.
     line: Vec<f32>,
-    /// A decoded MJPEG frame.
+    /// For MJPEG frames, and the last one decoded.
+    jpeg: JpegDecoder,
     decoded: Frame,
 }
 
@@ -122,7 +54,14 @@ impl Preprocessor {
     /// [`PreprocessError::Parameter`] when a parameter describes no picture.
     pub fn new(preprocess: Preprocess) -> Result<Self, PreprocessError> {
         preprocess.check()?;
-        Ok(Self { preprocess, layout: Layout::default(), row: Vec::new(), line: Vec::new(), decoded: Frame::default() })
+        Ok(Self {
+            preprocess,
+            layout: Layout::default(),
+            row: Vec::new(),
+            line: Vec::new(),
+            jpeg: JpegDecoder::default(),
+            decoded: Frame::default(),
+        })
     }
 
     /// The parameters applied.
@@ -147,7 +86,7 @@ impl Preprocessor {
             return self.resample(frame, out);
         }
         let mut decoded = std::mem::take(&mut self.decoded);
-        let result = decode_jpeg(frame, &mut decoded).and_then(|()| self.resample(&decoded, out));
+        let result = self.jpeg.decode_frame(frame, &mut decoded).and_then(|()| self.resample(&decoded, out));
         self.decoded = decoded;
         result
     }
@@ -246,6 +185,7 @@ fn layout(preprocess: &Preprocess, frame: &Frame) -> Result<Layout, PreprocessEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preprocess::Interpolation;
 
     fn plain(width: u32, height: u32, crop: Crop) -> Preprocess {
         // With this mean and deviation the output is the pixel value itself.

@@ -1,6 +1,6 @@
 //! Weights for resampling one axis.
 
-/// How pixels between pixels are found.
+/// How pixels between pixels are found when a picture is resized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

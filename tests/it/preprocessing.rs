@@ -26,14 +26,7 @@ fn difference(preprocess: Preprocess, frame: &Frame, expected: &[f32]) -> f32 {
 
 #[test]
 fn grey_frames_are_enlarged_as_in_training() {
-    let preprocess = Preprocess {
-        width: 48,
-        height: 48,
-        mean: [0.2860; 3],
-        std: [0.3530; 3],
-        crop: Crop::Stretch,
-        interpolation: Interpolation::Bilinear,
-    };
+    let preprocess = Preprocess::new(48, 48).with_normalisation([0.2860; 3], [0.3530; 3]);
     let labels = fixture("grey-labels-idx1-ubyte.gz");
     let mut source = IdxSource::open(fixture("grey-images-idx3-ubyte.gz"), Some(&labels)).unwrap();
     let planes = floats("grey-48x48.f32");
@@ -55,7 +48,10 @@ fn colour_frames_are_reduced_and_cut_as_in_training() {
         ("colour-bicubic-30x20.f32", 30, 20, Crop::Stretch, Interpolation::Bicubic),
         ("colour-centre-28x28.f32", 28, 28, Crop::Centre(0.875), Interpolation::Bilinear),
     ] {
-        let preprocess = Preprocess { width, height, mean, std, crop, interpolation };
+        let preprocess = Preprocess::new(width, height)
+            .with_normalisation(mean, std)
+            .with_crop(crop)
+            .with_interpolation(interpolation);
         let difference = difference(preprocess, &frame, &floats(name));
         assert!(difference < 1e-3, "{name}: off by {difference}");
     }
@@ -64,11 +60,9 @@ fn colour_frames_are_reduced_and_cut_as_in_training() {
 #[test]
 fn a_jpeg_frame_is_the_picture_it_encodes() {
     let source = ImageSource::open(fixture("colour.jpg")).unwrap().next().unwrap().unwrap();
-    let jpeg =
-        Frame { pixels: std::fs::read(fixture("colour.jpg")).unwrap(), format: PixelFormat::Mjpeg, ..source.clone() };
+    let jpeg = Frame::new(std::fs::read(fixture("colour.jpg")).unwrap(), PixelFormat::Mjpeg, 80, 64);
     let (mean, std) = IMAGENET;
-    let preprocess =
-        Preprocess { width: 30, height: 20, mean, std, crop: Crop::Stretch, interpolation: Interpolation::Bilinear };
+    let preprocess = Preprocess::new(30, 20).with_normalisation(mean, std);
     let mut expected = vec![0.0; preprocess.len()];
     Preprocessor::new(preprocess).unwrap().run(&source, &mut expected).unwrap();
     let difference = difference(preprocess, &jpeg, &expected);

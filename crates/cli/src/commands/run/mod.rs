@@ -173,7 +173,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     config.compare_full = !args.no_compare;
     let mut view = View::new(&args, &exits, labels)?;
     view.header(&plan, &config, frames, &joules);
-    let mut pipeline = Pipeline::new(source, governor, plan, config)?.resumed_at(resumed);
+    let mut pipeline =
+        Pipeline::new(source, governor, plan, config)?.resumed_at(resumed).with_stop(stop.clone().into());
     if let Some((gauge, _)) = sensor {
         pipeline = pipeline.with_gauge(
             gauge,
@@ -332,11 +333,12 @@ fn source(args: &Args) -> Result<Box<dyn FrameSource>, Failure> {
     }
     if let Some(name) = &args.camera {
         let fps = args.fps.map(|fps| fps.round().max(1.0) as u32);
-        let request = CameraRequest { format: args.camera_format, size: args.camera_size, fps };
+        let mut request = CameraRequest::default();
+        (request.format, request.size, request.fps) = (args.camera_format, args.camera_size, fps);
         return camera::open(name, request).or_input();
     }
     let Some(path) = &args.frames else { return Ok(Box::new(shipped::frames()?)) };
-    camera::open(&path.to_string_lossy(), CameraRequest::default()).or_input()
+    camera::open_path(path).or_input()
 }
 
 /// Two numbers with a comma between.

@@ -1,30 +1,41 @@
-//! PNG and JPEG files, alone or in folders.
+//! Image files, alone or in folders.
 
-use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use image::{DynamicImage, ImageReader};
-
-use super::{CameraError, Frame, FrameSource, PixelFormat};
+use super::decode::{Decoder, ImageLimits};
+use crate::camera::{CameraError, Frame, FrameSource};
 use crate::dataset::{ClassMatch, ImageFolder};
 
 /// Image files, one frame each, in the order given or by name within a folder.
 ///
-/// Grey files give [`PixelFormat::Grey`], all others [`PixelFormat::Rgb`]; an alpha channel is dropped. As in
-/// torchvision's loader the orientation tag of a photograph is not applied. A file that cannot be decoded is an error of
-/// its [`read`](FrameSource::read); the next call goes on with the file after it.
+/// JPEG, PNG, WebP and BMP files are read, each known by its contents; see [`decode_image`](super::decode_image) for what
+/// becomes of their pixels. A file that cannot be decoded is an error of its [`read`](FrameSource::read); the next call goes
+/// on with the file after it.
 #[derive(Debug)]
 pub struct ImageSource {
     files: Vec<(PathBuf, Option<u32>)>,
     next: usize,
+    decoder: Decoder,
 }
 
 impl ImageSource {
     /// The files named, in that order.
     #[must_use]
     pub fn files(paths: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { files: paths.into_iter().map(|path| (path, None)).collect(), next: 0 }
+        Self::labelled(paths.into_iter().map(|path| (path, None)))
+    }
+
+    /// The files named, in that order, each with its class where that is known.
+    #[must_use]
+    pub fn labelled(files: impl IntoIterator<Item = (PathBuf, Option<u32>)>) -> Self {
+        Self { files: files.into_iter().collect(), next: 0, decoder: Decoder::default() }
+    }
+
+    /// With other limits of what a file may cost.
+    #[must_use]
+    pub fn with_limits(mut self, limits: ImageLimits) -> Self {
+        self.decoder = Decoder::new(limits);
+        self
     }
 
     /// Opens one file, or all images of a folder and the folders below, in the order of [`ImageFolder::images`].
@@ -59,7 +70,7 @@ impl ImageSource {
             let label = classes.labels.get(image.folder?).copied().flatten()?;
             Some((image.path.clone(), Some(label)))
         });
-        Self { files: files.collect(), next: 0 }
+        Self::labelled(files)
     }
 
     /// The file of frame number `sequence`.
@@ -74,18 +85,9 @@ impl FrameSource for ImageSource {
         let Some((path, label)) = self.files.get(self.next) else { return Ok(false) };
         let sequence = self.next as u64;
         self.next += 1;
-        let picture = decode(path)?;
-        (frame.width, frame.height) = (picture.width(), picture.height());
+        self.decoder.read(path, frame)?;
         frame.sequence = sequence;
-        frame.captured = Instant::now();
         frame.label = *label;
-        (frame.format, frame.pixels) = match picture {
-            DynamicImage::ImageLuma8(_)
-            | DynamicImage::ImageLumaA8(_)
-            | DynamicImage::ImageLuma16(_)
-            | DynamicImage::ImageLumaA16(_) => (PixelFormat::Grey, picture.into_luma8().into_raw()),
-            _ => (PixelFormat::Rgb, picture.into_rgb8().into_raw()),
-        };
         Ok(true)
     }
 
@@ -94,40 +96,12 @@ impl FrameSource for ImageSource {
     }
 }
 
-fn decode(path: &Path) -> Result<DynamicImage, CameraError> {
-    let io = |source| CameraError::Io { path: path.into(), source };
-    if std::fs::metadata(path).map_err(io)?.len() == 0 {
-        return Err(CameraError::Empty { path: path.into(), expected: "an image" });
-    }
-    let mut file = std::io::BufReader::new(std::fs::File::open(path).map_err(io)?);
-    // The contents decide what a file is, not its name.
-    if file.fill_buf().map_err(io)?.starts_with(&[0xff, 0xd8]) {
-        return jpeg(path);
-    }
-    let reader = ImageReader::new(file).with_guessed_format().map_err(io)?;
-    reader.decode().map_err(|error| CameraError::NotAnImage { path: path.into(), reason: error.to_string() })
-}
-
-/// Decodes a JPEG file.
-fn jpeg(path: &Path) -> Result<DynamicImage, CameraError> {
-    let pixels = std::fs::read(path).map_err(|source| CameraError::Io { path: path.into(), source })?;
-    let frame = Frame { pixels, format: PixelFormat::Mjpeg, width: 1, height: 1, ..Frame::default() };
-    let mut decoded = Frame::default();
-    let refused = |reason: String| CameraError::NotAnImage { path: path.into(), reason };
-    crate::preprocess::decode_jpeg(&frame, &mut decoded).map_err(|error| refused(error.to_string()))?;
-    let (width, height) = (decoded.width, decoded.height);
-    match decoded.format {
-        PixelFormat::Grey => image::GrayImage::from_raw(width, height, decoded.pixels).map(DynamicImage::ImageLuma8),
-        _ => image::RgbImage::from_raw(width, height, decoded.pixels).map(DynamicImage::ImageRgb8),
-    }
-    .ok_or_else(|| refused("fewer pixels than its size says".into()))
-}
-
 #[cfg(test)]
 mod tests {
     use image::{GrayImage, RgbImage};
 
     use super::*;
+    use crate::camera::PixelFormat;
 
     #[test]
     fn a_folder_is_read_by_name_and_goes_on_after_a_damaged_file() {
@@ -190,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_missing_path_or_an_empty_folder_is_named() {
-        assert!(ImageSource::open("no/such.png").unwrap_err().to_string().starts_with("no/such.png: "));
+        assert!(ImageSource::open("no/such.png").unwrap_err().to_string().eq("no/such.png: cannot be read"));
         let folder = tempfile::tempdir().unwrap();
         let error = ImageSource::open(folder.path()).unwrap_err().to_string();
         assert!(error.ends_with("a folder with .png, .jpg, .bmp or .webp files expected, but it is empty"), "{error}");

@@ -2,27 +2,30 @@
 
 use std::time::Duration;
 
-use super::{CameraError, Frame, FrameSource};
+use crate::camera::{CameraError, Frame, FrameSource, StopToken};
 use crate::slot::{Overflow, Recv, Slot};
 
 /// Reads another source in a thread and hands out its newest frame.
 ///
 /// While a frame is being classified the next is captured. A frame that is not read before the next one is complete is
-/// overwritten and counted, so a slow network sees fewer frames but never old ones. Three frame buffers go round; nothing
-/// is allocated per frame.
+/// overwritten and counted, so a slow network sees fewer frames but never old ones. Frames are handed on as they came: a
+/// compressed one that nobody takes is never decoded. Three frame buffers go round; nothing is allocated per frame.
+#[derive(Debug)]
 pub struct Latest {
     ahead: Slot<Captured>,
     captured: Captured,
     name: String,
     timeout: Option<Duration>,
     frames: Option<u64>,
+    stop: StopToken,
 }
 
-/// A frame, and how many its source had dropped before it.
-#[derive(Default)]
+/// A frame, and how many its source had dropped before it, damaged ones among them.
+#[derive(Debug, Default)]
 struct Captured {
     frame: Frame,
     dropped: u64,
+    damaged: u64,
 }
 
 impl Latest {
@@ -33,17 +36,17 @@ impl Latest {
     pub fn new(name: impl Into<String>, mut source: impl FrameSource + 'static) -> Result<Self, CameraError> {
         let name = name.into();
         let frames = source.frames();
+        let ended = StopToken::default();
+        source.stop_on(&ended);
         let capture = move |captured: &mut Captured| {
             let more = source.read(&mut captured.frame)?;
             captured.dropped = source.dropped();
+            captured.damaged = source.damaged();
             Ok(more)
         };
-        let ahead = Slot::start("capture", Overflow::DropOldest, capture).map_err(|source| CameraError::Device {
-            device: name.clone(),
-            doing: "starting its thread",
-            source,
-        })?;
-        Ok(Self { ahead, captured: Captured::default(), name, timeout: None, frames })
+        let ahead = Slot::start("capture", Overflow::DropOldest, ended, capture)
+            .map_err(|source| CameraError::Device { device: name.clone(), doing: "starting its thread", source })?;
+        Ok(Self { ahead, captured: Captured::default(), name, timeout: None, frames, stop: StopToken::default() })
     }
 
     /// Gives a source up that yields neither frame nor error for this long.
@@ -56,7 +59,7 @@ impl Latest {
 
 impl FrameSource for Latest {
     fn read(&mut self, frame: &mut Frame) -> Result<bool, CameraError> {
-        match self.ahead.take(&mut self.captured, self.timeout)? {
+        match self.ahead.take(&mut self.captured, self.timeout, &self.stop)? {
             Recv::Item => {
                 std::mem::swap(frame, &mut self.captured.frame);
                 Ok(true)
@@ -75,6 +78,14 @@ impl FrameSource for Latest {
 
     fn dropped(&self) -> u64 {
         self.captured.dropped + self.ahead.overwritten()
+    }
+
+    fn damaged(&self) -> u64 {
+        self.captured.damaged
+    }
+
+    fn stop_on(&mut self, stop: &StopToken) {
+        self.stop = stop.clone();
     }
 
     fn is_live(&self) -> bool {

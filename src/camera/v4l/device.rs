@@ -6,31 +6,11 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{CameraError, Frame, FrameSource, PixelFormat};
-
-/// What is asked of a camera. What is left open, the device and the order of [`PixelFormat::ALL`] decide.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CameraRequest {
-    /// The pixel format.
-    pub format: Option<PixelFormat>,
-    /// Width and height in pixels; left open, what is offered nearest to 640x480.
-    pub size: Option<(u32, u32)>,
-    /// Frames per second; a wish, not a condition.
-    pub fps: Option<u32>,
-}
-
-impl fmt::Display for CameraRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.format {
-            Some(format) => write!(f, "{format}")?,
-            None => write!(f, "any of {}", PixelFormat::ALL.map(|format| format.to_string()).join(", "))?,
-        }
-        self.size.map_or(Ok(()), |(width, height)| write!(f, " at {width}x{height}"))
-    }
-}
+use crate::camera::{CameraError, CameraRequest, Frame, FrameSource, PixelFormat, SLICE, StopToken};
 
 /// One format of a device in one size or a range of sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Offer {
     /// The device's name of the format, four characters.
     pub fourcc: String,
@@ -45,6 +25,20 @@ pub struct Offer {
 }
 
 impl Offer {
+    /// A format in one size.
+    #[must_use]
+    pub fn new(fourcc: impl Into<String>, format: Option<PixelFormat>, size: (u32, u32)) -> Self {
+        Self { fourcc: fourcc.into(), format, min: size, max: size, step: (1, 1) }
+    }
+
+    /// The same in every size from the one given first up to `max`, in steps of `step`.
+    #[must_use]
+    pub fn up_to(mut self, max: (u32, u32), step: (u32, u32)) -> Self {
+        self.max = max;
+        self.step = (step.0.max(1), step.1.max(1));
+        self
+    }
+
     /// The offered size nearest to the given one.
     fn nearest(&self, (width, height): (u32, u32)) -> (u32, u32) {
         let side = |asked: u32, min: u32, max: u32, step: u32| {
@@ -67,6 +61,7 @@ impl fmt::Display for Offer {
 
 /// How a device that has been set up lays out its frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Layout {
     /// The format.
     pub format: PixelFormat,
@@ -74,17 +69,49 @@ pub struct Layout {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Bytes from one row to the next; 0 where rows follow each other without a gap.
+    /// Bytes from one row to the next, of the first plane where there are several; 0 where rows follow each other without
+    /// a gap.
     pub stride: u32,
+}
+
+impl Layout {
+    /// Rows that follow each other without a gap.
+    #[must_use]
+    pub fn new(format: PixelFormat, width: u32, height: u32) -> Self {
+        Self { format, width, height, stride: 0 }
+    }
+
+    /// The same with padded rows.
+    #[must_use]
+    pub fn with_stride(mut self, stride: u32) -> Self {
+        self.stride = stride;
+        self
+    }
 }
 
 /// What a device says of a filled buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Filled {
     /// The device's number of the frame; it leaves out numbers for frames that it had no buffer for.
     pub sequence: u32,
     /// Whether the device marked the contents as damaged.
     pub damaged: bool,
+}
+
+impl Filled {
+    /// A whole frame with this number.
+    #[must_use]
+    pub fn new(sequence: u32) -> Self {
+        Self { sequence, damaged: false }
+    }
+
+    /// The same, marked as damaged or not.
+    #[must_use]
+    pub fn with_damaged(mut self, damaged: bool) -> Self {
+        self.damaged = damaged;
+        self
+    }
 }
 
 /// A device that fills buffers with frames, as V4L2 describes it.
@@ -110,7 +137,7 @@ pub trait CaptureDevice: Send {
     /// What the system says.
     fn wait(&mut self, timeout: Duration) -> io::Result<bool>;
 
-    /// Replaces `bytes` by the oldest filled buffer and gives the buffer back to the device.
+    /// Replaces `bytes` by the oldest filled buffer, no byte where it is empty, and gives the buffer back to the device.
     ///
     /// # Errors
     /// What the system says, for instance that the device is gone.
@@ -126,7 +153,10 @@ pub struct DeviceSource<D> {
     buffer: Vec<u8>,
     /// The device's number of the last frame taken, and the same counted on where it wraps around.
     last: Option<(u32, u64)>,
+    /// Frames never yielded, and of them those that came damaged.
     dropped: u64,
+    damaged: u64,
+    stop: StopToken,
 }
 
 impl<D: CaptureDevice> DeviceSource<D> {
@@ -159,7 +189,16 @@ impl<D: CaptureDevice> DeviceSource<D> {
             let got = format!("{} {}x{}", layout.format, layout.width, layout.height);
             return Err(not_offered(&device, format!("{format} {width}x{height} (it set itself to {got})")));
         }
-        Ok(Self { device, layout, timeout: Self::TIMEOUT, buffer: Vec::new(), last: None, dropped: 0 })
+        Ok(Self {
+            device,
+            layout,
+            timeout: Self::TIMEOUT,
+            buffer: Vec::new(),
+            last: None,
+            dropped: 0,
+            damaged: 0,
+            stop: StopToken::default(),
+        })
     }
 
     /// The layout agreed on.
@@ -180,23 +219,38 @@ impl<D: CaptureDevice> DeviceSource<D> {
         self.last = Some((filled.sequence, number));
         let usable = !filled.damaged && unpad(&mut self.buffer, self.layout);
         self.dropped += u64::from(!usable);
+        self.damaged += u64::from(!usable);
         Ok(usable.then_some(number))
+    }
+}
+
+impl<D: CaptureDevice> DeviceSource<D> {
+    /// Waits in slices until a buffer is ready, up to the timeout. Returns `None` when it was told to stop.
+    fn wait(&mut self) -> Result<Option<bool>, CameraError> {
+        let until = Instant::now() + self.timeout;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let ready = self.device.wait(left.min(SLICE)).map_err(|source| failed(&self.device, "waiting", source))?;
+            if self.stop.is_stopped() {
+                return Ok(None);
+            }
+            if ready || left.is_zero() {
+                return Ok(Some(ready));
+            }
+        }
     }
 }
 
 impl<D: CaptureDevice> FrameSource for DeviceSource<D> {
     fn read(&mut self, frame: &mut Frame) -> Result<bool, CameraError> {
+        match self.wait()? {
+            None => return Ok(false),
+            Some(true) => {}
+            Some(false) => return Err(CameraError::Hung { device: self.device.name().into(), waited: self.timeout }),
+        }
         let mut newest = None;
         let mut damaged = 0;
         loop {
-            // Once there is a frame, only those are taken that are ready already: the newest counts.
-            let wait = if newest.is_some() { Duration::ZERO } else { self.timeout };
-            let ready = self.device.wait(wait).map_err(|source| failed(&self.device, "waiting for a frame", source))?;
-            if !ready && newest.is_some() {
-                break;
-            } else if !ready {
-                return Err(CameraError::Hung { device: self.device.name().into(), waited: self.timeout });
-            }
             match self.take()? {
                 Some(number) => {
                     self.dropped += u64::from(newest.is_some());
@@ -208,6 +262,21 @@ impl<D: CaptureDevice> FrameSource for DeviceSource<D> {
             if damaged > Self::DAMAGED {
                 let source = io::Error::new(io::ErrorKind::InvalidData, "only damaged frames");
                 return Err(failed(&self.device, "reading", source));
+            }
+            // Once there is a frame, only those are taken that are ready already: the newest counts.
+            let ready = match newest {
+                Some(_) => {
+                    self.device.wait(Duration::ZERO).map_err(|source| failed(&self.device, "waiting", source))?
+                }
+                None => match self.wait()? {
+                    None => return Ok(false),
+                    Some(ready) => ready,
+                },
+            };
+            if !ready && newest.is_some() {
+                break;
+            } else if !ready {
+                return Err(CameraError::Hung { device: self.device.name().into(), waited: self.timeout });
             }
         }
         frame.format = self.layout.format;
@@ -222,6 +291,14 @@ impl<D: CaptureDevice> FrameSource for DeviceSource<D> {
         self.dropped
     }
 
+    fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    fn stop_on(&mut self, stop: &StopToken) {
+        self.stop = stop.clone();
+    }
+
     fn is_live(&self) -> bool {
         true
     }
@@ -234,7 +311,7 @@ fn failed<D: CaptureDevice>(device: &D, doing: &'static str, source: io::Error) 
 /// The offered format and size to ask for: the first format of [`PixelFormat::ALL`] that is offered in the size asked
 /// for, or in whatever size is nearest to 640x480.
 fn choose(offers: &[Offer], request: CameraRequest) -> Option<(PixelFormat, (u32, u32))> {
-    let formats = PixelFormat::ALL.into_iter().filter(|&format| request.format.is_none_or(|asked| asked == format));
+    let formats = PixelFormat::ALL.iter().copied().filter(|&format| request.format.is_none_or(|asked| asked == format));
     let wanted = request.size.unwrap_or((640, 480));
     let far = |size: (u32, u32)| u64::from(size.0.abs_diff(wanted.0)) + u64::from(size.1.abs_diff(wanted.1));
     formats
@@ -246,21 +323,43 @@ fn choose(offers: &[Offer], request: CameraRequest) -> Option<(PixelFormat, (u32
         .next()
 }
 
+/// Bytes of a buffer that hold the frame, by what the driver says was used of its `capacity`.
+///
+/// Some drivers leave that at 0 for formats of a fixed size. Of a compressed frame it means that there is none: the buffer
+/// still holds an old one.
+#[cfg_attr(not(all(feature = "v4l", target_os = "linux")), allow(dead_code))]
+pub(super) fn used_bytes(format: PixelFormat, used: u32, capacity: usize) -> usize {
+    if used == 0 && format != PixelFormat::Mjpeg { capacity } else { capacity.min(used as usize) }
+}
+
 /// Removes what pads rows and the end of a buffer. Returns false where bytes are missing.
 fn unpad(bytes: &mut Vec<u8>, layout: Layout) -> bool {
     let Layout { format, width, height, stride } = layout;
     let Some(size) = format.frame_bytes(width, height) else { return !bytes.is_empty() };
-    let (row, rows) = match format {
-        PixelFormat::Nv12 => (width as usize, height as usize * 3 / 2),
-        _ => (size / height.max(1) as usize, height as usize),
+    let (width, height, stride) = (width as usize, height as usize, stride as usize);
+    // Planes as bytes of a row, rows, and bytes from one row to the next.
+    let planes = match format {
+        PixelFormat::Nv12 | PixelFormat::Nv21 => [(width, height * 3 / 2, stride), (0, 0, 0)],
+        // Both planes of chroma have rows half as long, padded to half the stride.
+        PixelFormat::I420 | PixelFormat::Yv12 => [(width, height, stride), (width / 2, height, stride / 2)],
+        _ => [(size / height.max(1), height, stride), (0, 0, 0)],
     };
-    let stride = stride as usize;
-    if stride > row && rows > 0 {
-        if bytes.len() < stride * (rows - 1) + row {
-            return false;
+    let (mut from, mut to) = (0, 0);
+    for (row, rows, stride) in planes {
+        let stride = stride.max(row);
+        if stride == row && from == to {
+            // Nothing to move; what is missing shows below.
+            from += row * rows;
+            to = from;
+            continue;
         }
-        for y in 1..rows {
-            bytes.copy_within(y * stride..y * stride + row, y * row);
+        for _ in 0..rows {
+            if bytes.len() < from + row {
+                return false;
+            }
+            bytes.copy_within(from..from + row, to);
+            from += stride;
+            to += row;
         }
     }
     let whole = bytes.len() >= size;
@@ -269,4 +368,5 @@ fn unpad(bytes: &mut Vec<u8>, layout: Layout) -> bool {
 }
 
 #[cfg(test)]
+#[path = "device_tests.rs"]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CameraError, Frame, FrameSource, PixelFormat};
+use crate::camera::{CameraError, Frame, FrameSource, PixelFormat, StopToken};
 use crate::preprocess::PreprocessError;
 
 /// A bright disc that moves over a gradient. The same frame number always shows the same picture.
@@ -16,13 +16,24 @@ pub struct SyntheticSource {
     next: u64,
     start: Option<Instant>,
     dropped: u64,
+    stop: StopToken,
 }
 
 impl SyntheticSource {
     /// An endless source of `width x height` grey frames, as fast as they are read.
     #[must_use]
     pub fn new(width: u32, height: u32) -> Self {
-        Self { width, height, format: PixelFormat::Grey, period: None, count: None, next: 0, start: None, dropped: 0 }
+        Self {
+            width,
+            height,
+            format: PixelFormat::Grey,
+            period: None,
+            count: None,
+            next: 0,
+            start: None,
+            dropped: 0,
+            stop: StopToken::default(),
+        }
     }
 
     /// Yields `format` instead of grey. There is no JPEG encoder here: MJPEG is refused when a frame is read.
@@ -47,18 +58,20 @@ impl SyntheticSource {
         self
     }
 
-    /// Waits for the next frame of a paced source and passes over those that are gone.
-    fn pace(&mut self) {
-        let Some(period) = self.period else { return };
+    /// Waits for the next frame of a paced source and passes over those that are gone. Returns false when told to stop.
+    fn pace(&mut self) -> bool {
+        let Some(period) = self.period else { return true };
         let start = *self.start.get_or_insert_with(Instant::now);
         let newest = (start.elapsed().as_nanos() / period.as_nanos()) as u64;
         let newest = self.count.map_or(newest, |count| newest.min(count.saturating_sub(1)));
         if newest > self.next {
             self.dropped += newest - self.next;
             self.next = newest;
+            true
         } else {
-            let due = Duration::from_nanos((period.as_nanos() * u128::from(self.next)) as u64);
-            std::thread::sleep(due.saturating_sub(start.elapsed()));
+            let due = period.as_nanos().saturating_mul(self.next.into());
+            let due = Duration::from_nanos(u64::try_from(due).unwrap_or(u64::MAX));
+            start.checked_add(due).is_none_or(|due| self.stop.sleep_until(due))
         }
     }
 
@@ -81,17 +94,23 @@ impl FrameSource for SyntheticSource {
         if self.count.is_some_and(|count| self.next >= count) {
             return Ok(false);
         }
-        if self.format == PixelFormat::Mjpeg {
+        let expected = match self.format {
+            PixelFormat::Mjpeg => Some("a format without compression"),
+            format => format.wrong_size(self.width, self.height),
+        };
+        if let Some(expected) = expected {
             return Err(PreprocessError::FrameShape {
                 format: self.format,
                 width: self.width,
                 height: self.height,
                 bytes: 0,
-                expected: "a format without compression".into(),
+                expected: expected.into(),
             }
             .into());
         }
-        self.pace();
+        if !self.pace() {
+            return Ok(false);
+        }
         let n = self.next;
         self.next += 1;
         frame.format = self.format;
@@ -105,13 +124,16 @@ impl FrameSource for SyntheticSource {
                 let value = self.luminance(n, x, y);
                 match self.format {
                     PixelFormat::Rgb => frame.pixels.extend([value, value / 2, 255 - value]),
-                    PixelFormat::Yuyv => frame.pixels.extend([value, 128]),
+                    PixelFormat::Bgr => frame.pixels.extend([255 - value, value / 2, value]),
+                    PixelFormat::Yuyv | PixelFormat::Yvyu => frame.pixels.extend([value, 128]),
+                    PixelFormat::Uyvy => frame.pixels.extend([128, value]),
                     _ => frame.pixels.push(value),
                 }
             }
         }
-        if self.format == PixelFormat::Nv12 {
-            frame.pixels.resize(frame.pixels.len() * 3 / 2, 128);
+        // Chroma without colour, in planes behind the luminance where the format has such.
+        if let Some(bytes) = self.format.frame_bytes(self.width, self.height) {
+            frame.pixels.resize(bytes, 128);
         }
         frame.check()?;
         Ok(true)
@@ -125,6 +147,10 @@ impl FrameSource for SyntheticSource {
         self.dropped
     }
 
+    fn stop_on(&mut self, stop: &StopToken) {
+        self.stop = stop.clone();
+    }
+
     fn is_live(&self) -> bool {
         self.period.is_some()
     }
@@ -136,7 +162,7 @@ mod tests {
 
     #[test]
     fn frames_repeat_by_number_and_move() {
-        for format in [PixelFormat::Grey, PixelFormat::Rgb, PixelFormat::Yuyv, PixelFormat::Nv12] {
+        for format in PixelFormat::ALL.iter().copied().filter(|&format| format != PixelFormat::Mjpeg) {
             let frames = || {
                 let mut source = SyntheticSource::new(32, 24).with_format(format).with_count(3);
                 std::iter::from_fn(move || source.next().unwrap()).collect::<Vec<_>>()

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{CameraError, Frame, FrameSource, PixelFormat};
+use crate::camera::{CameraError, Frame, FrameSource, PixelFormat};
 
 /// Magic number of a file of images: unsigned bytes (8), three dimensions.
 const IMAGES: u32 = 0x0000_0803;
@@ -76,7 +76,7 @@ impl IdxSource {
 
 /// The file of labels that by its name belongs to the file of images at `images`, if there is one:
 /// `t10k-images-idx3-ubyte.gz` has `t10k-labels-idx1-ubyte.gz`.
-pub(super) fn labels_beside(images: &Path) -> Option<PathBuf> {
+pub(in crate::camera) fn labels_beside(images: &Path) -> Option<PathBuf> {
     let name = images.file_name()?.to_str()?;
     let labels = name.replace("images", "labels").replace("idx3", "idx1");
     let path = images.with_file_name(&labels);

@@ -1,5 +1,6 @@
 //! Video4Linux2: `/dev/videoN`, by memory-mapped streaming.
 
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -12,19 +13,25 @@ use moq_v4l::video::Capture as _;
 use moq_v4l::video::capture::Parameters;
 use moq_v4l::{Device, Format, FourCC};
 
-use super::device::{CaptureDevice, Filled, Layout, Offer};
-use super::{CameraError, CameraRequest, DeviceSource, PixelFormat};
+use super::device::{CaptureDevice, DeviceSource, Filled, Layout, Offer, used_bytes};
+use crate::camera::{CameraError, CameraRequest, PixelFormat};
 
 /// Buffers shared with the driver: one being filled, one ready, one being read, one to spare.
 const BUFFERS: u32 = 4;
 /// `POLLIN` of poll(2).
 const POLLIN: i16 = 1;
 /// Four characters of V4L2 and the format they stand for.
-const FORMATS: [(&[u8; 4], PixelFormat); 6] = [
+const FORMATS: [(&[u8; 4], PixelFormat); 12] = [
     (b"GREY", PixelFormat::Grey),
     (b"RGB3", PixelFormat::Rgb),
+    (b"BGR3", PixelFormat::Bgr),
     (b"YUYV", PixelFormat::Yuyv),
+    (b"UYVY", PixelFormat::Uyvy),
+    (b"YVYU", PixelFormat::Yvyu),
     (b"NV12", PixelFormat::Nv12),
+    (b"NV21", PixelFormat::Nv21),
+    (b"YU12", PixelFormat::I420),
+    (b"YV12", PixelFormat::Yv12),
     (b"MJPG", PixelFormat::Mjpeg),
     (b"JPEG", PixelFormat::Mjpeg),
 ];
@@ -36,7 +43,13 @@ pub type V4lSource = DeviceSource<V4lDevice>;
 pub struct V4lDevice {
     path: String,
     device: Device,
-    stream: Option<Stream<'static>>,
+    stream: Option<(Stream<'static>, PixelFormat)>,
+}
+
+impl fmt::Debug for V4lDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("V4lDevice").field("path", &self.path).field("streaming", &self.stream.is_some()).finish()
+    }
 }
 
 impl V4lDevice {
@@ -85,19 +98,15 @@ impl CaptureDevice for V4lDevice {
             let Ok(sizes) = self.device.enum_framesizes(fourcc) else {
                 let now = self.device.format()?;
                 let size = (now.width, now.height);
-                offers.push(Offer { fourcc: fourcc.to_string(), format, min: size, max: size, step: (1, 1) });
+                offers.push(Offer::new(fourcc.to_string(), format, size));
                 continue;
             };
-            offers.extend(sizes.into_iter().map(|size| {
-                let (min, max, step) = match size.size {
-                    FrameSizeEnum::Discrete(size) => ((size.width, size.height), (size.width, size.height), (1, 1)),
-                    FrameSizeEnum::Stepwise(range) => (
-                        (range.min_width, range.min_height),
-                        (range.max_width, range.max_height),
-                        (range.step_width.max(1), range.step_height.max(1)),
-                    ),
-                };
-                Offer { fourcc: fourcc.to_string(), format, min, max, step }
+            offers.extend(sizes.into_iter().map(|size| match size.size {
+                FrameSizeEnum::Discrete(size) => Offer::new(fourcc.to_string(), format, (size.width, size.height)),
+                FrameSizeEnum::Stepwise(range) => {
+                    let smallest = Offer::new(fourcc.to_string(), format, (range.min_width, range.min_height));
+                    smallest.up_to((range.max_width, range.max_height), (range.step_width, range.step_height))
+                }
             }));
         }
         Ok(offers)
@@ -114,10 +123,10 @@ impl CaptureDevice for V4lDevice {
         }
         let mut stream = Stream::with_buffers(&self.device, Type::VideoCapture, BUFFERS)?;
         stream.set_timeout(DeviceSource::<Self>::TIMEOUT);
-        self.stream = Some(stream);
         let format = FORMATS.into_iter().find(|(code, _)| **code == set.fourcc.repr).map(|(_, format)| format);
         let format = format.ok_or_else(|| io::Error::other(format!("it set itself to {}", set.fourcc)))?;
-        Ok(Layout { format, width: set.width, height: set.height, stride: set.stride })
+        self.stream = Some((stream, format));
+        Ok(Layout::new(format, set.width, set.height).with_stride(set.stride))
     }
 
     fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
@@ -129,13 +138,11 @@ impl CaptureDevice for V4lDevice {
     }
 
     fn take(&mut self, bytes: &mut Vec<u8>) -> io::Result<Filled> {
-        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let (stream, format) = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         let (buffer, metadata) = stream.next()?;
         bytes.clear();
-        // Some drivers leave the number of bytes used at 0 for formats of a fixed size.
-        let used = if metadata.bytesused == 0 { buffer.len() } else { metadata.bytesused as usize };
-        bytes.extend_from_slice(&buffer[..used.min(buffer.len())]);
-        Ok(Filled { sequence: metadata.sequence, damaged: metadata.flags.contains(Flags::ERROR) })
+        bytes.extend_from_slice(&buffer[..used_bytes(*format, metadata.bytesused, buffer.len())]);
+        Ok(Filled::new(metadata.sequence).with_damaged(metadata.flags.contains(Flags::ERROR)))
     }
 }
 

@@ -144,10 +144,12 @@ fn damaged_and_short_frames_are_dropped_and_counted() {
     let damaged = Event::Frame { sequence: 0, bytes: vec![0; 4], damaged: true };
     let mut source = source(vec![damaged, short, grey(2, 9), Event::Pause]);
     assert_eq!(source.next().unwrap().unwrap().pixels, [9; 4]);
-    assert_eq!(source.dropped(), 2);
+    assert_eq!((source.dropped(), source.damaged()), (2, 2));
     source.device.events =
         (0..100).map(|i| Event::Frame { sequence: 3 + i, bytes: vec![0; 4], damaged: true }).collect();
-    assert!(source.next().unwrap_err().to_string().contains("only damaged frames"));
+    let error = source.next().unwrap_err();
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    assert_eq!(cause.as_deref(), Some("only damaged frames"));
 }
 
 #[test]
@@ -157,7 +159,7 @@ fn a_hung_or_unplugged_device_is_an_error() {
     assert!(matches!(source.next(), Err(CameraError::Hung { .. })));
     source.device.events.push_back(Event::Error(ENODEV));
     let error = source.next().unwrap_err();
-    assert!(error.to_string().starts_with("/dev/scripted: reading: "), "{error}");
+    assert_eq!(error.to_string(), "/dev/scripted: reading failed");
 }
 
 #[test]
@@ -169,6 +171,27 @@ fn padding_of_rows_and_buffers_is_removed() {
     let mut bytes = vec![1, 2, 0, 3, 4, 0, 5, 6, 0];
     assert!(unpad(&mut bytes, layout(PixelFormat::Nv12, 3)));
     assert_eq!(bytes, [1, 2, 3, 4, 5, 6]);
+    // Planes of chroma have half the stride.
+    let mut bytes = vec![1, 2, 0, 0, 3, 4, 0, 0, 5, 0, 6, 0];
+    assert!(unpad(&mut bytes, layout(PixelFormat::I420, 4)));
+    assert_eq!(bytes, [1, 2, 3, 4, 5, 6]);
     assert!(!unpad(&mut vec![0; 5], layout(PixelFormat::Grey, 4)));
     assert!(!unpad(&mut vec![], layout(PixelFormat::Mjpeg, 0)));
+}
+
+#[test]
+fn an_empty_compressed_buffer_is_not_the_frame_that_was_in_it_before() {
+    assert_eq!(used_bytes(PixelFormat::Mjpeg, 0, 5000), 0);
+    assert_eq!(used_bytes(PixelFormat::Mjpeg, 1200, 5000), 1200);
+    assert_eq!(used_bytes(PixelFormat::Yuyv, 0, 5000), 5000);
+    assert_eq!(used_bytes(PixelFormat::Yuyv, 9000, 5000), 5000);
+}
+
+#[test]
+fn a_read_that_waits_ends_when_it_is_told_to_stop() {
+    let mut source = source(vec![]);
+    let stop = StopToken::default();
+    source.stop_on(&stop);
+    stop.stop();
+    assert!(source.next().unwrap().is_none());
 }
