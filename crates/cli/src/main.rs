@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod defaults;
 mod output;
+mod version;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use output::progress::is_dumb;
 ///
 /// Exit codes: 0 done, 1 something failed, 2 wrong input. Logs go to stderr; DYN_PERCEIVER_LOG=debug shows more.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(name = "dyn-perceiver", version, long_version = version::long(), about, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

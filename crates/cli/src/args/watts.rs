@@ -1,7 +1,7 @@
 //! What boards draw: known figures are kept, missing ones are estimated and told.
 
 use clap::Args;
-use dyn_perceiver_host::{Board, Figure, System, detect};
+use dyn_perceiver_host::{Board, Figure, System, detect, generic};
 
 use super::boards;
 use super::number::not_negative;
@@ -48,7 +48,7 @@ impl Watts {
 impl WattsArgs {
     /// The watts asked for; without a board those of the published one.
     pub(crate) fn published(&self) -> Result<Watts, Failure> {
-        self.of(&boards::find(self.board.as_deref().unwrap_or(PUBLISHED))?, None)
+        self.of(&boards::find(self.board.as_deref().unwrap_or(PUBLISHED))?)
     }
 
     /// The watts asked for; without a board those of the machine this runs on.
@@ -57,14 +57,22 @@ impl WattsArgs {
             return self.published();
         }
         match detect(&System::default(), &boards::all()?) {
-            Some(board) => self.of(board, None),
-            None => self.of(&boards::find(PUBLISHED)?, Some("this machine")),
+            Some(board) => self.of(board),
+            None => {
+                let mut board = generic();
+                board.name = "this machine".to_owned();
+                self.of(&board)
+            }
         }
     }
 
-    /// `unknown` is the machine for which the board's figures stand in.
-    fn of(&self, board: &Board, unknown: Option<&str>) -> Result<Watts, Failure> {
+    /// What a board draws, whether it was named or detected. Where a figure is missing the published board stands in.
+    pub(crate) fn of(&self, board: &Board) -> Result<Watts, Failure> {
         let published = boards::find(PUBLISHED)?;
+        let lent = |figure: &Option<Figure>| {
+            let figure = figure.as_ref()?;
+            Some((figure.value as f32, format!("{}'s: {}", published.name, figure.source)))
+        };
         let idle = self.figure(self.idle_watts, "--idle-watts", &board.power.idle_watts);
         let active = self.figure(self.active_watts, "--active-watts", &board.power.active_watts);
         let (idle, active) = match (idle, active) {
@@ -73,28 +81,23 @@ impl WattsArgs {
             // less than it, idle and busy.
             (Some(idle), None) => {
                 let watts = idle.0 * published_ratio(&published);
-                let source = format!("estimated from the idle watts as on {}: give --active-watts", published.name);
-                (idle, (watts, source))
+                (idle, (watts, format!("not known, scaled as {}'s", published.name)))
             }
             (None, Some(active)) => {
                 let watts = active.0 / published_ratio(&published);
-                let source = format!("estimated from the active watts as on {}: give --idle-watts", published.name);
-                ((watts, source), active)
+                ((watts, format!("not known, scaled as {}'s", published.name)), active)
             }
-            (None, None) if board.id != published.id => {
-                return self.of(&published, Some(unknown.unwrap_or(&board.name)));
-            }
-            (None, None) => return wrong(format!("no figure is known for {}: give --active-watts", board.name)),
+            (None, None) => match (lent(&published.power.idle_watts), lent(&published.power.active_watts)) {
+                (Some(idle), Some(active)) => (idle, active),
+                _ => return wrong(format!("no figure is known for {}: give --active-watts", board.name)),
+            },
         };
         let suspended = self.figure(self.suspend_watts, "--suspend-watts", &board.power.suspend_watts);
         check(idle.0, active.0, suspended.as_ref().map(|(watts, _)| *watts))?;
-        let stands_in = unknown.map_or(String::new(), |name| format!(", as none are known of {name}"));
         let asleep =
             suspended.as_ref().map_or(String::new(), |(watts, source)| format!(", {watts} W suspended ({source})"));
-        let source = format!(
-            "{}{stands_in}: {} W idle ({}), {} W active ({}){asleep}",
-            board.name, idle.0, idle.1, active.0, active.1
-        );
+        let source =
+            format!("{}: {} W idle ({}), {} W active ({}){asleep}", board.name, idle.0, idle.1, active.0, active.1);
         let suspended = suspended.map(|(watts, _)| watts);
         Ok(Watts { idle: idle.0, active: active.0, suspended, source })
     }
@@ -164,8 +167,8 @@ mod tests {
         assert_eq!(watts.idle, board.power.idle_watts.clone().unwrap().value as f32);
         let published = named(PUBLISHED).published().unwrap();
         assert!(watts.active > watts.idle && watts.active < published.active, "{watts:?}");
-        assert!(watts.source.contains("--active-watts"), "{}", watts.source);
+        assert!(watts.source.contains("not known, scaled as"), "{}", watts.source);
         // Named or detected: the same.
-        assert_eq!(NONE.of(&board, None).unwrap(), watts);
+        assert_eq!(NONE.of(&board).unwrap(), watts);
     }
 }

@@ -8,11 +8,13 @@ use dyn_perceiver_host::{Board, State, System, detect, generic};
 use serde::Serialize;
 
 use crate::args::boards;
+use crate::args::model::ModelArgs;
 use crate::output::failure::Failure;
 use crate::output::out::Out;
 use crate::output::text;
 
 mod checks;
+mod equipment;
 
 use checks::{Check, Status};
 
@@ -27,6 +29,11 @@ pub(crate) struct Args {
     /// Look below this folder instead of /: an image that is mounted somewhere
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Read this fuel gauge, too, as `run` would: max17048:/dev/i2c-1, for instance
+    #[arg(long, value_name = "NAME")]
+    gauge: Option<String>,
     /// List the boards whose data is known, and do nothing else
     #[arg(long)]
     list: bool,
@@ -69,7 +76,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         None => detected.clone().unwrap_or_else(generic),
     };
     let state = State::read(&system, &board);
-    let checks = checks::all(&system, &board, detected.as_ref(), &state);
+    let mut checks = checks::all(&system, &board, detected.as_ref(), &state);
+    checks.push(equipment::watts(&board));
+    checks.push(equipment::model(&args.model));
+    checks.extend(args.gauge.as_deref().map(equipment::gauge));
     let ok = checks.iter().all(|check| check.status != Status::Fail);
     if args.json {
         out.json(&Report {
