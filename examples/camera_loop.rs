@@ -33,7 +33,8 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(step) = pipeline.step()? {
         summary.add(&step);
     }
-    println!("{} frames until {:.0} % charge", summary.frames(), 100.0 * pipeline.battery().soc());
+    let charge = pipeline.battery().map_or(1.0, Battery::soc);
+    println!("{} frames until {:.0} % charge", summary.frames(), 100.0 * charge);
     for exit in summary.exits() {
         println!("{:>4} frames left at {}", exit.frames, exit.exit);
     }

@@ -24,7 +24,7 @@ use super::BundleError;
 pub const VERSION: u32 = 2;
 
 /// How a bundle begins. As with PNG, no text begins so, and a transfer that mends line endings is noticed.
-pub(super) const MAGIC: &[u8; 8] = b"\x89dynp\r\n\x1a";
+pub const MAGIC: &[u8; 8] = b"\x89dynp\r\n\x1a";
 
 /// What weights are aligned to: a cache line, and a multiple of any vector.
 pub(super) const ALIGN: usize = 64;

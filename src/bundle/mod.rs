@@ -27,7 +27,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-pub use container::VERSION;
+pub use container::{MAGIC, VERSION};
 pub use error::BundleError;
 pub(crate) use load::load;
 pub use target::{Target, UnknownTarget};

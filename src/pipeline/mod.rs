@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::camera::{CameraError, FrameSource, StopToken};
-use crate::energy::estimator::{GaugeMonitor, MonitorSettings};
-use crate::energy::{Battery, Choice, FuelGauge as _, GaugeState, Governor, GovernorInput, PowerModel};
+use crate::energy::estimator::{GaugeMonitor, GaugeTrouble, MonitorSettings};
+use crate::energy::{Battery, Choice, GaugeReading, GaugeState, Governor, GovernorInput, PowerModel};
 use crate::exit::{ExitPolicy, PolicyError};
 use crate::plan::Plan;
 use crate::preprocess::PreprocessError;
 use crate::runtime::{Outcome, RunError, Runtime};
-use crate::sensors::open::AnyGauge;
+use crate::sensors::open::{AnyGauge, AnySensorError};
 
 mod latencies;
 mod prepare;
@@ -83,21 +83,31 @@ pub struct PipelineConfig {
     pub points: Vec<ExitPolicy>,
     /// What stages cost on the board.
     pub power: PowerModel,
-    /// The battery that frames drain.
-    pub battery: Battery,
+    /// The modelled battery that frames drain; none on mains, or if nobody asks how long the board lasts.
+    pub battery: Option<Battery>,
     /// Time from one frame to the next; a frame that takes longer delays the next one.
     pub period: Duration,
     /// Whether each frame is also run to the last exit, to compare; that work is not charged to the battery.
     pub compare_full: bool,
     /// Threads that work on one frame, the loop's own among them.
     pub threads: NonZeroUsize,
+    /// Seconds of each stage that the loop's clock counts in place of the time that passes here: a run then comes out the
+    /// same on a busy machine as on a quiet one.
+    pub stage_seconds: Option<Vec<f32>>,
 }
 
 impl PipelineConfig {
     /// A loop on one thread, without a pause between frames, that compares nothing.
-    pub fn new(points: Vec<ExitPolicy>, power: PowerModel, battery: Battery) -> Self {
-        let threads = NonZeroUsize::MIN;
-        PipelineConfig { points, power, battery, period: Duration::ZERO, compare_full: false, threads }
+    pub fn new(points: Vec<ExitPolicy>, power: PowerModel, battery: impl Into<Option<Battery>>) -> Self {
+        PipelineConfig {
+            points,
+            power,
+            battery: battery.into(),
+            period: Duration::ZERO,
+            compare_full: false,
+            threads: NonZeroUsize::MIN,
+            stage_seconds: None,
+        }
     }
 
     /// The same with a time from one frame to the next.
@@ -116,6 +126,23 @@ impl PipelineConfig {
     #[must_use]
     pub fn with_threads(self, threads: NonZeroUsize) -> Self {
         PipelineConfig { threads, ..self }
+    }
+
+    /// The same on a clock that counts modelled time: `stage_seconds` for the stages of a frame, and nothing between them.
+    #[must_use]
+    pub fn with_modelled_time(self, stage_seconds: Vec<f32>) -> Self {
+        PipelineConfig { stage_seconds: Some(stage_seconds), ..self }
+    }
+
+    /// Joules of resting for so long, taken from the battery.
+    fn rest(&mut self, time: Duration) {
+        self.drain(self.power.resting_watts() * time.as_secs_f32());
+    }
+
+    fn drain(&mut self, joules: f32) {
+        if let Some(battery) = &mut self.battery {
+            battery.drain(joules);
+        }
     }
 }
 
@@ -169,8 +196,8 @@ pub struct Step {
     pub outcome: Outcome,
     /// What the full network says, where that is compared.
     pub full: Option<Outcome>,
-    /// State of charge after the frame.
-    pub soc: f32,
+    /// State of charge after the frame; none without a battery, or if no gauge can tell.
+    pub soc: Option<f32>,
     /// The operating point and why it is in force.
     pub choice: Choice,
     /// Joules that the frame added to idle consumption, modelled.
@@ -273,9 +300,19 @@ impl<G: Governor> Pipeline<G> {
         self.choice.and_then(|choice| choice.period).unwrap_or(self.config.period)
     }
 
-    /// The battery as it stands.
-    pub fn battery(&self) -> &Battery {
-        &self.config.battery
+    /// The modelled battery as it stands, if there is one.
+    pub fn battery(&self) -> Option<&Battery> {
+        self.config.battery.as_ref()
+    }
+
+    /// What the gauge said last, if there is one and it was asked.
+    pub fn gauge_state(&self) -> Option<&GaugeState> {
+        self.gauge.as_ref()?.last.as_ref().map(|(state, ..)| state)
+    }
+
+    /// Why the gauge is not believed: once at the beginning of a spell of faults, and again when the fault changes.
+    pub fn take_gauge_trouble(&mut self) -> Option<GaugeTrouble<AnySensorError>> {
+        self.gauge.as_mut()?.watch.take_trouble()
     }
 
     /// Frames the source made before the last one that was classified, but that never reached the loop.
@@ -295,7 +332,7 @@ impl<G: Governor> Pipeline<G> {
     /// [`PipelineError`] when the source fails or the frame cannot be classified; [`PipelineError::is_temporary`] and
     /// [`PipelineError::is_of_one_frame`] tell whether to go on.
     pub fn step(&mut self) -> Result<Option<Step>, PipelineError> {
-        if self.gauge.is_none() && self.config.battery.is_empty() {
+        if self.gauge.is_none() && self.battery().is_some_and(Battery::is_empty) {
             return Ok(None);
         }
         self.wait();
@@ -325,8 +362,12 @@ impl<G: Governor> Pipeline<G> {
         let joules_full = power.policy_joules(&self.full, self.full.last_exit());
         let period = choice.period.unwrap_or(self.config.period);
         // The two overlap: the slower one sets the pace.
-        let passed = period.max(preprocessing).max(outcome.latency());
-        self.config.battery.drain(joules + power.resting_watts() * passed.as_secs_f32());
+        let passed = match &self.config.stage_seconds {
+            Some(seconds) => period.max(modelled_time(policy, outcome.exit, seconds)),
+            None => period.max(preprocessing).max(outcome.latency()),
+        };
+        self.config.drain(joules);
+        self.config.rest(passed);
         self.clock += passed;
         self.since_choice = (1, joules);
         Ok(Some(Step {
@@ -335,8 +376,8 @@ impl<G: Governor> Pipeline<G> {
             outcome,
             full,
             soc: match &self.gauge {
-                Some(_) => state.reading().map_or(0.0, |reading| reading.soc),
-                None => self.config.battery.soc(),
+                Some(_) => state.reading().map(|reading| reading.soc),
+                None => self.battery().map(Battery::soc),
             },
             choice: choice.with_point(point),
             joules,
@@ -348,19 +389,26 @@ impl<G: Governor> Pipeline<G> {
 
     /// Catches up with what passed outside of frames, as where a camera is waited for: the board idles.
     fn wait(&mut self) {
+        if self.config.stage_seconds.is_some() {
+            return;
+        }
         let (begun, shown) = *self.started.get_or_insert((Instant::now(), self.clock));
         let now = shown + begun.elapsed().saturating_sub(self.comparing);
         let waited = now.saturating_sub(self.clock);
-        self.config.battery.drain(self.config.power.resting_watts() * waited.as_secs_f32());
+        self.config.rest(waited);
         self.clock += waited;
     }
 
-    /// The state of charge: the gauge's, read once a second, or the modelled battery's.
+    /// The state of charge: the gauge's, read once a second, or the modelled battery's. Without a battery there is nothing
+    /// to save.
     fn charge(&mut self) -> GaugeState {
-        let soc = self.config.battery.soc();
+        let soc = self.battery().map_or(1.0, Battery::soc);
         let Some(gauge) = &mut self.gauge else {
-            let Ok(reading) = self.config.battery.read();
-            return GaugeState::Good(reading);
+            let reading = GaugeReading::new(soc);
+            return match &self.config.battery {
+                Some(_) => GaugeState::Good(reading),
+                None => GaugeState::ExternalPower(reading),
+            };
         };
         if let Some((state, at, _)) = gauge.last
             && at.elapsed() < GAUGE_PERIOD
@@ -372,4 +420,11 @@ impl<G: Governor> Pipeline<G> {
         gauge.last = Some((state, Instant::now(), soc));
         state
     }
+}
+
+/// Time of the stages that a frame leaving at `exit` goes through.
+fn modelled_time(policy: &ExitPolicy, exit: usize, stage_seconds: &[f32]) -> Duration {
+    let last = (0..=exit).filter(|&exit| policy.evaluates(exit)).next_back().unwrap_or(exit);
+    let seconds: f32 = stage_seconds.iter().take(last + 1).sum();
+    Duration::try_from_secs_f32(seconds).unwrap_or_default()
 }

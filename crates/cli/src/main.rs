@@ -1,19 +1,26 @@
 //! The `dyn-perceiver` program: one file per subcommand; each parses, calls the library and prints.
 
+#![deny(clippy::dbg_macro, clippy::print_stderr, clippy::print_stdout)]
+
 mod args;
 mod commands;
+mod defaults;
 mod output;
+mod version;
 
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{calibrate, classify, compile, doctor, evaluate, import, inspect, models, profile, run, simulate};
+use output::out::Out;
+use output::progress::is_dumb;
 
 /// Multi-exit vision networks on battery-powered boards.
 ///
 /// Exit codes: 0 done, 1 something failed, 2 wrong input. Logs go to stderr; DYN_PERCEIVER_LOG=debug shows more.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(name = "dyn-perceiver", version, long_version = version::long(), about, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -26,7 +33,7 @@ enum Command {
     Inspect(inspect::Args),
     Compile(compile::Args),
     Profile(profile::Args),
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     Calibrate(calibrate::Args),
     Evaluate(evaluate::Args),
     Doctor(doctor::Args),
@@ -35,9 +42,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let level = std::env::var("DYN_PERCEIVER_LOG").ok().and_then(|level| level.parse().ok());
-    let level = level.unwrap_or(tracing_subscriber::filter::LevelFilter::ERROR);
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    log_to_stderr();
     dyn_perceiver::plan::return_freed_memory();
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
@@ -45,15 +50,30 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Compile(args) => compile::run(args),
         Command::Profile(args) => profile::run(args),
-        Command::Simulate(args) => simulate::run(args),
+        Command::Simulate(args) => simulate::run(*args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Models(args) => models::run(args),
         Command::Import(args) => import::run(args),
     };
+    // What is still buffered belongs to the work: a full disk is not found out after success was told.
+    let done = done.and_then(|()| Ok(Out::stdout().flush()?));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Sends log lines to stderr, coloured on a terminal only. A stderr that cannot be written is nobody's failure.
+fn log_to_stderr() {
+    let level = std::env::var("DYN_PERCEIVER_LOG").ok().and_then(|level| level.parse().ok());
+    let level = level.unwrap_or(tracing_subscriber::filter::LevelFilter::ERROR);
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || is_dumb();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(!plain && std::io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -15,7 +15,8 @@ impl Busy {
     /// Reads the kernel's counters; `None` where it has none.
     pub(crate) fn read(system: &System) -> Option<Busy> {
         let stat = system.read("/proc/stat")?;
-        let numbers = |text: &str| -> Vec<f64> { text.split_whitespace().map_while(|word| word.parse().ok()).collect() };
+        let numbers =
+            |text: &str| -> Vec<f64> { text.split_whitespace().map_while(|word| word.parse().ok()).collect() };
         // user, nice, system, idle, iowait, irq, softirq, steal; what guests take is in user already.
         let cores = numbers(stat.lines().next()?.strip_prefix("cpu ")?);
         let all: f64 = cores.iter().take(8).sum();

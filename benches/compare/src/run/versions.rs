@@ -41,7 +41,13 @@ impl Bench<'_> {
         Absent { run: self.results.run.clone(), runtime, model, device, reason: reason.to_owned() }
     }
 
-    pub(super) fn missing(&mut self, runtime: usize, model: Option<&Model>, device: Device, reason: &str) -> anyhow::Result<()> {
+    pub(super) fn missing(
+        &mut self,
+        runtime: usize,
+        model: Option<&Model>,
+        device: Device,
+        reason: &str,
+    ) -> anyhow::Result<()> {
         self.results.write(Record::Absent(self.absence(runtime, model, device, reason)))
     }
 }

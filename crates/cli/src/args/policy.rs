@@ -1,91 +1,48 @@
-//! What the repository ships: the trained model and its frames, used where no others are named.
+//! Which exit policy: spelled out, or an operating point from a policy file.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
-use dyn_perceiver::camera::IdxSource;
-use dyn_perceiver::exit::{ExitPolicy, Frontier, Measure, Mixer};
-use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::collect;
+use dyn_perceiver::exit::{CalibratedPolicy, ExitPolicy, Frontier, Measure, Mixer, PolicyError};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver_models::pretrained;
+use dyn_perceiver::policy_file;
 
-use crate::commands::evaluate;
-use crate::output::failure::{Failure, OrInput as _};
-
-/// The frames used where no others are named.
-pub(crate) fn frames() -> Result<IdxSource, Failure> {
-    Ok(IdxSource::from_bytes(pretrained::NAME, pretrained::FRAMES, Some(pretrained::FRAME_LABELS))?)
-}
-
-/// Which model, and which of its outputs are exits.
-#[derive(Args)]
-pub(crate) struct ModelArgs {
-    /// ONNX file, or a bundle that `compile` wrote [default: the shipped Fashion-MNIST model]
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
-    /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    exits: Option<Vec<String>>,
-}
-
-impl ModelArgs {
-    /// The model's stage plans.
-    pub(crate) fn plan(&self) -> Result<Arc<Plan>, Failure> {
-        match &self.model {
-            Some(path) => plan(path, self.exits.clone()),
-            None => {
-                let options = LoadOptions { exits: self.exits.clone(), ..LoadOptions::default() };
-                let model = Model::from_bytes(pretrained::MODEL.to_vec(), pretrained::NAME, &options).or_input()?;
-                Ok(Arc::new(Plan::new(model)?))
-            }
-        }
-    }
-}
-
-/// Stage plans of the model or bundle at `path`.
-pub(crate) fn plan(path: &Path, exits: Option<Vec<String>>) -> Result<Arc<Plan>, Failure> {
-    Ok(Arc::new(Plan::load(path, &LoadOptions { exits, ..LoadOptions::default() }).or_input()?))
-}
-
-/// The operating points of the shipped policy, which are those of the shipped model.
-pub(crate) fn points(plan: &Plan) -> Result<Points, Failure> {
-    let path = Path::new(pretrained::NAME);
-    let calibrated = dyn_perceiver::policy_file::parse(pretrained::POLICY, path).or_input()?;
-    let frontier = evaluate::for_plan(&calibrated, plan, path).map_err(|failure| match failure {
-        Failure::Input(_) => Failure::Input(anyhow::anyhow!("a mission with this model needs --policy FILE")),
-        other => other,
-    })?;
-    Ok(Points { frontier: frontier.clone(), mixer: None })
-}
+use super::cost;
+use super::model;
+use super::share::Share;
+use crate::defaults;
+use crate::output::failure::{Failure, OrInput as _, wrong};
+use crate::output::text;
 
 /// The policy that a user spells out, or a policy file and what to choose from it.
 #[derive(Args)]
+#[command(next_help_heading = "Exit policy")]
 pub(crate) struct PolicyArgs {
-    /// Policy file that `calibrate` wrote [default: the bundle's]
+    /// Use this policy file, which `calibrate` wrote [default: the bundle's]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["exit", "thresholds"])]
     policy: Option<PathBuf>,
-    /// Mean cost per frame to meet with the policy: MACs such as 3.5M, or 20ms, or 5mJ, by its unit
+    /// Meet this mean cost per frame with the policy: MACs such as 3.5M, or 20ms, or 5mJ, by its unit
     #[arg(long, value_name = "COST", conflicts_with_all = ["exit", "thresholds"])]
     budget: Option<String>,
-    /// Accuracy to reach with the policy, such as 0.92
+    /// Reach this accuracy with the policy, such as 92% or 0.92
     #[arg(long, value_name = "SHARE", conflicts_with_all = ["exit", "thresholds", "budget"])]
-    accuracy: Option<f32>,
-    /// Leave at this exit, by name or number from 1, and evaluate no other
+    accuracy: Option<Share>,
+    /// Leave at this exit, by name or else by number from 1, and evaluate no other
     #[arg(long, value_name = "EXIT")]
     exit: Option<String>,
-    /// One threshold in [0, 1] for each exit but the last
+    /// Leave an exit from this confidence on: one number in [0, 1] for each exit but the last
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', conflicts_with = "exit")]
     thresholds: Option<Vec<f32>>,
-    /// How confidence is read off an exit: max-softmax, entropy or margin
-    #[arg(long, default_value_t = Measure::MaxSoftmax)]
+    /// Measure confidence by max-softmax, entropy or margin
+    #[arg(long, value_name = "MEASURE", default_value_t = Measure::MaxSoftmax)]
     confidence: Measure,
 }
 
 /// Operating points from a policy file.
 pub(crate) struct Points {
     pub frontier: Frontier,
-    /// What meets the budget, where one was asked for.
+    /// What meets the budget, if one was asked for.
     pub mixer: Option<Mixer>,
 }
 
@@ -104,42 +61,38 @@ impl Points {
 }
 
 impl PolicyArgs {
-    /// The points of the policy file, if one was named, or of the bundle's policy, where nothing else was asked for; only
-    /// the one that is wanted where an accuracy was.
+    /// The operating points of the policy file, if one was named, or of the bundle's policy, if nothing else was asked for;
+    /// only the one that is wanted if an accuracy was.
     pub(crate) fn points(&self, plan: &Plan) -> Result<Option<Points>, Failure> {
         let spelled_out = self.exit.is_some() || self.thresholds.is_some();
         let of_bundle = plan.bundle().and_then(|bundle| bundle.policy.as_ref()).filter(|_| !spelled_out);
-        let loaded;
+        let chooses = self.budget.is_some() || self.accuracy.is_some();
         let frontier = match (&self.policy, of_bundle) {
-            (Some(path), _) => {
-                loaded = dyn_perceiver::policy_file::load(path).or_input()?;
-                evaluate::for_plan(&loaded, plan, path)?
-            }
-            (None, Some(policy)) => policy.frontier(),
-            (None, None) if self.budget.is_some() || self.accuracy.is_some() => {
-                let model = plan.info().path.display();
-                return Err(anyhow::anyhow!("{model}: brings no policy: name one with --policy")).or_input();
-            }
+            (Some(path), _) => load(path, plan)?,
+            (None, Some(policy)) => policy.frontier().clone(),
+            (None, None) if chooses => match built_in(plan)? {
+                Some(frontier) => frontier,
+                None => return wrong(format!("{}: brings no policy: name one with --policy", model::name(plan))),
+            },
             (None, None) => return Ok(None),
         };
         if let Some(accuracy) = self.accuracy {
-            let point = evaluate::accuracy_point(frontier, accuracy)?;
+            let point = accuracy_point(&frontier, accuracy)?;
             let frontier = Frontier::new(frontier.unit(), &frontier.points()[point..=point])?;
             return Ok(Some(Points { frontier, mixer: None }));
         }
-        let mixer = self.budget.as_ref().map(|text| evaluate::budget(text, frontier).map(Mixer::new)).transpose()?;
-        Ok(Some(Points { frontier: frontier.clone(), mixer }))
+        let mixer = self.budget.as_ref().map(|text| cost::budget(text, &frontier).map(Mixer::new)).transpose()?;
+        Ok(Some(Points { frontier, mixer }))
     }
 
-    /// The policy asked for, if one was.
+    /// The policy spelled out, if one was.
     pub(crate) fn policy(&self, plan: &Plan) -> Result<Option<ExitPolicy>, Failure> {
         let names = &plan.info().exits;
         if let Some(exit) = &self.exit {
+            // A name comes before a number: an exit may be called "1".
             let number = exit.parse::<usize>().ok().and_then(|k| k.checked_sub(1)).filter(|&k| k < names.len());
             let Some(exit) = names.iter().position(|name| name == exit).or(number) else {
-                let known = names.join(", ");
-                return Err(anyhow::anyhow!("no exit {exit:?}: the model has {known} (1 to {})", names.len()))
-                    .or_input();
+                return wrong(format!("no exit {exit:?}: the model has {} (1 to {})", text::names(names), names.len()));
             };
             return Ok(Some(ExitPolicy::only(exit, names.len()).or_input()?));
         }
@@ -150,11 +103,57 @@ impl PolicyArgs {
     }
 
     /// A policy of the measure asked for that leaves at `thresholds`.
-    pub(crate) fn with_thresholds(
-        &self,
-        plan: &Plan,
-        thresholds: &[f32],
-    ) -> Result<ExitPolicy, dyn_perceiver::exit::PolicyError> {
+    pub(crate) fn with_thresholds(&self, plan: &Plan, thresholds: &[f32]) -> Result<ExitPolicy, PolicyError> {
         ExitPolicy::with_thresholds(self.confidence, plan.stages().len(), thresholds)
     }
+}
+
+/// The operating points of a mission for which no policy was named: those of the built-in model.
+pub(crate) fn mission_points(plan: &Plan) -> Result<Points, Failure> {
+    match built_in(plan)? {
+        Some(frontier) => Ok(Points { frontier, mixer: None }),
+        None => wrong("a mission with this model needs --policy FILE"),
+    }
+}
+
+/// The frontier of the built-in policy, if `plan` is of the model that it was calibrated for.
+fn built_in(plan: &Plan) -> Result<Option<Frontier>, Failure> {
+    let calibrated = defaults::policy()?;
+    let fits = calibrated.for_model(collect::digest(plan)).is_ok() && has_exits(&calibrated, plan);
+    Ok(fits.then(|| calibrated.frontier().clone()))
+}
+
+fn load(path: &Path, plan: &Plan) -> Result<Frontier, Failure> {
+    let calibrated = policy_file::load(path).or_input()?;
+    for_plan(&calibrated, plan, path).cloned()
+}
+
+/// The frontier of a policy file, if it is for this model and these exits.
+pub(crate) fn for_plan<'a>(
+    calibrated: &'a CalibratedPolicy,
+    plan: &Plan,
+    path: &Path,
+) -> Result<&'a Frontier, Failure> {
+    let frontier = match calibrated.for_model(collect::digest(plan)) {
+        Ok(frontier) => frontier,
+        Err(error) => return wrong(format!("{}: {error}", path.display())),
+    };
+    if !has_exits(calibrated, plan) {
+        let (found, expected) = (text::names(calibrated.exits()), text::names(&plan.info().exits));
+        return wrong(format!("{}: calibrated for exits {found}, but the model's are {expected}", path.display()));
+    }
+    Ok(frontier)
+}
+
+fn has_exits(calibrated: &CalibratedPolicy, plan: &Plan) -> bool {
+    calibrated.exits().eq(plan.info().exits.iter().map(String::as_str))
+}
+
+/// The cheapest operating point expected to be so accurate.
+pub(crate) fn accuracy_point(frontier: &Frontier, accuracy: Share) -> Result<usize, Failure> {
+    if let Some(point) = frontier.by_accuracy(accuracy.get()) {
+        return Ok(point);
+    }
+    let best = frontier.points().last().map_or(0.0, |point| point.accuracy);
+    wrong(format!("no policy is expected to reach an accuracy of {accuracy}; the best one {:.2}%", 100.0 * best))
 }

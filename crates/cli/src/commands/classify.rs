@@ -1,37 +1,73 @@
+//! `classify`: image files, one answer each.
+
+use std::borrow::Cow;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::camera::{Frame, FrameSource as _, ImageSource};
 use dyn_perceiver::exit::ExitPolicy;
+use dyn_perceiver::model::ModelInfo;
 use dyn_perceiver::runtime::{Outcome, StageLimits};
-use dyn_perceiver::{Classifier, Error};
-use serde_json::json;
+use dyn_perceiver::{Classifier, ClassifierBuilder};
+use serde::Serialize;
 
-use crate::args::policy::{ModelArgs, Points, PolicyArgs};
-use crate::output::failure::{Failure, OrInput as _};
-use crate::output::table;
+use crate::args::model::{ModelArgs, class_name};
+use crate::args::number::time_with_unit;
+use crate::args::policy::{Points, PolicyArgs};
+use crate::args::threads::Threads;
+use crate::output::failure::{Failure, OrInput as _, wrong};
+use crate::output::out::Out;
+use crate::output::skipped::Skipped;
+use crate::output::{json, table, text};
 
-/// Classify PNG or JPEG files
+/// Classify image files
 ///
-/// Without --policy, --exit and --thresholds every exit is left at 0.9. JSON keys, one object per image: image, class, label,
-/// probability, confidence, exit, cut, latency_ms, stages_ms [{exit, ms}].
+/// Without --policy, --exit and --thresholds every exit is left at a confidence of 0.9. A file that cannot be read is named
+/// and skipped; the exit code is then 1. JSON: see docs/json.md.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
-    /// Image files
+    /// Image files; - for one on standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
+    /// Run the network on so many threads, or auto for one per core
+    #[arg(long, value_name = "N|auto", default_value = "1", help_heading = "Model")]
+    threads: Threads,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Answer within this time, such as 20ms: no stage is started that might not be finished by then
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = time_with_unit, help_heading = "Exit policy")]
     deadline: Option<Duration>,
-    /// One JSON object per image on stdout
+    /// Stop at the first file that cannot be read, in place of skipping it
+    #[arg(long)]
+    strict: bool,
+    /// Print one JSON object per image
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    image: Cow<'a, str>,
+    class: usize,
+    label: Option<&'a str>,
+    probability: f32,
+    confidence: f32,
+    exit: &'a str,
+    exited_early: bool,
+    /// The former name of `exited_early`.
+    cut: bool,
+    latency_ms: f64,
+    stages_ms: Vec<StageReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct StageReport<'a> {
+    exit: &'a str,
+    ms: f64,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
@@ -44,39 +80,58 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         None => args.policy.with_thresholds(&plan, &vec![threshold; plan.stages().len() - 1])?,
     };
     let info = plan.info().clone();
-    let mut classifier = Classifier::new(plan)?;
-    let mut out = std::io::stdout().lock();
+    let mut classifier = ClassifierBuilder::from(plan).threads(args.threads.count().get()).build()?;
+    let mut out = Out::stdout();
+    let mut skipped = Skipped::new("files", args.strict || args.images.len() == 1);
     for path in &args.images {
-        let frame = ImageSource::files([path.clone()]).next().or_input()?;
-        let Some(frame) = frame else { continue };
         let policy = points.as_mut().map_or(&fixed, Points::next_policy);
-        let outcome = match args.deadline {
-            None => classifier.classify_with(&frame, policy),
-            Some(time) => within(&mut classifier, &frame, policy, time)?,
-        };
-        let outcome = match outcome {
-            Err(error @ Error::Preprocess(_)) => return Err(error).or_input(),
-            other => other?,
-        };
-        let label = info.labels.as_ref().and_then(|labels| labels.get(outcome.class));
-        let ms = 1e3 * outcome.latency().as_secs_f64();
-        let exit = &info.exits[outcome.exit];
-        if args.json {
-            let stages: Vec<_> = outcome
-                .stages
-                .iter()
-                .map(|stage| json!({"exit": info.exits[stage.exit], "ms": 1e3 * stage.time.as_secs_f64()}))
-                .collect();
-            let object = json!({
-                "image": path, "class": outcome.class, "label": label, "probability": outcome.probability,
-                "confidence": outcome.confidence, "exit": exit, "cut": outcome.exited_early, "latency_ms": ms, "stages_ms": stages,
-            });
-            writeln!(out, "{object}")?;
-        } else {
-            let name = label.map_or_else(|| format!("class {}", outcome.class), String::clone);
-            let probability = table::percent(f64::from(outcome.probability));
-            writeln!(out, "{}: {name} ({probability}) at exit {exit}, {ms:.2} ms", path.display())?;
+        match classify(path, &mut classifier, policy, args.deadline) {
+            Ok(outcome) => print(&mut out, args.json, path, &info, &outcome)?,
+            Err(failure) => skipped.skip(failure)?,
         }
+    }
+    skipped.finish()
+}
+
+fn classify(
+    path: &Path,
+    classifier: &mut Classifier,
+    policy: &ExitPolicy,
+    deadline: Option<Duration>,
+) -> Result<Outcome, Failure> {
+    let Some(frame) = ImageSource::files([path.to_path_buf()]).next().or_input()? else {
+        return wrong(format!("{}: no image", path.display()));
+    };
+    match deadline {
+        None => Ok(classifier.classify_with(&frame, policy)?),
+        Some(time) => within(classifier, &frame, policy, time),
+    }
+}
+
+fn print(out: &mut Out, as_json: bool, path: &Path, info: &ModelInfo, outcome: &Outcome) -> Result<(), Failure> {
+    let exit_name = |exit: usize| info.exits.get(exit).map_or("", String::as_str);
+    let latency_ms = 1e3 * outcome.latency().as_secs_f64();
+    let exit = exit_name(outcome.exit);
+    if as_json {
+        let stage = |stage: &dyn_perceiver::runtime::StageTime| (stage.exit, 1e3 * stage.time.as_secs_f64());
+        let stages = outcome.stages.iter().map(stage);
+        out.json(&Report {
+            image: json::path(path),
+            class: outcome.class,
+            label: info.labels.as_ref().and_then(|labels| labels.get(outcome.class)).map(String::as_str),
+            probability: outcome.probability,
+            confidence: outcome.confidence,
+            exit,
+            exited_early: outcome.exited_early,
+            cut: outcome.exited_early,
+            latency_ms,
+            stages_ms: stages.map(|(exit, ms)| StageReport { exit: exit_name(exit), ms }).collect(),
+        })?;
+    } else {
+        let class = class_name(info.labels.as_ref(), outcome.class);
+        let (label, exit) = (text::name(&class), text::name(exit));
+        let probability = table::percent(f64::from(outcome.probability));
+        writeln!(out, "{}: {label} ({probability}) at exit {exit}, {latency_ms:.2} ms", text::shown(path))?;
     }
     Ok(())
 }
@@ -85,33 +140,14 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 const TIMED_RUNS: usize = 40;
 
 /// The best answer within `time`, which begins when the image is ready for the network.
-fn within(
-    classifier: &mut Classifier,
-    frame: &Frame,
-    policy: &ExitPolicy,
-    time: Duration,
-) -> Result<Result<Outcome, Error>, Failure> {
-    let input = match classifier.tensor(frame) {
-        Ok(input) => input.to_vec(),
-        Err(error) => return Ok(Err(error)),
-    };
+fn within(classifier: &mut Classifier, frame: &Frame, policy: &ExitPolicy, time: Duration) -> Result<Outcome, Failure> {
+    let input = classifier.tensor(frame)?.to_vec();
     let runtime = classifier.runtime();
     let limits = StageLimits::measure(runtime, policy, &input, TIMED_RUNS)?;
-    let outcome = runtime.run_until(&input, policy, &limits, Instant::now() + time)?;
+    if let Some(outcome) = runtime.run_until(&input, policy, &limits, Instant::now() + time)? {
+        return Ok(outcome);
+    }
     let first = (0..policy.rules().len()).find(|&exit| policy.evaluates(exit)).unwrap_or(0);
-    let too_short = || {
-        let needed = 1e3 * limits.of(first).as_secs_f64();
-        anyhow::anyhow!("no exit can be reached within {time:?}: the first one needs {needed:.3} ms")
-    };
-    Ok(Ok(outcome.ok_or_else(too_short).or_input()?))
-}
-
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 1e-3), ("us", 1e-6), ("s", 1.0)];
-    let parts = units.into_iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));
-    let seconds = parts.and_then(|(number, factor)| Some(number.trim().parse::<f64>().ok()? * factor));
-    seconds
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|time| !time.is_zero())
-        .ok_or_else(|| "expected a time such as 20ms".to_string())
+    let needed = 1e3 * limits.of(first).as_secs_f64();
+    wrong(format!("no exit can be reached within {time:?}: the first one needs {needed:.3} ms"))
 }

@@ -1,52 +1,67 @@
+//! `compile`: an ONNX model ahead of time into a bundle.
+
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
 use dyn_perceiver::bundle::{self, BundleError, Target};
-use dyn_perceiver::model::{LoadOptions, Model};
-use serde_json::json;
+use dyn_perceiver::model::LoadOptions;
+use dyn_perceiver::plan::Plan;
+use serde::Serialize;
 
-use crate::output::failure::{Failure, OrInput as _};
-use crate::output::table;
+use crate::args::model::LoadArgs;
+use crate::output::failure::{Failure, OrInput as _, wrong};
+use crate::output::out::Out;
+use crate::output::{json, table, text};
 
-/// Compile a model into one file that starts at once
+/// Compile a model ahead of time into one file that starts at once
 ///
-/// The bundle holds the model's stages rewritten and with packed weights, its labels and preprocessing, and the policy
-/// given. Every command takes it in place of the ONNX file, with its policy as the default.
-///
-/// JSON keys: bundle, bytes, weight_bytes, model, digest, exits, target, arch, policy.
+/// The bundle holds the model's stages with operators fused and weights packed, its labels and preprocessing, and the policy
+/// given. Every command takes it in place of the ONNX file, with its policy as the default. JSON: see docs/json.md.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// ONNX file
     model: PathBuf,
-    /// Policy file that `calibrate` wrote for this model, to go with it
+    /// Put this policy file into the bundle, which `calibrate` wrote for this model
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// The CPU to compile for, such as cortex-a72; today all want weights in the same layout [default: this machine's
+    /// Compile for this CPU, such as cortex-a72; today all want weights in the same layout [default: this machine's
     /// architecture]
     #[arg(long, value_name = "CPU")]
     target: Option<Target>,
-    /// Bundle to write
+    /// Write the bundle to this file
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    exits: Option<Vec<String>>,
-    /// One JSON object on stdout
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Report<'a> {
+    bundle: Cow<'a, str>,
+    bytes: usize,
+    weight_bytes: usize,
+    model: Cow<'a, str>,
+    digest: String,
+    exits: &'a [String],
+    target: &'a str,
+    arch: &'a str,
+    policy: Option<Cow<'a, str>>,
+}
+
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if bundle::is_bundle(&args.model) {
-        return Err(anyhow!("{}: a bundle already, expected an ONNX file", args.model.display())).or_input();
+        return wrong(format!("{}: a bundle already, expected an ONNX file", args.model.display()));
     }
     if args.output.canonicalize().is_ok_and(|output| args.model.canonicalize().is_ok_and(|model| model == output)) {
-        return Err(anyhow!("{}: the bundle would take the model's place", args.output.display())).or_input();
+        return wrong(format!("{}: the bundle would take the model's place", args.output.display()));
     }
-    let model =
-        Model::load_with(&args.model, &LoadOptions { exits: args.exits, ..LoadOptions::default() }).or_input()?;
+    let model = args.load.model(&args.model)?;
     let policy = args.policy.as_deref().map(dyn_perceiver::policy_file::load).transpose().or_input()?;
     let target = args.target.unwrap_or_else(Target::host);
     let compiled = bundle::compile(model, policy, target, &args.output).map_err(|error| match error {
@@ -54,23 +69,28 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         error => Failure::Input(error.into()),
     })?;
     // What was written is what is reported, and known to load.
-    let plan = dyn_perceiver::plan::Plan::load(&args.output, &LoadOptions::default())?;
+    let plan = Plan::load(&args.output, &LoadOptions::default())?;
     let (info, bundle) = (plan.info(), plan.bundle().ok_or_else(|| anyhow!("no bundle was written"))?);
-    let mut out = std::io::stdout().lock();
+    let mut out = Out::stdout();
     if args.json {
-        let object = json!({
-            "bundle": args.output, "bytes": compiled.bytes, "weight_bytes": compiled.weight_bytes, "model": args.model,
-            "digest": info.digest.hex().to_string(), "exits": info.exits, "target": bundle.target.name(),
-            "arch": bundle.target.arch(), "policy": args.policy,
-        });
-        writeln!(out, "{object}")?;
+        out.json(&Report {
+            bundle: json::path(&args.output),
+            bytes: compiled.bytes,
+            weight_bytes: compiled.weight_bytes,
+            model: json::path(&args.model),
+            digest: info.digest.hex().to_string(),
+            exits: &info.exits,
+            target: bundle.target.name(),
+            arch: bundle.target.arch(),
+            policy: args.policy.as_deref().map(json::path),
+        })?;
         return Ok(());
     }
     let (bytes, weights) = (table::bytes(compiled.bytes as u64), table::bytes(compiled.weight_bytes as u64));
-    writeln!(out, "{}  {bytes}, {weights} of them weights, for {}", args.output.display(), bundle.target)?;
-    writeln!(out, "from {}, sha256 {:.12}…", args.model.display(), info.digest.hex().to_string())?;
+    writeln!(out, "{}  {bytes}, {weights} of them weights, for {}", text::shown(&args.output), bundle.target)?;
+    writeln!(out, "from {}, sha256 {:.12}…", text::shown(&args.model), info.digest.hex().to_string())?;
     let points = bundle.policy.as_ref().map(|policy| policy.frontier().points().len());
     let policy = points.map_or("no policy".to_owned(), |points| format!("a policy of {points} operating points"));
-    writeln!(out, "exits {}; {policy}", info.exits.join(", "))?;
+    writeln!(out, "exits {}; {policy}", text::names(&info.exits))?;
     Ok(())
 }

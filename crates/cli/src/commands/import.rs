@@ -1,11 +1,14 @@
+//! `import`: a checkpoint of the family as ONNX.
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
 use dyn_perceiver_models::{Checkpoint, Config, Metadata, Network, Weights as _};
 
-use crate::commands::models::{NetworkArgs, save};
+use crate::args::network::NetworkArgs;
 use crate::output::failure::{Failure, OrInput as _};
+use crate::output::network::save;
 
 /// Turn a trained Dyn-Perceiver checkpoint into ONNX
 ///
@@ -13,35 +16,35 @@ use crate::output::failure::{Failure, OrInput as _};
 /// depth factor, widening, classes and flags are read off the tensors; what is given here overrides them. Nothing in a
 /// checkpoint is executed.
 ///
-/// JSON keys: as of `models build`.
+/// JSON: see docs/json.md.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// The checkpoint
     checkpoint: PathBuf,
-    /// Name of the network, where it is not to be recognised
+    /// Take the network to be this one, in place of recognising it
     #[arg(long, value_name = "NAME")]
     arch: Option<String>,
     #[command(flatten)]
     network: NetworkArgs,
-    /// Names of the classes: one a line, or a JSON array [default: ImageNet's where there are 1000]
+    /// Read the names of the classes from this file: one a line, or a JSON array [default: ImageNet's if there are 1000]
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Mean per channel of pixels in [0, 1]; one number stands for all [default: ImageNet's]
+    /// Subtract this mean per channel from pixels in [0, 1]; one number stands for all [default: ImageNet's]
     #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
     mean: Option<Vec<f32>>,
-    /// Standard deviation per channel of pixels in [0, 1]; one number stands for all [default: ImageNet's]
+    /// Divide by this standard deviation per channel; one number stands for all [default: ImageNet's]
     #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
     std: Option<Vec<f32>>,
-    /// Centre crop as a share of the image's shorter side [default: 0.875]
+    /// Crop the centre: this share of the image's shorter side, in (0, 1] [default: 0.875]
     #[arg(long, value_name = "SHARE")]
     crop: Option<f32>,
-    /// How pixels are interpolated: bilinear or bicubic [default: bicubic]
+    /// Interpolate pixels so: bilinear or bicubic [default: bicubic]
     #[arg(long, value_name = "KIND")]
     interpolation: Option<String>,
-    /// ONNX file to write
+    /// Write the ONNX file here
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// One JSON object on stdout
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }

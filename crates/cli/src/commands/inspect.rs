@@ -1,78 +1,134 @@
+//! `inspect`: what a model is made of.
+
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use serde_json::json;
+use dyn_perceiver::plan::{Plan, Stage};
+use serde::Serialize;
 
-use crate::args::policy as shipped;
+use crate::args::model::{self, LoadArgs};
 use crate::output::failure::Failure;
-use crate::output::table;
+use crate::output::out::Out;
+use crate::output::{json, table, text};
 
-/// Show a model's exits, stages and what each costs
+/// Show a model's exits, stages, what each costs, and how images become its input
 ///
-/// JSON keys: model, digest, file_bytes, input {name, shape, mean, std, crop}, classes, labels, stages [{exit, nodes, macs,
-/// cumulative_macs, exit_alone_macs, parameters, weight_bytes, carry_bytes}], total {macs, parameters, weight_bytes}, bundle
-/// {source, program, target, points} or null.
+/// JSON: see docs/json.md.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
-    /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    exits: Option<Vec<String>>,
-    /// One JSON object on stdout
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Report<'a> {
+    model: Cow<'a, str>,
+    digest: String,
+    file_bytes: u64,
+    input: Input<'a>,
+    classes: usize,
+    labels: Option<&'a [String]>,
+    stages: &'a [Stage],
+    total: Total,
+    bundle: Option<Bundle<'a>>,
+}
+
+#[derive(Serialize)]
+struct Input<'a> {
+    name: &'a str,
+    /// N, C, H, W.
+    shape: [usize; 4],
+    mean: [f32; 3],
+    std: [f32; 3],
+    crop: f32,
+}
+
+#[derive(Serialize)]
+struct Total {
+    macs: u64,
+    parameters: u64,
+    weight_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Bundle<'a> {
+    source: &'a str,
+    program: &'a str,
+    target: &'a str,
+    points: Option<usize>,
+}
+
+impl Total {
+    fn of(stages: &[Stage]) -> Self {
+        let sum = |value: fn(&Stage) -> u64| stages.iter().map(value).sum::<u64>();
+        Self { macs: sum(|s| s.macs), parameters: sum(|s| s.parameters), weight_bytes: sum(|s| s.weight_bytes) }
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let plan = shipped::plan(&args.model, args.exits)?;
+    let plan = args.load.plan(&args.model)?;
+    let report = report(&plan);
+    let mut out = Out::stdout();
+    if args.json { Ok(out.json(&report)?) } else { print(&mut out, &report, &plan) }
+}
+
+fn report(plan: &Plan) -> Report<'_> {
     let info = plan.info();
-    let stages = plan.stages();
-    let sum = |value: fn(&dyn_perceiver::plan::Stage) -> u64| stages.iter().map(value).sum::<u64>();
-    let (macs, parameters, weights) = (sum(|s| s.macs), sum(|s| s.parameters), sum(|s| s.weight_bytes));
     let input = &info.input;
-    let shape = [input.batch, input.channels, input.height, input.width];
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        let preprocessing = &input.preprocessing;
-        let object = json!({
-            "model": info.path, "digest": info.digest.hex().to_string(), "file_bytes": info.file_bytes,
-            "input": {"name": input.name, "shape": shape, "mean": preprocessing.mean, "std": preprocessing.std,
-                      "crop": preprocessing.crop},
-            "classes": info.classes, "labels": info.labels, "stages": stages,
-            "total": {"macs": macs, "parameters": parameters, "weight_bytes": weights},
-            "bundle": plan.bundle().map(|bundle| json!({
-                "source": bundle.source, "program": bundle.program, "target": bundle.target.name(),
-                "points": bundle.policy.as_ref().map(|policy| policy.frontier().points().len()),
-            })),
-        });
-        writeln!(out, "{object}")?;
-        return Ok(());
+    Report {
+        model: json::path(&info.path),
+        digest: info.digest.hex().to_string(),
+        file_bytes: info.file_bytes,
+        input: Input {
+            name: &input.name,
+            shape: [input.batch, input.channels, input.height, input.width],
+            mean: input.preprocessing.mean,
+            std: input.preprocessing.std,
+            crop: input.preprocessing.crop,
+        },
+        classes: info.classes,
+        labels: info.labels.as_deref(),
+        stages: plan.stages(),
+        total: Total::of(plan.stages()),
+        bundle: plan.bundle().map(|bundle| Bundle {
+            source: &bundle.source,
+            program: &bundle.program,
+            target: bundle.target.name(),
+            points: bundle.policy.as_ref().map(|policy| policy.frontier().points().len()),
+        }),
     }
-    writeln!(
-        out,
-        "{}  {}, sha256 {:.12}…",
-        info.path.display(),
-        table::bytes(info.file_bytes),
-        info.digest.hex().to_string()
-    )?;
-    if let Some(bundle) = plan.bundle() {
-        let points = bundle.policy.as_ref().map_or(0, |policy| policy.frontier().points().len());
-        let (source, program, target) = (&bundle.source, &bundle.program, &bundle.target);
-        writeln!(out, "compiled from {source} for {target} by version {program}, {points} operating points")?;
+}
+
+fn print(out: &mut Out, report: &Report<'_>, plan: &Plan) -> Result<(), Failure> {
+    let bytes = table::bytes(report.file_bytes);
+    writeln!(out, "{}  {bytes}, sha256 {:.12}…", model::name(plan), report.digest)?;
+    if let (Some(bundle), Some(info)) = (&report.bundle, plan.bundle()) {
+        let (source, program, points) =
+            (text::name(bundle.source), text::name(bundle.program), bundle.points.unwrap_or(0));
+        writeln!(out, "compiled from {source} for {} by version {program}, {points} operating points", info.target)?;
     }
-    writeln!(out, "input {} {shape:?}, {} classes, {} exits\n", input.name, info.classes, stages.len())?;
+    let (input, shape) = (text::name(report.input.name), report.input.shape);
+    writeln!(out, "input {input} {shape:?}, {} classes, {} exits", report.classes, report.stages.len())?;
+    let Input { mean, std, crop, .. } = report.input;
+    writeln!(out, "preprocessing: mean {mean:?}, standard deviation {std:?}, centre crop {crop}\n")?;
     let header = ["exit", "nodes", "MACs", "cumulative", "share", "exit alone", "parameters", "weights", "carry"];
-    let rows: Vec<Vec<String>> = stages
+    let rows: Vec<Vec<String>> = report
+        .stages
         .iter()
         .map(|s| {
             vec![
-                s.exit.clone(),
+                text::name(&s.exit).into_owned(),
                 s.nodes.to_string(),
                 table::count(s.macs),
                 table::count(s.cumulative_macs),
-                table::percent(s.cumulative_macs as f64 / macs.max(1) as f64),
+                table::percent(s.cumulative_macs as f64 / report.total.macs.max(1) as f64),
                 table::count(s.exit_alone_macs),
                 table::count(s.parameters),
                 table::bytes(s.weight_bytes),
@@ -81,7 +137,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         })
         .collect();
     write!(out, "{}", table::render(&header, &rows))?;
-    let totals = (table::count(macs), table::count(parameters), table::bytes(weights));
+    let Total { macs, parameters, weight_bytes } = report.total;
+    let totals = (table::count(macs), table::count(parameters), table::bytes(weight_bytes));
     writeln!(out, "\ntotal: {}MACs, {}parameters, {} of weights", totals.0, totals.1, totals.2)?;
     Ok(())
 }

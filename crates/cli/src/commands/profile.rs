@@ -1,80 +1,92 @@
+//! `profile`: the joules of each stage on this board.
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::Context as _;
 use clap::Args as ClapArgs;
 use dyn_perceiver::energy::JoulesSource;
+use dyn_perceiver::file::atomic_write;
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::{RunError, Runtime};
 use dyn_perceiver::sensors::open::{open_monitor, open_rapl};
 use dyn_perceiver::sensors::profile::{Profile, ProfileSettings, SampledMeter, measure, model};
 use dyn_perceiver_host::State;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use crate::args::policy as shipped;
+use crate::args::model::LoadArgs;
+use crate::args::number;
+use crate::args::threads::Threads;
 use crate::args::watts::WattsArgs;
 use crate::output::failure::{Failure, OrInput as _};
-use crate::output::table;
+use crate::output::json::Versioned;
+use crate::output::out::Out;
+use crate::output::{table, text};
 
 /// Measure or model the joules of each stage on this board
 ///
 /// Each exit is run for a set time between idle intervals, in rounds. Without a monitor the joules are modelled: watts x
-/// measured latency.
-///
-/// JSON keys, also of the file written: source (measured or modelled), method, idle_watts, stages [{exit, joules,
-/// standard_error, seconds, cumulative_joules}], machine {before, after}, each with the clocks, temperature and throttle
-/// state that `doctor` tells.
+/// measured latency. JSON, also of the file written: see docs/json.md.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
-    /// Exits by output name [default: the model's metadata, else every output of shape (N, classes)]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    exits: Option<Vec<String>>,
-    /// What measures: rapl, rail:LABEL, ina219:BUS:ADDRESS:OHMS, ina226:…, ina3221:…, ups-hat:BUS, or none to model
+    /// Measure by this: rapl, rail:LABEL, ina219:BUS:ADDRESS:OHMS, ina226:…, ina3221:…, ups-hat:BUS, or none to model
     #[arg(long, default_value = "none", value_name = "MONITOR")]
     monitor: String,
-    /// Seconds of every interval, running and idle
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f32,
-    /// Rounds over all exits
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    #[command(flatten)]
-    watts: WattsArgs,
+    /// Run and idle for intervals of so many seconds
+    #[arg(long, default_value = "2", value_name = "SECONDS", value_parser = number::seconds)]
+    seconds: Duration,
+    /// Go over all exits so many times
+    #[arg(long, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rounds: u64,
+    /// Run the network on so many threads, or auto for one per core
+    #[arg(long, value_name = "N|auto", default_value = "1")]
+    threads: Threads,
     /// Write the profile as JSON to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// One JSON object on stdout
-    #[arg(long)]
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten, next_help_heading = "Power")]
+    watts: WattsArgs,
+    /// Print one JSON object
+    #[arg(long, help_heading = None)]
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    profile: &'a Profile,
+    machine: Machine,
+}
+
+#[derive(Serialize)]
+struct Machine {
+    before: State,
+    after: State,
+}
+
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let interval = Duration::try_from_secs_f32(args.seconds).or_input()?;
-    if interval.is_zero() || args.rounds == 0 {
-        return Err(Failure::Input(anyhow!("--seconds and --rounds must be above 0")));
-    }
-    let plan = shipped::plan(&args.model, args.exits.clone())?;
+    let plan = args.load.plan(&args.model)?;
     let before = State::here();
-    let profile = profile(&args, &plan, &ProfileSettings { interval, rounds: args.rounds })?;
-    let machine = (before, State::here());
-    let mut object = serde_json::to_value(&profile)?;
-    object["machine"] = json!({"before": machine.0, "after": machine.1});
+    let settings = ProfileSettings { interval: args.seconds, rounds: args.rounds as usize };
+    let profile = profile(&args, &plan, &settings)?;
+    let report = Report { profile: &profile, machine: Machine { before, after: State::here() } };
     if let Some(path) = &args.output {
-        let mut beside = path.clone().into_os_string();
-        beside.push(".tmp");
-        std::fs::write(&beside, format!("{}\n", serde_json::to_string_pretty(&object)?))?;
-        std::fs::rename(&beside, path)?;
+        let text = format!("{}\n", serde_json::to_string_pretty(&Versioned::new(&report))?);
+        atomic_write(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    print(&args, &profile, &object, &machine)
+    let mut out = Out::stdout();
+    if args.json { Ok(out.json(&report)?) } else { print(&mut out, &report) }
 }
 
 fn profile(args: &Args, plan: &Arc<Plan>, settings: &ProfileSettings) -> Result<Profile, Failure> {
     let exits: Vec<String> = plan.stages().iter().map(|stage| stage.exit.clone()).collect();
-    let mut runtime = Runtime::new(plan.clone())?;
+    let mut runtime = Runtime::new(plan.clone())?.with_threads(args.threads.count())?;
     let image = vec![0.0; plan.info().input.len()];
     let mut failure: Option<RunError> = None;
     let mut frame = |exit: usize| {
@@ -107,12 +119,8 @@ fn profile(args: &Args, plan: &Arc<Plan>, settings: &ProfileSettings) -> Result<
     }
 }
 
-fn print(args: &Args, profile: &Profile, object: &Value, machine: &(State, State)) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{object}")?;
-        return Ok(());
-    }
+fn print(out: &mut Out, report: &Report<'_>) -> Result<(), Failure> {
+    let profile = report.profile;
     match profile.source {
         JoulesSource::Measured => write!(out, "measured by {}", profile.method)?,
         JoulesSource::Modelled => write!(out, "{}", profile.method)?,
@@ -123,7 +131,7 @@ fn print(args: &Args, profile: &Profile, object: &Value, machine: &(State, State
         .iter()
         .map(|stage| {
             vec![
-                stage.exit.clone(),
+                text::name(&stage.exit).into_owned(),
                 format!("{:.3} ms", 1e3 * stage.seconds),
                 format!("{:.3} mJ", 1e3 * stage.joules),
                 stage.standard_error.map_or("-".to_owned(), |error| format!("{:.3} mJ", 1e3 * error)),
@@ -132,6 +140,6 @@ fn print(args: &Args, profile: &Profile, object: &Value, machine: &(State, State
         })
         .collect();
     write!(out, "{}", table::render(&["exit", "adds", "joules", "standard error", "cumulative"], &rows))?;
-    writeln!(out, "\nbefore   {}\nafter    {}", machine.0.line(), machine.1.line())?;
+    writeln!(out, "\nbefore   {}\nafter    {}", report.machine.before.line(), report.machine.after.line())?;
     Ok(())
 }

@@ -1,8 +1,10 @@
+//! `simulate`: missions on a battery, and who decides best.
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::Args as ClapArgs;
 use dyn_perceiver::calibrate::missions::{
     Arrivals, InjectedFault, MissionSummary, Scenario, Simulation, Strategy, compare,
@@ -12,82 +14,125 @@ use dyn_perceiver::calibrate::solver::{self, SolveOptions};
 use dyn_perceiver::calibrate::split;
 use dyn_perceiver::energy::{FrameDemand, JoulesSource, PowerModel};
 use dyn_perceiver::exit::Frontier;
-use dyn_perceiver::sensors::profile::Profile;
-use serde_json::json;
+use serde::Serialize;
 
+use crate::args::battery::CapacityArgs;
+use crate::args::number::{self, millis, millis_range, not_negative, per_hour, two_per_hour};
+use crate::args::profile;
+use crate::args::share::Share;
 use crate::args::watts::{Watts, WattsArgs};
-use crate::commands::run::pair;
-use crate::output::failure::{Failure, OrInput as _};
-use crate::output::{simulate_plot, table};
+use crate::output::failure::{Failure, OrInput as _, wrong};
+use crate::output::json::Pairs;
+use crate::output::out::Out;
+use crate::output::{plots, table, text};
+
+/// Capacity of the battery in milliwatt-hours, if none is given.
+const CAPACITY_MWH: f32 = 150_000.0;
 
 /// Simulate missions on a battery and compare who decides: always full, first exit, SoC steps, governor, oracle
 ///
 /// Battery, weather, scene, gauge noise and the error of the power model are drawn anew for every mission; one seed
 /// always gives the same missions. Without a profile the joules are modelled: watts x latency.
 ///
-/// JSON keys: scenario {hours, reserve, capacity_wh, fault, records, samples, joules, board, missions, seed}, strategies {name:
-/// {missions, frames, accuracy, right, right_per_watt_hour, lifetime, soc_mean, soc_lowest, within_2_points, below_2_points,
-/// brown_outs, switches, reasons}}, governor_over_steps and
-/// governor_over_steps_in_hindsight {frames, right_per_watt_hour}, governor_over_oracle {right}.
+/// JSON: see docs/json.md.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
-    /// Calibration records, as `calibrate` writes them [default: synthetic ones]
-    #[arg(long, value_name = "FILE")]
+    /// Draw frames from these calibration records, as `calibrate` writes them [default: synthetic ones]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
     records: Option<PathBuf>,
-    /// Policy file of the same model; records it was calibrated on make it look better than it is [default: found on one
-    /// half of the records, while frames are drawn from the other]
-    #[arg(long, value_name = "FILE", requires = "records")]
+    /// Use this policy file of the same model; records it was calibrated on make it look better than it is [default: found
+    /// on one half of the records, while frames are drawn from the other]
+    #[arg(long, value_name = "FILE", requires = "records", help_heading = "Data")]
     policy: Option<PathBuf>,
-    /// Joules per stage, as `profile` writes them, in place of watts and latency
-    #[arg(long, value_name = "FILE")]
+    /// Take the joules of each stage from this file, as `profile` writes it, in place of watts and latency
+    #[arg(long, value_name = "FILE", help_heading = "Battery and power")]
     profile: Option<PathBuf>,
-    /// Length of a mission in hours
-    #[arg(long, default_value_t = 24.0)]
-    hours: f32,
-    /// State of charge to be left at the end, in percent
-    #[arg(long, default_value_t = 10.0)]
-    reserve: f32,
-    /// Nameplate capacity of the battery in watt-hours
-    #[arg(long, default_value_t = 150.0)]
-    capacity_wh: f32,
-    /// Milliseconds from frame to frame
-    #[arg(long, default_value_t = 250.0, group = "demand")]
-    period_ms: f32,
-    /// Frames at random, on average so many an hour
-    #[arg(long, group = "demand", value_name = "RATE")]
+    /// Set the length of a mission in hours
+    #[arg(long, default_value = "24", value_name = "HOURS", value_parser = number::hours, help_heading = "Mission")]
+    hours: Duration,
+    /// Leave this state of charge at the end, such as 10% or 0.1
+    #[arg(long, default_value_t = Share::new(0.1), value_name = "SHARE", help_heading = "Mission")]
+    reserve: Share,
+    #[command(flatten, next_help_heading = "Battery and power")]
+    capacity: CapacityArgs,
+    /// The former name of --battery-wh
+    #[arg(long, value_name = "WH", value_parser = number::positive, hide = true, conflicts_with_all = ["battery_wh", "battery_mwh"])]
+    capacity_wh: Option<f32>,
+    /// Take a frame every so many milliseconds
+    #[arg(long, default_value = "250", group = "demand", value_name = "MS", value_parser = millis, help_heading = "Mission")]
+    period_ms: Duration,
+    /// Take frames at random, on average so many an hour
+    #[arg(long, group = "demand", value_name = "RATE", value_parser = per_hour, help_heading = "Mission")]
     per_hour: Option<f32>,
-    /// Frames at random, so many an hour by day and so many by night; the mission knows the two
-    #[arg(long, group = "demand", value_name = "DAY,NIGHT", value_parser = pair)]
+    /// Take frames at random, so many an hour by day and so many by night; the mission knows the two
+    #[arg(long, group = "demand", value_name = "DAY,NIGHT", value_parser = two_per_hour, help_heading = "Mission")]
     day_night: Option<(f32, f32)>,
-    /// The governor chooses the period, between these milliseconds
-    #[arg(long, group = "demand", value_name = "SHORTEST,LONGEST", value_parser = pair)]
-    between_ms: Option<(f32, f32)>,
-    /// Accuracy never to go below, in percent
-    #[arg(long, value_name = "PERCENT")]
-    floor: Option<f32>,
+    /// Let the governor choose the period, between these milliseconds
+    #[arg(long, group = "demand", value_name = "SHORTEST,LONGEST", value_parser = millis_range, help_heading = "Mission")]
+    between_ms: Option<(Duration, Duration)>,
+    /// Never go below this accuracy, such as 85% or 0.85
+    #[arg(long, value_name = "SHARE", help_heading = "Mission")]
+    floor: Option<Share>,
     /// Inject a gauge fault at a random time: nack, bus, checksum, out-of-range, stuck or jump
-    #[arg(long, value_name = "FAULT", value_parser = fault)]
+    #[arg(long, value_name = "FAULT", value_parser = fault, help_heading = "Mission")]
     fault: Option<InjectedFault>,
-    /// Peak watts of a solar panel
-    #[arg(long, default_value_t = 0.0, value_name = "WATTS")]
+    /// Add a solar panel of so many peak watts
+    #[arg(long, default_value = "0", value_name = "WATTS", value_parser = not_negative, help_heading = "Battery and power")]
     solar: f32,
-    /// Latency of the whole network on the board in milliseconds; stages share it as they share the MACs
-    #[arg(long, default_value_t = 200.0)]
-    latency_ms: f32,
-    #[command(flatten)]
+    /// Take the whole network to need so many milliseconds on the board; stages share them as they share the MACs
+    #[arg(long, default_value = "200", value_name = "MS", value_parser = millis, help_heading = "Battery and power")]
+    latency_ms: Duration,
+    #[command(flatten, next_help_heading = "Battery and power")]
     watts: WattsArgs,
-    /// Number of missions
-    #[arg(long, default_value_t = 20)]
+    /// Simulate so many missions
+    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = None)]
     seeds: u64,
-    /// Seed of the first mission; the others follow
-    #[arg(long, default_value_t = 1)]
+    /// Begin with this seed; the others follow
+    #[arg(long, default_value_t = 1, value_name = "SEED", help_heading = None)]
     seed: u64,
     /// Draw the first mission as SVG: charge, budget, operating point and accuracy over time
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.svg", help_heading = None)]
     plot: Option<PathBuf>,
-    /// One JSON object on stdout
-    #[arg(long)]
+    /// Print one JSON object
+    #[arg(long, help_heading = None)]
     json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    scenario: ScenarioReport<'a>,
+    strategies: Pairs<&'a MissionSummary>,
+    governor_over_steps: Ratio,
+    governor_over_steps_in_hindsight: Ratio,
+    governor_over_oracle: Right,
+}
+
+#[derive(Serialize)]
+struct ScenarioReport<'a> {
+    hours: f64,
+    reserve: f32,
+    battery_wh: f32,
+    /// The former name of `battery_wh`.
+    capacity_wh: f32,
+    fault: Option<&'static str>,
+    records: &'a str,
+    samples: usize,
+    joules: JoulesSource,
+    board: &'a str,
+    missions: u64,
+    seed: u64,
+}
+
+/// How the governor compares; null where the other has nothing.
+#[derive(Clone, Copy, Serialize)]
+struct Ratio {
+    frames: f64,
+    right_per_watt_hour: f64,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Right {
+    right: f64,
 }
 
 fn fault(name: &str) -> Result<InjectedFault, String> {
@@ -103,38 +148,35 @@ impl Args {
         let arrivals = if let Some((day, night)) = self.day_night {
             Arrivals::DayNight(day, night)
         } else if let Some((shortest, _)) = self.between_ms {
-            Arrivals::Periodic(shortest / 1000.0)
+            Arrivals::Periodic(shortest.as_secs_f32())
         } else {
-            self.per_hour.map_or(Arrivals::Periodic(self.period_ms / 1000.0), Arrivals::Poisson)
+            self.per_hour.map_or(Arrivals::Periodic(self.period_ms.as_secs_f32()), Arrivals::Poisson)
         };
         let rate = arrivals.per_hour();
         if !(rate.is_finite() && rate > 0.0 && rate <= 3.6e6) {
-            return Err(Failure::Input(anyhow!(
-                "{rate} frames per hour, expected more than none and at most 1000 a second"
-            )));
+            return wrong(format!("{rate} frames per hour, expected more than none and at most 1000 a second"));
         }
-        let duration = Duration::try_from_secs_f32(self.hours * 3600.0).context("--hours").or_input()?;
-        let mut scenario = Scenario::new(duration, self.reserve / 100.0, arrivals, self.capacity_wh * 1000.0);
+        let mut scenario = Scenario::new(self.hours, self.reserve.get(), arrivals, self.milliwatt_hours());
         if let Some((shortest, longest)) = self.between_ms {
-            let period = |ms: f32| Duration::try_from_secs_f32(ms / 1000.0).context("--between-ms").or_input();
-            scenario.mission.frames = FrameDemand::Between(period(shortest)?, period(longest)?);
+            scenario.mission.frames = FrameDemand::Between(shortest, longest);
         }
-        scenario.mission.floor = self.floor.map(|percent| percent / 100.0);
+        scenario.mission.floor = self.floor.map(Share::get);
         scenario.fault = self.fault;
         scenario.solar_watts = self.solar;
         Ok(scenario)
     }
 
+    fn milliwatt_hours(&self) -> f32 {
+        self.capacity.milliwatt_hours().or(self.capacity_wh.map(|wh| wh * 1000.0)).unwrap_or(CAPACITY_MWH)
+    }
+
     /// Joules per stage: the profile's, or the latency of the whole network shared as the stages share its cost.
     fn power(&self, records: &Records, watts: &Watts) -> Result<PowerModel, Failure> {
         if let Some(path) = &self.profile {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string()).or_input()?;
-            let profile: Profile =
-                serde_json::from_str(&text).with_context(|| path.display().to_string()).or_input()?;
-            return profile.power_model().with_context(|| path.display().to_string()).or_input();
+            return profile::power_model(&profile::read(path)?, path);
         }
         // What a frame adds to the resting consumption.
-        let joules = self.latency_ms / 1000.0 * (watts.active - watts.resting());
+        let joules = self.latency_ms.as_secs_f32() * (watts.active - watts.resting());
         let shares = records.costs().stage_shares();
         let stages: Vec<f32> = shares.iter().map(|(stage, _)| joules * *stage as f32).collect();
         let exclusive: Vec<f32> = shares.iter().map(|(_, part)| joules * *part as f32).collect();
@@ -151,7 +193,7 @@ impl Args {
 /// Records, the operating points, the records that frames are drawn from, and a word for where they come from.
 fn source(args: &Args) -> Result<(Records, Frontier, Vec<u32>, String), Failure> {
     let (records, origin) = match &args.records {
-        Some(path) => (Records::read(path).or_input()?, path.display().to_string()),
+        Some(path) => (Records::read(path).or_input()?, text::shown(path)),
         None => (Synthetic::four_exits().records(8000, 1)?, "synthetic".to_owned()),
     };
     if let Some(path) = &args.policy {
@@ -171,16 +213,16 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let watts = args.watts.published()?;
     let power = args.power(&records, &watts)?;
     let board = match &args.profile {
-        Some(path) => format!("profile {}", path.display()),
+        Some(path) => format!("profile {}", text::shown(path)),
         None => watts.source,
     };
     let source = power.source();
     let simulation = Simulation::new(scenario, &frontier, &records, &rows, power).or_input()?;
 
-    let seeds = args.seed..args.seed.saturating_add(args.seeds.max(1));
+    let seeds = args.seed..args.seed.saturating_add(args.seeds);
     let summaries = compare(&simulation, seeds);
     if let Some(path) = &args.plot {
-        simulate_plot::draw(&simulation, args.seed, path)?;
+        plots::mission::draw(&simulation, args.seed, path)?;
     }
     print(&args, &Origin { records: origin, samples: rows.len(), joules: source, board }, &summaries)
 }
@@ -199,38 +241,42 @@ fn print(args: &Args, origin: &Origin, summaries: &[(Strategy, MissionSummary)])
         (Some(a), Some(b)) if value(b) > 0.0 => value(a) / value(b),
         _ => f64::NAN,
     };
-    let over = |steps: Strategy| {
-        let frames = ratio(Strategy::Governor, steps, |s| s.frames);
-        (frames, ratio(Strategy::Governor, steps, |s| s.right_per_watt_hour))
+    let over = |steps: Strategy| Ratio {
+        frames: ratio(Strategy::Governor, steps, |s| s.frames),
+        right_per_watt_hour: ratio(Strategy::Governor, steps, |s| s.right_per_watt_hour),
     };
     let (steps, hindsight) = (over(Strategy::Steps), over(Strategy::StepsInHindsight));
     let right_oracle = ratio(Strategy::Governor, Strategy::Oracle, |s| s.right);
-    let mut out = std::io::stdout().lock();
+    let battery_wh = args.milliwatt_hours() / 1000.0;
+    let mut out = Out::stdout();
     if args.json {
-        let strategies: serde_json::Map<String, serde_json::Value> = summaries
-            .iter()
-            .map(|(strategy, summary)| Ok((strategy.name().to_owned(), serde_json::to_value(summary)?)))
-            .collect::<Result<_, serde_json::Error>>()?;
-        let object = json!({
-            "scenario": {"hours": args.hours, "reserve": args.reserve / 100.0, "capacity_wh": args.capacity_wh,
-                         "fault": args.fault.map(InjectedFault::name), "records": origin.records,
-                         "samples": origin.samples, "joules": origin.joules, "board": origin.board,
-                         "missions": args.seeds.max(1), "seed": args.seed},
-            "strategies": strategies,
-            "governor_over_steps": {"frames": steps.0, "right_per_watt_hour": steps.1},
-            "governor_over_steps_in_hindsight": {"frames": hindsight.0, "right_per_watt_hour": hindsight.1},
-            "governor_over_oracle": {"right": right_oracle},
-        });
-        writeln!(out, "{object}")?;
+        out.json(&Report {
+            scenario: ScenarioReport {
+                hours: args.hours.as_secs_f64() / 3600.0,
+                reserve: args.reserve.get(),
+                battery_wh,
+                capacity_wh: battery_wh,
+                fault: args.fault.map(InjectedFault::name),
+                records: &origin.records,
+                samples: origin.samples,
+                joules: origin.joules,
+                board: &origin.board,
+                missions: args.seeds,
+                seed: args.seed,
+            },
+            strategies: summaries.iter().map(|(strategy, summary)| (strategy.name(), summary)).collect(),
+            governor_over_steps: steps,
+            governor_over_steps_in_hindsight: hindsight,
+            governor_over_oracle: Right { right: right_oracle },
+        })?;
         return Ok(());
     }
     let fault = args.fault.map_or(String::new(), |fault| format!(", gauge fault {}", fault.name()));
     writeln!(
         out,
-        "{} missions of {} h, {} Wh, reserve {} %{fault}\nframes drawn from {} records ({}); joules {}\n{}\n",
-        args.seeds.max(1),
-        args.hours,
-        args.capacity_wh,
+        "{} missions of {} h, {battery_wh} Wh, reserve {}{fault}\nframes drawn from {} records ({}); joules {}\n{}\n",
+        args.seeds,
+        args.hours.as_secs_f64() / 3600.0,
         args.reserve,
         origin.samples,
         origin.records,
@@ -273,10 +319,10 @@ fn print(args: &Args, origin: &Origin, summaries: &[(Strategy, MissionSummary)])
         out,
         "\ngovernor over SoC steps: frames x {:.3}, right answers per watt-hour x {:.3}; over those in hindsight: x {:.3} \
          and x {:.3}\nright answers over the oracle's: {}",
-        steps.0,
-        steps.1,
-        hindsight.0,
-        hindsight.1,
+        steps.frames,
+        steps.right_per_watt_hour,
+        hindsight.frames,
+        hindsight.right_per_watt_hour,
         table::percent(right_oracle)
     )?;
     if let Some(governor) = of(Strategy::Governor) {

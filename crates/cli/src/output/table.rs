@@ -1,5 +1,7 @@
 //! Tables and figures for people.
 
+use dyn_perceiver::exit::CostUnit;
+
 /// Rows of cells in columns as wide as they need to be; the first column is left-aligned, the others right-aligned.
 pub(crate) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
@@ -41,6 +43,15 @@ pub(crate) fn bytes(n: u64) -> String {
         0..1_024 => format!("{n} B"),
         1_024..1_048_576 => format!("{:.1} KiB", n as f64 / 1024.0),
         _ => format!("{:.2} MiB", n as f64 / 1_048_576.0),
+    }
+}
+
+/// A cost with its unit.
+pub(crate) fn cost(cost: f64, unit: CostUnit) -> String {
+    match unit {
+        CostUnit::Macs => format!("{}MAC", count(cost.round() as u64)),
+        CostUnit::Seconds => format!("{:.3} ms", 1e3 * cost),
+        CostUnit::Joules => format!("{:.3} mJ", 1e3 * cost),
     }
 }
 

@@ -11,14 +11,19 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-struct Folder(TempDir);
+/// A folder of files.
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Folder(TempDir::new().unwrap())
     }
 
-    fn file(&self, name: &str, bytes: &[u8]) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> String {
         let path = self.0.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         path.to_str().unwrap().to_string()
@@ -172,7 +177,7 @@ fn wrong_policies_and_images_are_refused() {
     let png = std::fs::read(image).unwrap();
     classify(&[&folder.file("cut.png", &png[..png.len() / 2])], &["cut.png"]);
     refuses(&["run", "--model", &model, "--frames", "/no/such"], &["/no/such"]);
-    refuses(&["run", "--model", &model, "--synthetic", "5", "--soc", "2"], &["--soc 2"]);
-    refuses(&["run", "--model", &model, "--synthetic", "5", "--fps", "0"], &["--fps 0"]);
+    refuses(&["run", "--model", &model, "--synthetic", "5", "--soc", "2"], &["--soc", "'2'", "2% for percent"]);
+    refuses(&["run", "--model", &model, "--synthetic", "5", "--fps", "0"], &["--fps", "'0'"]);
     refuses(&["run", "--model", &model, "--synthetic", "5", "--active-watts", "1"], &["1 W", "active at least idle"]);
 }

@@ -1,5 +1,4 @@
 //! `dyn-perceiver doctor` against folders that stand for boards.
-#![cfg(feature = "cli")]
 
 use std::path::Path;
 use std::process::{Command, Output};

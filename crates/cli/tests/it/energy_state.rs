@@ -55,7 +55,7 @@ fn a_mission_ends_at_its_reserve_and_gives_a_reason_for_every_decision() {
     let state = folder.path().join("state.json");
     let mission = |more: &[&str]| {
         let mut args = vec!["run", "--model", &model, "--policy", &policy, "--profile", &profile, "--no-compare"];
-        args.extend(["--synthetic", "100000", "--json", "--fps", "50", "--dwell", "0.1", "--reserve", "20"]);
+        args.extend(["--synthetic", "100000", "--json", "--fps", "50", "--dwell", "0.1", "--reserve", "20%"]);
         args.extend_from_slice(more);
         let output = program(&args);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -78,7 +78,7 @@ fn a_mission_ends_at_its_reserve_and_gives_a_reason_for_every_decision() {
     assert!(stored.learned.is_some() && stored.power.is_some(), "{stored:?}");
 
     // A battery that cannot last at the accuracy asked for: it is kept, and said.
-    let lines = mission(&["--mode", "floor", "--floor", "80", "--hours", &hours, "--battery-mwh", "0.3"]);
+    let lines = mission(&["--mode", "floor", "--floor", "80%", "--hours", &hours, "--battery-mwh", "0.3"]);
     let frames = lines.iter().filter(|line| line["kind"] == "frame");
     assert!(frames.clone().any(|frame| frame["reason"] == "floor-cannot-last"));
     assert!(frames.filter(|frame| frame["reason"] == "floor-cannot-last").all(|frame| frame["point"] == 2));
@@ -111,8 +111,8 @@ fn a_mission_that_is_not_said_in_full_is_refused() {
     with(&["--policy", &policy], &["--hours"]);
     with(&["--policy", &policy, "--hours", "1"], &["--fps", "--between-ms"]);
     with(&["--hours", "1", "--fps", "4"], &["--policy"]);
-    with(&["--policy", &policy, "--hours", "1", "--fps", "4", "--reserve", "120"], &["reserve of 1.2"]);
-    with(&["--policy", &policy, "--hours", "1", "--fps", "4", "--gauge", "power-supply"], &["--battery-mwh"]);
+    with(&["--policy", &policy, "--hours", "1", "--fps", "4", "--reserve", "120"], &["--reserve", "'120'"]);
+    with(&["--policy", &policy, "--hours", "1", "--fps", "4", "--gauge", "power-supply"], &["--battery-wh"]);
     refuses(&["run", "--model", &model, "--synthetic", "5", "--mode", "companion"], &["companion:DEVICE"]);
     refuses(&["run", "--model", &model, "--synthetic", "5", "--board", "toaster"], &["toaster", "raspberry-pi-4"]);
     let damaged = folder.path().join("damaged.json");

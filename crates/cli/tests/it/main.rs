@@ -10,4 +10,5 @@ mod energy_state;
 #[allow(dead_code, reason = "the library's tests use the rest")]
 mod graphs;
 mod models_command;
+mod output;
 mod program;

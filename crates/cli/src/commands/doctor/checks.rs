@@ -39,11 +39,11 @@ pub(super) struct Check {
     pub fix: Option<String>,
 }
 
-fn ok(check: &'static str, found: impl Into<String>) -> Check {
+pub(super) fn ok(check: &'static str, found: impl Into<String>) -> Check {
     Check { check, status: Status::Ok, found: found.into(), fix: None }
 }
 
-fn bad(check: &'static str, status: Status, found: impl Into<String>, fix: impl Into<String>) -> Check {
+pub(super) fn bad(check: &'static str, status: Status, found: impl Into<String>, fix: impl Into<String>) -> Check {
     Check { check, status, found: found.into(), fix: Some(fix.into()) }
 }
 

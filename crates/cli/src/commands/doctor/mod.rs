@@ -1,46 +1,71 @@
+//! `doctor`: what board this is, what is missing, and how to mend it.
+
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use dyn_perceiver_host::{State, System, detect, generic};
-use serde_json::json;
+use dyn_perceiver_host::{Board, State, System, detect, generic};
+use serde::Serialize;
 
-use crate::args::watts as boards;
+use crate::args::boards;
+use crate::args::model::ModelArgs;
 use crate::output::failure::Failure;
+use crate::output::out::Out;
+use crate::output::text;
 
 mod checks;
+mod equipment;
+
+use checks::{Check, Status};
 
 /// Say what board this is, what is missing and how to mend it
 ///
-/// Exit code 0 when nothing keeps the loop from running well, 1 when something does. JSON keys: board {id, name, ...},
-/// detected, model, state {cores [{core, mhz, limit_mhz, max_mhz, governor}], celsius, throttled {bits}, cooling [{kind,
-/// step, steps}]}, checks [{check, status: "ok", "warn" or "fail", found, fix}], ok.
+/// Exit code 0 when nothing keeps the loop from running well, 1 when something does. JSON: see docs/json.md.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
-    /// Board, by its short name or the path of a board.toml [default: by the device tree]
+    /// Take this to be the board, by its short name or the path of a board.toml [default: by the device tree]
     #[arg(long, value_name = "NAME|FILE")]
     board: Option<String>,
     /// Look below this folder instead of /: an image that is mounted somewhere
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Read this fuel gauge, too, as `run` would: max17048:/dev/i2c-1, for instance
+    #[arg(long, value_name = "NAME")]
+    gauge: Option<String>,
     /// List the boards whose data is known, and do nothing else
     #[arg(long)]
     list: bool,
-    /// One JSON object on stdout
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
+#[derive(Serialize)]
+struct Boards<'a> {
+    boards: &'a [Board],
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    board: &'a Board,
+    detected: Option<&'a str>,
+    model: Option<String>,
+    state: &'a State,
+    checks: &'a [Check],
+    ok: bool,
+}
+
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let boards = boards::all()?;
-    let mut out = std::io::stdout().lock();
+    let mut out = Out::stdout();
     if args.list {
         if args.json {
-            writeln!(out, "{}", json!({ "boards": boards }))?;
-        } else {
-            for board in &boards {
-                writeln!(out, "{:<24} {}", board.id, board.name)?;
-            }
+            return Ok(out.json(&Boards { boards: &boards })?);
+        }
+        for board in &boards {
+            writeln!(out, "{:<24} {}", board.id, board.name)?;
         }
         return Ok(());
     }
@@ -51,22 +76,28 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         None => detected.clone().unwrap_or_else(generic),
     };
     let state = State::read(&system, &board);
-    let checks = checks::all(&system, &board, detected.as_ref(), &state);
-    let ok = checks.iter().all(|check| check.status != checks::Status::Fail);
+    let mut checks = checks::all(&system, &board, detected.as_ref(), &state);
+    checks.push(equipment::watts(&board));
+    checks.push(equipment::model(&args.model));
+    checks.extend(args.gauge.as_deref().map(equipment::gauge));
+    let ok = checks.iter().all(|check| check.status != Status::Fail);
     if args.json {
-        let object = json!({
-            "board": board, "detected": detected.map(|board| board.id), "model": system.model(), "state": state,
-            "checks": checks, "ok": ok,
-        });
-        writeln!(out, "{object}")?;
+        out.json(&Report {
+            board: &board,
+            detected: detected.as_ref().map(|board| board.id.as_str()),
+            model: system.model(),
+            state: &state,
+            checks: &checks,
+            ok,
+        })?;
     } else {
         for check in &checks {
-            writeln!(out, "{:<5} {:<12} {}", check.status, check.check, check.found)?;
+            writeln!(out, "{:<5} {:<12} {}", check.status, check.check, text::name(&check.found))?;
             if let Some(fix) = &check.fix {
                 writeln!(out, "{:>18} {fix}", "->")?;
             }
         }
     }
-    drop(out);
+    out.flush()?;
     if ok { Ok(()) } else { Err(Failure::Failed(anyhow::anyhow!("something keeps the loop from running; see above"))) }
 }

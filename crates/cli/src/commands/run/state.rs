@@ -3,11 +3,26 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use dyn_perceiver::energy::PowerModel;
 use dyn_perceiver::energy::estimator::CoulombState;
 use dyn_perceiver::sensors::store::{MissionClock, StoreError, Stored, load, save};
 
+use crate::args::number;
 use crate::output::failure::{Failure, OrInput as _};
+
+/// Where state is kept.
+#[derive(Args)]
+#[command(next_help_heading = "State and output")]
+pub(super) struct StateArgs {
+    /// Keep in this file what must survive a restart: the charge, how far the mission is, what the governor learned, a
+    /// measured power model. Replaced whole, so that a kill at any moment loses at most one period
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Save the state every so many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30", requires = "state", value_parser = number::seconds_or_none)]
+    save_every: Duration,
+}
 
 /// The state file, if one was named.
 pub(super) struct State {
@@ -18,13 +33,18 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Loads the state of an earlier run, if there was one.
-    pub(super) fn open(path: Option<PathBuf>, every: Duration) -> Result<Self, Failure> {
-        let stored = match &path {
-            Some(path) => load(path).or_input()?.unwrap_or_default(),
+    /// Loads the state of an earlier run, if there was one, and writes it again: a place that cannot be written is told
+    /// now, not when the first period has passed.
+    pub(super) fn open(args: &StateArgs) -> Result<Self, Failure> {
+        let stored = match &args.state {
+            Some(path) => {
+                let stored = load(path).or_input()?.unwrap_or_default();
+                save(path, &stored).or_input()?;
+                stored
+            }
             None => Stored::default(),
         };
-        Ok(State { path, every, saved: Instant::now(), stored })
+        Ok(State { path: args.state.clone(), every: args.save_every, saved: Instant::now(), stored })
     }
 
     /// What was stored.
@@ -32,7 +52,7 @@ impl State {
         &self.stored
     }
 
-    /// Keeps a power model that was measured, to be used again where no profile is named.
+    /// Keeps a power model that was measured, to be used again if no profile is named.
     pub(super) fn measured(&mut self, power: &PowerModel) {
         self.stored.power = Some(power.clone());
     }
@@ -54,7 +74,9 @@ impl State {
 }
 
 /// The charge and the clock, as they are stored.
-pub(super) fn record(stored: &mut Stored, soc: f32, mission: Option<(Duration, Duration)>) {
-    stored.coulomb = Some(CoulombState::new(soc.clamp(0.0, 1.0)));
+pub(super) fn record(stored: &mut Stored, soc: Option<f32>, mission: Option<(Duration, Duration)>) {
+    if let Some(soc) = soc {
+        stored.coulomb = Some(CoulombState::new(soc.clamp(0.0, 1.0)));
+    }
     stored.mission = mission.map(|(duration, elapsed)| MissionClock::new(duration, elapsed));
 }

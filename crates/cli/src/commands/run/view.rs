@@ -1,90 +1,172 @@
-//! What the user sees of the run.
+//! What the user sees of the run: records for programs, a live line or decisions for people, and a summary for both.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::time::{Duration, Instant};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::output::sink::{Classified, JsonLines, Record, RotatingFile, Sink as _};
-use dyn_perceiver::camera::CameraError;
+use clap::Args;
 use dyn_perceiver::energy::{Choice, Reason};
-use dyn_perceiver::pipeline::{PipelineConfig, Step, Summary};
-use dyn_perceiver::plan::Plan;
-use serde_json::{Map, Value, json};
+use dyn_perceiver::pipeline::{Step, Summary};
 
-use super::Args;
+use crate::args::model::class_name;
 use crate::output::failure::{Failure, OrInput as _};
-use crate::output::table;
+use crate::output::json::Pairs;
+use crate::output::out::Out;
+use crate::output::progress::is_dumb;
+use crate::output::records::{self, LiveLine, Log, Record};
+use crate::output::{message, table, text};
+
+use super::source::Names;
 
 /// Size at which a log is put aside.
 const LOG_BYTES: u64 = 8 << 20;
 /// Logs that are kept besides the present one.
 const LOGS_KEPT: u32 = 3;
 
+/// Where results go.
+#[derive(Args)]
+#[command(next_help_heading = "State and output")]
+pub(super) struct OutputArgs {
+    /// Append every record as a line of JSON to this file, too; at 8 MiB it is put aside, and three such are kept
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
 /// What the user sees of the run.
 pub(super) struct View {
     json: bool,
-    live: bool,
+    live: Option<LiveLine>,
     exits: Vec<String>,
     labels: Option<Vec<String>>,
-    drawn: Instant,
+    names: Names,
+    /// Frames of the run, if known.
+    count: Option<u64>,
     /// Whether the camera is away.
     lost: bool,
-    out: std::io::Stdout,
-    log: Option<JsonLines<RotatingFile>>,
+    out: Out,
+    log: Option<Log>,
+    /// Whether the last record did not reach the log.
+    log_failed: bool,
     /// The last decision that was told.
     told: Option<(usize, Reason)>,
+    skipped: u64,
+}
+
+/// What is known before the first frame.
+pub(super) struct Header<'a> {
+    pub model: &'a str,
+    pub points: usize,
+    /// The battery, in words.
+    pub battery: &'a str,
+    /// Where joules come from, in words.
+    pub joules: &'a str,
 }
 
 impl View {
-    pub(super) fn new(args: &Args, exits: &[String], labels: Option<Vec<String>>) -> Result<Self, Failure> {
-        let out = std::io::stdout();
-        let live = !args.json && out.is_terminal();
-        let log = match &args.log {
-            Some(path) => Some(JsonLines::new(RotatingFile::open(path, LOG_BYTES, LOGS_KEPT).or_input()?)),
-            None => None,
-        };
-        let (exits, drawn) = (exits.to_vec(), Instant::now());
-        Ok(View { json: args.json, live, exits, labels, drawn, lost: false, out, log, told: None })
+    pub(super) fn new(
+        args: &OutputArgs,
+        exits: &[String],
+        labels: Option<Vec<String>>,
+        (names, count): (Names, Option<u64>),
+    ) -> Result<Self, Failure> {
+        let out = Out::stdout();
+        let live = (!args.json && out.is_terminal() && !is_dumb()).then(LiveLine::new);
+        let log = args.log.as_ref().map(|path| Log::open(path, LOG_BYTES, LOGS_KEPT)).transpose().or_input()?;
+        Ok(View {
+            json: args.json,
+            live,
+            exits: exits.to_vec(),
+            labels,
+            names,
+            count,
+            lost: false,
+            out,
+            log,
+            log_failed: false,
+            told: None,
+            skipped: 0,
+        })
     }
 
-    /// Appends to the log. A full or lost disk ends the log, not the loop.
-    fn log(&mut self, record: &Record<'_>) {
-        if let Some(log) = &mut self.log
-            && let Err(error) = log.record(record)
-        {
-            eprintln!("no more is logged: {error}");
-            self.log = None;
+    /// Hands a record to the log, and to standard output if that is JSON.
+    ///
+    /// A full or lost disk ends neither log nor loop: it is told once, and the log goes on when there is room again.
+    fn record(&mut self, record: &Record<'_>) -> Result<(), Failure> {
+        if !self.json && self.log.is_none() {
+            return Ok(());
         }
+        let line = records::line(record)?;
+        if let Some(log) = &mut self.log {
+            match log.append(&line) {
+                Ok(()) if std::mem::take(&mut self.log_failed) => self.note("the log goes on"),
+                Ok(()) => {}
+                Err(error) if !std::mem::replace(&mut self.log_failed, true) => {
+                    self.note(&format!("not logged: {error}"));
+                }
+                Err(_) => {}
+            }
+        }
+        if self.json {
+            self.out.write_all(&line)?;
+        }
+        Ok(())
     }
 
-    fn name(&self, class: usize) -> String {
-        self.labels.as_ref().and_then(|l| l.get(class)).map_or_else(|| format!("class {class}"), String::clone)
+    /// Tells the user something on stderr, not over the live line.
+    pub(super) fn note(&mut self, message: &str) {
+        if let Some(live) = &mut self.live {
+            // A terminal that is gone shows the message no worse than the line.
+            let _ = live.clear(&mut self.out);
+        }
+        message::note(message);
     }
 
-    pub(super) fn header(&self, plan: &Plan, config: &PipelineConfig, frames: Option<u64>, joules: &str) {
+    pub(super) fn header(&mut self, header: &Header<'_>) -> Result<(), Failure> {
         if !self.json {
-            let info = plan.info();
-            let count = frames.map_or("unlimited".to_string(), |n| n.to_string());
-            println!("model    {} ({} exits: {})", info.path.display(), self.exits.len(), self.exits.join(", "));
-            println!("frames   {count}, {} operating points", config.points.len());
-            let (mwh, soc) = (config.battery.capacity_mwh(), table::percent(f64::from(config.battery.soc())));
-            println!("battery  {mwh:.2} mWh, {soc} charged");
-            println!("joules   {joules}");
+            let count = self.count.map_or("unlimited".to_string(), |n| n.to_string());
+            let exits = text::names(&self.exits);
+            writeln!(self.out, "model    {} ({} exits: {exits})", header.model, self.exits.len())?;
+            writeln!(self.out, "frames   {count}, {} operating points", header.points)?;
+            writeln!(self.out, "battery  {}", header.battery)?;
+            writeln!(self.out, "joules   {}", header.joules)?;
         }
+        Ok(())
     }
 
     /// Tells when the camera is lost, at each failed attempt to reconnect, and when it is back.
-    pub(super) fn camera(&mut self, error: Option<&CameraError>) -> Result<(), Failure> {
+    pub(super) fn camera(&mut self, error: Option<&str>) -> Result<(), Failure> {
         let connected = error.is_none();
         if connected && !self.lost {
             return Ok(());
         }
         self.lost = !connected;
-        let message = error.map_or("the camera is back".to_string(), ToString::to_string);
-        self.log(&Record::Camera { connected, message: &message });
-        if self.json {
-            writeln!(self.out, "{}", json!({"kind": "camera", "connected": connected, "message": message}))?;
-        } else {
-            eprintln!("{}{message}", if self.live { "\r\x1b[K" } else { "" });
+        let message = error.unwrap_or("the camera is back");
+        self.record(&Record::Camera { connected, message })?;
+        if !self.json {
+            self.note(message);
+        }
+        Ok(())
+    }
+
+    /// Tells that the gauge is not believed, and why, or that it is again.
+    pub(super) fn gauge(&mut self, connected: bool, message: &str) -> Result<(), Failure> {
+        self.record(&Record::Gauge { connected, message })?;
+        if !self.json {
+            self.note(message);
+        }
+        Ok(())
+    }
+
+    /// Tells that a frame was passed over.
+    pub(super) fn skipped(&mut self, sequence: Option<u64>, message: &str) -> Result<(), Failure> {
+        self.skipped += 1;
+        let source = sequence.and_then(|sequence| self.names.of(sequence)).map(|name| name.into_owned().into());
+        self.record(&Record::Skipped { source, message })?;
+        if !self.json {
+            self.note(&format!("skipped: {message}"));
         }
         Ok(())
     }
@@ -94,153 +176,165 @@ impl View {
         &mut self,
         choice: &Choice,
         elapsed: Duration,
-        soc: f32,
+        soc: Option<f32>,
         budget: Option<f32>,
     ) -> Result<(), Failure> {
         let decision = (choice.point, choice.reason);
-        if self.json || self.live || choice.reason == Reason::Hold || self.told == Some(decision) {
+        if self.json || self.live.is_some() || choice.reason == Reason::Hold || self.told == Some(decision) {
             return Ok(());
         }
         self.told = Some(decision);
         let seconds = elapsed.as_secs();
         let period = choice.period.map_or(String::new(), |period| format!(" every {} ms", period.as_millis()));
-        let budget = budget.map_or(String::new(), |joules| format!(", {joules:.4} J a frame"));
+        let budget = budget.map(|joules| format!("{joules:.4} J a frame"));
+        let facts: Vec<String> = soc.map(|soc| format!("SoC {}", percent(soc))).into_iter().chain(budget).collect();
+        let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
         writeln!(
             self.out,
-            "{:02}:{:02}:{:02} point {}{period}: {} (SoC {}{budget})",
+            "{:02}:{:02}:{:02} point {}{period}: {}{facts}",
             seconds / 3600,
             seconds / 60 % 60,
             seconds % 60,
             choice.point,
             choice.reason,
-            table::percent(f64::from(soc)),
         )?;
         Ok(())
     }
 
     /// Tells that the state was stored.
     pub(super) fn stored(&mut self, periods: u64) -> Result<(), Failure> {
-        if self.json {
-            writeln!(self.out, "{}", json!({"kind": "state", "periods": periods}))?;
-        }
-        Ok(())
+        self.record(&Record::State { periods })
     }
 
-    pub(super) fn frame(&mut self, step: &Step, frames: Option<u64>) -> Result<(), Failure> {
+    pub(super) fn frame(&mut self, step: &Step) -> Result<(), Failure> {
         let outcome = &step.outcome;
-        let ms = 1e3 * outcome.latency().as_secs_f64();
-        if self.log.is_some() {
-            let (label, exit) = (self.name(outcome.class), self.exits[outcome.exit].clone());
-            self.log(&Record::Frame(Classified {
+        let latency_ms = 1e3 * outcome.latency().as_secs_f64();
+        let label = class_name(self.labels.as_ref(), outcome.class);
+        let exit = self.exits.get(outcome.exit).cloned().unwrap_or_default();
+        if self.json || self.log.is_some() {
+            let source = self.names.of(step.sequence).map(|name| name.into_owned().into());
+            self.record(&Record::Frame(records::Frame {
                 frame: step.sequence,
+                source,
                 class: outcome.class,
-                label: &label,
+                label: label.as_str().into(),
                 truth: step.truth,
                 exit: &exit,
                 confidence: outcome.confidence,
-                latency_ms: ms,
+                exited_early: outcome.exited_early,
+                cut: outcome.exited_early,
+                latency_ms,
+                age_ms: 1e3 * step.age.as_secs_f64(),
                 soc: step.soc,
                 point: step.choice.point,
+                reason: step.choice.reason,
+                period_ms: step.choice.period.map(|period| period.as_millis() as u64),
                 joules: step.joules,
-            }));
+            }))?;
         }
-        let exit = &self.exits[outcome.exit];
-        if self.json {
-            let object = json!({
-                "kind": "frame", "frame": step.sequence, "class": outcome.class, "label": self.name(outcome.class),
-                "truth": step.truth, "exit": exit, "confidence": outcome.confidence, "cut": outcome.exited_early,
-                "latency_ms": ms, "age_ms": 1e3 * step.age.as_secs_f64(),
-                "soc": step.soc, "point": step.choice.point, "reason": step.choice.reason,
-                "period_ms": step.choice.period.map(|period| period.as_millis() as u64), "joules": step.joules,
-            });
-            writeln!(self.out, "{object}")?;
-        } else if self.live && (self.drawn.elapsed() > Duration::from_millis(50) || step.sequence == 0) {
-            self.drawn = Instant::now();
+        if let Some(live) = self.live.as_mut().filter(|live| live.is_due()) {
             let mark = step.truth.map_or(' ', |truth| if truth == outcome.class { '+' } else { 'x' });
-            let total = frames.map_or(String::new(), |n| format!("/{n}"));
-            // Carriage return, line, erase what an earlier longer line left.
-            write!(
-                self.out,
-                "\rframe {:>5}{total}  {mark} {:<12} exit {exit:<7} confidence {:.2}  {ms:6.2} ms  SoC {:>6}  point {} ({})\x1b[K",
+            let total = self.count.map_or(String::new(), |n| format!("/{n}"));
+            let soc = step.soc.map_or(String::new(), |soc| format!("  SoC {:>6}", percent(soc)));
+            let line = format!(
+                "frame {:>5}{total}  {mark} {:<12} exit {:<7} confidence {:.2}  {latency_ms:6.2} ms{soc}  point {} ({})",
                 step.sequence,
-                self.name(outcome.class),
+                text::name(&label),
+                text::name(&exit),
                 outcome.confidence,
-                table::percent(f64::from(step.soc)),
                 step.choice.point,
                 step.choice.reason,
-            )?;
-            self.out.flush()?;
+            );
+            live.draw(&mut self.out, &line, records::columns())?;
         }
         Ok(())
     }
 
-    pub(super) fn summary(&mut self, summary: &Summary, soc: f32, dropped: u64, ended: &str) -> Result<(), Failure> {
-        if self.live {
-            write!(self.out, "\r\x1b[K")?;
+    /// Tells what the run came to.
+    pub(super) fn summary(
+        &mut self,
+        summary: &Summary,
+        soc: Option<f32>,
+        dropped: u64,
+        ended: &str,
+    ) -> Result<(), Failure> {
+        if let Some(live) = &mut self.live {
+            live.clear(&mut self.out)?;
         }
+        self.record(&Record::Summary(record(summary, soc, (dropped, self.skipped), ended)))?;
         if self.json {
-            let object = summary_json(summary, soc, dropped, ended);
-            writeln!(self.out, "{object}")?;
             return Ok(());
         }
-        let (joules, full) = (summary.joules(), summary.joules_full());
-        let ms = |value: Option<f64>| value.map_or("-".to_string(), |ms| format!("{ms:.2}"));
-        let share = |value: Option<f64>| value.map_or("-".to_string(), table::percent);
-        let mut rows: Vec<Vec<String>> = summary
-            .exits()
-            .into_iter()
-            .map(|e| vec![e.exit, e.frames.to_string(), table::percent(e.share), ms(e.mean_ms), ms(e.p95_ms)])
-            .collect();
-        let frames = summary.frames().to_string();
-        let (all, whole) = (summary.latency_ms(), summary.latency_full_ms());
-        let row = |name: &str, times: Option<(f64, f64)>, accuracy: Option<f64>, joules: f64| {
-            let (mean, p95) = (ms(times.map(|t| t.0)), ms(times.map(|t| t.1)));
-            vec![name.to_string(), frames.clone(), share(accuracy), mean, p95, format!("{:.3}", joules)]
-        };
-        writeln!(
-            self.out,
-            "ended    {ended} at {} charge, {} switches of operating point",
-            table::percent(soc.into()),
-            summary.switches()
-        )?;
-        if dropped > 0 {
-            writeln!(self.out, "dropped  {dropped} frames")?;
+        let charge = soc.map_or(String::new(), |soc| format!(" at {} charge", percent(soc)));
+        let switches = summary.switches();
+        writeln!(self.out, "ended    {ended}{charge}, {switches} switches of operating point")?;
+        for (what, count) in [("dropped", dropped), ("skipped", self.skipped)] {
+            if count > 0 {
+                writeln!(self.out, "{what}  {count} frames")?;
+            }
         }
-        writeln!(
-            self.out,
-            "\n{}",
-            table::render(&["exit", "frames", "share", "mean ms", "p95 ms"], &std::mem::take(&mut rows))
-        )?;
-        let rows = [
-            row("this run", all, summary.accuracy(), joules),
-            row("full network", whole, summary.accuracy_full(), full),
-        ];
-        write!(self.out, "{}", table::render(&["", "frames", "accuracy", "mean ms", "p95 ms", "joules"], &rows))?;
-        if full > 0.0 {
-            writeln!(
-                self.out,
-                "\nsaved {} of the joules that inference adds to idling",
-                table::percent(1.0 - joules / full)
-            )?;
-        }
+        write!(self.out, "\n{}", tables(summary))?;
         Ok(())
     }
 }
 
-fn summary_json(summary: &Summary, soc: f32, dropped: u64, ended: &str) -> Value {
-    let pair = |times: Option<(f64, f64)>| times.map(|(mean, p95)| json!({"mean": mean, "p95": p95}));
-    let mut shares = Map::new();
-    let mut latency = Map::new();
-    for exit in summary.exits() {
-        latency.insert(exit.exit.clone(), json!(pair(exit.mean_ms.zip(exit.p95_ms))));
-        shares.insert(exit.exit, json!(exit.share));
+fn percent(share: f32) -> String {
+    table::percent(share.into())
+}
+
+fn tables(summary: &Summary) -> String {
+    let ms = |value: Option<f64>| value.map_or("-".to_string(), |ms| format!("{ms:.2}"));
+    let share = |value: Option<f64>| value.map_or("-".to_string(), table::percent);
+    let exits: Vec<Vec<String>> = summary
+        .exits()
+        .into_iter()
+        .map(|e| {
+            let exit = text::name(&e.exit).into_owned();
+            vec![exit, e.frames.to_string(), table::percent(e.share), ms(e.mean_ms), ms(e.p95_ms)]
+        })
+        .collect();
+    let row = |name: &str, times: Option<(f64, f64)>, accuracy: Option<f64>, joules: f64| {
+        let (mean, p95) = (ms(times.map(|t| t.0)), ms(times.map(|t| t.1)));
+        vec![name.to_string(), summary.frames().to_string(), share(accuracy), mean, p95, format!("{joules:.3}")]
+    };
+    let (joules, full) = (summary.joules(), summary.joules_full());
+    let rows = [
+        row("this run", summary.latency_ms(), summary.accuracy(), joules),
+        row("full network", summary.latency_full_ms(), summary.accuracy_full(), full),
+    ];
+    let mut text = table::render(&["exit", "frames", "share", "mean ms", "p95 ms"], &exits);
+    text += "\n";
+    text += &table::render(&["", "frames", "accuracy", "mean ms", "p95 ms", "joules"], &rows);
+    if full > 0.0 {
+        let saved = table::percent(1.0 - joules / full);
+        text += &format!("\nsaved {saved} of the joules that inference adds to idling\n");
     }
-    latency.insert("all".into(), json!(pair(summary.latency_ms())));
-    latency.insert("full".into(), json!(pair(summary.latency_full_ms())));
-    json!({
-        "kind": "summary", "frames": summary.frames(), "accuracy": summary.accuracy(),
-        "accuracy_full": summary.accuracy_full(), "exit_share": shares, "latency_ms": latency,
-        "joules": summary.joules(), "joules_full": summary.joules_full(), "switches": summary.switches(), "soc": soc,
-        "dropped": dropped, "ended": ended,
-    })
+    text
+}
+
+fn record<'a>(
+    summary: &Summary,
+    soc: Option<f32>,
+    (dropped, skipped): (u64, u64),
+    ended: &'a str,
+) -> records::Summary<'a> {
+    let exits = summary.exits();
+    let mut latency_ms: Pairs<_> =
+        exits.iter().map(|exit| (exit.exit.clone(), exit.mean_ms.zip(exit.p95_ms).map(Into::into))).collect();
+    latency_ms.push("all", summary.latency_ms().map(Into::into));
+    latency_ms.push("full", summary.latency_full_ms().map(Into::into));
+    records::Summary {
+        frames: summary.frames(),
+        accuracy: summary.accuracy(),
+        accuracy_full: summary.accuracy_full(),
+        exit_share: exits.into_iter().map(|exit| (exit.exit, exit.share)).collect(),
+        latency_ms,
+        joules: summary.joules(),
+        joules_full: summary.joules_full(),
+        switches: summary.switches(),
+        soc,
+        dropped,
+        skipped,
+        ended,
+    }
 }

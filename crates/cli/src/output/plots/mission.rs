@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use dyn_perceiver::calibrate::missions::{MissionOutcome, MissionSample, Simulation, Strategy};
+use dyn_perceiver::file::atomic_write;
 use plotters::prelude::*;
 
 use crate::output::failure::Failure;
@@ -27,9 +28,7 @@ pub(crate) fn draw(simulation: &Simulation, seed: u64, path: &Path) -> Result<()
         .collect();
     let mut svg = String::new();
     paint(simulation, &runs, &mut svg).map_err(|error| anyhow!("drawing: {error}"))?;
-    let beside = path.with_extension("svg.tmp");
-    std::fs::write(&beside, svg).with_context(|| beside.display().to_string())?;
-    std::fs::rename(&beside, path).with_context(|| path.display().to_string())?;
+    atomic_write(path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use dyn_perceiver::energy::{
     BudgetGovernor, Choice, FrameDemand, Governor, GovernorInput, GovernorSettings, Ladder, Learned, Mission,
@@ -11,12 +10,15 @@ use dyn_perceiver::energy::{
 use dyn_perceiver::exit::{Frontier, Mixer};
 use dyn_perceiver::sensors::Companion;
 
-use crate::output::failure::{Failure, OrInput as _};
+use crate::args::number::{self, millis_range, positive};
+use crate::args::policy::Points;
+use crate::args::share::Share;
+use crate::output::failure::{Failure, OrInput as _, wrong};
 
 /// What the operating point follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mode {
-    /// The state of charge, in steps
+    /// The state of charge, in steps; on mains the most accurate point
     Steps,
     /// A mission: the battery lasts it, and accuracy gives way
     Mission,
@@ -28,30 +30,31 @@ pub(super) enum Mode {
 
 /// The mission.
 #[derive(Args)]
+#[command(next_help_heading = "Mission")]
 pub(super) struct MissionArgs {
-    /// What the operating point follows
+    /// Choose what the operating point follows
     #[arg(long, value_enum, default_value_t = Mode::Steps)]
     pub mode: Mode,
-    /// Length of the mission in hours
-    #[arg(long, value_name = "NUMBER")]
-    hours: Option<f32>,
-    /// State of charge to be left at the end of the mission, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
-    reserve: f32,
-    /// Accuracy never to go below, in percent, in mode floor
-    #[arg(long, value_name = "PERCENT")]
-    floor: Option<f32>,
-    /// The governor chooses the time from frame to frame, between these milliseconds
-    #[arg(long, value_name = "SHORTEST,LONGEST", value_parser = super::pair, conflicts_with = "fps")]
-    between_ms: Option<(f32, f32)>,
-    /// Frames come at events, on average so many an hour
-    #[arg(long, value_name = "RATE", conflicts_with_all = ["fps", "between_ms"])]
+    /// Set the length of the mission in hours
+    #[arg(long, value_name = "HOURS", value_parser = number::hours)]
+    hours: Option<Duration>,
+    /// Leave this state of charge at the end of the mission, such as 10% or 0.1
+    #[arg(long, value_name = "SHARE", default_value_t = Share::new(0.1))]
+    reserve: Share,
+    /// Never go below this accuracy in mode floor, such as 92% or 0.92
+    #[arg(long, value_name = "SHARE")]
+    floor: Option<Share>,
+    /// Let the governor choose the time from frame to frame, between these milliseconds
+    #[arg(long, value_name = "SHORTEST,LONGEST", value_parser = millis_range, conflicts_with = "fps")]
+    between_ms: Option<(Duration, Duration)>,
+    /// Expect frames at events, on average so many an hour
+    #[arg(long, value_name = "RATE", value_parser = number::per_hour, conflicts_with_all = ["fps", "between_ms"])]
     per_hour: Option<f32>,
-    /// Shortest time between two changes of the operating point, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
-    dwell: f32,
-    /// Voltage below which inference stops
-    #[arg(long, value_name = "VOLTS")]
+    /// Keep an operating point for at least these seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = number::seconds_or_none)]
+    dwell: Duration,
+    /// Stop inference below this voltage
+    #[arg(long, value_name = "VOLTS", value_parser = positive)]
     brown_out_volts: Option<f32>,
 }
 
@@ -61,42 +64,33 @@ impl MissionArgs {
         matches!(self.mode, Mode::Mission | Mode::Floor)
     }
 
-    /// Length of the mission, where there is one.
+    /// Length of the mission, if there is one.
     pub(super) fn duration(&self) -> Result<Option<Duration>, Failure> {
-        if !self.is_mission() {
-            return Ok(None);
+        match (self.is_mission(), self.hours) {
+            (false, _) => Ok(None),
+            (true, Some(hours)) => Ok(Some(hours)),
+            (true, None) => wrong("a mission needs --hours"),
         }
-        let hours = self.hours.ok_or_else(|| anyhow!("a mission needs --hours")).or_input()?;
-        seconds(hours * 3600.0, "--hours").map(Some)
     }
 
     fn mission(&self, duration: Duration, period: Duration) -> Result<Mission, Failure> {
         let frames = match (self.between_ms, self.per_hour) {
-            (Some((short, long)), _) => {
-                FrameDemand::Between(seconds(short / 1000.0, "--between-ms")?, seconds(long / 1000.0, "--between-ms")?)
-            }
+            (Some((shortest, longest)), _) => FrameDemand::Between(shortest, longest),
             (None, Some(rate)) => FrameDemand::PerHour(rate),
             (None, None) if !period.is_zero() => FrameDemand::Period(period),
-            (None, None) => {
-                return Err(anyhow!("a mission needs to know its frames: --fps, --between-ms or --per-hour"))
-                    .or_input();
-            }
+            (None, None) => return wrong("a mission needs to know its frames: --fps, --between-ms or --per-hour"),
         };
         let floor = match (self.mode, self.floor) {
-            (Mode::Floor, None) => return Err(anyhow!("mode floor needs --floor PERCENT")).or_input(),
-            (Mode::Floor, Some(percent)) => Some(percent / 100.0),
+            (Mode::Floor, None) => return wrong("mode floor needs --floor SHARE"),
+            (Mode::Floor, Some(share)) => Some(share.get()),
             _ => None,
         };
-        let mission = Mission::new(duration, frames).with_reserve(self.reserve / 100.0);
+        let mission = Mission::new(duration, frames).with_reserve(self.reserve.get());
         Ok(match floor {
             Some(accuracy) => mission.with_floor(accuracy),
             None => mission,
         })
     }
-}
-
-fn seconds(seconds: f32, option: &str) -> Result<Duration, Failure> {
-    Duration::try_from_secs_f32(seconds).map_err(|error| anyhow!("{option}: {error}")).or_input()
 }
 
 /// The battery that a mission has.
@@ -132,7 +126,7 @@ impl Chooser {
         if battery.simulated {
             settings.efficiency = 1.0;
         }
-        settings.dwell = seconds(args.dwell, "--dwell")?;
+        settings.dwell = args.dwell;
         settings.brown_out_volts = args.brown_out_volts;
         let ladder = Ladder::new(frontier, power).or_input()?;
         let governor = BudgetGovernor::new(ladder, power, args.mission(duration, period)?, settings).or_input()?;
@@ -140,6 +134,17 @@ impl Chooser {
             Some(learned) => governor.with_learned(learned),
             None => governor,
         })))
+    }
+
+    /// The state of charge steps through so many points; on mains it is the last of them.
+    pub(super) fn charge(points: usize) -> Self {
+        Chooser::Charge(SocSteps::even(points))
+    }
+
+    /// The mean cost that a budget asks for; none without a budget.
+    pub(super) fn mean(points: Points) -> Option<Self> {
+        let Points { frontier, mixer } = points;
+        mixer.map(|mixer| Chooser::Mean { frontier: Box::new(frontier), mixer, begun: false })
     }
 
     /// What it learned, to be stored.
@@ -150,7 +155,7 @@ impl Chooser {
         }
     }
 
-    /// Joules that a frame may add on average, where there is a budget.
+    /// Joules that a frame may add on average, if there is a budget.
     pub(super) fn budget(&self) -> Option<f32> {
         match self {
             Chooser::Mission(governor) => Some(governor.plan().budget),

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use dyn_perceiver::calibrate::evaluate::{CostAccuracy, ParetoCurves};
 use dyn_perceiver::exit::CostUnit;
+use dyn_perceiver::file::atomic_write;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
@@ -43,9 +45,7 @@ pub(crate) fn draw(
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         lines(&root, title, unit, exits, curves, realised).map_err(|error| anyhow::anyhow!("drawing: {error}"))?;
     }
-    let beside = path.with_extension("svg.tmp");
-    let written = std::fs::write(&beside, svg).and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|error| anyhow::anyhow!("cannot write {}: {error}", path.display()))?;
+    atomic_write(path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
 }
 

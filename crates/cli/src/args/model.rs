@@ -1,0 +1,99 @@
+//! Which model, how it is read, and its stage plans.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use dyn_perceiver::bundle;
+use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::plan::Plan;
+
+use crate::defaults;
+use crate::output::failure::{Failure, OrInput as _, wrong};
+use crate::output::text;
+
+/// How a model file is read.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct LoadArgs {
+    /// Take these outputs as exits, by name [default: the model's metadata, else every output of shape (N, classes)]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    exits: Option<Vec<String>>,
+}
+
+impl LoadArgs {
+    /// As the library takes them.
+    pub(crate) fn options(&self) -> Result<LoadOptions, Failure> {
+        Ok(LoadOptions { exits: self.exits.clone(), ..LoadOptions::default() })
+    }
+
+    /// Stage plans of the model or bundle at `path`.
+    pub(crate) fn plan(&self, path: &Path) -> Result<Arc<Plan>, Failure> {
+        let options = self.options()?;
+        if is_file(path) {
+            return Ok(Arc::new(Plan::load(path, &options).or_input()?));
+        }
+        Ok(Arc::new(Plan::new(piped(path, &options)?).or_input()?))
+    }
+
+    /// The ONNX model at `path`.
+    pub(crate) fn model(&self, path: &Path) -> Result<Model, Failure> {
+        let options = self.options()?;
+        if is_file(path) { Model::load_with(path, &options).or_input() } else { piped(path, &options) }
+    }
+}
+
+/// Whether `path` is a file as others are, or nothing at all, which loading then says.
+fn is_file(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |file| file.is_file() || file.is_dir())
+}
+
+/// A model from a pipe, which can be read only once.
+fn piped(path: &Path, options: &LoadOptions) -> Result<Model, Failure> {
+    /// More than any model of the family, and less than a board has.
+    const MOST: u64 = 2 << 30;
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        return wrong(format!("{}: {error}", path.display()));
+    }
+    if bytes.len() as u64 > MOST {
+        return wrong(format!("{}: more than {} GiB, which no model is", path.display(), MOST >> 30));
+    }
+    if bytes.starts_with(bundle::MAGIC) {
+        return wrong(format!("{}: a bundle is mapped into memory, so it must be a file, not a pipe", path.display()));
+    }
+    Model::from_bytes(bytes, path, options).or_input()
+}
+
+/// The model of a command that has one of its own.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// Run this ONNX file, or bundle that `compile` wrote [default: the built-in Fashion-MNIST model]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+impl ModelArgs {
+    /// The model's stage plans.
+    pub(crate) fn plan(&self) -> Result<Arc<Plan>, Failure> {
+        match &self.model {
+            Some(path) => self.load.plan(path),
+            None => Ok(Arc::new(Plan::new(defaults::model(&self.load.options()?)?)?)),
+        }
+    }
+}
+
+/// The name of a class for people and records.
+pub(crate) fn class_name(labels: Option<&Vec<String>>, class: usize) -> String {
+    labels.and_then(|labels| labels.get(class)).map_or_else(|| format!("class {class}"), String::clone)
+}
+
+/// What to call a model in messages.
+pub(crate) fn name(plan: &Plan) -> String {
+    text::shown(&plan.info().path)
+}

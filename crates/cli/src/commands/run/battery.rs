@@ -1,0 +1,132 @@
+//! The battery of a run, and the gauge that tells of it.
+
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use dyn_perceiver::energy::estimator::{Chemistry, CoulombSettings};
+use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, PowerModel};
+use dyn_perceiver::sensors::Companion;
+use dyn_perceiver::sensors::open::{AnyGauge, companion_gauge, open_companion, open_counted, open_gauge};
+use dyn_perceiver::sensors::store::Stored;
+
+use super::Args;
+use super::mission::Chooser;
+use crate::args::battery::CapacityArgs;
+use crate::args::share::Share;
+use crate::output::failure::{Failure, OrInput as _, wrong};
+use crate::output::table;
+
+/// Without a capacity the simulated battery holds what the full network would use for this share of the frames.
+const BATTERY_SHARE: f32 = 0.75;
+
+/// The sensor that tells the state of charge.
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Battery and power")]
+pub(super) struct GaugeArgs {
+    /// Read this fuel gauge: power-supply, max17048:/dev/i2c-1, lc709203f:BUS, bq27441:BUS, pisugar3:BUS or
+    /// companion:DEVICE; or a power monitor whose charge is counted, with --battery-wh: rail:LABEL,
+    /// ina219:BUS:ADDRESS:OHMS, ina226:…, ina3221:… or ups-hat:BUS
+    #[arg(long, value_name = "NAME")]
+    gauge: Option<String>,
+    /// Take the cells to be liion, lifepo4 or nimh, where charge is counted
+    #[arg(long, value_name = "KIND", default_value = "liion", value_parser = chemistry)]
+    chemistry: Chemistry,
+    /// Set the number of cells in series, where charge is counted
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=32))]
+    cells: u8,
+    /// Start the simulated battery at this state of charge, such as 50% or 0.5 [default: as stored, else full]
+    #[arg(long, value_name = "SHARE")]
+    soc: Option<Share>,
+}
+
+fn chemistry(name: &str) -> Result<Chemistry, String> {
+    name.parse().map_err(|_| format!("expected one of {}", Chemistry::ALL.map(Chemistry::name).join(", ")))
+}
+
+/// An opened gauge, and the companion behind it if it is one.
+pub(super) struct Sensor {
+    pub gauge: AnyGauge,
+    companion: Option<Companion>,
+}
+
+impl Sensor {
+    /// The companion as the one who decides.
+    pub(super) fn chooser(&self) -> Result<Chooser, Failure> {
+        match &self.companion {
+            Some(companion) => Ok(Chooser::Companion(companion.clone())),
+            None => wrong("mode companion needs --gauge companion:DEVICE"),
+        }
+    }
+}
+
+impl GaugeArgs {
+    pub(super) fn is_named(&self) -> bool {
+        self.gauge.is_some()
+    }
+
+    pub(super) fn is_companion(&self) -> bool {
+        self.gauge.as_ref().is_some_and(|name| name.starts_with("companion:"))
+    }
+
+    /// Opens the gauge asked for.
+    pub(super) fn open(&self, capacity: CapacityArgs, stored: &Stored) -> Result<Option<Sensor>, Failure> {
+        let Some(name) = &self.gauge else { return Ok(None) };
+        if let Some(device) = name.strip_prefix("companion:") {
+            let companion = open_companion(device).or_input()?;
+            return Ok(Some(Sensor { gauge: companion_gauge(companion.clone()), companion: Some(companion) }));
+        }
+        let kind = name.split(':').next().unwrap_or_default();
+        let gauge = if ["rail", "ina219", "ina226", "ina3221", "ups-hat"].contains(&kind) {
+            let Some(mwh) = capacity.milliwatt_hours() else {
+                return wrong(format!("--gauge {name}: counting charge needs --battery-wh"));
+            };
+            let settings = CoulombSettings::new(self.chemistry, mwh, self.cells);
+            open_counted(name, settings, stored.coulomb).or_input()?
+        } else {
+            open_gauge(name).or_input()?
+        };
+        Ok(Some(Sensor { gauge, companion: None }))
+    }
+
+    /// The battery in words.
+    pub(super) fn describe(&self, battery: Option<&Battery>, simulated: bool) -> String {
+        let capacity = battery.map(|battery| match battery.capacity_mwh() {
+            mwh if mwh >= 1000.0 => format!("{:.2} Wh", mwh / 1000.0),
+            mwh => format!("{mwh:.2} mWh"),
+        });
+        match (&self.gauge, capacity, battery) {
+            (Some(gauge), Some(capacity), _) => format!("{capacity}, read by {gauge}"),
+            (Some(gauge), None, _) => format!("read by {gauge}"),
+            (None, Some(capacity), Some(battery)) if simulated => {
+                format!("{capacity}, simulated, {} charged", table::percent(f64::from(battery.soc())))
+            }
+            _ => "none: on mains".to_owned(),
+        }
+    }
+}
+
+/// The simulated battery: of the capacity given, else as large as suits the number of frames.
+pub(super) fn simulated(
+    args: &Args,
+    frames: Option<u64>,
+    power: &PowerModel,
+    (seconds, period): (&[f32], Duration),
+    stored: &Stored,
+) -> Result<Battery, Failure> {
+    let mwh = match (args.battery.capacity.milliwatt_hours(), frames.or(args.source.limit)) {
+        (Some(mwh), _) => mwh,
+        (None, Some(frames)) => {
+            let frame_seconds = seconds.iter().sum::<f32>().max(period.as_secs_f32());
+            let full = power.frame_joules(seconds.len()) + power.idle_watts() * frame_seconds;
+            frames as f32 * BATTERY_SHARE * full / JOULES_PER_MWH
+        }
+        (None, None) => return wrong("--battery simulated needs --battery-wh, as nobody knows how many frames come"),
+    };
+    let soc = args.gauge.soc.map(Share::get).or(stored.coulomb.map(|state| state.soc));
+    Ok(Battery::new(mwh).charged_to(soc.unwrap_or(1.0)))
+}
+
+/// The modelled counterpart of a real battery whose capacity was given: what a stuck gauge is noticed by.
+pub(super) fn behind_gauge(args: &Args) -> Option<Battery> {
+    args.battery.capacity.milliwatt_hours().filter(|_| args.gauge.is_named()).map(Battery::new)
+}

@@ -1,0 +1,69 @@
+//! What stages cost: the profile, one stored by an earlier run, or watts x latency.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dyn_perceiver::energy::PowerModel;
+use dyn_perceiver::plan::Plan;
+use dyn_perceiver::runtime::Runtime;
+use dyn_perceiver::sensors::store::Stored;
+
+use crate::args::profile;
+use crate::args::watts::Watts;
+use crate::output::failure::{Failure, OrInput as _, wrong};
+
+/// Multiply-accumulates per second of modelled time: a round figure for one core of the boards this is for.
+const MODELLED_MACS_PER_SECOND: f32 = 2e9;
+
+/// What stages cost, and where that comes from, in words. `measured` says where `seconds` come from.
+pub(super) fn power(
+    file: Option<&Path>,
+    (watts, measured): (&Watts, &str),
+    seconds: &[f32],
+    stored: &Stored,
+) -> Result<(PowerModel, String), Failure> {
+    let (model, origin) = match (file, &stored.power) {
+        (Some(path), _) => {
+            let profile = profile::read(path)?;
+            (profile::power_model(&profile, path)?, format!("by the profile {}", path.display()))
+        }
+        (None, Some(model)) => (model.clone(), "by an earlier run's profile".to_owned()),
+        (None, None) => {
+            let model = PowerModel::from_latency(watts.resting(), watts.active, seconds).or_input()?;
+            (model, format!("{measured}; {}", watts.source))
+        }
+    };
+    if model.stages().len() != seconds.len() {
+        let (found, expected) = (model.stages().len(), seconds.len());
+        return wrong(format!("{origin}: joules of {found} stages, but the model has {expected}"));
+    }
+    let text = format!("{}, {origin}", model.source());
+    Ok((model, text))
+}
+
+/// Median seconds that each stage takes on this machine.
+pub(super) fn stage_seconds(plan: &Arc<Plan>) -> Result<Vec<f32>, Failure> {
+    const RUNS: usize = 15;
+    let mut runtime = Runtime::new(plan.clone())?;
+    let image = vec![0.0; plan.info().input.len()];
+    let mut times = vec![vec![]; plan.stages().len()];
+    for _ in 0..RUNS {
+        runtime.begin(&image)?;
+        for (exit, times) in times.iter_mut().enumerate() {
+            let began = Instant::now();
+            runtime.advance(exit)?;
+            times.push(began.elapsed().as_secs_f32());
+        }
+    }
+    let median = |mut times: Vec<f32>| {
+        times.sort_by(f32::total_cmp);
+        times[RUNS / 2]
+    };
+    Ok(times.into_iter().map(median).collect())
+}
+
+/// Seconds of each stage by its multiply-accumulates, the same on every machine and at every load.
+pub(super) fn modelled_seconds(plan: &Plan) -> Vec<f32> {
+    plan.stages().iter().map(|stage| stage.macs.max(1) as f32 / MODELLED_MACS_PER_SECOND).collect()
+}

@@ -1,0 +1,131 @@
+//! Where the frames of a run come from.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use dyn_perceiver::camera::{self, CameraRequest, FrameSource, ImageSource, PixelFormat};
+use dyn_perceiver::dataset::{ImageFolder, SkipReason};
+use dyn_perceiver::model::ModelInfo;
+
+use crate::args::number;
+use crate::defaults;
+use crate::output::failure::{Failure, OrInput as _, wrong};
+use crate::output::{json, message, text};
+
+/// Files left out of a folder that are named one by one.
+const NAMED: usize = 20;
+
+/// The frames.
+#[derive(Args)]
+#[command(next_help_heading = "Frames")]
+pub(super) struct SourceArgs {
+    /// Read frames from an IDX file of images, an image file or a folder of images; labels of an IDX file are found beside
+    /// it [default: the built-in test images]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["synthetic", "camera"])]
+    frames: Option<PathBuf>,
+    /// Make COUNT synthetic frames
+    #[arg(long, value_name = "COUNT", conflicts_with = "camera")]
+    synthetic: Option<u64>,
+    /// Read a camera: /dev/video0, or `command:` and a command that writes frames to its output. It is opened again when
+    /// it fails; always the newest frame is taken, the others count as dropped
+    #[arg(long, value_name = "NAME")]
+    camera: Option<String>,
+    /// Ask the camera for this pixel format: yuyv, nv12, rgb, mjpeg or grey [default: the cheapest it offers]
+    #[arg(long, value_name = "FORMAT", requires = "camera")]
+    camera_format: Option<PixelFormat>,
+    /// Ask the camera for frames of this width and height [default: what it offers nearest to 640x480]
+    #[arg(long, value_name = "WxH", requires = "camera", value_parser = number::size)]
+    camera_size: Option<(u32, u32)>,
+    /// Stop after so many frames
+    #[arg(long, value_name = "COUNT")]
+    pub limit: Option<u64>,
+    /// Take so many frames per second [default: each as soon as the one before is done]
+    #[arg(long, value_name = "NUMBER", value_parser = number::fps)]
+    pub fps: Option<f64>,
+}
+
+/// Frames, and what to call them.
+pub(super) struct Source {
+    pub frames: Box<dyn FrameSource>,
+    /// Number of frames of the run, if it is known.
+    pub count: Option<u64>,
+    pub names: Names,
+}
+
+/// What the frames of a source are called in records.
+pub(super) enum Names {
+    /// All alike: a camera, an IDX file.
+    One(String),
+    /// Files, by number.
+    Files(ImageSource),
+}
+
+impl Names {
+    /// The source of frame number `sequence`.
+    pub(super) fn of(&self, sequence: u64) -> Option<Cow<'_, str>> {
+        match self {
+            Names::One(name) => Some(name.into()),
+            Names::Files(files) => files.path(sequence).map(json::path),
+        }
+    }
+}
+
+impl SourceArgs {
+    /// Whether the user named where frames come from; else this is the demonstration.
+    pub(super) fn is_named(&self) -> bool {
+        self.frames.is_some() || self.camera.is_some()
+    }
+
+    /// Opens the source.
+    pub(super) fn open(&self, model: &ModelInfo) -> Result<Source, Failure> {
+        let (frames, names): (Box<dyn FrameSource>, Names) = if let Some(count) = self.synthetic {
+            (Box::new(camera::SyntheticSource::new(64, 64).with_count(count)), Names::One("synthetic".into()))
+        } else if let Some(name) = &self.camera {
+            let mut request = CameraRequest::default();
+            request.format = self.camera_format;
+            request.size = self.camera_size;
+            request.fps = self.fps.map(|fps| fps.round().max(1.0) as u32);
+            (camera::open(name, request).or_input()?, Names::One(name.clone()))
+        } else {
+            match &self.frames {
+                Some(path) => open_path(path, model)?,
+                None => (Box::new(defaults::frames()?), Names::One(defaults::NAME.into())),
+            }
+        };
+        let count = frames.frames().map(|all| all.min(self.limit.unwrap_or(u64::MAX)));
+        Ok(Source { frames, count, names })
+    }
+}
+
+/// The frames below a path, whose name need not be text.
+fn open_path(path: &Path, model: &ModelInfo) -> Result<(Box<dyn FrameSource>, Names), Failure> {
+    let idx = path.file_name().is_some_and(|name| text::path(Path::new(name)).contains("idx3"));
+    if idx {
+        let frames = camera::open(&text::path(path), CameraRequest::default()).or_input()?;
+        return Ok((frames, Names::One(text::path(path).into_owned())));
+    }
+    if !path.is_dir() {
+        let open = || ImageSource::files([path.to_path_buf()]);
+        std::fs::metadata(path).with_context(|| path.display().to_string()).or_input()?;
+        return Ok((Box::new(open()), Names::Files(open())));
+    }
+    let folder = ImageFolder::read(path).or_input()?;
+    if folder.images().is_empty() {
+        return wrong(format!("{}: no image in this folder", path.display()));
+    }
+    // Labels are a bonus here: images that lie otherwise than in class folders have none.
+    let classes = folder.match_classes(model.labels.as_deref(), model.classes).ok();
+    if let Some(order) = classes.as_ref().map(|classes| &classes.order).filter(|order| order.is_doubtful()) {
+        message::warning(&format!("{}: {order}", path.display()));
+    }
+    let beside = classes.iter().flat_map(|classes| &classes.skipped);
+    for skipped in
+        folder.skipped().iter().chain(beside).filter(|skipped| skipped.reason != SkipReason::Hidden).take(NAMED)
+    {
+        message::tell("left out: ", &skipped.to_string());
+    }
+    let open = || ImageSource::folder(&folder, classes.as_ref());
+    Ok((Box::new(open()), Names::Files(open())))
+}

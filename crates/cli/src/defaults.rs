@@ -1,0 +1,30 @@
+//! What a command uses if nothing else is named: the trained model, its policy and its test images, which are part of the
+//! program.
+
+use std::path::Path;
+
+use dyn_perceiver::camera::IdxSource;
+use dyn_perceiver::exit::CalibratedPolicy;
+use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::policy_file;
+use dyn_perceiver_models::pretrained;
+
+use crate::output::failure::{Failure, OrInput as _};
+
+/// What the model and the images are called where a path would stand.
+pub(crate) const NAME: &str = pretrained::NAME;
+
+/// The trained model.
+pub(crate) fn model(options: &LoadOptions) -> Result<Model, Failure> {
+    Model::from_bytes(pretrained::MODEL.to_vec(), NAME, options).or_input()
+}
+
+/// The policy that was calibrated for it.
+pub(crate) fn policy() -> Result<CalibratedPolicy, Failure> {
+    Ok(policy_file::parse(pretrained::POLICY, Path::new(NAME))?)
+}
+
+/// Its test images, with their labels.
+pub(crate) fn frames() -> Result<IdxSource, Failure> {
+    Ok(IdxSource::from_bytes(NAME, pretrained::FRAMES, Some(pretrained::FRAME_LABELS))?)
+}

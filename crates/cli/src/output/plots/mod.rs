@@ -1,0 +1,4 @@
+//! SVG plots.
+
+pub(crate) mod accuracy;
+pub(crate) mod mission;

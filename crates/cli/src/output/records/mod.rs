@@ -1,0 +1,152 @@
+//! What the loop of `run` yields, as records: one form for `--json` and for `--log`.
+
+mod json_lines;
+mod live_line;
+mod log;
+
+use std::borrow::Cow;
+
+use dyn_perceiver::energy::Reason;
+use serde::Serialize;
+
+use super::json::Pairs;
+pub(crate) use json_lines::line;
+pub(crate) use live_line::{LiveLine, columns};
+pub(crate) use log::Log;
+
+/// Something that happened in the loop.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Record<'a> {
+    /// A frame was classified.
+    Frame(Frame<'a>),
+    /// A frame was passed over: its file cannot be read, or it cannot be classified.
+    Skipped {
+        /// The file, where it is known.
+        source: Option<Cow<'a, str>>,
+        /// Why.
+        message: &'a str,
+    },
+    /// The camera was lost or is back.
+    Camera {
+        /// Whether frames come again.
+        connected: bool,
+        /// What happened, in words.
+        message: &'a str,
+    },
+    /// The fuel gauge failed, or can be read again.
+    Gauge {
+        /// Whether its readings can be believed again.
+        connected: bool,
+        /// What happened, in words.
+        message: &'a str,
+    },
+    /// The state was stored.
+    State {
+        /// How often it has been.
+        periods: u64,
+    },
+    /// The loop has ended.
+    Summary(Summary<'a>),
+}
+
+/// The result of one frame.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Frame<'a> {
+    /// Number of the frame in its stream.
+    pub frame: u64,
+    /// The file or camera it came from.
+    pub source: Option<Cow<'a, str>>,
+    /// Index of the class.
+    pub class: usize,
+    /// Name of the class.
+    pub label: Cow<'a, str>,
+    /// Index of the true class, if it is known.
+    pub truth: Option<usize>,
+    /// Name of the exit at which the frame left.
+    pub exit: &'a str,
+    /// Confidence in [0, 1] at that exit.
+    pub confidence: f32,
+    /// Whether the frame left before the last exit that the policy evaluates.
+    pub exited_early: bool,
+    /// The former name of `exited_early`.
+    pub cut: bool,
+    /// Milliseconds of inference.
+    pub latency_ms: f64,
+    /// Milliseconds from the capture of the frame to the answer.
+    pub age_ms: f64,
+    /// State of charge in [0, 1] after the frame; none where there is no battery or it is not known.
+    pub soc: Option<f32>,
+    /// Index of the operating point in force, cheapest first.
+    pub point: usize,
+    /// Why that point is in force.
+    pub reason: Reason,
+    /// Milliseconds to the next frame, if the governor chooses them.
+    pub period_ms: Option<u64>,
+    /// Joules that the frame added to idle consumption, modelled.
+    pub joules: f32,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Summary<'a> {
+    /// Frames classified.
+    pub frames: u64,
+    /// Share of labelled frames answered rightly.
+    pub accuracy: Option<f64>,
+    /// The same of the full network.
+    pub accuracy_full: Option<f64>,
+    /// Share of frames by exit.
+    pub exit_share: Pairs<f64>,
+    /// Latency by exit, and of `all` frames and of the `full` network.
+    pub latency_ms: Pairs<Option<Latency>>,
+    /// Joules that inference added to idle consumption, modelled.
+    pub joules: f64,
+    /// What the full network would have added.
+    pub joules_full: f64,
+    /// Changes of the operating point.
+    pub switches: u64,
+    /// State of charge at the end.
+    pub soc: Option<f32>,
+    /// Frames of the camera that never reached the loop.
+    pub dropped: u64,
+    /// Frames or files passed over.
+    pub skipped: u64,
+    /// Why the run ended.
+    pub ended: &'a str,
+}
+
+/// Latency in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Latency {
+    pub mean: f64,
+    pub p95: f64,
+}
+
+impl From<(f64, f64)> for Latency {
+    fn from((mean, p95): (f64, f64)) -> Self {
+        Self { mean, p95 }
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn sample() -> Record<'static> {
+    Record::Frame(Frame {
+        frame: 7,
+        source: Some("boot.png".into()),
+        class: 9,
+        label: "Ankle boot".into(),
+        truth: Some(9),
+        exit: "exit1",
+        confidence: 0.875,
+        exited_early: true,
+        cut: true,
+        latency_ms: 3.25,
+        age_ms: 4.5,
+        soc: Some(0.1),
+        point: 2,
+        reason: Reason::Hold,
+        period_ms: None,
+        joules: 0.125,
+    })
+}
