@@ -99,12 +99,14 @@ impl Row<'_> {
         out: &mut Sink<'_>,
     ) {
         let Operands { window, channels, epilogue, .. } = self.operands;
-        let mut start = [0.0; NR];
-        if let Some(bias) = epilogue.bias {
-            start[..L].copy_from_slice(&bias[c..c + L]);
-        }
-        let sums = self.taps(c, x0, xs).filter::<S, W, L>(simd, &start);
+        let taps = self.taps(c, x0, xs);
         let at = (self.oy * window.output[1] + ox) * channels + c;
+        let bias = epilogue.bias.map(|bias| &bias[c..c + L]);
+        let mut start = [0.0; NR];
+        if let Some(bias) = bias {
+            start[..L].copy_from_slice(bias);
+        }
+        let sums = taps.filter::<S, W, L>(simd, &start);
         epilogue.finish::<S, W, L>(simd, sums, at, channels, out);
     }
 
