@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use dyn_perceiver_kernels::convolution::{Shape, Window};
-use dyn_perceiver_kernels::{depthwise, matmul};
+use dyn_perceiver_kernels::{depthwise, gemm};
 
 /// A CPU that bundles can be made for.
 ///
@@ -95,8 +95,8 @@ pub(super) fn layout() -> u32 {
 
     // More columns than any panel is wide, and some left over.
     let (reduction, columns) = (3, 131);
-    let mut packed = vec![0.0; matmul::packed_len(reduction, columns)];
-    matmul::pack(reduction, columns, |k, n| (k * columns + n) as f32 + 1.0, &mut packed);
+    let mut packed = vec![0.0; gemm::packed_len(reduction, columns)];
+    gemm::pack(reduction, columns, |k, n| (k * columns + n) as f32 + 1.0, &mut packed);
     add(&packed);
 
     let window = Window { input: [8, 8], output: [8, 8], kernel: [3, 2], stride: [1, 1], padding: [1, 1] };

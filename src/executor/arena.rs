@@ -8,7 +8,7 @@ use crate::weights;
 
 use super::{Action, Executor, LINE, Operand, Place, Slot, Step};
 use dyn_perceiver_kernels::memory::Floats;
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// The memory that one runtime works in; made for one [`Executor`].
 pub(crate) struct Arena {
@@ -18,6 +18,8 @@ pub(crate) struct Arena {
     starts: Vec<usize>,
     held: Vec<Option<TValue>>,
     states: Vec<TypedSimpleState>,
+    /// Scratch memory of one operator at a time.
+    scratch: Floats,
 }
 
 /// The buffers, or what is left of them while the result of a step is written.
@@ -41,7 +43,8 @@ impl<'a> Buffers<'a> {
 }
 
 impl Arena {
-    pub(crate) fn new(executor: &Executor) -> TractResult<Arena> {
+    /// Memory for a pool of so many threads.
+    pub(crate) fn new(executor: &Executor, threads: usize) -> TractResult<Arena> {
         let mut starts = vec![];
         let mut len = 0;
         for buffer in &executor.buffers {
@@ -53,7 +56,14 @@ impl Arena {
             starts,
             held: vec![None; executor.held],
             states: executor.plans.iter().map(|plan| plan.spawn()).collect::<TractResult<_>>()?,
+            scratch: Floats::zeroed(executor.scratch_len(threads))?,
         })
+    }
+
+    /// Makes it one for a pool of so many threads.
+    pub(crate) fn set_threads(&mut self, executor: &Executor, threads: usize) -> TractResult<()> {
+        self.scratch = Floats::zeroed(executor.scratch_len(threads))?;
+        Ok(())
     }
 
     /// Puts the image into its slot.
@@ -91,7 +101,7 @@ impl Arena {
         Ok(tensor.into_tvalue())
     }
 
-    pub(super) fn run(&mut self, executor: &Executor, step: &Step, team: &mut Team) -> TractResult<()> {
+    pub(super) fn run(&mut self, executor: &Executor, step: &Step, pool: &mut ThreadPool) -> TractResult<()> {
         match &step.action {
             Action::Kernel(kernel) => {
                 let [Operand { place: Place::Buffer(buffer), shape }] = step.outputs.as_slice() else {
@@ -108,7 +118,7 @@ impl Arena {
                         Ok((floats, operand.shape.as_slice()))
                     })
                     .collect::<TractResult<_>>()?;
-                kernel.compute(&inputs, team, result)?;
+                kernel.compute(&inputs, pool, &mut self.scratch, result)?;
             }
             Action::Tract { state } => {
                 let inputs = step.inputs.iter().map(|i| self.value(executor, i)).collect::<TractResult<_>>()?;

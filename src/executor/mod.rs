@@ -20,7 +20,7 @@ pub(crate) use arena::Arena;
 pub use profile::OperatorTime;
 
 use dyn_perceiver_kernels::memory::Floats;
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 use crate::graph::Slot;
 use crate::ops::{Fused, fused};
@@ -113,6 +113,16 @@ impl Executor {
         Ok(())
     }
 
+    /// Floats of scratch memory that the most demanding operator needs on so many threads.
+    fn scratch_len(&self, threads: usize) -> usize {
+        let len = |step: &Step| {
+            let Action::Kernel(kernel) = &step.action else { return 0 };
+            let shapes: TVec<&[usize]> = step.inputs.iter().map(|input| input.shape.as_slice()).collect();
+            kernel.scratch_len(&shapes, threads)
+        };
+        self.segments.iter().flatten().map(len).max().unwrap_or(0)
+    }
+
     /// Bytes of the weights that were gathered.
     pub(crate) fn weight_memory(&self) -> usize {
         self.weights.iter().map(|weights| size_of_val::<[f32]>(weights)).sum()
@@ -123,9 +133,9 @@ impl Executor {
     }
 
     /// Runs one segment, whose inputs are in `memory`.
-    pub(crate) fn run(&self, segment: usize, memory: &mut Arena, team: &mut Team) -> TractResult<()> {
+    pub(crate) fn run(&self, segment: usize, memory: &mut Arena, pool: &mut ThreadPool) -> TractResult<()> {
         for step in &self.segments[segment] {
-            memory.run(self, step, team).with_context(|| format!("evaluating {}", step.name))?;
+            memory.run(self, step, pool).with_context(|| format!("evaluating {}", step.name))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 use tract_core::internal::*;
 
 use super::{Action, Arena, Executor, Step};
@@ -29,7 +29,7 @@ impl Executor {
     pub(crate) fn profile(
         &self,
         arena: &mut Arena,
-        team: &mut Team,
+        pool: &mut ThreadPool,
         input: Slot,
         image: &[f32],
         frames: usize,
@@ -40,7 +40,7 @@ impl Executor {
             arena.set(self, input, image)?;
             for (step, times) in steps.iter().zip(&mut times) {
                 let start = Instant::now();
-                arena.run(self, step, team)?;
+                arena.run(self, step, pool)?;
                 times.push(start.elapsed());
             }
         }

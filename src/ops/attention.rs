@@ -5,7 +5,7 @@ use tract_core::internal::*;
 
 use super::fused::{Fused, fused_op, sequence, volume};
 use dyn_perceiver_kernels::attention::{Sizes, attention};
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// `softmax(scale * q * k^T) * v` for each head. Inputs: queries (batch, queries, heads, depth), keys (batch, keys,
 /// heads, depth), values (batch, keys, heads, value depth), each with axes of size 1 left out or put in at will; the
@@ -38,14 +38,24 @@ impl Fused for Attention {
         Ok(())
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+    fn scratch_len(&self, _inputs: &[&[usize]], threads: usize) -> usize {
+        self.sizes.scratch_len(threads)
+    }
+
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        pool: &mut ThreadPool,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()> {
         let Sizes { queries, keys, heads, depth, value_depth } = self.sizes;
         let q = inputs[0].0.chunks_exact(queries * heads * depth);
         let k = inputs[1].0.chunks_exact(keys * heads * depth);
         let v = inputs[2].0.chunks_exact(keys * heads * value_depth);
         let out = out.chunks_exact_mut(queries * heads * value_depth);
         for (((q, k), v), out) in q.zip(k).zip(v).zip(out) {
-            attention(team, q, k, v, self.sizes, f32::from_bits(self.scale), out);
+            attention(pool, [q, k, v], self.sizes, f32::from_bits(self.scale), scratch, out);
         }
         Ok(())
     }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::fused::{Fused, fused_op, volume};
-use dyn_perceiver_kernels::pool::scale_rows;
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::pooling::scale_rows;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// `x * gate`. Inputs: x as (batch.., positions.., channels); the gate, which has `batch` leading axes as x, then axes
 /// of size 1, then channels.
@@ -30,13 +30,19 @@ impl Fused for Scale {
         Ok(())
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        pool: &mut ThreadPool,
+        _scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()> {
         let (x, shape) = inputs[0];
         let image: usize = shape[self.batch..].iter().product();
         let channels = shape[shape.len() - 1];
         let gates = inputs[1].0.chunks_exact(channels);
         for ((x, gate), out) in x.chunks_exact(image).zip(gates).zip(out.chunks_exact_mut(image)) {
-            scale_rows(team, x, gate, out);
+            scale_rows(pool, x, gate, out);
         }
         Ok(())
     }

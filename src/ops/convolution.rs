@@ -6,8 +6,8 @@ use tract_core::internal::*;
 use super::epilogue::{Tail, WithTail};
 use super::fused::{Fused, fused_op, volume};
 use dyn_perceiver_kernels::convolution::{Shape, Window, convolve};
-use dyn_perceiver_kernels::team::Team;
-use dyn_perceiver_kernels::{depthwise, matmul};
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
+use dyn_perceiver_kernels::{depthwise, gemm};
 
 /// A dense or grouped convolution, `activation(x * weights + bias + residual)`. Inputs: x as ([batch,] height, width,
 /// channels); the weights, packed; then what `tail` says.
@@ -50,12 +50,12 @@ fn each_image(
     result: usize,
     tail: &Tail,
     out: &mut [f32],
-    mut f: impl FnMut(&[f32], matmul::Epilogue<'_>, &mut [f32]),
+    mut f: impl FnMut(&[f32], gemm::Epilogue<'_>, &mut [f32]),
 ) {
     let epilogue = tail.epilogue(inputs);
     for (i, (x, out)) in inputs[0].0.chunks_exact(image).zip(out.chunks_exact_mut(result)).enumerate() {
         let residual = epilogue.residual.map(|r| &r[i * result..(i + 1) * result]);
-        f(x, matmul::Epilogue { residual, ..epilogue }, out);
+        f(x, gemm::Epilogue { residual, ..epilogue }, out);
     }
 }
 
@@ -82,11 +82,21 @@ impl Fused for Convolution {
         self.tail.check_sizes(inputs, channels_out, volume(&image_shape(inputs[0], &window, channels_out)))
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+    fn scratch_len(&self, _inputs: &[&[usize]], _threads: usize) -> usize {
+        self.shape.scratch_len()
+    }
+
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        pool: &mut ThreadPool,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()> {
         let Shape { window, channels_in, channels_out, .. } = self.shape;
         let (image, result) = (pixels(window.input) * channels_in, pixels(window.output) * channels_out);
         each_image(inputs, image, result, &self.tail, out, |x, epilogue, out| {
-            convolve(team, x, &self.shape, inputs[1].0, epilogue, out);
+            convolve(pool, x, &self.shape, inputs[1].0, epilogue, scratch, out);
         });
         Ok(())
     }
@@ -120,10 +130,16 @@ impl Fused for Depthwise {
         self.tail.check_sizes(inputs, self.channels, volume(&result))
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        pool: &mut ThreadPool,
+        _scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()> {
         let (image, result) = (pixels(self.window.input) * self.channels, pixels(self.window.output) * self.channels);
         each_image(inputs, image, result, &self.tail, out, |x, epilogue, out| {
-            depthwise::depthwise(team, x, &self.window, self.channels, inputs[1].0, epilogue, out);
+            depthwise::depthwise(pool, x, &self.window, self.channels, inputs[1].0, epilogue, out);
         });
         Ok(())
     }

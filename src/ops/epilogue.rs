@@ -5,7 +5,7 @@ use tract_core::internal::*;
 
 use super::fused::volume;
 use dyn_perceiver_kernels::Activation;
-use dyn_perceiver_kernels::matmul::Epilogue;
+use dyn_perceiver_kernels::gemm::Epilogue;
 
 /// What a product does before it stores its result, `activation(product + bias + residual)`, and so which inputs follow
 /// its x and weights: the bias (one value per column), then the residual (shaped as the output).

@@ -3,7 +3,7 @@
 use tract_core::internal::*;
 
 use crate::weights::floats;
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// An operator as its computation: [`fused_op!`] makes a tract operator from it.
 pub(crate) trait Fused: Send + Sync + 'static {
@@ -16,8 +16,20 @@ pub(crate) trait Fused: Send + Sync + 'static {
     /// That the inputs have the sizes that `compute` relies on: a stored graph is not taken at its word.
     fn check(&self, inputs: &[&[usize]]) -> TractResult<()>;
 
-    /// Fills `out` from the inputs, each given with its shape, on the threads of `team`.
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()>;
+    /// Floats of scratch memory that `compute` needs on so many threads, from the shapes of the inputs.
+    fn scratch_len(&self, _inputs: &[&[usize]], _threads: usize) -> usize {
+        0
+    }
+
+    /// Fills `out` from the inputs, each given with its shape, on the threads of `pool`. `scratch` has at least
+    /// [`Fused::scratch_len`] floats, with whatever another operator has left in them.
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        pool: &mut ThreadPool,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()>;
 
     /// Whether the output has the elements of the first input in the same order, so that its memory will do.
     fn is_reshape(&self, _inputs: &[&[usize]]) -> bool {
@@ -40,6 +52,7 @@ pub(crate) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<T
     let shapes: TVec<&[usize]> = inputs.iter().map(|t| t.shape()).collect();
     let shape = op.output_shape(&shapes)?;
     let reshape = op.is_reshape(&shapes);
+    let mut scratch = vec![0.0; op.scratch_len(&shapes, 1)];
     drop(shapes);
     if reshape {
         let mut tensor = inputs.into_iter().next().context("expected an input")?.into_tensor();
@@ -48,10 +61,8 @@ pub(crate) fn eval<F: Fused>(op: &F, inputs: TVec<TValue>) -> TractResult<TVec<T
     }
     let views: TVec<(&[f32], &[usize])> =
         inputs.iter().map(|t| Ok((floats(t)?, t.shape()))).collect::<TractResult<_>>()?;
-    // SAFETY: floats have no invalid bit patterns, and every kernel stores each element of its output before any is
-    // read; zeroing first would cost as much memory traffic as many of the kernels themselves.
-    let mut out = unsafe { Tensor::uninitialized::<f32>(&shape)? };
-    op.compute(&views, &mut Team::alone(), out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
+    let mut out = Tensor::zero::<f32>(&shape)?;
+    op.compute(&views, &mut ThreadPool::single(), &mut scratch, out.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
     Ok(tvec!(out.into_tvalue()))
 }
 

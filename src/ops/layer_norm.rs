@@ -5,7 +5,7 @@ use tract_core::internal::*;
 
 use super::fused::{Fused, fused_op, volume};
 use dyn_perceiver_kernels::norm::layer_norm;
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// Normalises along the last axis. Inputs: x, scale and shift (one value per entry of a row each).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +29,14 @@ impl Fused for LayerNorm {
         Ok(())
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
-        layer_norm(team, inputs[0].0, inputs[1].0, inputs[2].0, f32::from_bits(self.epsilon), out);
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        pool: &mut ThreadPool,
+        _scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()> {
+        layer_norm(pool, inputs[0].0, inputs[1].0, inputs[2].0, f32::from_bits(self.epsilon), out);
         Ok(())
     }
 }

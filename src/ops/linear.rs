@@ -6,8 +6,8 @@ use tract_core::internal::*;
 
 use super::epilogue::{Tail, WithTail};
 use super::fused::{Fused, fused_op, sequence, volume};
-use dyn_perceiver_kernels::matmul;
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::gemm;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// `activation(x * weights + bias + residual)`. Inputs: x, whose last axes hold `reduction` entries a row; the weights,
 /// packed; then what `tail` says.
@@ -34,14 +34,20 @@ impl Fused for Linear {
     fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
         self.tail.check(inputs)?;
         let (x, weights) = (volume(inputs[0]), volume(inputs[1]));
-        ensure!(self.reduction > 0 && weights == matmul::packed_len(self.reduction, self.columns));
+        ensure!(self.reduction > 0 && weights == gemm::packed_len(self.reduction, self.columns));
         ensure!(x.is_multiple_of(self.reduction) && x / self.reduction * self.columns == volume(&self.shape));
         self.tail.check_sizes(inputs, self.columns, volume(&self.shape))
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        pool: &mut ThreadPool,
+        _scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()> {
         let epilogue = self.tail.epilogue(inputs);
-        matmul::matmul(team, inputs[0].0, self.reduction, inputs[1].0, self.columns, epilogue, out);
+        gemm::gemm(pool, inputs[0].0, self.reduction, inputs[1].0, self.columns, epilogue, out);
         Ok(())
     }
 
@@ -65,6 +71,6 @@ impl WithTail for Linear {
     }
 
     fn scale_weights(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
-        matmul::scale_columns(packed, self.reduction, self.columns, scale);
+        gemm::scale_columns(packed, self.reduction, self.columns, scale);
     }
 }

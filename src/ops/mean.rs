@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::fused::{Fused, fused_op, volume};
-use dyn_perceiver_kernels::pool::sum_rows;
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::pooling::sum_rows;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// `scale` times the sum over the axes `from..to`, which stay with size 1; what is left behind them is summed entry by
 /// entry.
@@ -34,11 +34,17 @@ impl Fused for Mean {
         Ok(())
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        pool: &mut ThreadPool,
+        _scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()> {
         let (x, shape) = inputs[0];
         let (rows, width) = (volume(&shape[self.from..self.to]), volume(&shape[self.to..]));
         for (x, out) in x.chunks_exact(rows * width).zip(out.chunks_exact_mut(width)) {
-            sum_rows(team, x, f32::from_bits(self.scale), out);
+            sum_rows(pool, x, f32::from_bits(self.scale), out);
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ mod tests {
     use dyn_perceiver_kernels::Activation;
     use dyn_perceiver_kernels::attention::Sizes;
     use dyn_perceiver_kernels::convolution::{Shape, Window};
-    use dyn_perceiver_kernels::pool::Pooling;
+    use dyn_perceiver_kernels::pooling::Pooling;
 
     /// Other bytes are another format, and need another `bundle::VERSION`: stored graphs would be misread.
     #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::fused::{Fused, fused_op, sequence};
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 use dyn_perceiver_kernels::transpose;
 
 /// Output axis `k` is input axis `order[k]`.
@@ -36,7 +36,13 @@ impl Fused for Permute {
         transpose::is_reshape(inputs[0], &self.order)
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], _team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        _pool: &mut ThreadPool,
+        _scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()> {
         let (x, shape) = inputs[0];
         transpose::transpose(x, shape, &self.order, out);
         Ok(())

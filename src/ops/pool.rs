@@ -6,8 +6,8 @@ use tract_core::internal::*;
 use super::convolution::{check_image, image_shape};
 use super::fused::{Fused, fused_op};
 use dyn_perceiver_kernels::convolution::Window;
-use dyn_perceiver_kernels::pool::{Pooling, pool};
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::pooling::{self, Pooling};
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// Pools an image ([batch,] height, width, channels).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +30,18 @@ impl Fused for Pool {
         check_image(inputs[0], &self.window, inputs[0].last().copied().unwrap_or(0))
     }
 
-    fn compute(&self, inputs: &[(&[f32], &[usize])], team: &mut Team, out: &mut [f32]) -> TractResult<()> {
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        pool: &mut ThreadPool,
+        _scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()> {
         let (x, shape) = inputs[0];
         let channels = shape[shape.len() - 1];
         let [image, result] = [self.window.input, self.window.output].map(|[h, w]| h * w * channels);
         for (x, out) in x.chunks_exact(image).zip(out.chunks_exact_mut(result)) {
-            pool(team, x, &self.window, channels, self.pooling, out);
+            pooling::pool(pool, x, &self.window, channels, self.pooling, out);
         }
         Ok(())
     }

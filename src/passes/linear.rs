@@ -7,7 +7,7 @@ use tract_core::ops::einsum::EinSum;
 use crate::ops::epilogue::Tail;
 use crate::ops::linear::Linear;
 use crate::ops::permute::{Permute, inverse};
-use dyn_perceiver_kernels::matmul;
+use dyn_perceiver_kernels::gemm;
 
 /// Which axes of a product of `x` and constant weights do what.
 struct Roles {
@@ -93,10 +93,10 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &EinSum) -
     rule_if_some!(weights = facts[w].konst.as_ref());
     let weights = crate::ops::permute::permuted_const(weights, &roles.weights_order)?;
     let weights = weights.try_as_plain_ram()?.as_slice::<f32>()?;
-    let mut packed = vec![0.0; matmul::packed_len(roles.reduction, roles.columns)];
+    let mut packed = vec![0.0; gemm::packed_len(roles.reduction, roles.columns)];
     let entry = |k: usize, n: usize| weights[k * roles.columns + n];
-    matmul::pack(roles.reduction, roles.columns, entry, &mut packed);
-    let packed = Tensor::from_shape(&[roles.columns.div_ceil(matmul::PANEL), roles.reduction, matmul::PANEL], &packed)?;
+    gemm::pack(roles.reduction, roles.columns, entry, &mut packed);
+    let packed = Tensor::from_shape(&[roles.columns.div_ceil(gemm::NR), roles.reduction, gemm::NR], &packed)?;
 
     let mut patch = TypedModelPatch::default();
     let mut wire = patch.tap_model(model, node.inputs[x])?;

@@ -11,7 +11,7 @@ use crate::ops::convolution::Depthwise;
 use crate::ops::pool::Pool;
 use dyn_perceiver_kernels::Activation;
 use dyn_perceiver_kernels::convolution::Window;
-use dyn_perceiver_kernels::pool::Pooling;
+use dyn_perceiver_kernels::pooling::Pooling;
 
 /// The window of a convolution followed by a pooling without padding.
 fn compose(first: &Window, second: &Window) -> Window {

@@ -7,7 +7,7 @@ use super::convolution::{channels_last, window};
 use crate::ops::permute::{Permute, inverse};
 use crate::ops::pool::Pool;
 use dyn_perceiver_kernels::convolution::Window;
-use dyn_perceiver_kernels::pool::Pooling;
+use dyn_perceiver_kernels::pooling::Pooling;
 
 fn replace(
     model: &TypedModel,

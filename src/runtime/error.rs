@@ -1,3 +1,7 @@
+use std::num::NonZeroUsize;
+
+use dyn_perceiver_kernels::IsaError;
+use dyn_perceiver_kernels::thread_pool::PoolError;
 use thiserror::Error;
 
 use crate::exit::LogitsError;
@@ -63,12 +67,28 @@ pub enum RunError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The instruction set asked for cannot be used.
+    #[error("the instruction set of the kernels cannot be chosen")]
+    InstructionSet {
+        /// Why.
+        source: IsaError,
+    },
     /// The plan itself failed.
     #[error("the plan failed")]
     Tract(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl RunError {
+    pub(crate) fn pool(threads: NonZeroUsize, error: PoolError) -> Self {
+        let threads = threads.get();
+        match error {
+            PoolError::Isa(source) => RunError::InstructionSet { source },
+            PoolError::Spawn { source, .. } => RunError::Threads { threads, source },
+            // The kernels know no other today.
+            other => RunError::Threads { threads, source: std::io::Error::other(other) },
+        }
+    }
+
     pub(crate) fn tract(error: tract_core::prelude::TractError) -> Self {
         RunError::Tract(error.into())
     }

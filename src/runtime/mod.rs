@@ -28,19 +28,20 @@ pub use crate::graph::ExitSet;
 pub use batch::BatchRuntime;
 pub use deadline::StageLimits;
 pub use device::{Device, DeviceRuntime};
+pub use dyn_perceiver_kernels::{Isa, IsaError};
 pub use error::RunError;
 
 use crate::executor::Arena;
 use crate::exit::{Answer, Decision, ExitPolicy, LogitsError, Observer};
 use crate::plan::Plan;
-use dyn_perceiver_kernels::team::Team;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// Runs the stage plans of one [`Plan`], one image (or batch) at a time. Make one per thread; weights are shared.
 pub struct Runtime {
     plan: Arc<Plan>,
     arena: Arena,
-    /// The threads that work.
-    team: Team,
+    /// The threads that work, and the instruction set they work with.
+    pool: ThreadPool,
     /// Whether there is an image.
     begun: bool,
     /// Which segments have run for it.
@@ -103,7 +104,8 @@ impl Runtime {
     /// A runtime with its own buffers over shared plans, on the calling thread alone.
     ///
     /// # Errors
-    /// [`RunError::Tract`] when a plan cannot be set up.
+    /// [`RunError::Tract`] when a plan cannot be set up, [`RunError::InstructionSet`] when `DYN_PERCEIVER_ISA` names none
+    /// that this CPU has.
     pub fn new(plan: Arc<Plan>) -> Result<Runtime, RunError> {
         Runtime::alone(plan)
     }
@@ -114,21 +116,44 @@ impl Runtime {
     /// # Errors
     /// [`RunError::Threads`] when a thread cannot be started.
     pub fn with_threads(self, threads: NonZeroUsize) -> Result<Runtime, RunError> {
-        let team = Team::new(threads).map_err(|source| RunError::Threads { threads: threads.get(), source })?;
-        Ok(Runtime { team, ..self })
+        let isa = self.isa();
+        self.with_pool(threads, isa)
     }
 
     /// Threads that work on an image, the calling one among them.
     pub fn threads(&self) -> usize {
-        self.team.threads()
+        self.pool.threads()
+    }
+
+    /// The same runtime with kernels on another instruction set than the one that `DYN_PERCEIVER_ISA` or the CPU's best
+    /// one is. Results may differ between instruction sets in the last bits, since not all of them fuse multiply and add.
+    ///
+    /// # Errors
+    /// [`RunError::InstructionSet`] when this CPU does not have it, [`RunError::Threads`] when a thread cannot be started.
+    pub fn with_isa(self, isa: Isa) -> Result<Runtime, RunError> {
+        let threads = NonZeroUsize::new(self.threads()).unwrap_or(NonZeroUsize::MIN);
+        self.with_pool(threads, isa)
+    }
+
+    /// The instruction set that kernels run on.
+    pub fn isa(&self) -> Isa {
+        self.pool.isa()
+    }
+
+    fn with_pool(self, threads: NonZeroUsize, isa: Isa) -> Result<Runtime, RunError> {
+        let pool = ThreadPool::with_isa(threads, isa).map_err(|error| RunError::pool(threads, error))?;
+        let mut runtime = Runtime { pool, ..self };
+        runtime.arena.set_threads(&runtime.plan.executor, threads.get()).map_err(RunError::tract)?;
+        Ok(runtime)
     }
 
     fn alone(plan: Arc<Plan>) -> Result<Runtime, RunError> {
-        let team = Team::alone();
-        let arena = Arena::new(&plan.executor).map_err(RunError::tract)?;
+        let threads = NonZeroUsize::MIN;
+        let pool = ThreadPool::new(threads).map_err(|error| RunError::pool(threads, error))?;
+        let arena = Arena::new(&plan.executor, threads.get()).map_err(RunError::tract)?;
         let done = vec![false; plan.needs.len()];
         let scratch = vec![0.0; plan.info().classes];
-        Ok(Runtime { plan, arena, team, begun: false, done, scratch })
+        Ok(Runtime { plan, arena, pool, begun: false, done, scratch })
     }
 
     /// The plans that are run.
@@ -168,7 +193,7 @@ impl Runtime {
         }
         for (segment, need) in self.plan.needs.iter().enumerate() {
             if need.contains(exit) && !self.done[segment] {
-                self.plan.executor.run(segment, &mut self.arena, &mut self.team).map_err(RunError::tract)?;
+                self.plan.executor.run(segment, &mut self.arena, &mut self.pool).map_err(RunError::tract)?;
                 self.done[segment] = true;
             }
         }
@@ -268,7 +293,7 @@ impl Runtime {
         self.begin(image)?;
         // What is left in the arena is whole, but this image's stages count as not run.
         let (executor, input) = (&self.plan.executor, self.plan.input);
-        executor.profile(&mut self.arena, &mut self.team, input, image, frames).map_err(RunError::tract)
+        executor.profile(&mut self.arena, &mut self.pool, input, image, frames).map_err(RunError::tract)
     }
 
     /// Logits of every exit for one image or batch: for each exit, (batch, classes) row by row.

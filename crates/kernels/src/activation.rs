@@ -1,7 +1,7 @@
-//! Activations applied where a result is stored, while it is in registers.
+//! Activation functions of fused epilogues, applied to results while they are in registers.
 
-use super::arch::Arch;
-use super::math::{gelu, sigmoid};
+use crate::math::{gelu, sigmoid};
+use crate::simd::Simd;
 
 /// A function applied to every element of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -30,24 +30,25 @@ impl Activation {
     /// Whether applying it takes longer than storing a result and loading it again: then it is better applied to whole
     /// rows, as a loop that vectorises, than to the few values in registers.
     #[inline(always)]
-    pub fn is_costly(self) -> bool {
+    pub(crate) fn is_costly(self) -> bool {
         matches!(self, Activation::Sigmoid | Activation::Gelu)
     }
 
     /// Applies it to a row.
     #[inline(always)]
-    pub fn apply_row<A: Arch>(self, row: &mut [f32]) {
+    pub(crate) fn apply_row<S: Simd>(self, simd: S, row: &mut [f32]) {
         match self {
-            Activation::Sigmoid => row.iter_mut().for_each(|x| *x = sigmoid::<A>(*x)),
-            Activation::Gelu => row.iter_mut().for_each(|x| *x = gelu::<A>(*x)),
+            Activation::Sigmoid => row.iter_mut().for_each(|x| *x = sigmoid(simd, *x)),
+            Activation::Gelu => row.iter_mut().for_each(|x| *x = gelu(simd, *x)),
             Activation::Identity | Activation::Clamp { .. } | Activation::HardSwish => {
-                row.iter_mut().for_each(|x| self.apply::<A, 1>(std::array::from_mut(x)));
+                row.iter_mut().for_each(|x| self.apply::<S, 1>(simd, std::array::from_mut(x)));
             }
         }
     }
 
+    /// Applies it to the values of one row of accumulators.
     #[inline(always)]
-    pub fn apply<A: Arch, const N: usize>(self, values: &mut [f32; N]) {
+    pub(crate) fn apply<S: Simd, const N: usize>(self, simd: S, values: &mut [f32; N]) {
         match self {
             Activation::Identity => {}
             // Comparisons in this order keep NaN, as the operators replaced do.
@@ -56,10 +57,10 @@ impl Activation {
                 *x = if raised > high { high } else { raised };
             }),
             Activation::HardSwish => {
-                values.iter_mut().for_each(|x| *x *= A::mul_add(*x, 1.0 / 6.0, 0.5).clamp(0.0, 1.0));
+                values.iter_mut().for_each(|x| *x *= simd.mul_add_scalar(*x, 1.0 / 6.0, 0.5).clamp(0.0, 1.0));
             }
-            Activation::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid::<A>(*x)),
-            Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu::<A>(*x)),
+            Activation::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid(simd, *x)),
+            Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(simd, *x)),
         }
     }
 }

@@ -1,11 +1,13 @@
-//! Depthwise convolution in channels-last layout: one filter per channel, sixteen channels at a time.
+//! Depthwise convolution in NHWC layout: one filter per channel, vectorised over sixteen channels at a time.
 
 use std::ops::Range;
 
-use super::arch::{Arch, vectorised};
-use super::convolution::Window;
-use super::matmul::{Epilogue, PANEL, Sums, started};
-use super::team::{Sink, Team};
+use crate::convolution::Window;
+use crate::dispatch::dispatch;
+use crate::gemm::{Accumulators, Epilogue, NR, start, vectors};
+use crate::simd::Simd;
+use crate::sink::Sink;
+use crate::thread_pool::ThreadPool;
 
 /// Channels computed together.
 const LANES: usize = 16;
@@ -18,69 +20,68 @@ pub fn pack(channels: usize, kernel: [usize; 2], oihw: &[f32]) -> Vec<f32> {
     (0..taps * channels).map(|i| oihw[(i % channels) * taps + i / channels]).collect()
 }
 
-#[inline(always)]
-fn depthwise_body<A: Arch>(
-    x: &[f32],
-    window: &Window,
-    channels: usize,
-    weights: &[f32],
-    epilogue: Epilogue<'_>,
-    rows: Range<usize>,
-    mut out: Sink<'_>,
-) {
-    let Window { input, kernel, .. } = *window;
-    assert_eq!(x.len(), input[0] * input[1] * channels, "image");
-    assert_eq!(weights.len(), kernel[0] * kernel[1] * channels, "weights");
-    // Output columns that have all their taps inside the input.
-    let whole = |ox: &usize| window.taps(1, *ox).0 == (0..window.kernel[1]);
-    let from = (0..window.output[1]).find(whole).unwrap_or(window.output[1]);
-    let inside = from..(from..window.output[1]).find(|ox| !whole(ox)).unwrap_or(window.output[1]);
-    for oy in rows {
-        let row = Row { x, window, channels, weights, epilogue, oy };
-        let mut c = 0;
-        while c + LANES <= channels {
-            row.lanes::<A, LANES>(c, &inside, &mut out);
-            c += LANES;
-        }
-        while c + 8 <= channels {
-            row.lanes::<A, 8>(c, &inside, &mut out);
-            c += 8;
-        }
-        while c < channels {
-            row.lanes::<A, 1>(c, &inside, &mut out);
-            c += 1;
-        }
-    }
-}
-
-struct Row<'a> {
+/// An image and the filters it is convolved with.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
     x: &'a [f32],
     window: &'a Window,
     channels: usize,
     weights: &'a [f32],
     epilogue: Epilogue<'a>,
+}
+
+#[inline(always)]
+fn depthwise_body<S: Simd>(simd: S, operands: Operands<'_>, rows: Range<usize>, mut out: Sink<'_>) {
+    let Operands { x, window, channels, weights, .. } = operands;
+    assert_eq!(x.len(), window.input[0] * window.input[1] * channels, "image");
+    assert_eq!(weights.len(), window.kernel[0] * window.kernel[1] * channels, "weights");
+    // Output columns that have all their taps inside the input.
+    let whole = |ox: &usize| window.taps(1, *ox).0 == (0..window.kernel[1]);
+    let from = (0..window.output[1]).find(whole).unwrap_or(window.output[1]);
+    let inside = from..(from..window.output[1]).find(|ox| !whole(ox)).unwrap_or(window.output[1]);
+    for oy in rows {
+        let row = Row { operands, oy };
+        let mut c = 0;
+        while c + LANES <= channels {
+            row.lanes::<S, LANES>(simd, c, &inside, &mut out);
+            c += LANES;
+        }
+        while c + 8 <= channels {
+            row.lanes::<S, 8>(simd, c, &inside, &mut out);
+            c += 8;
+        }
+        while c < channels {
+            row.single(simd, c, &mut out);
+            c += 1;
+        }
+    }
+}
+
+/// One row of the output.
+struct Row<'a> {
+    operands: Operands<'a>,
     oy: usize,
 }
 
 impl Row<'_> {
     /// All columns of this output row for channels `c..c + L`; those in `inside` have all their taps inside the input.
     #[inline(always)]
-    fn lanes<A: Arch, const L: usize>(&self, c: usize, inside: &Range<usize>, out: &mut Sink<'_>) {
-        let Window { input, output, kernel, stride, .. } = *self.window;
+    fn lanes<S: Simd, const L: usize>(&self, simd: S, c: usize, inside: &Range<usize>, out: &mut Sink<'_>) {
+        let Window { input, output, kernel, stride, .. } = *self.operands.window;
         for ox in (0..inside.start).chain(inside.end..output[1]) {
-            let (xs, x0) = self.window.taps(1, ox);
-            self.tile::<A, L, 1>(c, ox, (x0 + xs.start as isize) as usize, xs, out);
+            let (xs, x0) = self.operands.window.taps(1, ox);
+            self.tile::<S, L, 1>(simd, c, ox, (x0 + xs.start as isize) as usize, xs, out);
         }
         let mut ox = inside.start;
         while ox < inside.end {
-            let x0 = ox * stride[1] - self.window.padding[1];
+            let x0 = ox * stride[1] - self.operands.window.padding[1];
             debug_assert!(x0 + kernel[1] <= input[1]);
             let all = 0..kernel[1];
             match inside.end - ox {
-                1 => self.tile::<A, L, 1>(c, ox, x0, all, out),
-                2 => self.tile::<A, L, 2>(c, ox, x0, all, out),
-                3 => self.tile::<A, L, 3>(c, ox, x0, all, out),
-                _ => self.tile::<A, L, COLUMNS>(c, ox, x0, all, out),
+                1 => self.tile::<S, L, 1>(simd, c, ox, x0, all, out),
+                2 => self.tile::<S, L, 2>(simd, c, ox, x0, all, out),
+                3 => self.tile::<S, L, 3>(simd, c, ox, x0, all, out),
+                _ => self.tile::<S, L, COLUMNS>(simd, c, ox, x0, all, out),
             }
             ox += COLUMNS;
         }
@@ -88,15 +89,46 @@ impl Row<'_> {
 
     /// Columns `ox..ox + W`, of which `xs` are the taps inside; the first of them is at `x0` for the first column.
     #[inline(always)]
-    fn tile<A: Arch, const L: usize, const W: usize>(
+    fn tile<S: Simd, const L: usize, const W: usize>(
         &self,
+        simd: S,
         c: usize,
         ox: usize,
         x0: usize,
         xs: Range<usize>,
         out: &mut Sink<'_>,
     ) {
-        let (window, channels) = (self.window, self.channels);
+        let Operands { window, channels, epilogue, .. } = self.operands;
+        let taps = self.taps(c, x0, xs);
+        let at = (self.oy * window.output[1] + ox) * channels + c;
+        let bias = epilogue.bias.map(|bias| &bias[c..c + L]);
+        let mut start = [0.0; NR];
+        if let Some(bias) = bias {
+            start[..L].copy_from_slice(bias);
+        }
+        let sums = taps.filter::<S, W, L>(simd, &start);
+        epilogue.finish::<S, W, L>(simd, sums, at, channels, out);
+    }
+
+    /// All columns of this output row for channel `c` alone.
+    #[inline(always)]
+    fn single<S: Simd>(&self, simd: S, c: usize, out: &mut Sink<'_>) {
+        let Operands { window, channels, epilogue, .. } = self.operands;
+        for ox in 0..window.output[1] {
+            let (xs, x0) = window.taps(1, ox);
+            let taps = self.taps(c, (x0 + xs.start as isize) as usize, xs);
+            let at = (self.oy * window.output[1] + ox) * channels + c;
+            let sum = epilogue.bias.map_or(0.0, |bias| bias[c]) + taps.single(simd);
+            let mut value = [sum + epilogue.residual.map_or(0.0, |residual| residual[at])];
+            epilogue.activation.apply::<S, 1>(simd, &mut value);
+            out.entries(at, 1)[0] = value[0];
+        }
+    }
+
+    /// The taps `xs` inside, the first of them at `x0`, from channel `c` on.
+    #[inline(always)]
+    fn taps(&self, c: usize, x0: usize, xs: Range<usize>) -> Taps<'_> {
+        let Operands { x, window, channels, weights, .. } = self.operands;
         let (ys, y0) = window.taps(0, self.oy);
         let (row_stride, weight_stride) = (window.input[1] * channels, window.kernel[1] * channels);
         let size = if xs.is_empty() { [0, 0] } else { [ys.len(), xs.len()] };
@@ -104,29 +136,10 @@ impl Row<'_> {
             (&[][..], &[][..])
         } else {
             let y = (y0 + ys.start as isize) as usize;
-            let weights = &self.weights[ys.start * weight_stride + xs.start * channels + c..];
-            (&self.x[y * row_stride + x0 * channels + c..], weights)
+            let weights = &weights[ys.start * weight_stride + xs.start * channels + c..];
+            (&x[y * row_stride + x0 * channels + c..], weights)
         };
-        let step = window.stride[1] * channels;
-        let taps = Taps { x, weights, size, row_stride, weight_stride, channels, step };
-        let at = (self.oy * window.output[1] + ox) * channels + c;
-        let bias = self.epilogue.bias.map(|bias| &bias[c..c + L]);
-        if L == 1 {
-            for i in 0..W {
-                let sum = bias.map_or(0.0, |bias| bias[0]) + taps.single::<A>(i);
-                let at = at + i * channels;
-                let mut value = [sum + self.epilogue.residual.map_or(0.0, |residual| residual[at])];
-                self.epilogue.activation.apply::<A, 1>(&mut value);
-                out.entries(at, 1)[0] = value[0];
-            }
-        } else {
-            let mut start = [0.0; PANEL];
-            if let Some(bias) = bias {
-                start[..L].copy_from_slice(bias);
-            }
-            let sums = taps.filter::<A, W, L>(&start);
-            self.epilogue.finish::<A, W, L>(sums, at, channels, out);
-        }
+        Taps { x, weights, size, row_stride, weight_stride, channels, step: window.stride[1] * channels }
     }
 }
 
@@ -151,8 +164,8 @@ struct Taps<'a> {
 impl Taps<'_> {
     /// Sums of weights times image, `W` columns of `L` channels, added to `start` in every column.
     #[inline(always)]
-    fn filter<A: Arch, const W: usize, const L: usize>(&self, start: &[f32; PANEL]) -> Sums<A, W> {
-        let mut sums = started::<A, W, L>(start);
+    fn filter<S: Simd, const W: usize, const L: usize>(&self, simd: S, row: &[f32; NR]) -> Accumulators<S, W> {
+        let mut sums = start::<S, W, L>(simd, row);
         let [rows, columns] = self.size;
         if rows == 0 {
             return sums;
@@ -165,12 +178,13 @@ impl Taps<'_> {
             let mut x = self.x[ky * self.row_stride..].as_ptr();
             let mut weights = self.weights[ky * self.weight_stride..].as_ptr();
             for _ in 0..columns {
-                for v in 0..L / A::LANES {
-                    // SAFETY: nothing behind the last checked above is read, here and below.
-                    let weight = unsafe { A::load(weights.add(v * A::LANES)) };
+                for v in 0..const { vectors::<S, L>() } {
+                    // SAFETY: nothing behind the last checked above is read.
+                    let weight = unsafe { simd.load(weights.add(v * S::LANES)) };
                     for (i, sums) in sums.iter_mut().enumerate() {
-                        let x = unsafe { A::load(x.add(i * self.step + v * A::LANES)) };
-                        sums[v] = A::fused(x, weight, sums[v]);
+                        // SAFETY: as for the weights.
+                        let x = unsafe { simd.load(x.add(i * self.step + v * S::LANES)) };
+                        sums[v] = simd.mul_add(x, weight, sums[v]);
                     }
                 }
                 (x, weights) = (x.wrapping_add(self.channels), weights.wrapping_add(self.channels));
@@ -179,26 +193,26 @@ impl Taps<'_> {
         sums
     }
 
-    /// The sum for a single channel of column `column`.
+    /// The sum for a single channel of the first column.
     #[inline(always)]
-    fn single<A: Arch>(&self, column: usize) -> f32 {
+    fn single<S: Simd>(&self, simd: S) -> f32 {
         let mut sum = 0.0;
         for (ky, kx) in (0..self.size[0]).flat_map(|ky| (0..self.size[1]).map(move |kx| (ky, kx))) {
-            let x = self.x[ky * self.row_stride + kx * self.channels + column * self.step];
-            sum = A::mul_add(x, self.weights[ky * self.weight_stride + kx * self.channels], sum);
+            let x = self.x[ky * self.row_stride + kx * self.channels];
+            sum = simd.mul_add_scalar(x, self.weights[ky * self.weight_stride + kx * self.channels], sum);
         }
         sum
     }
 }
 
-vectorised! {
+dispatch! {
     /// Rows `rows` of the output.
-    fn some_rows(x: &[f32], window: &Window, channels: usize, weights: &[f32], epilogue: Epilogue<'_>, rows: Range<usize>, out: Sink<'_>) = depthwise_body;
+    fn some_rows(operands: Operands<'_>, rows: Range<usize>, out: Sink<'_>) = depthwise_body;
 }
 
 /// Convolves one image `x` (height, width, channels) into `out`, with weights from [`pack`].
 pub fn depthwise(
-    team: &mut Team,
+    pool: &mut ThreadPool,
     x: &[f32],
     window: &Window,
     channels: usize,
@@ -207,11 +221,48 @@ pub fn depthwise(
     out: &mut [f32],
 ) {
     let rows = window.output[0];
-    let parts = team.parts(out.len() * window.kernel[0] * window.kernel[1], rows);
-    let out = Sink::new(out);
-    team.run(parts, &|part| {
+    let parts = pool.parts(out.len() * window.kernel[0] * window.kernel[1], rows);
+    let operands = Operands { x, window, channels, weights, epilogue };
+    let (token, out) = (pool.token(), Sink::new(out));
+    pool.run(parts, &|part| {
         let rows = part * rows / parts..(part + 1) * rows / parts;
         // SAFETY: each part writes its own rows.
-        some_rows(x, window, channels, weights, epilogue, rows, unsafe { out.share() });
+        some_rows(token, operands, rows, unsafe { out.share() });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::convolution::Shape;
+    use crate::oracle::{activation, activations, assert_close_to, convolution, for_each_isa, largest, windows};
+    use crate::testing::values;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn depthwise_matches_reference(
+            window in windows(), channels in 1_usize..67, act in activations(), residual: bool,
+        ) {
+            let shape = Shape { window, channels_in: channels, channels_out: channels, groups: channels };
+            let x = values(1, window.input[0] * window.input[1] * channels);
+            let w = values(2, channels * window.kernel[0] * window.kernel[1]);
+            let bias = values(3, channels);
+            let sums = convolution(&x, &shape, &w, &bias);
+            let r = values(4, sums.len());
+            let expected: Vec<f32> = sums
+                .iter()
+                .zip(&r)
+                .map(|(s, r)| activation(act, s + if residual { f64::from(*r) } else { 0.0 }) as f32)
+                .collect();
+            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act };
+            let packed = pack(channels, window.kernel, &w);
+            for_each_isa(expected.len(), |pool, out| {
+                depthwise(pool, &x, &window, channels, &packed, epilogue, out);
+            }, |out| assert_close_to(out, &expected, largest(&sums)));
+        }
+    }
 }

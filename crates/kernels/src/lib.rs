@@ -1,30 +1,33 @@
-//! Numeric kernels of the rewritten stage plans: matrix products, convolutions, attention and what surrounds them, in
-//! float32 and channels-last layout.
+//! SIMD kernels in f32 and NHWC layout: GEMM, convolution as implicit GEMM, depthwise convolution, attention, norms,
+//! pooling, and the thread pool that they share work on.
 //!
-//! Every kernel is one generic body over the vectors of an [`arch::Arch`], or one that the compiler vectorises, compiled
-//! several times by [`arch::vectorised!`]: for AVX2 with FMA where the CPU has them (found at run time), and for what every CPU
-//! of the target has (SSE2 on x86-64, NEON on aarch64). The tests hold each kernel against a plain triple loop.
+//! Every kernel is one generic body over the vectors of [`simd::Simd`], or one that the compiler vectorises, compiled once
+//! for each instruction set; [`dispatch`] picks one at run time. [`gemm`] packs weights and drives micro-kernels, whose
+//! element types, tiles and packed layouts are their own. The tests hold each kernel against a plain triple loop, on every
+//! instruction set of the CPU and on one to four threads.
+//!
+//! This crate is made for `dyn-perceiver` and exempt from semver.
 
-pub mod activation;
-pub mod arch;
+mod activation;
+mod affinity;
 pub mod attention;
-#[cfg(target_arch = "x86_64")]
-mod avx2;
 pub mod convolution;
-mod cores;
 pub mod depthwise;
-pub mod math;
-pub mod matmul;
+pub mod dispatch;
+mod fragments;
+pub mod gemm;
+mod math;
 pub mod memory;
-#[cfg(target_arch = "aarch64")]
-mod neon;
 pub mod norm;
 #[cfg(test)]
-pub mod oracle;
-pub mod pool;
-#[cfg(test)]
-mod speed;
-pub mod team;
+mod oracle;
+pub mod pooling;
+pub mod simd;
+pub mod sink;
+#[doc(hidden)]
+pub mod testing;
+pub mod thread_pool;
 pub mod transpose;
 
 pub use activation::Activation;
+pub use dispatch::{Isa, IsaError, isa, select_isa};

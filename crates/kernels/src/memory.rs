@@ -1,4 +1,4 @@
-//! Memory for weights and results, in large pages where the system has them.
+//! Arena memory: anonymous mappings in huge pages where the system has them.
 //!
 //! A frame reads every weight once, tens of megabytes in order: with pages of 4 KiB, address translation alone costs some
 //! five percent of the frame.
@@ -9,16 +9,21 @@ use std::ops::{Deref, DerefMut};
 use memmap2::MmapMut;
 
 /// Floats at the beginning of a page, 0 at first.
+#[derive(Debug)]
 pub struct Floats {
     map: MmapMut,
     len: usize,
 }
 
 impl Floats {
+    /// Maps `len` floats.
+    ///
+    /// # Errors
+    /// The system has no such memory to give.
     pub fn zeroed(len: usize) -> io::Result<Floats> {
         // The system refuses to map nothing.
         let map = MmapMut::map_anon((len * size_of::<f32>()).max(1))?;
-        // A kernel without large pages refuses, and the small ones will do.
+        // A kernel without huge pages refuses, and the small ones will do.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Floats { map, len })
@@ -29,23 +34,20 @@ impl Deref for Floats {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: every bit pattern is a float.
-        let (before, floats, _) = unsafe { self.map.align_to::<f32>() };
-        debug_assert!(before.is_empty(), "a page is aligned to floats");
-        &floats[..self.len]
+        // A page is aligned to floats, so that the cast finds nothing to refuse.
+        bytemuck::cast_slice(&self.map[..self.len * size_of::<f32>()])
     }
 }
 
 impl DerefMut for Floats {
     fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: every bit pattern is a float, and every float is four bytes.
-        let (before, floats, _) = unsafe { self.map.align_to_mut::<f32>() };
-        debug_assert!(before.is_empty(), "a page is aligned to floats");
-        &mut floats[..self.len]
+        bytemuck::cast_slice_mut(&mut self.map[..self.len * size_of::<f32>()])
     }
 }
 
-/// See `dyn_perceiver::return_freed_memory`.
+/// Tells glibc's allocator to give large blocks back to the system when they are freed: it would otherwise keep as much
+/// as the largest block ever freed, which after loading a model is the model. Call it once, at the start of a process;
+/// elsewhere it does nothing.
 pub fn return_freed_memory() {
     // The largest block that glibc carves out of memory it keeps; its own default, which it otherwise raises to the size
     // of the largest block ever freed.
@@ -61,6 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri maps no memory")]
     fn floats_are_zero_until_written() {
         for len in [0, 1, 1 << 20] {
             let mut floats = Floats::zeroed(len).unwrap();

@@ -1,6 +1,6 @@
-//! Reordering the axes of a tensor.
+//! Transposition: reordering the axes of a tensor, in square blocks.
 
-/// Side of the square blocks a matrix is transposed in: a block's rows and columns stay in the first-level cache.
+/// Side of the square blocks a matrix is transposed in: a block's rows and columns stay in L1.
 const BLOCK: usize = 16;
 
 /// Axes of size 1 dropped, and axes that stay neighbours merged: shape and order of the same movement in fewest axes.
@@ -108,12 +108,12 @@ fn general(x: &[f32], shape: &[usize], order: &[usize], out: &mut [f32]) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::oracle::values;
     use super::*;
+    use crate::testing::values;
 
     proptest! {
         #[test]
-        fn every_element_arrives(
+        fn transpose_matches_reference(
             shape in prop::collection::vec(prop::sample::select(vec![1_usize, 1, 2, 3, 5, 17, 20]), 1..5),
             keys in prop::array::uniform5(0_u32..1000),
         ) {

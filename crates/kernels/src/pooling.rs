@@ -1,8 +1,9 @@
-//! Pooling in channels-last layout.
+//! Pooling in NHWC layout: windows, whole images (the sum of rows), and the scaling of channels that follows it.
 
-use super::arch::{Arch, vectorised};
-use super::convolution::Window;
-use super::team::Team;
+use crate::convolution::Window;
+use crate::dispatch::dispatch;
+use crate::simd::Simd;
+use crate::thread_pool::ThreadPool;
 
 /// Channels computed together.
 const LANES: usize = 8;
@@ -22,7 +23,15 @@ pub enum Pooling {
 impl Eq for Pooling {}
 
 #[inline(always)]
-fn pool_body<A: Arch>(x: &[f32], window: &Window, channels: usize, pooling: Pooling, first: usize, out: &mut [f32]) {
+fn pool_body<S: Simd>(
+    _simd: S,
+    x: &[f32],
+    window: &Window,
+    channels: usize,
+    pooling: Pooling,
+    first: usize,
+    out: &mut [f32],
+) {
     for (pixel, out) in out.chunks_exact_mut(channels).enumerate().map(|(i, out)| (first + i, out)) {
         let (lanes, rest) = out.as_chunks_mut::<LANES>();
         let rest_at = lanes.len() * LANES;
@@ -69,23 +78,24 @@ fn pool_lanes<const L: usize>(
     }
 }
 
-vectorised! {
+dispatch! {
     /// The pixels of the output from `first` on, as many as `out` has.
     fn some_pixels(x: &[f32], window: &Window, channels: usize, pooling: Pooling, first: usize, out: &mut [f32]) = pool_body;
 }
 
 /// Pools one image `x` (height, width, channels) into `out`.
-pub fn pool(team: &mut Team, x: &[f32], window: &Window, channels: usize, pooling: Pooling, out: &mut [f32]) {
+pub fn pool(pool: &mut ThreadPool, x: &[f32], window: &Window, channels: usize, pooling: Pooling, out: &mut [f32]) {
     let pixels = out.len() / channels;
     let operations = out.len() * window.kernel[0] * window.kernel[1];
-    let piece = pixels.div_ceil(team.parts(operations, pixels));
-    team.run_pieces(out, piece * channels, &|part, out| {
-        some_pixels(x, window, channels, pooling, part * piece, out);
+    let chunk = pixels.div_ceil(pool.parts(operations, pixels));
+    let token = pool.token();
+    pool.run_chunks(out, chunk * channels, &|part, out| {
+        some_pixels(token, x, window, channels, pooling, part * chunk, out);
     });
 }
 
 #[inline(always)]
-fn scale_rows_body<A: Arch>(x: &[f32], scale: &[f32], out: &mut [f32]) {
+fn scale_rows_body<S: Simd>(_simd: S, x: &[f32], scale: &[f32], out: &mut [f32]) {
     for (x, out) in x.chunks_exact(scale.len()).zip(out.chunks_exact_mut(scale.len())) {
         for ((out, x), s) in out.iter_mut().zip(x).zip(scale) {
             *out = x * s;
@@ -93,22 +103,23 @@ fn scale_rows_body<A: Arch>(x: &[f32], scale: &[f32], out: &mut [f32]) {
     }
 }
 
-vectorised! {
+dispatch! {
     fn scale_some_rows(x: &[f32], scale: &[f32], out: &mut [f32]) = scale_rows_body;
 }
 
 /// Multiplies each row of `x` by `scale`.
-pub fn scale_rows(team: &mut Team, x: &[f32], scale: &[f32], out: &mut [f32]) {
+pub fn scale_rows(pool: &mut ThreadPool, x: &[f32], scale: &[f32], out: &mut [f32]) {
     let rows = out.len() / scale.len();
-    let piece = rows.div_ceil(team.parts(out.len(), rows)) * scale.len();
-    team.run_pieces(out, piece, &|part, out| scale_some_rows(&x[part * piece..][..out.len()], scale, out));
+    let chunk = rows.div_ceil(pool.parts(out.len(), rows)) * scale.len();
+    let token = pool.token();
+    pool.run_chunks(out, chunk, &|part, out| scale_some_rows(token, &x[part * chunk..][..out.len()], scale, out));
 }
 
 /// Columns summed together.
 const SUMS: usize = 32;
 
 #[inline(always)]
-fn sum_rows_body<A: Arch>(x: &[f32], width: usize, scale: f32, first: usize, out: &mut [f32]) {
+fn sum_rows_body<S: Simd>(_simd: S, x: &[f32], width: usize, scale: f32, first: usize, out: &mut [f32]) {
     let (lanes, rest) = out.as_chunks_mut::<SUMS>();
     let rest_at = first + lanes.len() * SUMS;
     for (i, out) in lanes.iter_mut().enumerate() {
@@ -135,46 +146,76 @@ fn sum_lanes<const L: usize>(x: &[f32], width: usize, scale: f32, c: usize, out:
     *out = sum.map(|s| s * scale);
 }
 
-vectorised! {
+dispatch! {
     /// The columns from `first` on, as many as `out` has.
     fn sum_some_columns(x: &[f32], width: usize, scale: f32, first: usize, out: &mut [f32]) = sum_rows_body;
 }
 
 /// `scale` times the sum of the rows of `x`, which have `out.len()` columns.
-pub fn sum_rows(team: &mut Team, x: &[f32], scale: f32, out: &mut [f32]) {
+pub fn sum_rows(pool: &mut ThreadPool, x: &[f32], scale: f32, out: &mut [f32]) {
     let width = out.len();
     let lanes = width.div_ceil(SUMS);
-    let piece = lanes.div_ceil(team.parts(x.len(), lanes)) * SUMS;
-    team.run_pieces(out, piece, &|part, out| sum_some_columns(x, width, scale, part * piece, out));
+    let chunk = lanes.div_ceil(pool.parts(x.len(), lanes)) * SUMS;
+    let token = pool.token();
+    pool.run_chunks(out, chunk, &|part, out| sum_some_columns(token, x, width, scale, part * chunk, out));
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::oracle::{assert_close, values};
-    use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn rows_are_summed_column_by_column() {
-        for width in 1..130 {
-            let x = values(1, 7 * width);
-            let expected: Vec<f32> =
-                (0..width).map(|c| 0.5 * x.chunks_exact(width).map(|row| row[c]).sum::<f32>()).collect();
-            for threads in [1, 3] {
-                let mut out = vec![f32::NAN; width];
-                sum_rows(&mut Team::new(threads.try_into().unwrap()).unwrap(), &x, 0.5, &mut out);
-                assert_close(&out, &expected);
-            }
+    use super::*;
+    use crate::oracle::{assert_close, for_each_isa, windows};
+    use crate::testing::values;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn pooling_matches_reference(window in windows(), channels in 1_usize..40) {
+            prop_assume!((0..2).all(|a| (0..window.output[a]).all(|o| !window.taps(a, o).0.is_empty())));
+            let x = values(1, window.input[0] * window.input[1] * channels);
+            let inside = |oy: usize, ox: usize, c: usize| -> Vec<f32> {
+                let (ys, y0) = window.taps(0, oy);
+                let (xs, x0) = window.taps(1, ox);
+                let at = |y: usize, x_: usize| {
+                    let pixel = (y0 + y as isize) * window.input[1] as isize + x0 + x_ as isize;
+                    x[pixel as usize * channels + c]
+                };
+                ys.flat_map(|y| xs.clone().map(move |x| (y, x))).map(|(y, x)| at(y, x)).collect()
+            };
+            let outputs: Vec<Vec<f32>> = (0..window.output[0] * window.output[1] * channels)
+                .map(|i| inside(i / channels / window.output[1], i / channels % window.output[1], i % channels))
+                .collect();
+            let largest: Vec<f32> =
+                outputs.iter().map(|v| v.iter().copied().fold(f32::NEG_INFINITY, f32::max)).collect();
+            for_each_isa(outputs.len(), |pool_, out| pool(pool_, &x, &window, channels, Pooling::Max, out), |out| {
+                assert_eq!(out, largest);
+            });
+            let sums: Vec<f32> = outputs.iter().map(|v| v.iter().sum::<f32>() * 0.5).collect();
+            let half = Pooling::Sum { scale: 0.5 };
+            for_each_isa(outputs.len(), |pool_, out| pool(pool_, &x, &window, channels, half, out), |out| {
+                assert_close(out, &sums);
+            });
         }
     }
 
     #[test]
-    fn rows_are_scaled_entry_by_entry() {
+    fn sum_rows_matches_reference() {
+        for width in 1..130 {
+            let x = values(1, 7 * width);
+            let expected: Vec<f32> =
+                (0..width).map(|c| 0.5 * x.chunks_exact(width).map(|row| row[c]).sum::<f32>()).collect();
+            for_each_isa(width, |pool, out| sum_rows(pool, &x, 0.5, out), |out| assert_close(out, &expected));
+        }
+    }
+
+    #[test]
+    fn scale_rows_matches_reference() {
         for width in 1..67 {
             let (x, scale) = (values(1, 5 * width), values(2, width));
-            let mut out = vec![f32::NAN; x.len()];
-            scale_rows(&mut Team::alone(), &x, &scale, &mut out);
             let expected: Vec<f32> = x.iter().enumerate().map(|(i, x)| x * scale[i % width]).collect();
-            assert_eq!(out, expected);
+            for_each_isa(x.len(), |pool, out| scale_rows(pool, &x, &scale, out), |out| assert_eq!(out, expected));
         }
     }
 }

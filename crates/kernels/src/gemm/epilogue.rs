@@ -1,0 +1,103 @@
+//! Fused epilogue: bias, residual and activation are applied to f32 accumulators before they are stored.
+
+use crate::activation::Activation;
+use crate::simd::Simd;
+use crate::sink::Sink;
+
+/// Columns of a panel of the f32 kernels (NR): one row of a panel is a cache line.
+pub const NR: usize = 16;
+
+/// What is done to a product before it is stored: `activation(product + bias + residual)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// One value per column.
+    pub bias: Option<&'a [f32]>,
+    /// Laid out as the output.
+    pub residual: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+/// Vectors that hold a panel's columns, at most: with four lanes, the fewest of any instruction set.
+const VECTORS: usize = NR / 4;
+
+/// Accumulators of `M` rows, in the first `N / LANES` vectors of each row.
+pub(crate) type Accumulators<S, const M: usize> = [[<S as Simd>::Vector; VECTORS]; M];
+
+/// How many vectors hold `N` columns. Refused at compile time where lanes do not divide them: loops over the vectors
+/// would store nothing, silently.
+#[inline(always)]
+pub(crate) const fn vectors<S: Simd, const N: usize>() -> usize {
+    const { assert!(N.is_multiple_of(S::LANES) && N >= S::LANES && N / S::LANES <= VECTORS, "lanes divide the columns") };
+    N / S::LANES
+}
+
+/// Accumulators of `N` columns, all rows `start`.
+#[inline(always)]
+pub(crate) fn start<S: Simd, const M: usize, const N: usize>(simd: S, start: &[f32; NR]) -> Accumulators<S, M> {
+    let mut row = [simd.splat(0.0); VECTORS];
+    for (v, row) in row.iter_mut().enumerate().take(const { vectors::<S, N>() }) {
+        // SAFETY: the first N of the panel's values are read.
+        *row = unsafe { simd.load(start.as_ptr().add(v * S::LANES)) };
+    }
+    [row; M]
+}
+
+impl Epilogue<'_> {
+    /// Applies it to accumulators of `N` columns that began with their bias, and stores row `i` of them from
+    /// `at + i * stride`.
+    #[inline(always)]
+    pub(crate) fn finish<S: Simd, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        mut accumulators: Accumulators<S, M>,
+        at: usize,
+        stride: usize,
+        out: &mut Sink<'_>,
+    ) {
+        let vectors = const { vectors::<S, N>() };
+        if let Some(residual) = self.residual {
+            for (i, row) in accumulators.iter_mut().enumerate() {
+                let residual: &[f32; N] = residual[at + i * stride..].first_chunk().expect("laid out as the output");
+                for (v, sum) in row.iter_mut().enumerate().take(vectors) {
+                    // SAFETY: the first N values of the row are read.
+                    *sum = simd.add(*sum, unsafe { simd.load(residual.as_ptr().add(v * S::LANES)) });
+                }
+            }
+        }
+        match self.activation {
+            Activation::Clamp { low, high } => {
+                let (low, high) = (simd.splat(low), simd.splat(high));
+                for row in &mut accumulators {
+                    for sum in row.iter_mut().take(vectors) {
+                        *sum = simd.min(simd.max(*sum, low), high);
+                    }
+                }
+            }
+            Activation::HardSwish => {
+                let [sixth, half, zero, one] =
+                    [simd.splat(1.0 / 6.0), simd.splat(0.5), simd.splat(0.0), simd.splat(1.0)];
+                for row in &mut accumulators {
+                    for sum in row.iter_mut().take(vectors) {
+                        let gate = simd.min(simd.max(simd.mul_add(*sum, sixth, half), zero), one);
+                        *sum = simd.mul(*sum, gate);
+                    }
+                }
+            }
+            Activation::Identity | Activation::Sigmoid | Activation::Gelu => {}
+        }
+        for (i, row) in accumulators.iter().enumerate() {
+            let out = out.entries(at + i * stride, N);
+            for (v, sum) in row.iter().enumerate().take(vectors) {
+                // SAFETY: the N values of the row are written.
+                unsafe { simd.store(out.as_mut_ptr().add(v * S::LANES), *sum) };
+            }
+        }
+        // Apart from the loop above, which is short enough to be unrolled: accumulators never leave the registers before.
+        if self.activation.is_costly() {
+            for i in 0..M {
+                self.activation.apply_row(simd, out.entries(at + i * stride, N));
+            }
+        }
+    }
+}

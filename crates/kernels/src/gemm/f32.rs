@@ -1,0 +1,145 @@
+//! The f32 micro-kernel: MR x NR = 6 x 16 with broadcasts of A, for any instruction set; an instruction set may bring
+//! its own inner loop.
+
+use std::ops::Range;
+
+use super::epilogue::{Accumulators, Epilogue, NR, start, vectors};
+use super::micro_kernel::{MicroKernel, Tile};
+use super::operands::Operands;
+use super::prefetch::prefetch_line;
+use super::{KernelFamily, store};
+use crate::activation::Activation;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Avx2;
+use crate::simd::{Plain, Simd};
+use crate::sink::Sink;
+
+/// MR: 12 ymm accumulators, 2 of B and 1 broadcast of A fill the sixteen AVX2 registers.
+pub(crate) const MR: usize = 6;
+/// Where no more than half of a last panel is used, only that half is computed.
+const HALF: usize = NR / 2;
+
+/// The inner loop of the f32 micro-kernel for an instruction set.
+pub(crate) trait F32MicroKernel: Simd {
+    /// The product of `M` rows of A and the first `N` columns of a panel of B, added to `row` in every row.
+    #[inline(always)]
+    fn micro_kernel<const M: usize, const N: usize>(
+        self,
+        operands: &Operands<'_, f32, f32>,
+        row: &[f32; NR],
+    ) -> Accumulators<Self, M> {
+        let mut sums = start::<Self, M, N>(self, row);
+        let vectors = const { vectors::<Self, N>() };
+        let mut ahead = operands.ahead;
+        for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
+            let fragments = operands.fragments::<M>(t);
+            for (k, weights) in weights.as_chunks::<NR>().0.iter().enumerate().take(operands.len) {
+                prefetch_line(ahead);
+                ahead = ahead.wrapping_add(operands.pace);
+                let mut row = [self.splat(0.0); NR / 4];
+                for (v, row) in row.iter_mut().enumerate().take(vectors) {
+                    // SAFETY: the first N of the panel's weights are read.
+                    *row = unsafe { self.load(weights.as_ptr().add(v * Self::LANES)) };
+                }
+                for (sums, fragment) in sums.iter_mut().zip(fragments) {
+                    // SAFETY: every fragment has `operands.len` entries, and `take` keeps k below that. A check per entry
+                    // would stand between the multiply-adds and keep the weights out of registers.
+                    let entry = self.splat(unsafe { *fragment.add(k) });
+                    for (sum, weights) in sums.iter_mut().zip(row).take(vectors) {
+                        *sum = self.mul_add(entry, weights, *sum);
+                    }
+                }
+            }
+        }
+        sums
+    }
+}
+
+impl F32MicroKernel for Plain {}
+#[cfg(target_arch = "x86_64")]
+impl F32MicroKernel for Avx2 {}
+
+/// The f32 micro-kernel of an instruction set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct F32<S>(pub(crate) S);
+
+impl<S: F32MicroKernel> MicroKernel for F32<S> {
+    type Lhs = f32;
+    type Rhs = f32;
+    type Out = f32;
+    type Row = [f32; NR];
+    type Epilogue<'a> = Epilogue<'a>;
+
+    const MR: usize = MR;
+    const FAMILY: KernelFamily = KernelFamily::F32;
+
+    #[inline(always)]
+    fn columns<'a>(epilogue: Self::Epilogue<'a>, columns: Range<usize>) -> Self::Epilogue<'a> {
+        Epilogue { bias: epilogue.bias.map(|bias| &bias[columns]), ..epilogue }
+    }
+
+    /// A costly activation is applied to whole rows, as a loop that vectorises.
+    #[inline(always)]
+    fn split_epilogue<'a>(self, epilogue: Self::Epilogue<'a>) -> (Self::Epilogue<'a>, bool) {
+        if epilogue.activation.is_costly() {
+            (Epilogue { activation: Activation::Identity, ..epilogue }, true)
+        } else {
+            (epilogue, false)
+        }
+    }
+
+    #[inline(always)]
+    fn start(self, epilogue: Epilogue<'_>, columns: Range<usize>) -> [f32; NR] {
+        let mut row = [0.0; NR];
+        if let Some(bias) = epilogue.bias {
+            row[..columns.len()].copy_from_slice(&bias[columns]);
+        }
+        row
+    }
+
+    #[inline(always)]
+    fn tile(self, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
+        if tile.width > HALF { rows::<S, NR>(self.0, tile, out) } else { rows::<S, HALF>(self.0, tile, out) }
+    }
+
+    #[inline(always)]
+    fn finish_row(self, epilogue: Epilogue<'_>, row: &mut [f32]) {
+        epilogue.activation.apply_row(self.0, row);
+    }
+}
+
+/// Computes a tile of `N >= width` columns.
+#[inline(always)]
+fn rows<S: F32MicroKernel, const N: usize>(simd: S, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
+    match tile.rows {
+        1 => run::<S, 1, N>(simd, tile, out),
+        2 => run::<S, 2, N>(simd, tile, out),
+        3 => run::<S, 3, N>(simd, tile, out),
+        4 => run::<S, 4, N>(simd, tile, out),
+        5 => run::<S, 5, N>(simd, tile, out),
+        _ => run::<S, MR, N>(simd, tile, out),
+    }
+}
+
+#[inline(always)]
+fn run<S: F32MicroKernel, const M: usize, const N: usize>(simd: S, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
+    let operands = &tile.operands;
+    debug_assert_eq!(operands.panel.len(), operands.per_row * operands.len * NR);
+    let sums = simd.micro_kernel::<M, N>(operands, tile.start);
+    if tile.width == N {
+        return tile.epilogue.finish::<S, M, N>(simd, sums, tile.at, tile.stride, out);
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        let mut values = [0.0; N];
+        for (v, sum) in sums.iter().enumerate().take(const { vectors::<S, N>() }) {
+            // SAFETY: the N values are written.
+            unsafe { simd.store(values.as_mut_ptr().add(v * S::LANES), *sum) };
+        }
+        let at = tile.at + i * tile.stride;
+        if let Some(residual) = tile.epilogue.residual {
+            values.iter_mut().zip(&residual[at..at + tile.width]).for_each(|(v, r)| *v += r);
+        }
+        tile.epilogue.activation.apply::<S, N>(simd, &mut values);
+        store(out.entries(at, tile.width), &values);
+    }
+}

@@ -1,0 +1,66 @@
+//! The seam between the GEMM driver and its micro-kernels: element types, tile geometry (MR, NR) and packed layout
+//! belong to the micro-kernel, cache blocking and threads to the driver.
+//!
+//! f32, f16 and int8 kernels differ in all of these, so nothing above this trait may assume 6 x 16 floats.
+
+use std::ops::Range;
+
+use super::KernelFamily;
+use super::operands::Operands;
+use crate::sink::Sink;
+
+/// Computes MR x NR tiles of C from rows of A and packed panels of B. Implemented per instruction set; the driver is
+/// compiled anew for each.
+pub(crate) trait MicroKernel: Copy + 'static {
+    /// Elements of A.
+    type Lhs: Copy + Send + Sync;
+    /// Elements of packed B.
+    type Rhs: Copy + Send + Sync;
+    /// Elements of C.
+    type Out: Copy + Send;
+    /// NR accumulators: what each row of a tile begins with.
+    type Row: Copy;
+    /// What is done to accumulators before they are stored.
+    type Epilogue<'a>: Copy + Send + Sync;
+
+    /// Rows of a whole tile.
+    const MR: usize;
+    /// Packed layout of B; its NR is the columns of a whole tile.
+    const FAMILY: KernelFamily;
+
+    /// The epilogue of some columns of C, from that of all.
+    fn columns<'a>(epilogue: Self::Epilogue<'a>, columns: Range<usize>) -> Self::Epilogue<'a>;
+
+    /// What of the epilogue [`MicroKernel::tile`] does, and whether [`MicroKernel::finish_row`] has to do more.
+    #[inline(always)]
+    fn split_epilogue<'a>(self, epilogue: Self::Epilogue<'a>) -> (Self::Epilogue<'a>, bool) {
+        (epilogue, false)
+    }
+
+    /// What accumulators of some columns, at most NR, begin with: the bias, or zeros.
+    fn start(self, epilogue: Self::Epilogue<'_>, columns: Range<usize>) -> Self::Row;
+
+    /// Computes and stores one tile of at most MR rows.
+    fn tile(self, tile: &Tile<'_, '_, Self>, out: &mut Sink<'_, Self::Out>);
+
+    /// Does the rest of the epilogue to a whole row of stored results.
+    #[inline(always)]
+    fn finish_row(self, _epilogue: Self::Epilogue<'_>, _row: &mut [Self::Out]) {}
+}
+
+/// One tile of C and what it is computed from.
+pub(crate) struct Tile<'a, 'e, K: MicroKernel> {
+    /// Rows of A and a panel of B.
+    pub(crate) operands: Operands<'a, K::Lhs, K::Rhs>,
+    /// What each row of accumulators begins with.
+    pub(crate) start: &'a K::Row,
+    /// Rows of the tile, 1 to MR.
+    pub(crate) rows: usize,
+    /// Columns of the tile that exist, 1 to NR.
+    pub(crate) width: usize,
+    /// Where in the output its first row starts.
+    pub(crate) at: usize,
+    /// Elements of the output from one row to the next.
+    pub(crate) stride: usize,
+    pub(crate) epilogue: K::Epilogue<'e>,
+}

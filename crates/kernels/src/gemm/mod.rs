@@ -1,0 +1,312 @@
+//! GEMM: C = epilogue(A x B), with B packed beforehand into panels of NR columns and A read where it lies.
+//!
+//! A micro-kernel ([`MicroKernel`]) computes MR x NR tiles; this module is the driver around it: cache blocking (MC),
+//! panels, prefetch and threads. The epilogue (bias, residual, activation) is fused: it is applied to the accumulators.
+//! A row of A may be a list of fragments, so that an NHWC convolution is an implicit GEMM without an im2col buffer.
+
+mod epilogue;
+mod f32;
+#[cfg(target_arch = "aarch64")]
+mod f32_neon;
+mod family;
+mod i8;
+mod micro_kernel;
+mod operands;
+mod prefetch;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+pub(crate) use self::epilogue::{Accumulators, start, vectors};
+pub use self::epilogue::{Epilogue, NR};
+pub(crate) use self::f32::{F32, F32MicroKernel, MR};
+pub use self::family::{Element, KernelFamily, Reduction, UnknownFamily};
+pub use self::i8::gemm_i8;
+pub(crate) use self::micro_kernel::{MicroKernel, Tile};
+pub use self::operands::Fragments;
+use self::operands::Operands;
+pub(crate) use self::prefetch::Prefetch;
+use crate::dispatch::dispatch;
+use crate::sink::Sink;
+use crate::thread_pool::ThreadPool;
+
+/// An MC x K cache block of A, sized to stay in L2 across the panels of B.
+const MC_BYTES: usize = 128 * 1024;
+/// Packed B of at most so many bytes stays in L1; the next rows of C are prefetched instead of the next panel of B.
+const B_IN_L1_BYTES: usize = 16 * 1024;
+/// Rows of A whose fragments are listed at once.
+pub(crate) const ROWS: usize = 16 * MR;
+
+/// Length of the packed form of `reduction x columns` f32 weights.
+pub fn packed_len(reduction: usize, columns: usize) -> usize {
+    KernelFamily::F32.packed_len(Reduction::whole(reduction), columns)
+}
+
+/// Packs f32 weights (entry `(k, n)` given by `weight`) into panels of [`NR`] columns, each panel row-major.
+///
+/// # Panics
+/// `packed` does not have [`packed_len`] entries.
+pub fn pack(reduction: usize, columns: usize, weight: impl Fn(usize, usize) -> f32, packed: &mut [f32]) {
+    KernelFamily::F32.pack(Reduction::whole(reduction), columns, weight, packed);
+}
+
+/// Multiplies column `n` of packed f32 weights by `scale(n)`.
+pub fn scale_columns(packed: &mut [f32], reduction: usize, columns: usize, scale: impl Fn(usize) -> f32) {
+    for (p, panel) in packed.chunks_exact_mut(reduction * NR).enumerate() {
+        let scales: [f32; NR] = std::array::from_fn(|j| if p * NR + j < columns { scale(p * NR + j) } else { 0.0 });
+        for row in panel.as_chunks_mut::<NR>().0 {
+            row.iter_mut().zip(&scales).for_each(|(w, s)| *w *= s);
+        }
+    }
+}
+
+/// Where the rows of a product go: row `m` starts at `(first + m) * stride + offset` and has `columns` entries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Columns {
+    pub(crate) first: usize,
+    pub(crate) stride: usize,
+    pub(crate) offset: usize,
+    pub(crate) columns: usize,
+}
+
+/// The driver: computes the rows of C that belong to the rows of `a`. What `prefetch` says is fetched meanwhile.
+#[inline(always)]
+pub(crate) fn gemm_rows<K: MicroKernel>(
+    kernel: K,
+    a: Fragments<'_, K::Lhs>,
+    packed: &[K::Rhs],
+    to: Columns,
+    epilogue: K::Epilogue<'_>,
+    prefetch: Prefetch,
+    mut out: Sink<'_, K::Out>,
+) {
+    let Fragments { list, per_row, offset, len } = a;
+    let (nr, reduction) = (K::FAMILY.nr(), Reduction { fragments: per_row, len });
+    let rows = list.len() / per_row;
+    assert!(list.iter().all(|slice| slice.len() >= offset + len), "a fragment of a row ends early");
+    let (in_tile, is_unfinished) = kernel.split_epilogue(epilogue);
+    let entries = reduction.entries();
+    let most = (MC_BYTES / size_of::<K::Lhs>() / entries.max(1)).next_multiple_of(K::MR).max(K::MR);
+    let (mut ahead, bytes) = match prefetch {
+        Prefetch::NextPanel => (std::ptr::null(), 0),
+        Prefetch::Memory { at, bytes } => (at, bytes),
+    };
+    for block in even(rows, most) {
+        let tiles = block.len().div_ceil(K::MR);
+        // Each tile asks for its share of what is to be fetched.
+        let pace = if bytes == 0 {
+            (nr * size_of::<K::Rhs>()).div_ceil(tiles)
+        } else {
+            bytes.div_ceil((rows.div_ceil(K::MR) * packed.len() / nr).max(1))
+        };
+        for (p, panel) in packed.chunks_exact(K::FAMILY.panel_len(reduction)).enumerate() {
+            let column = p * nr;
+            let width = nr.min(to.columns - column);
+            let start = kernel.start(epilogue, column..column + width);
+            if bytes == 0 {
+                ahead = panel.as_ptr_range().end.cast();
+            }
+            for rows in even(block.len(), K::MR) {
+                let row = block.start + rows.start;
+                let list = &list[row * per_row..(row + rows.len()) * per_row];
+                let tile = Tile {
+                    operands: Operands { list, per_row, offset, len, panel, ahead, pace },
+                    start: &start,
+                    rows: rows.len(),
+                    width,
+                    at: (to.first + row) * to.stride + to.offset + column,
+                    stride: to.stride,
+                    epilogue: in_tile,
+                };
+                kernel.tile(&tile, &mut out);
+                ahead = ahead.wrapping_add(pace * entries);
+            }
+        }
+        if is_unfinished {
+            for row in block {
+                let row = out.entries((to.first + row) * to.stride + to.offset, to.columns);
+                kernel.finish_row(epilogue, row);
+            }
+        }
+    }
+}
+
+/// Cuts `0..len` into the fewest ranges of at most `most`, as even as can be: seven rows are better done as four and three
+/// than as six and one, which leaves the arithmetic units waiting.
+#[inline(always)]
+fn even(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = len.div_ceil(most).max(1);
+    let (size, longer) = (len / parts, len % parts);
+    (0..parts).map(move |i| {
+        let start = i * size + i.min(longer);
+        start..start + size + usize::from(i < longer)
+    })
+}
+
+/// Stores the first of `values`, fewer than there are: in two moves that overlap, where a call of `memcpy` takes longer
+/// than a short product.
+#[inline(always)]
+pub(crate) fn store(out: &mut [f32], values: &[f32]) {
+    let width = out.len();
+    if width >= 8 {
+        out[..8].copy_from_slice(&values[..8]);
+        out[width - 8..].copy_from_slice(&values[width - 8..width]);
+    } else if width >= 4 {
+        out[..4].copy_from_slice(&values[..4]);
+        out[width - 4..].copy_from_slice(&values[width - 4..width]);
+    } else {
+        for (out, value) in out.iter_mut().zip(&values[..width.min(3)]) {
+            *out = *value;
+        }
+    }
+}
+
+#[inline(always)]
+fn f32_rows_body<S: F32MicroKernel>(
+    simd: S,
+    a: Fragments<'_, f32>,
+    packed: &[f32],
+    to: Columns,
+    epilogue: Epilogue<'_>,
+    prefetch: Prefetch,
+    out: Sink<'_>,
+) {
+    gemm_rows(F32(simd), a, packed, to, epilogue, prefetch, out);
+}
+
+dispatch! {
+    /// [`gemm_rows`] of the f32 micro-kernel.
+    pub(crate) fn f32_rows(a: Fragments<'_, f32>, packed: &[f32], to: Columns, epilogue: Epilogue<'_>, prefetch: Prefetch, out: Sink<'_>) = f32_rows_body;
+}
+
+/// The driver for a matrix A: `x` is row-major with rows of `reduction` entries.
+#[inline(always)]
+fn gemm_body<K: MicroKernel>(
+    kernel: K,
+    x: &[K::Lhs],
+    reduction: usize,
+    packed: &[K::Rhs],
+    to: Columns,
+    epilogue: K::Epilogue<'_>,
+    out: Sink<'_, K::Out>,
+) {
+    let mut list: [&[K::Lhs]; ROWS] = [&[]; ROWS];
+    let end = (to.first + x.len() / reduction) * to.stride;
+    for rows in even(x.len() / reduction, ROWS) {
+        let x = &x[rows.start * reduction..rows.end * reduction];
+        list.iter_mut().zip(x.chunks_exact(reduction)).for_each(|(slice, row)| *slice = row);
+        let prefetch = if size_of_val(packed) <= B_IN_L1_BYTES {
+            let written = (to.first + rows.end) * to.stride;
+            Prefetch::elements(out.address(written), (ROWS * to.stride).min(end - written))
+        } else {
+            Prefetch::NextPanel
+        };
+        let a = Fragments { list: &list[..rows.len()], per_row: 1, offset: 0, len: reduction };
+        let to = Columns { first: to.first + rows.start, ..to };
+        // SAFETY: one after another, and each writes its own rows.
+        gemm_rows(kernel, a, packed, to, epilogue, prefetch, unsafe { out.share() });
+    }
+}
+
+#[inline(always)]
+fn f32_gemm_body<S: F32MicroKernel>(
+    simd: S,
+    x: &[f32],
+    reduction: usize,
+    packed: &[f32],
+    to: Columns,
+    epilogue: Epilogue<'_>,
+    out: Sink<'_>,
+) {
+    gemm_body(F32(simd), x, reduction, packed, to, epilogue, out);
+}
+
+dispatch! {
+    fn f32_gemm(x: &[f32], reduction: usize, packed: &[f32], to: Columns, epilogue: Epilogue<'_>, out: Sink<'_>) = f32_gemm_body;
+}
+
+/// A GEMM cut into parts for the threads of a pool.
+#[derive(Clone, Copy)]
+struct Split {
+    reduction: Reduction,
+    columns: usize,
+}
+
+/// Computes one part of a GEMM: rows of A, panels of B, where the product goes, its epilogue, and C.
+type Part<'a, K> = dyn Fn(
+        &[<K as MicroKernel>::Lhs],
+        &[<K as MicroKernel>::Rhs],
+        Columns,
+        <K as MicroKernel>::Epilogue<'_>,
+        Sink<'_, <K as MicroKernel>::Out>,
+    ) + Sync
+    + 'a;
+
+impl Split {
+    /// Cuts the larger operand, so that no two threads read the same part of it.
+    fn run<K: MicroKernel>(
+        self,
+        pool: &mut ThreadPool,
+        x: &[K::Lhs],
+        packed: &[K::Rhs],
+        epilogue: K::Epilogue<'_>,
+        out: &mut [K::Out],
+        compute: &Part<'_, K>,
+    ) {
+        let Split { reduction, columns } = self;
+        let (nr, entries, panel) = (K::FAMILY.nr(), reduction.entries(), K::FAMILY.panel_len(reduction));
+        let (rows, panels) = (x.len() / entries, columns.div_ceil(nr));
+        let operations = rows * entries * columns;
+        let out = Sink::new(out);
+        if size_of_val(packed) > size_of_val(x) {
+            let parts = pool.parts(operations, panels);
+            pool.run(parts, &|part| {
+                let (from, until) = (part * panels / parts, (part + 1) * panels / parts);
+                let (offset, end) = (from * nr, columns.min(until * nr));
+                let to = Columns { first: 0, stride: columns, offset, columns: end - offset };
+                let packed = &packed[from * panel..until * panel];
+                // SAFETY: each part writes its own columns.
+                compute(x, packed, to, K::columns(epilogue, offset..end), unsafe { out.share() });
+            });
+        } else {
+            let tiles = rows.div_ceil(K::MR);
+            let parts = pool.parts(operations, tiles);
+            pool.run(parts, &|part| {
+                let (from, until) = (part * tiles / parts * K::MR, rows.min((part + 1) * tiles / parts * K::MR));
+                let to = Columns { first: from, stride: columns, offset: 0, columns };
+                // SAFETY: each part writes its own rows.
+                compute(&x[from * entries..until * entries], packed, to, epilogue, unsafe { out.share() });
+            });
+        }
+    }
+}
+
+/// `out = activation(x * weights + bias + residual)`: `x` is row-major with rows of `reduction` entries, `packed` the
+/// weights after [`pack`], `out` row-major with `columns` entries a row.
+///
+/// ```
+/// use dyn_perceiver_kernels::gemm::{Epilogue, gemm, pack, packed_len};
+/// use dyn_perceiver_kernels::thread_pool::ThreadPool;
+///
+/// let (x, weights) = ([1.0, 2.0, 3.0, 4.0], [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]);
+/// let mut packed = vec![0.0; packed_len(2, 3)];
+/// pack(2, 3, |k, n| weights[k][n], &mut packed);
+/// let mut out = [0.0; 6];
+/// gemm(&mut ThreadPool::single(), &x, 2, &packed, 3, Epilogue::default(), &mut out);
+/// assert_eq!(out, [1.0, 2.0, 3.0, 3.0, 4.0, 7.0]);
+/// ```
+pub fn gemm(
+    pool: &mut ThreadPool,
+    x: &[f32],
+    reduction: usize,
+    packed: &[f32],
+    columns: usize,
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+) {
+    let (token, split) = (pool.token(), Split { reduction: Reduction::whole(reduction), columns });
+    split.run::<F32<crate::simd::Plain>>(pool, x, packed, epilogue, out, &|x, packed, to, epilogue, out| {
+        f32_gemm(token, x, reduction, packed, to, epilogue, out);
+    });
+}
