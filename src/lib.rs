@@ -13,6 +13,8 @@ pub mod collect;
 pub mod dataset;
 mod error;
 #[cfg(feature = "tract")]
+mod deadline;
+#[cfg(feature = "tract")]
 mod executor;
 pub mod frame;
 #[cfg(feature = "tract")]
@@ -29,6 +31,8 @@ pub mod pipeline;
 pub mod plan;
 pub mod policy_file;
 pub mod preprocess;
+#[cfg(feature = "tract")]
+mod quiet;
 #[cfg(feature = "tract")]
 pub mod runtime;
 pub mod sensors;

@@ -16,7 +16,7 @@ use crate::exit::MAX_EXITS;
 use crate::graph::Slot;
 use crate::graph::partition::SegmentGraph;
 use crate::graph::parts::Parts;
-use crate::model::{LoadOptions, ModelInfo};
+use crate::model::{Layout, LoadOptions, ModelInfo, PreprocessingSource};
 use crate::weights::{self, Mapping};
 
 /// Most elements that a tensor of a bundle may have.
@@ -52,6 +52,10 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
         classes: model.classes,
         exits: model.exits,
         labels: model.labels,
+        layout: Layout::ChannelsFirst,
+        preprocessing_source: PreprocessingSource::Metadata,
+        warnings: vec![],
+        notes: vec![],
     };
     check_info(&info).map_err(|error| content("model", format!("{error:#}")))?;
     if let Some(policy) = &policy {
