@@ -11,9 +11,9 @@ pub mod classifier;
 pub mod collect;
 #[cfg(feature = "camera")]
 pub mod dataset;
-mod error;
 #[cfg(feature = "tract")]
 mod deadline;
+mod error;
 #[cfg(feature = "tract")]
 mod executor;
 pub mod frame;

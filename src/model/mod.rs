@@ -215,7 +215,6 @@ impl Model {
 
     /// The decluttered graph of the file that `info` is of, for any number of images at once; its outputs are the exits in
     /// the order of `info`.
-    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     pub(crate) fn open_batch(info: &ModelInfo) -> Result<TypedModel, ModelError> {
         let options = LoadOptions {
             exits: Some(info.exits.clone()),

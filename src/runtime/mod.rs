@@ -125,7 +125,8 @@ impl Runtime {
 
     fn alone(plan: Arc<Plan>) -> Result<Runtime, RunError> {
         let team = Team::alone();
-        let arena = Arena::new(&plan.executor).map_err(RunError::tract)?;
+        let arena = crate::quiet::catch(|| Arena::new(&plan.executor));
+        let arena = arena.map_err(|reason| RunError::Tract(reason.into()))?.map_err(RunError::tract)?;
         let done = vec![false; plan.needs.len()];
         let scratch = vec![0.0; plan.info().classes];
         Ok(Runtime { plan, arena, team, begun: false, done, scratch })
@@ -168,7 +169,15 @@ impl Runtime {
         }
         for (segment, need) in self.plan.needs.iter().enumerate() {
             if need.contains(exit) && !self.done[segment] {
-                self.plan.executor.run(segment, &mut self.arena, &mut self.team).map_err(RunError::tract)?;
+                let (plan, arena, team) = (&self.plan, &mut self.arena, &mut self.team);
+                // What a panic leaves behind is written anew by the next image.
+                match crate::quiet::catch(|| plan.executor.run(segment, arena, team)) {
+                    Ok(ran) => ran.map_err(RunError::tract)?,
+                    Err(reason) => {
+                        self.begun = false;
+                        return Err(RunError::Tract(reason.into()));
+                    }
+                }
                 self.done[segment] = true;
             }
         }

@@ -64,7 +64,7 @@ fn standard(name: &str) -> Option<Operator> {
         "ConvTranspose" => of(2..=3, w::transposed),
         "AveragePool" => of(1..=1, w::pool),
         "MaxPool" => with(1..=1, 1..=2, w::pool),
-        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => of(1..=1, w::global_pool),
+        "GlobalAveragePool" | "GlobalMaxPool" => of(1..=1, w::global_pool),
         "BatchNormalization" => of(5..=5, n::batch),
         "InstanceNormalization" => of(3..=3, n::instance),
         "GroupNormalization" => of(3..=3, n::group),

@@ -35,7 +35,7 @@ impl ModelArgs {
         match &self.model {
             Some(path) => plan(path, self.exits.clone()),
             None => {
-                let options = LoadOptions { exits: self.exits.clone(), ..LoadOptions::default() };
+                let options = LoadOptions::default().with_exits(self.exits.clone());
                 let model = Model::from_bytes(pretrained::MODEL.to_vec(), pretrained::NAME, &options).or_input()?;
                 Ok(Arc::new(Plan::new(model)?))
             }
@@ -45,7 +45,7 @@ impl ModelArgs {
 
 /// Stage plans of the model or bundle at `path`.
 pub(crate) fn plan(path: &Path, exits: Option<Vec<String>>) -> Result<Arc<Plan>, Failure> {
-    Ok(Arc::new(Plan::load(path, &LoadOptions { exits, ..LoadOptions::default() }).or_input()?))
+    Ok(Arc::new(Plan::load(path, &LoadOptions::default().with_exits(exits)).or_input()?))
 }
 
 /// The operating points of the shipped policy, which are those of the shipped model.

@@ -45,8 +45,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if args.output.canonicalize().is_ok_and(|output| args.model.canonicalize().is_ok_and(|model| model == output)) {
         return Err(anyhow!("{}: the bundle would take the model's place", args.output.display())).or_input();
     }
-    let model =
-        Model::load_with(&args.model, &LoadOptions { exits: args.exits, ..LoadOptions::default() }).or_input()?;
+    let model = Model::load_with(&args.model, &LoadOptions::default().with_exits(args.exits)).or_input()?;
     let policy = args.policy.as_deref().map(dyn_perceiver::policy_file::load).transpose().or_input()?;
     let target = args.target.unwrap_or_else(Target::host);
     let compiled = bundle::compile(model, policy, target, &args.output).map_err(|error| match error {

@@ -49,11 +49,10 @@ pub(in super::super) fn range(node: &Node<'_>) -> Check<Vec<Fact>> {
     if start.element != limit.element || start.element != delta.element {
         return Err("start, limit and delta of different types".into());
     }
-    let one = |fact: &Fact| match &fact.value {
-        Some(Value::Ints(v)) => v.first().map(|&v| v as f64),
-        Some(Value::Floats(v)) => v.first().map(|&v| f64::from(v)),
-        None => None,
-    };
+    if start.is_float() {
+        return Err("a range of floats, which is not supported".into());
+    }
+    let one = |fact: &Fact| fact.ints().and_then(|values| values.first()).map(|&value| value as f64);
     let (Some(from), Some(to), Some(step)) = (one(start), one(limit), one(delta)) else {
         return Err("its bounds are not known before the model runs".into());
     };

@@ -239,7 +239,7 @@ pub(in super::super) fn slice(node: &Node<'_>) -> Check<Vec<Fact>> {
 /// `Pad`: amounts before and after every axis, as attribute or input.
 pub(in super::super) fn pad(node: &Node<'_>) -> Check<Vec<Fact>> {
     let x = node.input(0)?;
-    let mode = node.one_of("mode", "constant", &["constant", "reflect", "edge", "wrap"])?;
+    let mode = node.one_of("mode", "constant", &["constant", "reflect", "edge"])?;
     let pads = match node.optional(1) {
         Some(_) => node.known_ints(1)?,
         None => node.ints("pads")?.or(node.ints("paddings")?).ok_or("pads are missing")?,
@@ -260,14 +260,13 @@ pub(in super::super) fn pad(node: &Node<'_>) -> Check<Vec<Fact>> {
     for (k, &at) in along.iter().enumerate() {
         let (before, after) = (pads[k], pads[along.len() + k]);
         let dim = x.dims[at] as i64;
-        if mode != "constant" && (before.max(after) >= dim || before.min(after) < 0) {
+        if before.min(after) < 0 {
+            return Err(format!("pads of {before} and {after}, which cut off: use Slice"));
+        }
+        if mode != "constant" && before.max(after) >= dim {
             return Err(format!("{mode} pads of {before} and {after} at {dim}"));
         }
         let sum = before.checked_add(after).and_then(|n| n.checked_add(dim)).filter(|&n| n > 0);
-        // What is cut off has to be there.
-        if before < -dim || after < -dim {
-            return Err(format!("pads of {before} and {after} at {dim}"));
-        }
         dims[at] = size(sum.ok_or_else(|| format!("pads of {before} and {after} at {dim}"))?)?;
     }
     Ok(vec![Fact::new(x.element, dims)])

@@ -52,7 +52,7 @@ pub(in super::super) fn gemm(node: &Node<'_>) -> Check<Vec<Fact>> {
     Ok(vec![Fact::new(a.element, vec![m, n])])
 }
 
-/// `Einsum`, with or without an ellipsis.
+/// `Einsum` without an ellipsis.
 pub(in super::super) fn einsum(node: &Node<'_>) -> Check<Vec<Fact>> {
     let equation: String = node.text("equation", "")?.chars().filter(|c| !c.is_whitespace()).collect();
     let (terms, output) = match equation.split_once("->") {
@@ -63,24 +63,17 @@ pub(in super::super) fn einsum(node: &Node<'_>) -> Check<Vec<Fact>> {
     if terms.len() != node.inputs.len() || terms.len() > 8 {
         return Err(format!("equation {equation:?} for {} inputs", node.inputs.len()));
     }
+    if equation.contains('.') {
+        return Err(format!("equation {equation:?} with an ellipsis, which is not supported"));
+    }
     let mut sizes: HashMap<char, usize> = HashMap::new();
     let mut seen: Vec<(char, usize)> = vec![];
-    let mut rest: Vec<usize> = vec![];
     for (index, term) in terms.iter().enumerate() {
         let fact = node.input(index)?.expect_float()?.expect_rank(0..=8)?;
-        let (front, back) = term.split_once("...").unwrap_or((term, ""));
-        let letters = front.len() + back.len();
-        let open = term.contains("...");
-        if !front.chars().chain(back.chars()).all(|c| c.is_ascii_alphabetic())
-            || letters > fact.rank()
-            || (!open && letters != fact.rank())
-        {
+        if !term.chars().all(|c| c.is_ascii_alphabetic()) || term.len() != fact.rank() {
             return Err(format!("term {term:?} for shape {:?}", fact.dims));
         }
-        let tail = fact.rank() - back.len();
-        rest = broadcast(&rest, &fact.dims[front.len()..tail])?;
-        let named = front.chars().zip(&fact.dims).chain(back.chars().zip(&fact.dims[tail..]));
-        for (letter, &dim) in named {
+        for (letter, &dim) in term.chars().zip(&fact.dims) {
             let known = sizes.entry(letter).or_insert(dim);
             if *known == 1 {
                 *known = dim;
@@ -94,24 +87,12 @@ pub(in super::super) fn einsum(node: &Node<'_>) -> Check<Vec<Fact>> {
             }
         }
     }
-    let mut dims = vec![];
-    match output {
-        Some(output) => {
-            let (front, back) = output.split_once("...").unwrap_or((output, ""));
-            let size = |c: char| sizes.get(&c).copied().ok_or_else(|| format!("axis {c} is in no term"));
-            dims.extend(front.chars().map(size).collect::<Check<Vec<_>>>()?);
-            if output.contains("...") {
-                dims.extend(&rest);
-            }
-            dims.extend(back.chars().map(size).collect::<Check<Vec<_>>>()?);
-        }
-        None => {
-            dims.extend(&rest);
-            seen.sort_unstable();
-            dims.extend(seen.iter().filter(|(_, count)| *count == 1).map(|(letter, _)| sizes[letter]));
-        }
-    }
-    let all: Vec<usize> = rest.iter().copied().chain(sizes.values().copied()).collect();
+    seen.sort_unstable();
+    let implied = || seen.iter().filter(|(_, count)| *count == 1).map(|(letter, _)| *letter).collect();
+    let output: String = output.map_or_else(implied, str::to_string);
+    let size = |c: char| sizes.get(&c).copied().ok_or_else(|| format!("axis {c} is in no term"));
+    let dims = output.chars().map(size).collect::<Check<Vec<_>>>()?;
+    let all: Vec<usize> = sizes.values().copied().collect();
     node.charge(elements(&all)? as u64);
     Ok(vec![Fact::new(node.input(0)?.element, dims)])
 }

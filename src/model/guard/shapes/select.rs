@@ -80,7 +80,7 @@ pub(in super::super) fn scatter_elements(node: &Node<'_>) -> Check<Vec<Fact>> {
     if updates.dims != indices.dims || updates.element != x.element || !(0..x.rank()).all(fits) {
         return Err(format!("updates {:?} at {:?} of {:?}", updates.dims, indices.dims, x.dims));
     }
-    node.one_of("reduction", "none", &["none"])?;
+    node.one_of("reduction", "none", &["none", "add", "mul", "min", "max"])?;
     check_indices(indices, x.dims[at])?;
     Ok(vec![Fact::new(x.element, x.dims.clone())])
 }
@@ -99,7 +99,7 @@ pub(in super::super) fn scatter_nd(node: &Node<'_>) -> Check<Vec<Fact>> {
     if updates.dims != wanted || updates.element != x.element {
         return Err(format!("updates {:?} at {:?} of {:?}", updates.dims, indices.dims, x.dims));
     }
-    node.one_of("reduction", "none", &["none"])?;
+    node.one_of("reduction", "none", &["none", "add", "mul", "min", "max"])?;
     check_places(indices, place, &x.dims)?;
     Ok(vec![Fact::new(x.element, x.dims.clone())])
 }

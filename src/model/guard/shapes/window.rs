@@ -197,8 +197,18 @@ pub(in super::super) fn pool(node: &Node<'_>) -> Check<Vec<Fact>> {
         }
     }
     window.check_padded(node, &x.dims)?;
+    let ceil = node.flag("ceil_mode", false)?;
     let mut dims = x.dims[..2].to_vec();
-    dims.extend(window.outputs(&x.dims[2..], node.flag("ceil_mode", false)?)?);
+    dims.extend(window.outputs(&x.dims[2..], ceil)?);
+    if ceil && node.flag("count_include_pad", false)? {
+        // Implementations differ in what such a window is divided by.
+        for (i, &output) in dims[2..].iter().enumerate() {
+            let end = (output - 1) * window.strides[i] + window.span(i)?;
+            if end > x.dims[i + 2] + window.before[i] + window.after[i] {
+                return Err("ceil_mode with count_include_pad and a window that reaches past the padding".into());
+            }
+        }
+    }
     node.charge((elements(&dims)? as u64).saturating_mul(elements(&window.kernel)? as u64));
     let mut facts = vec![Fact::new(x.element, dims.clone())];
     if node.proto.op_type == "MaxPool" && node.proto.output.len() > 1 {
