@@ -11,6 +11,8 @@ pub mod classifier;
 pub mod collect;
 #[cfg(feature = "camera")]
 pub mod dataset;
+#[cfg(feature = "tract")]
+mod deadline;
 mod error;
 #[cfg(feature = "tract")]
 mod executor;
@@ -29,6 +31,8 @@ pub mod pipeline;
 pub mod plan;
 pub mod policy_file;
 pub mod preprocess;
+#[cfg(feature = "tract")]
+mod quiet;
 #[cfg(feature = "tract")]
 pub mod runtime;
 pub mod sensors;

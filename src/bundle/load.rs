@@ -4,7 +4,6 @@
 //! file can lead to a panic or to a read outside the weights.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,11 +15,11 @@ use crate::exit::MAX_EXITS;
 use crate::graph::Slot;
 use crate::graph::partition::SegmentGraph;
 use crate::graph::parts::Parts;
-use crate::model::{LoadOptions, ModelInfo};
+use crate::model::{Layout, LoadOptions, ModelInfo, PreprocessingSource};
 use crate::weights::{self, Mapping};
 
 /// Most elements that a tensor of a bundle may have.
-const MAX_ELEMENTS: usize = 1 << 30;
+const MAX_ELEMENTS: usize = 1 << 28;
 
 /// Reads a bundle.
 ///
@@ -52,6 +51,10 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
         classes: model.classes,
         exits: model.exits,
         labels: model.labels,
+        layout: Layout::ChannelsFirst,
+        preprocessing_source: PreprocessingSource::Metadata,
+        warnings: vec![],
+        notes: vec![],
     };
     check_info(&info).map_err(|error| content("model", format!("{error:#}")))?;
     if let Some(policy) = &policy {
@@ -64,15 +67,17 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
 
     let weights = Weights { mapping: Arc::new(mapping), bytes: container.weights };
     // tract asserts where its own translators never err.
-    let built = catch_unwind(AssertUnwindSafe(|| -> TractResult<Vec<SegmentGraph>> {
+    let built = crate::quiet::catch(|| -> TractResult<Vec<SegmentGraph>> {
         let segments = segments.into_iter().map(|s| segment(s, &weights)).collect::<TractResult<Vec<_>>>()?;
         check_slots(&segments, slots, input, &exits, &info)?;
         Ok(segments)
-    }));
+    });
     let segments = match built {
         Ok(Ok(segments)) => segments,
         Ok(Err(error)) => return Err(content("graph", format!("{error:#}"))),
-        Err(_) => return Err(content("graph", "an operator's attributes contradict each other".into())),
+        Err(reason) => {
+            return Err(content("graph", format!("an operator's attributes contradict each other ({reason})")));
+        }
     };
     let parts = Parts { info, stages, costs, segments, slots, input, exits };
     Ok((parts, BundleInfo { source: model.source, program, target, policy }))
@@ -177,6 +182,13 @@ fn segment(stored: StoredSegment, weights: &Weights) -> TractResult<SegmentGraph
             Kind::Operator { operator, inputs } => {
                 ensure!(!inputs.is_empty(), "{name} reads nothing");
                 let inputs = inputs.iter().map(|outlet| find(&made, outlet)).collect::<TractResult<TVec<_>>>()?;
+                let shapes = inputs.iter().map(|outlet| {
+                    let fact = graph.outlet_fact(*outlet)?;
+                    fact.shape.as_concrete().with_context(|| format!("a tensor of shape {:?}", fact.shape))
+                });
+                let shapes = shapes.collect::<TractResult<TVec<_>>>()?;
+                operator.check_inputs(&shapes).with_context(|| format!("node {name:?}"))?;
+                drop(shapes);
                 graph.wire_node(name, operator.into_op()?, &inputs)?
             }
         };

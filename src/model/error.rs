@@ -28,16 +28,77 @@ pub enum ModelError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of another kind, often taken for a model.
+    #[error("{}: not an ONNX model but {kind}: {cure}", path.display())]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+        /// What to do.
+        cure: &'static str,
+    },
+    /// The file has more bytes than [`super::LoadLimits::file_bytes`].
+    #[error("{}: it has more than {limit} bytes, the limit on loading", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+    /// Loading took longer than [`super::LoadLimits::deadline`].
+    #[error("{}: loading was given up after {} s", path.display(), limit.as_secs_f32())]
+    Deadline {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: std::time::Duration,
+    },
+    /// A node that cannot be run: its operator is not supported, it contradicts its inputs, or it asks for too much.
+    #[error("{}: node {node:?} ({operator}): {reason}", path.display())]
+    Node {
+        /// The model file.
+        path: PathBuf,
+        /// The node's name, or that of its first output.
+        node: String,
+        /// Its operator.
+        operator: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An ONNX model that tract cannot run.
-    #[error("{}: the model cannot be prepared: {reason}", path.display())]
+    #[error("{}: the model cannot be prepared", path.display())]
     Unsupported {
         /// The model file.
         path: PathBuf,
         /// Where it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// tract panicked on the model.
+    #[error("{}: the model cannot be prepared: its nodes contradict each other ({reason})", path.display())]
+    Panic {
+        /// The model file.
+        path: PathBuf,
+        /// What the panic said.
         reason: String,
     },
+    /// The file is for another batch than the one asked for, and its graph does not allow to change it.
+    #[error(
+        "{}: the file is fixed to a batch of {fixed}, and its graph does not allow one of {wanted}: export it with an \
+         open batch", path.display()
+    )]
+    Batch {
+        /// The model file.
+        path: PathBuf,
+        /// The batch of the file.
+        fixed: usize,
+        /// The batch asked for.
+        wanted: usize,
+        /// Why it cannot be changed.
+        source: Box<ModelError>,
+    },
     /// The model's input is not one batch of images.
-    #[error("{}: input {input}: expected one input of shape (N, 1 or 3, height, width), got {actual}", path.display())]
+    #[error("{}: input {input:?}: expected one input of images, (N, 1 or 3, height, width) or (N, height, width, 1 or 3), got {actual}", path.display())]
     Input {
         /// The model file.
         path: PathBuf,
@@ -75,6 +136,27 @@ pub enum ModelError {
         actual: String,
         /// What was expected.
         expected: String,
+    },
+    /// The exits have different numbers of classes.
+    #[error(
+        "{}: the outputs have different numbers of classes: {outputs}: name those of one set of labels with --exits \
+         (LoadOptions::exits)", path.display()
+    )]
+    Classes {
+        /// The model file.
+        path: PathBuf,
+        /// The outputs, with their shapes.
+        outputs: String,
+    },
+    /// An exit that is no classifier of one label.
+    #[error("{}: exit {name:?} {reason}", path.display())]
+    Exit {
+        /// The model file.
+        path: PathBuf,
+        /// The exit.
+        name: String,
+        /// What it is instead.
+        reason: String,
     },
     /// More exits than the no_std core can hold.
     #[error("{}: {exits} exits, at most {max} are supported", path.display())]

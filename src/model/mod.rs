@@ -5,10 +5,16 @@
 
 mod error;
 mod exits;
+mod file;
+mod guard;
 mod metadata;
 mod onnx;
+mod options;
+mod prepare;
+mod tensor;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -16,11 +22,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tract_core::prelude::TypedModel;
 
+use crate::deadline::{self, Overdue};
 use crate::exit::ModelDigest;
 use crate::preprocess::Preprocess;
 pub use crate::preprocess::Preprocessing;
+
 pub use error::ModelError;
-use onnx::OnnxError;
+pub(crate) use file::read as read_file;
+pub use guard::LoadLimits;
+pub use metadata::{Layout, PreprocessingSource, UnknownLayout};
+pub use options::LoadOptions;
 
 /// A multi-exit image classifier, loaded and checked, not yet partitioned.
 pub struct Model {
@@ -45,6 +56,37 @@ pub struct ModelInfo {
     pub exits: Vec<String>,
     /// One name per class, when the file has them.
     pub labels: Option<Vec<String>>,
+    /// How the file orders the axes of its input. Plans take (N, C, H, W) whatever it is.
+    pub layout: Layout,
+    /// Where the normalisation in [`ModelInfo::input`] comes from.
+    pub preprocessing_source: PreprocessingSource,
+    /// What a user should be told once, each a sentence without a full stop: what was assumed or left out. None for
+    /// bundles, which were told when they were compiled.
+    pub warnings: Vec<String>,
+    /// How the file was understood where that is not self-evident, such as a soft-max that was cut off.
+    pub notes: Vec<String>,
+}
+
+impl ModelInfo {
+    /// The place of the exit that `text` means, from 0: the exit of that name or, if none has it, the one of that number,
+    /// from 1.
+    ///
+    /// ```no_run
+    /// # let plan = dyn_perceiver::plan::Plan::load("m.onnx", &Default::default())?;
+    /// let last = plan.info().find_exit("2");
+    /// # Ok::<(), dyn_perceiver::plan::PlanError>(())
+    /// ```
+    pub fn find_exit(&self, text: &str) -> Option<usize> {
+        let named = self.exits.iter().position(|name| name == text);
+        let numbered = || text.parse::<usize>().ok()?.checked_sub(1).filter(|&exit| exit < self.exits.len());
+        named.or_else(numbered)
+    }
+}
+
+/// A name from a file for a terminal: control characters are written out, everything else stays.
+pub fn display_name(name: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    name.chars().map(shown).collect()
 }
 
 /// Shape of the input tensor, and how an image becomes one.
@@ -81,22 +123,6 @@ impl InputSpec {
     }
 }
 
-/// What [`Model::load_with`] may be told.
-#[derive(Clone, Debug)]
-pub struct LoadOptions {
-    /// Exits by output name. Without it, those that the file's metadata lists; without that, every output of shape
-    /// (N, classes).
-    pub exits: Option<Vec<String>>,
-    /// Images per run, at least 1.
-    pub batch: usize,
-}
-
-impl Default for LoadOptions {
-    fn default() -> Self {
-        LoadOptions { exits: None, batch: 1 }
-    }
-}
-
 impl Model {
     /// Loads an ONNX file for one image at a time, with the exits that it lists or that can be found.
     ///
@@ -109,73 +135,88 @@ impl Model {
     /// As [`Model::load`], with options.
     ///
     /// # Errors
-    /// As [`Model::load`]; also when an exit asked for does not exist or is no classifier output.
+    /// As [`Model::load`]; also when an exit asked for does not exist or is no classifier output, and when the file asks
+    /// for more than [`LoadOptions::limits`] allow.
     pub fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model, ModelError> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.into(), source })?;
-        Self::from_bytes(bytes, path, options)
+        Self::in_time(file::read(path, options.limits.file_bytes)?, path, options)
     }
 
-    /// As [`Model::load_with`], from bytes in memory; `path` only names them in errors.
+    /// As [`Model::load_with`], from bytes in memory; `path` names them in errors, and weights outside the file are
+    /// sought beside it.
     ///
     /// # Errors
     /// As [`Model::load_with`].
     pub fn from_bytes(bytes: Vec<u8>, path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model, ModelError> {
-        let path = path.as_ref().to_path_buf();
-        let in_file = |error| in_file(&path, error);
-        if bytes.is_empty() {
-            return Err(ModelError::Empty { path });
-        }
+        Self::in_time(bytes, path.as_ref(), options)
+    }
+
+    fn in_time(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Model, ModelError> {
+        let (inner, asked) = (path.to_path_buf(), options.clone());
+        let work = move || Self::from_bytes_here(bytes, &inner, &asked);
+        deadline::within(options.limits.deadline, work).unwrap_or_else(|overdue| Err(late(overdue, path, options)))
+    }
+
+    /// As [`Model::from_bytes`], on this thread and without a deadline.
+    pub(crate) fn from_bytes_here(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Model, ModelError> {
         let digest = ModelDigest(Sha256::digest(&bytes).into());
         let file_bytes = bytes.len() as u64;
-        let proto = onnx::decode(&bytes).map_err(in_file)?;
+        let mut prepared = onnx::prepare(&bytes, path, options)?;
         drop(bytes);
-        let entries: HashMap<&str, &str> =
-            proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
-        let metadata = metadata::read(&entries).map_err(|(key, reason)| ModelError::Metadata {
-            path: path.clone(),
-            key,
-            reason,
-        })?;
-        let mut graph = onnx::to_graph(proto, &metadata, options.batch.max(1), false).map_err(in_file)?;
-
-        let wanted = options.exits.as_ref().or(metadata.exits.as_ref());
-        let (exits, classes) =
-            exits::find(&path, &graph.typed, &graph.outputs, graph.shape[0], wanted.map(Vec::as_slice))?;
-        if let Some(labels) = &metadata.labels
-            && labels.len() != classes
-        {
-            let reason = format!("{} labels for {classes} classes", labels.len());
-            return Err(ModelError::Metadata { path, key: "dyn_perceiver.labels", reason });
+        let in_metadata = |(key, reason)| ModelError::Metadata { path: path.into(), key, reason };
+        let metadata = std::mem::take(&mut prepared.metadata);
+        let (preprocessing, source) = metadata.preprocessing(options, prepared.input.bytes).map_err(in_metadata)?;
+        let mut warnings = std::mem::take(&mut prepared.warnings);
+        if source == PreprocessingSource::Assumed {
+            warnings.push(metadata::ASSUMED.into());
         }
-        let outlets: Vec<_> = exits.iter().map(|&output| graph.typed.outputs[output]).collect();
-        graph.typed.select_output_outlets(&outlets).map_err(|e| in_file(OnnxError::Unsupported(format!("{e:#}"))))?;
-        let [batch, channels, height, width] = graph.shape;
-        let preprocessing = metadata.preprocessing;
+        let outputs = prepared.exits.classes;
+        // One output is a binary classifier.
+        let classes = outputs.max(2);
+        let labels = match metadata.labels {
+            Some(mut labels) if outputs == 1 && labels.len() == 1 => {
+                labels.insert(0, format!("not {}", labels[0]));
+                Some(labels)
+            }
+            labels => labels,
+        };
+        if let Some(labels) = labels.as_ref().filter(|labels| labels.len() != classes) {
+            return Err(in_metadata((
+                "dyn_perceiver.labels",
+                format!("{} labels for {classes} classes", labels.len()),
+            )));
+        }
+        let [batch, channels, height, width] = prepared.input.shape;
+        let name = prepared.input.name.clone();
         let info = ModelInfo {
+            path: path.into(),
             digest,
             file_bytes,
-            input: InputSpec { name: graph.input, batch, channels, height, width, preprocessing },
+            input: InputSpec { name, batch, channels, height, width, preprocessing },
             classes,
-            exits: exits.into_iter().map(|output| graph.outputs[output].clone()).collect(),
-            labels: metadata.labels,
-            path,
+            exits: std::mem::take(&mut prepared.exits.names),
+            labels,
+            layout: prepared.input.layout,
+            preprocessing_source: source,
+            warnings,
+            notes: std::mem::take(&mut prepared.notes),
         };
-        Ok(Model { graph: graph.typed, info })
+        Ok(Model { graph: onnx::translate(prepared, path, false)?, info })
     }
 
     /// The decluttered graph of the file that `info` is of, for any number of images at once; its outputs are the exits in
     /// the order of `info`.
     pub(crate) fn open_batch(info: &ModelInfo) -> Result<TypedModel, ModelError> {
-        let path = &info.path;
-        let bytes = std::fs::read(path).map_err(|source| ModelError::Read { path: path.into(), source })?;
-        let in_file = |error| in_file(path, error);
-        let metadata = metadata::Metadata { size: Some(info.input.height), ..metadata::Metadata::default() };
-        let mut graph = onnx::to_graph(onnx::decode(&bytes).map_err(in_file)?, &metadata, 1, true).map_err(in_file)?;
-        let places = info.exits.iter().filter_map(|exit| graph.outputs.iter().position(|output| output == exit));
-        let outlets: Vec<_> = places.map(|output| graph.typed.outputs[output]).collect();
-        graph.typed.select_output_outlets(&outlets).map_err(|e| in_file(OnnxError::Unsupported(format!("{e:#}"))))?;
-        Ok(graph.typed)
+        let options = LoadOptions {
+            exits: Some(info.exits.clone()),
+            size: Some([info.input.height, info.input.width]),
+            layout: Some(info.layout),
+            ..LoadOptions::default()
+        };
+        let bytes = file::read(&info.path, options.limits.file_bytes)?;
+        let prepared = onnx::prepare(&bytes, &info.path, &options)?;
+        drop(bytes);
+        onnx::translate(prepared, &info.path, true)
     }
 
     /// What is known of the model.
@@ -184,12 +225,11 @@ impl Model {
     }
 }
 
-fn in_file(path: &Path, error: OnnxError) -> ModelError {
-    let path = path.to_path_buf();
-    match error {
-        OnnxError::NotOnnx(reason) => ModelError::NotOnnx { path, reason },
-        OnnxError::Unsupported(reason) => ModelError::Unsupported { path, reason },
-        OnnxError::Input { input, actual } => ModelError::Input { path, input, actual },
+/// What a deadline that was missed means for a caller.
+pub(crate) fn late(overdue: Overdue, path: &Path, options: &LoadOptions) -> ModelError {
+    match overdue {
+        Overdue::Late => ModelError::Deadline { path: path.into(), limit: options.limits.deadline.unwrap_or_default() },
+        Overdue::Panicked => ModelError::Panic { path: path.into(), reason: "the loading thread ended".into() },
     }
 }
 

@@ -1,127 +1,131 @@
-//! Bytes of an ONNX file to tract's typed graph, with everything a broken file could contain checked on the way.
+//! Bytes of an ONNX file to tract's typed graph: what exporters write is edited into what runs, the result is judged,
+//! and only then does tract see it.
 
-use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::HashMap;
+use std::path::Path;
 
 use prost::Message;
-use tract_onnx::pb::{GraphProto, ModelProto, tensor_proto::DataLocation};
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
-use super::metadata::Metadata;
+use super::exits::{self, Exits};
+use super::guard::{self, Inferred, Refusal};
+use super::metadata::{self, Metadata};
+use super::prepare::{branches, constants, external, functions, heads, input, precision, quantised, training};
+use super::{LoadOptions, ModelError, file};
 
-/// What went wrong, without the file's name, which the caller knows.
-pub(super) enum OnnxError {
-    NotOnnx(String),
-    Unsupported(String),
-    Input { input: String, actual: String },
+/// A file as it is read, checked and edited, before tract sees it.
+pub(super) struct Prepared {
+    proto: ModelProto,
+    pub metadata: Metadata,
+    pub input: input::Input,
+    pub exits: Exits,
+    /// What a user should be told.
+    pub warnings: Vec<String>,
+    /// What `inspect` shows.
+    pub notes: Vec<String>,
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
-    let proto = ModelProto::decode(bytes).map_err(|e| OnnxError::NotOnnx(e.to_string()))?;
-    let graph = proto.graph.as_ref().ok_or_else(|| OnnxError::NotOnnx("it holds no graph".into()))?;
-    check_names(graph).map_err(OnnxError::NotOnnx)?;
-    Ok(proto)
-}
+/// Decodes a file and brings it into the form that is run.
+pub(super) fn prepare(bytes: &[u8], path: &Path, options: &LoadOptions) -> Result<Prepared, ModelError> {
+    let whole = |reason: String| ModelError::NotOnnx { path: path.into(), reason };
+    let refused = |refusal: Refusal| match refusal {
+        Refusal::File(reason) => ModelError::NotOnnx { path: path.into(), reason },
+        Refusal::Node { node, operator, reason } => ModelError::Node { path: path.into(), node, operator, reason },
+    };
+    let limits = &options.limits;
+    let mut proto = decode(bytes, path)?;
+    let metadata = metadata::read(&entries(&proto)).map_err(|(key, reason)| ModelError::Metadata {
+        path: path.into(),
+        key,
+        reason,
+    })?;
+    let opset = guard::opset(&proto).map_err(whole)?;
+    functions::inline(&mut proto, limits).map_err(whole)?;
+    let graph = proto.graph.as_mut().ok_or_else(|| whole("it holds no graph".into()))?;
+    external::read(graph, path, limits).map_err(whole)?;
+    guard::check_structure(graph, limits).map_err(whole)?;
 
-/// Every tensor that is used must be made before it is used, and no weight may be cut short.
-fn check_names(graph: &GraphProto) -> Result<(), String> {
-    let mut known: HashSet<&str> = HashSet::new();
-    for tensor in &graph.initializer {
-        if tensor.dims.iter().any(|&d| d < 0) {
-            return Err(format!("weight {:?} has a negative dimension", tensor.name));
-        }
-        if tensor.data_location == Some(DataLocation::External as i32) {
-            return Err(format!("weight {:?} lies in another file, which is not supported", tensor.name));
-        }
-        known.insert(&tensor.name);
-    }
-    known.extend(graph.input.iter().map(|input| input.name.as_str()));
-    for node in &graph.node {
-        for input in node.input.iter().filter(|name| !name.is_empty()) {
-            if !known.contains(input.as_str()) {
-                return Err(format!("node {:?} uses {input:?}, which nothing before it makes", node.name));
+    let (mut warnings, mut notes) = (vec![], vec![]);
+    constants::collect(graph);
+    precision::to_float(graph).map_err(whole)?;
+    training::leave_out(graph, &mut warnings).map_err(refused)?;
+    quantised::to_float(graph).map_err(refused)?;
+    let batch = options.batch.max(1);
+    let input = input::adapt(graph, &metadata.settings(options), batch).map_err(|e| ModelError::Input {
+        path: path.into(),
+        input: e.input,
+        actual: e.actual,
+    })?;
+
+    let mut judge = || -> Result<Exits, ModelError> {
+        let infer = |graph: &_| guard::infer(graph, opset, &input.tensor, input::fact(&input), limits);
+        let mut inferred = infer(graph).map_err(refused)?;
+        for _ in 0..limits.depth {
+            if inferred.decided.is_empty() {
+                break;
             }
+            branches::take(graph, &inferred.decided);
+            guard::check_structure(graph, limits).map_err(whole)?;
+            inferred = infer(graph).map_err(refused)?;
         }
-        known.extend(node.output.iter().map(String::as_str));
-    }
-    match graph.output.iter().find(|output| !known.contains(output.name.as_str())) {
-        Some(output) => Err(format!("nothing makes output {:?}", output.name)),
-        None => Ok(()),
-    }
-}
-
-/// Shape of the one input, (batch, channels, height, width), taking what the file leaves open from its metadata.
-fn input_shape(proto: &ModelProto, metadata: &Metadata, batch: usize) -> Result<(String, [usize; 4]), OnnxError> {
-    use tract_onnx::pb::{tensor_shape_proto::dimension, type_proto};
-
-    let graph = proto.graph.as_ref().ok_or_else(|| OnnxError::NotOnnx("it holds no graph".into()))?;
-    let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let inputs: Vec<_> = graph.input.iter().filter(|i| !weights.contains(i.name.as_str())).collect();
-    let [input] = inputs[..] else {
-        let names = inputs.iter().map(|i| i.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(OnnxError::Input { input: names, actual: format!("{} inputs", inputs.len()) });
+        let Inferred { facts, .. } = inferred;
+        let wanted = options.exits.as_deref().or(metadata.exits.as_deref());
+        let exits = exits::find(path, graph, &facts, batch, wanted, &mut notes, &mut warnings)?;
+        heads::cut(graph, &facts, &exits.names, exits.classes == 1).map_err(whole)?;
+        infer(graph).map_err(refused)?;
+        Ok(exits)
     };
-    let refuse = |actual: String| OnnxError::Input { input: input.name.clone(), actual };
-    let Some(type_proto::Value::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
-        return Err(refuse("something that is no tensor".into()));
-    };
-    const FLOAT: i32 = tract_onnx::pb::tensor_proto::DataType::Float as i32;
-    if tensor.elem_type != FLOAT {
-        return Err(refuse(format!("ONNX element type {}, not float", tensor.elem_type)));
-    }
-    let dims: Vec<Option<usize>> = tensor.shape.iter().flat_map(|shape| &shape.dim).map(known_size).collect();
-    fn known_size(dim: &tract_onnx::pb::tensor_shape_proto::Dimension) -> Option<usize> {
-        match dim.value {
-            Some(dimension::Value::DimValue(v)) => usize::try_from(v).ok().filter(|&v| v > 0),
-            _ => None,
+    let exits = match (judge(), input.rebatched) {
+        (Ok(exits), _) => exits,
+        (Err(source), Some(fixed)) => {
+            return Err(ModelError::Batch { path: path.into(), fixed, wanted: batch, source: Box::new(source) });
         }
-    }
-    let shown = || {
-        let dims: Vec<_> = dims.iter().map(|d| d.map_or("?".to_string(), |d| d.to_string())).collect();
-        format!("({})", dims.join(", "))
+        (Err(error), None) => return Err(error),
     };
-    let &[n, c, h, w] = dims.as_slice() else { return Err(refuse(shown())) };
-    let (Some(channels @ (1 | 3)), Some(height), Some(width)) = (c, h.or(metadata.size), w.or(metadata.size)) else {
-        return Err(refuse(shown()));
-    };
-    // A batch that the file fixes is kept: the graph may hold shapes that depend on it.
-    if n.is_some_and(|n| n != batch) {
-        return Err(refuse(format!("{} where a batch of {batch} is wanted", shown())));
-    }
-    let pixels = height.checked_mul(width).filter(|&p| p <= 1 << 26);
-    pixels.ok_or_else(|| refuse(shown()))?;
-    Ok((input.name.clone(), [batch, channels, height, width]))
+    Ok(Prepared { proto, metadata, input, exits, warnings, notes })
 }
 
-/// The decluttered graph with all shapes known, and the names of its outputs in order.
-pub(super) struct Graph {
-    pub typed: TypedModel,
-    pub input: String,
-    pub shape: [usize; 4],
-    pub outputs: Vec<String>,
+fn decode(bytes: &[u8], path: &Path) -> Result<ModelProto, ModelError> {
+    if bytes.is_empty() {
+        return Err(ModelError::Empty { path: path.into() });
+    }
+    if let Some((kind, cure)) = file::other_kind(bytes) {
+        return Err(ModelError::OtherKind { path: path.into(), kind, cure });
+    }
+    let proto = ModelProto::decode(bytes).ok().filter(|proto| proto.graph.is_some());
+    proto.ok_or_else(|| {
+        // An ONNX model begins with the version of its format, a small number in field 1.
+        let reason = match bytes {
+            [8, 1..=20, ..] => "it begins as one, but is damaged or was cut short",
+            _ => "it does not begin as one",
+        };
+        ModelError::NotOnnx { path: path.into(), reason: reason.into() }
+    })
 }
 
-/// With `open`, the batch stays a symbol, if the file leaves it open.
-pub(super) fn to_graph(proto: ModelProto, metadata: &Metadata, batch: usize, open: bool) -> Result<Graph, OnnxError> {
-    let (input, shape) = input_shape(&proto, metadata, batch)?;
-    let outputs = proto.graph.iter().flat_map(|g| &g.output).map(|o| o.name.clone()).collect();
+fn entries(proto: &ModelProto) -> HashMap<&str, &str> {
+    proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect()
+}
+
+/// The decluttered graph with all shapes known; its outputs are the exits. With `open`, the batch stays a symbol.
+pub(super) fn translate(prepared: Prepared, path: &Path, open: bool) -> Result<TypedModel, ModelError> {
+    let Prepared { proto, input, .. } = prepared;
     let translate = || -> TractResult<TypedModel> {
-        let parsed = tract_onnx::onnx().with_ignore_output_shapes(true).parse(&proto, None)?;
+        let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+        let parsed = onnx.parse(&proto, None)?;
         // The protobuf holds a second copy of all weights: let it go before anything else is made of them.
         drop(proto);
-        let mut dims: TVec<TDim> = shape.iter().map(|dim| dim.to_dim()).collect();
+        let mut dims: TVec<TDim> = input.shape.iter().map(|dim| dim.to_dim()).collect();
         if open {
             dims[0] = parsed.model.symbols.sym("N").into();
         }
         parsed.model.with_input_fact(0, f32::fact(dims).into())?.into_typed()?.into_decluttered()
     };
     // tract panics on some graphs that no exporter writes; a file must not be able to end the program.
-    let typed = match catch_unwind(AssertUnwindSafe(translate)) {
-        Ok(Ok(typed)) => typed,
-        Ok(Err(error)) => return Err(OnnxError::Unsupported(format!("{error:#}"))),
-        Err(_) => {
-            return Err(OnnxError::Unsupported("a node has attributes or weights that contradict each other".into()));
-        }
-    };
-    Ok(Graph { typed, input, shape, outputs })
+    match crate::quiet::catch(translate) {
+        Ok(Ok(typed)) => Ok(typed),
+        Ok(Err(error)) => Err(ModelError::Unsupported { path: path.into(), source: error.into() }),
+        Err(reason) => Err(ModelError::Panic { path: path.into(), reason }),
+    }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
-use super::fused::{Fused, fused_op, sequence, volume};
+use super::fused::{Fused, fused_op, product, sequence, volume};
 use dyn_perceiver_kernels::attention::{Sizes, attention};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
@@ -31,7 +31,10 @@ impl Fused for Attention {
     fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
         let Sizes { queries, keys, heads, depth, value_depth } = self.sizes;
         ensure!([queries, keys, heads, depth, value_depth].iter().all(|size| *size > 0) && inputs.len() == 3);
-        let batch = volume(&self.shape) / (queries * heads * value_depth);
+        let batch = product(&self.shape)? / product(&[queries, heads, value_depth])?;
+        for size in [[queries, depth], [keys, depth], [keys, value_depth], [queries, keys]] {
+            product(&[batch, heads, size[0], size[1]])?;
+        }
         let sizes = [queries * depth, keys * depth, keys * value_depth].map(|size| batch * heads * size);
         ensure!(inputs.iter().zip(sizes).all(|(shape, size)| volume(shape) == size), "inputs {inputs:?}");
         ensure!(volume(&self.shape) == batch * heads * queries * value_depth);

@@ -4,10 +4,13 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::epilogue::{Tail, WithTail};
-use super::fused::{Fused, fused_op, volume};
+use super::fused::{Fused, fused_op, product, volume};
 use dyn_perceiver_kernels::convolution::{Shape, Window, convolve};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 use dyn_perceiver_kernels::{depthwise, gemm};
+
+/// Weights are packed in panels of this many columns at most, so there may be that many more of them.
+const PANEL: usize = 64;
 
 /// A dense or grouped convolution, `activation(x * weights + bias + residual)`. Inputs: x as ([batch,] height, width,
 /// channels); the weights, packed; then what `tail` says.
@@ -37,11 +40,33 @@ pub(crate) fn image_shape(input: &[usize], window: &Window, channels: usize) -> 
 
 /// That `input` is a batch of images that `window` slides over.
 pub(crate) fn check_image(input: &[usize], window: &Window, channels: usize) -> TractResult<()> {
-    let Window { input: [height, width], output, kernel, stride, .. } = *window;
+    let Window { input: [height, width], output, kernel, stride, padding } = *window;
     ensure!(input.len() >= 3 && input[input.len() - 3..] == [height, width, channels], "image of shape {input:?}");
-    ensure!([height, width, channels].iter().chain(&output).chain(&kernel).chain(&stride).all(|size| *size > 0));
+    let sizes = || [height, width].into_iter().chain(output).chain(kernel).chain(stride);
+    ensure!(channels > 0 && sizes().all(|size| (1..=LARGEST_SIDE).contains(&size)), "a window of {window:?}");
+    ensure!(padding.iter().all(|size| *size <= LARGEST_SIDE), "a window of {window:?}");
+    // What the windows span, padding behind the image counted in: some kernels make a copy of that size. It is bounded
+    // by what the image and the weights have themselves.
+    let span = |axis: usize| {
+        let last = (output[axis] - 1) * stride[axis] + kernel[axis];
+        last.max(window.input[axis] + padding[axis])
+    };
+    let own = product(&[height, width, channels])?.max(product(&[kernel[0], kernel[1], channels])?);
+    let padded = product(&[span(0), span(1), channels])?;
+    ensure!(
+        padded <= own.saturating_mul(MOST_PADDING) || padded <= FREE,
+        "a window of {window:?} spans {padded} values"
+    );
+    product(&[output[0], output[1], channels])?;
     Ok(())
 }
+
+/// Largest side of an image, a kernel or its padding.
+const LARGEST_SIDE: usize = 1 << 20;
+/// How many times as large as the image and its kernel the padded image may be: a kernel of 13 x 13 on one pixel needs few.
+const MOST_PADDING: usize = 64;
+/// Padded images up to this size are not asked what they need it for.
+const FREE: usize = 1 << 20;
 
 /// Calls `f` with each image of a batch, its output, and where its residual is.
 fn each_image(
@@ -78,6 +103,11 @@ impl Fused for Convolution {
         let Shape { window, channels_in, channels_out, groups } = self.shape;
         check_image(inputs[0], &window, channels_in)?;
         ensure!(groups > 0 && channels_in.is_multiple_of(groups) && channels_out.is_multiple_of(groups));
+        ensure!(channels_out > 0);
+        let [rows, columns] = window.kernel;
+        let columns_of_group = (channels_out / groups).saturating_add(PANEL);
+        product(&[rows, columns, channels_in / groups, columns_of_group, groups])?;
+        product(&[window.output[0], window.output[1], channels_out])?;
         ensure!(volume(inputs[1]) == self.shape.packed_len());
         self.tail.check_sizes(inputs, channels_out, volume(&image_shape(inputs[0], &window, channels_out)))
     }

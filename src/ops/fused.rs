@@ -81,6 +81,15 @@ pub(crate) fn volume(shape: &[usize]) -> usize {
     shape.iter().product()
 }
 
+/// A product of sizes that a file gave; an error where it would wrap or is no tensor's.
+pub(crate) fn product(sizes: &[usize]) -> TractResult<usize> {
+    let product = sizes.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
+    product.filter(|product| *product <= LARGEST).with_context(|| format!("a tensor of {sizes:?} elements"))
+}
+
+/// Elements of the largest tensor.
+const LARGEST: usize = 1 << 32;
+
 /// Small vectors as serde knows sequences.
 pub(crate) mod sequence {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};

@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::epilogue::{Tail, WithTail};
-use super::fused::{Fused, fused_op, sequence, volume};
+use super::fused::{Fused, fused_op, product, sequence, volume};
 use dyn_perceiver_kernels::gemm;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
+
+/// Weights are packed in panels of this many columns at most, so there may be that many more of them.
+const PANEL: usize = 64;
 
 /// `activation(x * weights + bias + residual)`. Inputs: x, whose last axes hold `reduction` entries a row; the weights,
 /// packed; then what `tail` says.
@@ -34,8 +37,13 @@ impl Fused for Linear {
     fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
         self.tail.check(inputs)?;
         let (x, weights) = (volume(inputs[0]), volume(inputs[1]));
+        product(&[self.reduction, self.columns.saturating_add(PANEL)])?;
+        product(&self.shape)?;
+        ensure!(self.columns > 0 && x > 0);
         ensure!(self.reduction > 0 && weights == gemm::packed_len(self.reduction, self.columns));
-        ensure!(x.is_multiple_of(self.reduction) && x / self.reduction * self.columns == volume(&self.shape));
+        ensure!(
+            x.is_multiple_of(self.reduction) && product(&[x / self.reduction, self.columns])? == volume(&self.shape)
+        );
         self.tail.check_sizes(inputs, self.columns, volume(&self.shape))
     }
 

@@ -27,6 +27,7 @@ impl Fused for Pool {
     }
 
     fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        ensure!(inputs.len() == 1, "expected 1 input, found {}", inputs.len());
         check_image(inputs[0], &self.window, inputs[0].last().copied().unwrap_or(0))
     }
 

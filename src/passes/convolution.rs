@@ -17,6 +17,10 @@ pub(super) fn window(spec: &PoolSpec, input: &TypedFact) -> TractResult<Option<W
         return Ok(None);
     }
     let first = spec.data_format.h_axis();
+    // Rows and columns, and the channels on one side of them.
+    if shape.len() != first + if spec.data_format.c_is_last() { 3 } else { 2 } {
+        return Ok(None);
+    }
     let hw = &shape[first..first + 2];
     let padding = spec.computed_padding(hw);
     Ok(Some(Window {

@@ -4,6 +4,7 @@
 //! segments, each needed by one and the same set of exits; see [`Plan::stages`] for what they cost and
 //! [`crate::runtime::Runtime`] for running them.
 
+mod check;
 mod error;
 
 use std::fmt;
@@ -20,7 +21,8 @@ use crate::exit::ExitPolicy;
 use crate::graph::partition::SegmentGraph;
 use crate::graph::parts::{Parts, stage_of};
 use crate::graph::{ExitSet, GraphError, Slot, cost};
-use crate::model::{LoadOptions, Model, ModelInfo};
+use crate::model::{self, LoadOptions, Model, ModelInfo};
+use crate::{deadline, quiet};
 
 /// Stage plans of one model, ready to run. Immutable; share one between threads with an `Arc`.
 pub struct Plan {
@@ -54,21 +56,34 @@ impl Plan {
     }
 
     fn build(model: Model, staged: bool) -> Result<Plan, PlanError> {
-        Self::prepare(Parts::of(model, staged)?, None)
+        let path = model.info.path.clone();
+        let built = quiet::catch(|| Self::prepare(Parts::of(model, staged)?, None));
+        built.unwrap_or_else(|reason| Err(panicked(&path, reason)))
     }
 
     /// Loads a model or a [bundle], whichever the file is, and makes it ready to run.
     ///
     /// # Errors
     /// [`PlanError`] when the file is neither, or not sound; when it is a bundle and `options` want other exits or
-    /// another batch than it was compiled for; when tract refuses a part of the graph.
+    /// another batch than it was compiled for; when tract refuses a part of the graph; when it takes longer than the
+    /// deadline in the options' limits.
     pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Plan, PlanError> {
         let path = path.as_ref();
-        if !bundle::is_bundle(path) {
-            return Self::new(Model::load_with(path, options)?);
+        let (inner, asked) = (path.to_path_buf(), options.clone());
+        let loaded = deadline::within(options.limits.deadline, move || Self::load_here(&inner, &asked));
+        loaded.unwrap_or_else(|overdue| Err(model::late(overdue, path, options).into()))
+    }
+
+    fn load_here(path: &Path, options: &LoadOptions) -> Result<Plan, PlanError> {
+        // A pipe can be read once; a bundle is mapped, so it is a file.
+        let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        if is_file && bundle::is_bundle(path) {
+            let (parts, bundle) = bundle::load(path, options)?;
+            let prepared = quiet::catch(|| Self::prepare(parts, Some(Box::new(bundle))));
+            return prepared.unwrap_or_else(|reason| Err(panicked(path, reason)));
         }
-        let (parts, bundle) = bundle::load(path, options)?;
-        Self::prepare(parts, Some(Box::new(bundle)))
+        let bytes = model::read_file(path, options.limits.file_bytes)?;
+        Self::new(Model::from_bytes_here(bytes, path, options)?)
     }
 
     fn prepare(parts: Parts, bundle: Option<Box<BundleInfo>>) -> Result<Plan, PlanError> {
@@ -123,6 +138,10 @@ impl Plan {
         let evaluated = (0..=exit).filter(|&k| policy.evaluates(k)).fold(ExitSet::default(), ExitSet::with);
         self.costs.iter().filter(move |(need, _)| need.intersects(evaluated)).map(|(_, cost)| cost)
     }
+}
+
+fn panicked(path: &Path, reason: String) -> PlanError {
+    GraphError { path: path.into(), place: "graph".into(), source: reason.into() }.into()
 }
 
 /// Asks the process's allocator to give large blocks back to the system once they are freed, for a executor to call before

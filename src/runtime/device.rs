@@ -143,7 +143,8 @@ impl DeviceRuntime {
             return Err(RunError::NoImage);
         }
         for segment in self.segments.iter_mut().filter(|segment| segment.need.contains(exit) && !segment.done) {
-            segment.run(&mut self.places).map_err(RunError::tract)?;
+            let ran = crate::quiet::catch(|| segment.run(&mut self.places));
+            ran.map_err(|reason| RunError::Tract(reason.into()))?.map_err(RunError::tract)?;
         }
         let logits = || self.places[slot.0].value.as_ref().context("no logits")?.try_as_plain_ram()?.as_slice::<f32>();
         logits().map_err(RunError::tract)

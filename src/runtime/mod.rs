@@ -150,7 +150,8 @@ impl Runtime {
     fn alone(plan: Arc<Plan>) -> Result<Runtime, RunError> {
         let threads = NonZeroUsize::MIN;
         let pool = ThreadPool::new(threads).map_err(|error| RunError::pool(threads, error))?;
-        let arena = Arena::new(&plan.executor, threads.get()).map_err(RunError::tract)?;
+        let arena = crate::quiet::catch(|| Arena::new(&plan.executor, threads.get()));
+        let arena = arena.map_err(|reason| RunError::Tract(reason.into()))?.map_err(RunError::tract)?;
         let done = vec![false; plan.needs.len()];
         let scratch = vec![0.0; plan.info().classes];
         Ok(Runtime { plan, arena, pool, begun: false, done, scratch })
@@ -193,7 +194,15 @@ impl Runtime {
         }
         for (segment, need) in self.plan.needs.iter().enumerate() {
             if need.contains(exit) && !self.done[segment] {
-                self.plan.executor.run(segment, &mut self.arena, &mut self.pool).map_err(RunError::tract)?;
+                let (plan, arena, pool) = (&self.plan, &mut self.arena, &mut self.pool);
+                // What a panic leaves behind is written anew by the next image.
+                match crate::quiet::catch(|| plan.executor.run(segment, arena, pool)) {
+                    Ok(ran) => ran.map_err(RunError::tract)?,
+                    Err(reason) => {
+                        self.begun = false;
+                        return Err(RunError::Tract(reason.into()));
+                    }
+                }
                 self.done[segment] = true;
             }
         }

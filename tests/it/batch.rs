@@ -116,7 +116,7 @@ fn what_is_no_batch_is_refused() {
     let Setup { file, plan, images, policy, .. } = setup(2, middle);
     let mut batch = BatchRuntime::new(plan).unwrap();
     assert!(matches!(batch.run(&images[1..], &policy), Err(RunError::InputLength { .. })));
-    let options = LoadOptions { batch: 2, ..LoadOptions::default() };
+    let options = LoadOptions::default().with_batch(2);
     let two = Plan::load(file.path(), &options).unwrap();
     assert!(matches!(BatchRuntime::new(Arc::new(two)), Err(RunError::Batch { batch: 2 })));
     let mut device = DeviceRuntime::new(Model::load(file.path()).unwrap(), Device::Processor).unwrap();

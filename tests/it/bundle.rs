@@ -144,7 +144,9 @@ fn other_options_than_it_was_compiled_with_are_refused() {
     bundle::compile(small(), None, Target::host(), &path).unwrap();
     let with = |exits: Option<&[&str]>, batch| {
         let exits = exits.map(|exits| exits.iter().map(|exit| exit.to_string()).collect());
-        Plan::load(&path, &LoadOptions { exits, batch }).map(|_| ()).map_err(|error| error.to_string())
+        Plan::load(&path, &LoadOptions::default().with_exits(exits).with_batch(batch))
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     };
     with(Some(&["exit3", "exit1", "exit2"]), 1).unwrap();
     let exits = with(Some(&["exit1"]), 1).unwrap_err();

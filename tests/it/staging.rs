@@ -60,7 +60,7 @@ fn build(recipe: &Recipe, cut_at: Option<&str>) -> Vec<u8> {
 }
 
 fn load(bytes: &[u8], exits: Option<Vec<String>>) -> Model {
-    Model::from_bytes(bytes.to_vec(), "random.onnx", &LoadOptions { exits, batch: 1 }).unwrap()
+    Model::from_bytes(bytes.to_vec(), "random.onnx", &LoadOptions::default().with_exits(exits)).unwrap()
 }
 
 fn image(len: usize) -> Vec<f32> {

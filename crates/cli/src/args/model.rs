@@ -25,7 +25,7 @@ pub(crate) struct LoadArgs {
 impl LoadArgs {
     /// As the library takes them.
     pub(crate) fn options(&self) -> Result<LoadOptions, Failure> {
-        Ok(LoadOptions { exits: self.exits.clone(), ..LoadOptions::default() })
+        Ok(LoadOptions::default().with_exits(self.exits.clone()))
     }
 
     /// Stage plans of the model or bundle at `path`.

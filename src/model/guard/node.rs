@@ -1,0 +1,173 @@
+//! A node of the file and its attributes, read with their types checked.
+
+use std::cell::Cell;
+
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+
+use super::fact::Fact;
+use super::limits::LoadLimits;
+
+/// A result whose error says what is wrong with the node; the caller knows which node it is.
+pub(crate) type Check<T> = Result<T, String>;
+
+/// A node with what its shape rule needs.
+pub(crate) struct Node<'a> {
+    pub proto: &'a NodeProto,
+    /// Version of the default operator set.
+    pub opset: i64,
+    pub limits: &'a LoadLimits,
+    /// Facts of the inputs; none for an optional one that is left out.
+    pub inputs: Vec<Option<Fact>>,
+    /// Multiply-accumulates that the node's evaluation takes, as far as its rule says.
+    pub macs: Cell<u64>,
+}
+
+impl<'a> Node<'a> {
+    /// The fact of input `index`.
+    pub fn input(&self, index: usize) -> Check<&Fact> {
+        self.optional(index).ok_or_else(|| format!("input {index} is missing"))
+    }
+
+    /// The fact of input `index`, if it is there.
+    pub fn optional(&self, index: usize) -> Option<&Fact> {
+        self.inputs.get(index).and_then(Option::as_ref)
+    }
+
+    /// Integers known before the graph runs; an error if they depend on the image.
+    pub fn known_ints(&self, index: usize) -> Check<&[i64]> {
+        self.input(index)?.ints().ok_or_else(|| {
+            format!("input {index} decides the size of the result and is not known before the model runs")
+        })
+    }
+
+    /// A single known integer.
+    pub fn known_int(&self, index: usize) -> Check<i64> {
+        match self.known_ints(index)? {
+            &[value] => Ok(value),
+            other => Err(format!("input {index} has {} values, expected one", other.len())),
+        }
+    }
+
+    fn attribute(&self, name: &str, kind: AttributeType) -> Check<Option<&'a AttributeProto>> {
+        attribute(self.proto, name, kind)
+    }
+
+    /// Whether the attribute is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.proto.attribute.iter().any(|a| a.name == name)
+    }
+
+    /// An integer attribute.
+    pub fn int(&self, name: &str, default: i64) -> Check<i64> {
+        Ok(self.attribute(name, AttributeType::Int)?.map_or(default, |a| a.i))
+    }
+
+    /// A flag: 0 or 1.
+    pub fn flag(&self, name: &str, default: bool) -> Check<bool> {
+        match self.int(name, i64::from(default))? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(format!("{name} is {other}, expected 0 or 1")),
+        }
+    }
+
+    /// A finite float attribute.
+    pub fn float(&self, name: &str, default: f32) -> Check<f32> {
+        let value = self.attribute(name, AttributeType::Float)?.map_or(default, |a| a.f);
+        if value.is_finite() { Ok(value) } else { Err(format!("{name} is {value}, expected a finite number")) }
+    }
+
+    /// A list of integers; none when it is left out.
+    pub fn ints(&self, name: &str) -> Check<Option<&'a [i64]>> {
+        Ok(self.attribute(name, AttributeType::Ints)?.map(|a| a.ints.as_slice()))
+    }
+
+    /// A list of floats; none when it is left out.
+    pub fn floats(&self, name: &str) -> Check<Option<&'a [f32]>> {
+        Ok(self.attribute(name, AttributeType::Floats)?.map(|a| a.floats.as_slice()))
+    }
+
+    /// A short text.
+    pub fn text(&self, name: &str, default: &'a str) -> Check<&'a str> {
+        let Some(attribute) = self.attribute(name, AttributeType::String)? else { return Ok(default) };
+        let text = std::str::from_utf8(&attribute.s).map_err(|_| format!("{name} is not UTF-8"))?;
+        if text.len() <= 256 { Ok(text) } else { Err(format!("{name} has {} characters", text.len())) }
+    }
+
+    /// A text that is one of `known`.
+    pub fn one_of(&self, name: &str, default: &'a str, known: &[&str]) -> Check<&'a str> {
+        let text = self.text(name, default)?;
+        if known.contains(&text) { Ok(text) } else { Err(format!("{name} is {text:?}, expected {}", known.join(", "))) }
+    }
+
+    /// A tensor attribute.
+    pub fn tensor(&self, name: &str) -> Check<Option<&'a TensorProto>> {
+        Ok(self.attribute(name, AttributeType::Tensor)?.and_then(|a| a.t.as_ref()))
+    }
+
+    /// A subgraph.
+    pub fn graph(&self, name: &str) -> Check<&'a GraphProto> {
+        let graph = self.attribute(name, AttributeType::Graph)?.and_then(|a| a.g.as_ref());
+        graph.ok_or_else(|| format!("{name} is missing"))
+    }
+
+    /// An element type by its number.
+    pub fn element(&self, name: &str) -> Check<Option<DataType>> {
+        if !self.has(name) {
+            return Ok(None);
+        }
+        let number = self.int(name, 0)?;
+        let kind = i32::try_from(number).ok().and_then(|n| DataType::try_from(n).ok());
+        kind.map(Some).ok_or_else(|| format!("{name} is {number}, which is no element type"))
+    }
+
+    /// An axis attribute, counted from the front.
+    pub fn axis(&self, name: &str, default: i64, rank: usize) -> Check<usize> {
+        axis(self.int(name, default)?, rank)
+    }
+
+    /// Whether every input is known to be independent of the image.
+    pub fn is_constant(&self) -> bool {
+        self.inputs.iter().flatten().all(|fact| fact.constant)
+    }
+
+    /// Adds to the cost of evaluating the node.
+    pub fn charge(&self, macs: u64) {
+        self.macs.set(self.macs.get().saturating_add(macs));
+    }
+}
+
+/// An attribute of a node, if it is there and of the type wanted. Old files leave the type out.
+pub(crate) fn attribute<'a>(
+    proto: &'a NodeProto,
+    name: &str,
+    kind: AttributeType,
+) -> Check<Option<&'a AttributeProto>> {
+    let Some(found) = proto.attribute.iter().find(|a| a.name == name) else { return Ok(None) };
+    if found.r#type != kind as i32 && found.r#type != AttributeType::Undefined as i32 {
+        return Err(format!("attribute {name} has another type than {kind:?}"));
+    }
+    Ok(Some(found))
+}
+
+/// An axis in [-rank, rank), counted from the front.
+pub(crate) fn axis(value: i64, rank: usize) -> Check<usize> {
+    let size = rank as i64;
+    if (-size..size).contains(&value) {
+        Ok(value.rem_euclid(size) as usize)
+    } else {
+        Err(format!("axis {value} of a tensor with {rank} axes"))
+    }
+}
+
+/// Different axes, counted from the front, in rising order.
+pub(crate) fn axes(values: &[i64], rank: usize) -> Check<Vec<usize>> {
+    let mut found = values.iter().map(|&value| axis(value, rank)).collect::<Check<Vec<_>>>()?;
+    found.sort_unstable();
+    if found.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(format!("axes {values:?} name one axis twice"));
+    }
+    Ok(found)
+}
