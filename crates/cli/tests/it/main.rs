@@ -2,6 +2,7 @@
 
 mod bundle_command;
 mod calibration;
+mod camera;
 mod class_folders;
 mod cli;
 mod doctor;
