@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::cli::Folder;
-use crate::graphs::three_exits;
+use crate::models::three_exits;
 use crate::program::{program, repository};
 
 fn model(folder: &Folder) -> String {
@@ -84,8 +84,10 @@ fn a_camera_runs_on_mains_and_counts_damaged_frames() {
     let picture = std::fs::read(repository().join("tests/fixtures/pictures/baseline-420.jpg")).unwrap();
     let mut cut = picture[..picture.len() * 2 / 3].to_vec();
     cut.extend([0xff, 0xd9]);
-    let stream = folder.file("stream.mjpeg", &[&picture[..], &cut, &picture].concat());
-    let command = format!("command:cat {stream}; sleep 600");
+    // Not all at once: of a camera only the newest frame is taken.
+    let [first, cut, last] = [("first.jpg", &picture), ("cut.jpg", &cut), ("last.jpg", &picture)]
+        .map(|(name, bytes)| folder.file(name, bytes));
+    let command = format!("command:cat {first}; sleep 1; cat {cut}; sleep 1; cat {last}; sleep 60");
     let output = program(&[
         "run",
         "--model",
