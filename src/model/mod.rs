@@ -173,7 +173,7 @@ impl Model {
         let outputs = prepared.exits.classes;
         // One output is a binary classifier.
         let classes = outputs.max(2);
-        let labels = match metadata.labels {
+        let labels = match options.labels.clone().or(metadata.labels) {
             Some(mut labels) if outputs == 1 && labels.len() == 1 => {
                 labels.insert(0, format!("not {}", labels[0]));
                 Some(labels)

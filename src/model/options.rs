@@ -31,6 +31,8 @@ pub struct LoadOptions {
     pub range: Option<[f32; 2]>,
     /// Which share of the shorter side the centred crop keeps, in (0, 1].
     pub crop: Option<f32>,
+    /// Names of the classes, in place of the file's.
+    pub labels: Option<Vec<String>>,
     /// What loading may cost.
     pub limits: LoadLimits,
 }
@@ -46,6 +48,7 @@ impl Default for LoadOptions {
             std: None,
             range: None,
             crop: None,
+            labels: None,
             limits: LoadLimits::default(),
         }
     }
@@ -105,6 +108,13 @@ impl LoadOptions {
     #[must_use]
     pub fn with_crop(mut self, crop: f32) -> Self {
         self.crop = Some(crop);
+        self
+    }
+
+    /// With these names of the classes, in their order.
+    #[must_use]
+    pub fn with_labels(mut self, labels: Vec<String>) -> Self {
+        self.labels = Some(labels);
         self
     }
 

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use dyn_perceiver::bundle;
+use dyn_perceiver_kernels::Isa;
 
 /// Everything a report of a fault should say of the program.
 pub(crate) fn long() -> &'static str {
@@ -19,10 +20,12 @@ fn text() -> String {
     let build = if cfg!(debug_assertions) { "with debug assertions" } else { "release" };
     format!(
         "{}\ncommit         {commit}\ntarget         {target}, {build}\nfeatures       {}\nbundle format  {}\n\
-         JSON schema    {}",
+         JSON schema    {}\ninstructions   {} (of {})",
         env!("CARGO_PKG_VERSION"),
         features.join(", "),
         bundle::VERSION,
         crate::output::json::SCHEMA,
+        dyn_perceiver_kernels::isa(),
+        Isa::available().map(Isa::name).collect::<Vec<_>>().join(", "),
     )
 }

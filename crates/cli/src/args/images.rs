@@ -16,29 +16,20 @@ pub(crate) struct DataArgs {
     /// Read labelled images from a folder with a folder per class, or an IDX file of images with its labels beside
     #[arg(long, value_name = "PATH")]
     pub data: PathBuf,
-    /// Use only these of the images, counted from 0, such as 55000..60000
-    #[arg(long, value_name = "FROM..TO", value_parser = range)]
-    pub range: Option<Range<u64>>,
     /// Stop at the first image that cannot be used, in place of leaving it out and saying so at the end
     #[arg(long)]
     pub strict: bool,
 }
 
 impl DataArgs {
-    /// The images, with labels for the classes of `model`.
-    pub(crate) fn open(&self, model: &ModelInfo) -> Result<LabelledData, Failure> {
-        let data = LabelledData::open(&self.data, model, self.range.clone()).map_err(failure)?;
+    /// The images, with labels for the classes of `model`; of them those in `range`.
+    pub(crate) fn open(&self, model: &ModelInfo, range: Option<Range<u64>>) -> Result<LabelledData, Failure> {
+        let data = LabelledData::open(&self.data, model, range).map_err(failure)?;
         if data.is_empty() {
             return wrong(format!("{}: no images", self.data.display()));
         }
         Ok(if self.strict { data.strict() } else { data })
     }
-}
-
-/// `FROM..TO`.
-fn range(text: &str) -> Result<Range<u64>, String> {
-    let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-    range.filter(|range| range.start < range.end).ok_or_else(|| "expected such as 55000..60000".to_string())
 }
 
 /// What failed while images were run: data that is wrong is the user's to mend.

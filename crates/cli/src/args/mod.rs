@@ -4,6 +4,7 @@ pub(crate) mod battery;
 pub(crate) mod boards;
 pub(crate) mod cost;
 pub(crate) mod images;
+pub(crate) mod load;
 pub(crate) mod model;
 pub(crate) mod network;
 pub(crate) mod number;

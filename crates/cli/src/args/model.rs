@@ -6,41 +6,42 @@ use std::sync::Arc;
 
 use clap::Args;
 use dyn_perceiver::bundle;
-use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::model::{LoadOptions, Model, ModelInfo};
 use dyn_perceiver::plan::Plan;
 
+use super::load::LoadArgs;
 use crate::defaults;
 use crate::output::failure::{Failure, OrInput as _, wrong};
-use crate::output::text;
-
-/// How a model file is read.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Model")]
-pub(crate) struct LoadArgs {
-    /// Take these outputs as exits, by name [default: the model's metadata, else every output of shape (N, classes)]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    exits: Option<Vec<String>>,
-}
+use crate::output::{message, text};
 
 impl LoadArgs {
-    /// As the library takes them.
-    pub(crate) fn options(&self) -> Result<LoadOptions, Failure> {
-        Ok(LoadOptions::default().with_exits(self.exits.clone()))
-    }
-
     /// Stage plans of the model or bundle at `path`.
     pub(crate) fn plan(&self, path: &Path) -> Result<Arc<Plan>, Failure> {
         let options = self.options()?;
-        if is_file(path) {
-            return Ok(Arc::new(Plan::load(path, &options).or_input()?));
+        if is_file(path) && bundle::is_bundle(path) {
+            self.for_bundle(path)?;
         }
-        Ok(Arc::new(Plan::new(piped(path, &options)?).or_input()?))
+        let plan = match is_file(path) {
+            true => Plan::load(path, &options).or_input()?,
+            false => Plan::new(piped(path, &options)?).or_input()?,
+        };
+        warn(plan.info());
+        Ok(Arc::new(plan))
     }
 
     /// The ONNX model at `path`.
     pub(crate) fn model(&self, path: &Path) -> Result<Model, Failure> {
         let options = self.options()?;
-        if is_file(path) { Model::load_with(path, &options).or_input() } else { piped(path, &options) }
+        let model = if is_file(path) { Model::load_with(path, &options).or_input()? } else { piped(path, &options)? };
+        warn(model.info());
+        Ok(model)
+    }
+}
+
+/// Tells what was assumed or left out in reading a model.
+fn warn(info: &ModelInfo) {
+    for warning in &info.warnings {
+        message::warning(&format!("{}: {warning}", text::shown(&info.path)));
     }
 }
 

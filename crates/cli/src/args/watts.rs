@@ -66,25 +66,21 @@ impl WattsArgs {
         }
     }
 
-    /// What a board draws, whether it was named or detected. Where a figure is missing the published board stands in.
+    /// What a board draws, whether it was named or detected. If a figure is missing the published board stands in.
     pub(crate) fn of(&self, board: &Board) -> Result<Watts, Failure> {
         let published = boards::find(PUBLISHED)?;
-        let mut known = KnownWatts::of(board);
-        for (given, option, figure) in [
-            (self.idle_watts, "--idle-watts", &mut known.idle),
-            (self.active_watts, "--active-watts", &mut known.active),
-            (self.suspend_watts, "--suspend-watts", &mut known.suspended),
-        ] {
-            if let Some(watts) = given {
-                *figure = Some(Figure::new(f64::from(watts), option));
-            }
-        }
-        let known = known.or_scaled(&published.name, &KnownWatts::of(&published));
-        let figure = |figure: Option<Figure>| figure.map(|figure| (figure.value as f32, figure.source));
-        let (Some(idle), Some(active)) = (figure(known.idle), figure(known.active)) else {
-            return wrong(format!("no figure is known for {}: give --active-watts", board.name));
+        let known = KnownWatts::of(board).or_scaled(&published.name, &KnownWatts::of(&published));
+        // What is given comes before what is known or scaled.
+        let given = |watts: Option<f32>, option: &str, known: Option<Figure>| {
+            let known = known.map(|figure| (figure.value as f32, figure.source));
+            watts.map(|watts| (watts, option.to_owned())).or(known)
         };
-        let suspended = figure(known.suspended);
+        let idle = given(self.idle_watts, "--idle-watts", known.idle);
+        let active = given(self.active_watts, "--active-watts", known.active);
+        let (Some(idle), Some(active)) = (idle, active) else {
+            return wrong(format!("no figure is known for {}: give --idle-watts and --active-watts", board.name));
+        };
+        let suspended = given(self.suspend_watts, "--suspend-watts", known.suspended);
         check(idle.0, active.0, suspended.as_ref().map(|(watts, _)| *watts))?;
         let asleep =
             suspended.as_ref().map_or(String::new(), |(watts, source)| format!(", {watts} W suspended ({source})"));

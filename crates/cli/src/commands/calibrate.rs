@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::args::cost::costs;
 use crate::args::images::{DataArgs, failure};
-use crate::args::model::LoadArgs;
+use crate::args::load::LoadArgs;
 use crate::args::share::Share;
 use crate::output::data_notes::{DataNotes, SkippedReport};
 use crate::output::failure::{Failure, OrInput as _, wrong};
@@ -172,7 +172,7 @@ fn records(args: &Args, plan: &Arc<Plan>) -> Result<(Records, PathBuf, DataNotes
         return Ok((read(args, source, plan)?, source.clone(), DataNotes::default()));
     }
     let path = args.records.clone().unwrap_or_else(|| args.output.with_extension("records.csv"));
-    let data = args.data.open(plan.info())?;
+    let data = args.data.open(plan.info(), args.load.images())?;
     let mut notes = DataNotes::of(&data);
     let header = collect::header(plan, costs(&args.cost, plan)?);
     let names = data.names().to_vec();

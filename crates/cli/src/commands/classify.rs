@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
-use dyn_perceiver::camera::{Frame, FrameSource as _, ImageSource};
+use dyn_perceiver::camera::{Frame, ImageLimits, decode_image};
+use dyn_perceiver::dataset::ImageFolder;
 use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::model::ModelInfo;
 use dyn_perceiver::runtime::{Outcome, StageLimits};
@@ -28,7 +29,7 @@ use crate::output::{json, table, text};
 /// and skipped; the exit code is then 1. JSON: see docs/json.md.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
-    /// Image files; - for one on standard input
+    /// Image files, or folders of them; - for one image on standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     #[command(flatten)]
@@ -82,8 +83,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let info = plan.info().clone();
     let mut classifier = ClassifierBuilder::from(plan).threads(args.threads.count().get()).build()?;
     let mut out = Out::stdout();
-    let mut skipped = Skipped::new("files", args.strict || args.images.len() == 1);
-    for path in &args.images {
+    let images = images(&args.images)?;
+    let mut skipped = Skipped::new("files", args.strict || images.len() == 1);
+    for path in &images {
         let policy = points.as_mut().map_or(&fixed, Points::next_policy);
         match classify(path, &mut classifier, policy, args.deadline) {
             Ok(outcome) => print(&mut out, args.json, path, &info, &outcome)?,
@@ -93,15 +95,32 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     skipped.finish()
 }
 
+/// The files named, and those in the folders named.
+fn images(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut images = Vec::new();
+    for path in named {
+        if path.is_dir() {
+            let folder = ImageFolder::read(path).or_input()?;
+            if folder.images().is_empty() {
+                return wrong(format!("{}: no image in this folder", path.display()));
+            }
+            images.extend(folder.images().iter().map(|image| image.path.clone()));
+        } else if path.as_os_str() == "-" {
+            images.push(PathBuf::from("/dev/stdin"));
+        } else {
+            images.push(path.clone());
+        }
+    }
+    Ok(images)
+}
+
 fn classify(
     path: &Path,
     classifier: &mut Classifier,
     policy: &ExitPolicy,
     deadline: Option<Duration>,
 ) -> Result<Outcome, Failure> {
-    let Some(frame) = ImageSource::files([path.to_path_buf()]).next().or_input()? else {
-        return wrong(format!("{}: no image", path.display()));
-    };
+    let frame = decode_image(path, ImageLimits::default()).or_input()?;
     match deadline {
         None => Ok(classifier.classify_with(&frame, policy)?),
         Some(time) => within(classifier, &frame, policy, time),

@@ -11,7 +11,7 @@ use dyn_perceiver::model::LoadOptions;
 use dyn_perceiver::plan::Plan;
 use serde::Serialize;
 
-use crate::args::model::LoadArgs;
+use crate::args::load::LoadArgs;
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::output::out::Out;
 use crate::output::{json, table, text};

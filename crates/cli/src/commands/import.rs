@@ -1,11 +1,11 @@
 //! `import`: a checkpoint of the family as ONNX.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
 use dyn_perceiver_models::{Checkpoint, Config, Metadata, Network, Weights as _};
 
+use crate::args::load;
 use crate::args::network::NetworkArgs;
 use crate::output::failure::{Failure, OrInput as _};
 use crate::output::network::save;
@@ -30,13 +30,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// Subtract this mean per channel from pixels in [0, 1]; one number stands for all [default: ImageNet's]
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
-    mean: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", value_parser = load::channels)]
+    mean: Option<[f32; 3]>,
     /// Divide by this standard deviation per channel; one number stands for all [default: ImageNet's]
-    #[arg(long, value_name = "R,G,B", value_delimiter = ',')]
-    std: Option<Vec<f32>>,
+    #[arg(long, value_name = "R,G,B", value_parser = load::deviations)]
+    std: Option<[f32; 3]>,
     /// Crop the centre: this share of the image's shorter side, in (0, 1] [default: 0.875]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "NUMBER", value_parser = load::crop)]
     crop: Option<f32>,
     /// Interpolate pixels so: bilinear or bicubic [default: bicubic]
     #[arg(long, value_name = "KIND")]
@@ -64,31 +64,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 
     let mut metadata = Metadata::imagenet(config.classes);
     if let Some(path) = &args.labels {
-        metadata.labels = labels(path).or_input()?;
+        metadata.labels = load::labels(path)?;
     }
-    if let Some(values) = args.mean {
-        metadata.mean = channels("--mean", &values).or_input()?;
-    }
-    if let Some(values) = args.std {
-        metadata.std = channels("--std", &values).or_input()?;
-    }
+    metadata.mean = args.mean.unwrap_or(metadata.mean);
+    metadata.std = args.std.unwrap_or(metadata.std);
     metadata.crop = args.crop.unwrap_or(metadata.crop);
     metadata.interpolation = args.interpolation.unwrap_or(metadata.interpolation);
     save(&network, &mut weights, &metadata, &args.output, args.json)
-}
-
-fn labels(path: &Path) -> anyhow::Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    if text.trim_start().starts_with('[') {
-        return serde_json::from_str(&text).with_context(|| format!("{}: expected an array of names", path.display()));
-    }
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
-}
-
-fn channels(option: &str, values: &[f32]) -> anyhow::Result<[f32; 3]> {
-    match *values {
-        [all] => Ok([all; 3]),
-        [r, g, b] => Ok([r, g, b]),
-        _ => Err(anyhow!("{option} takes one number or three, got {}", values.len())),
-    }
 }

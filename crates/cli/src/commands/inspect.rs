@@ -5,10 +5,15 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use dyn_perceiver::model::{Layout, PreprocessingSource};
 use dyn_perceiver::plan::{Plan, Stage};
+use dyn_perceiver::preprocess::Interpolation;
+use dyn_perceiver_kernels::gemm::KernelFamily;
+use dyn_perceiver_kernels::isa;
 use serde::Serialize;
 
-use crate::args::model::{self, LoadArgs};
+use crate::args::load::LoadArgs;
+use crate::args::model;
 use crate::output::failure::Failure;
 use crate::output::out::Out;
 use crate::output::{json, table, text};
@@ -38,6 +43,9 @@ struct Report<'a> {
     stages: &'a [Stage],
     total: Total,
     bundle: Option<Bundle<'a>>,
+    machine: Machine,
+    warnings: &'a [String],
+    notes: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -48,6 +56,18 @@ struct Input<'a> {
     mean: [f32; 3],
     std: [f32; 3],
     crop: f32,
+    interpolation: Interpolation,
+    /// Order of the axes in the file; the network itself runs on NHWC.
+    layout: Layout,
+    /// Where mean and deviation, of pixels in [0, 1], come from.
+    source: PreprocessingSource,
+}
+
+/// What the network would run on here.
+#[derive(Serialize)]
+struct Machine {
+    isa: &'static str,
+    kernels: String,
 }
 
 #[derive(Serialize)]
@@ -92,6 +112,9 @@ fn report(plan: &Plan) -> Report<'_> {
             mean: input.preprocessing.mean,
             std: input.preprocessing.std,
             crop: input.preprocessing.crop,
+            interpolation: input.preprocessing.interpolation,
+            layout: info.layout,
+            source: info.preprocessing_source,
         },
         classes: info.classes,
         labels: info.labels.as_deref(),
@@ -103,6 +126,9 @@ fn report(plan: &Plan) -> Report<'_> {
             target: bundle.target.name(),
             points: bundle.policy.as_ref().map(|policy| policy.frontier().points().len()),
         }),
+        machine: Machine { isa: isa().name(), kernels: KernelFamily::F32.to_string() },
+        warnings: &info.warnings,
+        notes: &info.notes,
     }
 }
 
@@ -117,7 +143,17 @@ fn print(out: &mut Out, report: &Report<'_>, plan: &Plan) -> Result<(), Failure>
     let (input, shape) = (text::name(report.input.name), report.input.shape);
     writeln!(out, "input {input} {shape:?}, {} classes, {} exits", report.classes, report.stages.len())?;
     let Input { mean, std, crop, .. } = report.input;
-    writeln!(out, "preprocessing: mean {mean:?}, standard deviation {std:?}, centre crop {crop}\n")?;
+    let source = match report.input.source {
+        PreprocessingSource::Metadata => "by the file's metadata",
+        PreprocessingSource::Options => "as given",
+        PreprocessingSource::Pixels => "8-bit pixels as they are",
+        _ => "assumed: the file does not say",
+    };
+    writeln!(out, "pixels in [0, 1], mean {mean:?}, standard deviation {std:?} ({source}); centre crop {crop}")?;
+    for note in report.notes {
+        writeln!(out, "note: {}", text::lines(note))?;
+    }
+    writeln!(out, "runs on {} kernels by {}\n", report.machine.kernels, report.machine.isa)?;
     let header = ["exit", "nodes", "MACs", "cumulative", "share", "exit alone", "parameters", "weights", "carry"];
     let rows: Vec<Vec<String>> = report
         .stages

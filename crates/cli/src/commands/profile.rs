@@ -16,7 +16,7 @@ use dyn_perceiver::sensors::profile::{Profile, ProfileSettings, SampledMeter, me
 use dyn_perceiver_host::State;
 use serde::Serialize;
 
-use crate::args::model::LoadArgs;
+use crate::args::load::LoadArgs;
 use crate::args::number;
 use crate::args::threads::Threads;
 use crate::args::watts::WattsArgs;

@@ -5,7 +5,7 @@ use std::path::Path;
 use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, ExitPolicy, Frontier, Measure, ModelDigest, OperatingPoint};
 use dyn_perceiver::model::Model;
 
-use crate::graphs::three_exits;
+use crate::models::three_exits;
 use crate::program::{json, program, refuses};
 
 /// A policy of one point for a model, by the model's digest.

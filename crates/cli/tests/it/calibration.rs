@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::graphs::three_exits;
+use crate::models::three_exits;
 use crate::program::{json, refuses};
 use serde_json::Value;
 use tempfile::TempDir;

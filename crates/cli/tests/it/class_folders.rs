@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::graphs::three_exits;
+use crate::models::three_exits;
 use crate::program::{program, refuses, repository};
 
 /// A model of five classes, and a folder with images in these places; names that end in `/` are folders, `!` begins those

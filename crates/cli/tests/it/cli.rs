@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::graphs::{Graph, three_exits};
+use crate::graphs::Graph;
+use crate::models::three_exits;
 use crate::program::{program, refuses};
 use tempfile::TempDir;
 
@@ -180,4 +181,136 @@ fn wrong_policies_and_images_are_refused() {
     refuses(&["run", "--model", &model, "--synthetic", "5", "--soc", "2"], &["--soc", "'2'", "2% for percent"]);
     refuses(&["run", "--model", &model, "--synthetic", "5", "--fps", "0"], &["--fps", "'0'"]);
     refuses(&["run", "--model", &model, "--synthetic", "5", "--active-watts", "1"], &["1 W", "active at least idle"]);
+}
+
+/// What a model says of its preprocessing, or does not, is shown and told; options come before it.
+#[test]
+fn a_model_that_does_not_tell_its_normalisation_is_told_once() {
+    let folder = Folder::new();
+    let model = folder.file("silent.onnx", &crate::graphs::three_exits(&["exit1", "exit2"]).bytes());
+    let inspect = |args: &[&str]| {
+        let output = program(&[&["inspect", &model, "--json"], args].concat());
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report, String::from_utf8(output.stderr).unwrap())
+    };
+    let (report, told) = inspect(&[]);
+    assert_eq!(report["input"]["source"], "assumed");
+    assert_eq!(told.matches("dyn_perceiver.mean").count(), 1, "{told}");
+    for option in ["--mean", "--std", "--range"] {
+        assert!(told.contains(option), "{told}");
+    }
+    let (report, told) = inspect(&["--mean", "0.5", "--std", "0.25", "--crop", "1"]);
+    assert_eq!((&report["input"]["source"], told.as_str()), (&"options".into(), ""));
+    assert_eq!(report["input"]["mean"], serde_json::json!([0.5, 0.5, 0.5]));
+    assert_eq!(report["input"]["crop"], 1.0);
+    let (_, told) = inspect(&["--range=-1,1"]);
+    assert_eq!(told, "");
+    let labels = folder.file("labels.txt", b"a\nb\nc\nd\ne\n");
+    let (report, _) = inspect(&["--labels", &labels]);
+    assert_eq!(report["labels"], serde_json::json!(["a", "b", "c", "d", "e"]));
+    let labels = folder.file("few.txt", b"a\nb\n");
+    refuses(&["inspect", &model, "--labels", &labels], &["2 labels for 5 classes"]);
+    refuses(&["inspect", &model, "--std", "0"], &["--std", "above 0"]);
+    let bundle = folder.path("model.dynp");
+    assert!(program(&["compile", &model, "--mean", "0.5", "--std", "0.5", "-o", &bundle]).status.success());
+    refuses(&["inspect", &bundle, "--mean", "0.5"], &["model.dynp", "--mean", "compile"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn models_and_images_come_from_pipes() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
+    let folder = Folder::new();
+    let model = model(&folder);
+    let piped = |args: &[&str], bytes: &[u8]| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dyn-perceiver"))
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A program that refuses what it reads may close the pipe before all is written.
+        let _ = child.stdin.take().unwrap().write_all(bytes);
+        child.wait_with_output().unwrap()
+    };
+    let image = std::fs::read(fixture_image()).unwrap();
+    for name in ["-", "/dev/stdin"] {
+        let output = piped(&["classify", "--model", &model, name, "--json"], &image);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = piped(&["inspect", "/dev/stdin", "--json"], &std::fs::read(&model).unwrap());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(piped(&["inspect", "/dev/stdin"], b"<!DOCTYPE html>").status.code(), Some(2));
+}
+
+#[test]
+fn a_folder_is_classified_and_bad_files_are_named_at_the_end() {
+    let folder = Folder::new();
+    let model = model(&folder);
+    let images = folder.path("images");
+    std::fs::create_dir(&images).unwrap();
+    for name in ["a.png", "c.png"] {
+        std::fs::copy(fixture_image(), format!("{images}/{name}")).unwrap();
+    }
+    std::fs::write(format!("{images}/b.png"), b"no picture").unwrap();
+    let output = program(&["classify", &images, "--model", &model, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output).lines().count(), 2);
+    let told = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(told.contains("1 files skipped") && told.matches("b.png").count() == 2, "{told}");
+    let output = program(&["classify", &images, "--model", &model, "--json", "--strict"]);
+    assert_eq!((output.status.code(), stdout(&output).lines().count()), (Some(2), 1));
+}
+
+/// Modelled time: a busy machine changes nothing but the latencies.
+#[test]
+fn the_demonstration_comes_out_the_same_at_every_load() {
+    let run = || {
+        let output = program(&["run", "--limit", "300", "--no-compare", "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = stdout(&output);
+        let frames = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        frames
+            .filter(|record| record["kind"] == "frame")
+            .map(|f| format!("{} {} {}", f["class"], f["soc"], f["point"]))
+            .collect()
+    };
+    let busy = std::thread::spawn(|| (0..60_000_000_u64).fold(0, |sum, n| std::hint::black_box(sum ^ n)));
+    let (first, second): (Vec<String>, Vec<String>) = (run(), run());
+    busy.join().unwrap();
+    assert_eq!(first.len(), 300);
+    assert_eq!(first, second);
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_wrong_input() {
+    for (option, value) in [
+        ("--fps", "1e-30"),
+        ("--fps", "1e300"),
+        ("--fps", "nan"),
+        ("--hours", "1e30"),
+        ("--dwell", "-1"),
+        ("--between-ms", "0,0"),
+        ("--between-ms", "500,100"),
+        ("--per-hour", "0"),
+        ("--battery-wh", "0"),
+        ("--battery-mwh", "inf"),
+        ("--cells", "0"),
+        ("--floor", "92"),
+        ("--reserve", "10"),
+        ("--accuracy", "1"),
+        ("--threads", "0"),
+        ("--chemistry", "lead"),
+    ] {
+        refuses(&["run", "--synthetic", "3", &format!("{option}={value}")], &[option, value]);
+    }
+    refuses(&["simulate", "--floor", "85"], &["--floor", "85% for percent"]);
+    refuses(&["run", "--battery", "mains", "--battery-wh", "1"], &["mains has no capacity"]);
+    refuses(
+        &["run", "--synthetic", "3", "--battery", "mains", "--mode", "mission", "--hours", "1", "--fps", "1"],
+        &["needs a battery"],
+    );
 }

@@ -19,7 +19,7 @@ use crate::program::{program, refuses};
 /// A model of three exits and a policy of three operating points for it, in `folder`.
 fn mission_files(folder: &Path) -> (String, String) {
     let model = folder.join("model.onnx");
-    std::fs::write(&model, crate::graphs::three_exits(&["exit1", "exit2", "exit3"]).bytes()).unwrap();
+    std::fs::write(&model, crate::models::three_exits(&["exit1", "exit2", "exit3"]).bytes()).unwrap();
     let plan = Plan::new(Model::load_with(&model, &LoadOptions::default()).unwrap()).unwrap();
     let points = [0.0f32, 0.5, 1.0].map(|onwards| {
         let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, 3, &[onwards, onwards]).unwrap();

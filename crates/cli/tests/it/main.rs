@@ -2,6 +2,7 @@
 
 mod bundle_command;
 mod calibration;
+mod camera;
 mod class_folders;
 mod cli;
 mod doctor;
@@ -9,6 +10,7 @@ mod energy_state;
 #[path = "../../../../tests/it/graphs.rs"]
 #[allow(dead_code, reason = "the library's tests use the rest")]
 mod graphs;
+mod models;
 mod models_command;
 mod output;
 mod program;

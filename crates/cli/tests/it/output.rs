@@ -6,7 +6,8 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::cli::Folder;
-use crate::graphs::{Graph, three_exits};
+use crate::graphs::Graph;
+use crate::models::three_exits;
 use crate::program::{program, repository};
 
 fn dyn_perceiver(args: &[&str]) -> Command {

@@ -19,7 +19,8 @@ use dyn_perceiver::runtime::Outcome;
 
 use crate::args::cost;
 use crate::args::images::{DataArgs, failure};
-use crate::args::model::{self, LoadArgs};
+use crate::args::load::LoadArgs;
+use crate::args::model;
 use crate::args::policy::{accuracy_point, for_plan};
 use crate::args::share::Share;
 use crate::args::threads::Threads;
@@ -121,7 +122,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if args.cost.is_some() && frontier.unit() != CostUnit::Joules {
         return wrong(format!("--cost is in joules, the policy in {}", frontier.unit()));
     }
-    let data = args.data.open(plan.info())?;
+    let data = args.data.open(plan.info(), args.load.images())?;
     let mut notes = DataNotes::of(&data);
     let mut runs: Vec<Run> = budgets.into_iter().map(|budget| Run::new(budget, frontier)).collect();
     let labels = adaptive(&args, &plan, data, (frontier, &costs), &mut runs, &mut notes)?;
@@ -254,7 +255,7 @@ fn adaptive(
 fn curves(args: &Args, plan: &Arc<Plan>, frontier: &Frontier, costs: &Costs) -> Result<ParetoCurves, Failure> {
     let beside = args.plot.as_ref().map(|plot| plot.with_extension("records.csv"));
     let path = args.records.clone().or(beside).unwrap_or_else(|| args.policy().with_extension("evaluation.csv"));
-    let data = args.data.open(plan.info())?;
+    let data = args.data.open(plan.info(), args.load.images())?;
     let names = data.names().to_vec();
     let there = match path.exists() {
         true => Some(Records::read(&path).or_input()?),

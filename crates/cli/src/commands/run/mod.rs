@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
+use dyn_perceiver::camera::FrameSource as _;
 use dyn_perceiver::energy::{Battery, GaugeState, JoulesSource, Reason};
 use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::pipeline::{BatteryCapacity, Pipeline, PipelineConfig, PipelineError, Summary};
@@ -32,10 +33,6 @@ use service::Service;
 use source::SourceArgs;
 use state::{State, StateArgs};
 use view::{Header, OutputArgs, View};
-
-/// Failed attempts after which a camera that never yielded a frame is given up: some fifteen seconds. One that was there
-/// before is waited for without end.
-const ATTEMPTS: u32 = 8;
 
 /// Thresholds, the same at every exit, that the state of charge steps through when no policy is given.
 const LADDER: [f32; 6] = [0.0, 0.5, 0.7, 0.85, 0.95, 0.99];
@@ -154,8 +151,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut config = PipelineConfig::new(points, power, battery).with_period(period).with_threads(args.threads.count());
     config.compare_full = !args.no_compare;
     config.stage_seconds = modelled_time.then_some(seconds);
-    let mut pipeline =
-        Pipeline::new(source.frames, governor, plan, config)?.resumed_at(resumed).with_stop(stop.clone().into());
+    let is_live = source.frames.is_live();
+    let pipeline = Pipeline::new(source.frames, governor, plan, config)?;
+    let mut pipeline = pipeline.resumed_at(resumed).with_stop(stop.clone().into());
     if let Some(sensor) = sensor {
         let capacity = match args.battery.capacity.milliwatt_hours() {
             Some(_) => BatteryCapacity::Known,
@@ -173,8 +171,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         duration,
         limit: args.source.limit,
         strict: args.strict,
+        is_live,
         skipped: 0,
-        waiting: (0, String::new()),
         gauge_lost: false,
     };
     let ended = run.until_the_end();
@@ -228,9 +226,9 @@ struct Loop<'a> {
     duration: Option<Duration>,
     limit: Option<u64>,
     strict: bool,
+    /// Whether frames come from a camera.
+    is_live: bool,
     skipped: u64,
-    /// Failed attempts to get a first frame, and why the last one failed.
-    waiting: (u32, String),
     /// Whether the gauge is not believed at present.
     gauge_lost: bool,
 }
@@ -264,16 +262,13 @@ impl Loop<'_> {
     /// One frame; why the loop is over, if it is.
     fn frame(&mut self) -> Result<Option<&'static str>, Failure> {
         let step = match self.pipeline.step() {
-            // The camera is gone for now: the loop lives on.
-            Err(PipelineError::Camera(error)) if error.is_temporary() => {
-                let message = chain(&error.into());
-                self.view.camera(Some(&message))?;
-                self.waiting = (self.waiting.0 + 1, message);
-                let never = self.summary.frames() == 0 && self.waiting.0 >= ATTEMPTS;
-                return Ok(never.then_some("the camera never came"));
-            }
-            Err(error) if !self.strict => {
+            Err(error) if error.is_of_one_frame() && !self.strict => {
                 self.skip(error)?;
+                return Ok(None);
+            }
+            // The camera is gone for now: the loop lives on.
+            Err(error) if error.is_temporary() && !error.is_of_one_frame() => {
+                self.view.camera(Some(&chain(&error.into())))?;
                 return Ok(None);
             }
             step => step?,
@@ -314,7 +309,8 @@ impl Loop<'_> {
         Ok(())
     }
 
-    /// Passes over a frame that cannot be read or classified.
+    /// Passes over a frame that cannot be read or classified. That is no failure of a camera, which damages frames now and
+    /// then.
     fn skip(&mut self, error: PipelineError) -> Result<(), Failure> {
         self.skipped += 1;
         let sequence = match &error {
@@ -344,11 +340,8 @@ impl Loop<'_> {
 
     /// Tells what the run came to.
     fn finish(self, ended: &str) -> Result<(), Failure> {
-        self.view.summary(&self.summary, self.soc, self.pipeline.dropped(), ended)?;
-        if self.summary.frames() == 0 && self.waiting.0 > 0 {
-            return Err(anyhow::anyhow!("no frame ever came from the camera: {}", self.waiting.1).into());
-        }
-        if self.skipped > 0 { Err(Failure::Partial) } else { Ok(()) }
+        self.view.summary(&self.summary, self.soc, (self.pipeline.dropped(), self.pipeline.damaged()), ended)?;
+        if self.skipped > 0 && !self.is_live { Err(Failure::Partial) } else { Ok(()) }
     }
 
     /// Short naps keep Ctrl-C prompt at low frame rates.

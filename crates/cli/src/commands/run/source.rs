@@ -83,10 +83,9 @@ impl SourceArgs {
         let (frames, names): (Box<dyn FrameSource>, Names) = if let Some(count) = self.synthetic {
             (Box::new(camera::SyntheticSource::new(64, 64).with_count(count)), Names::One("synthetic".into()))
         } else if let Some(name) = &self.camera {
+            let fps = self.fps.map(|fps| fps.round().max(1.0) as u32);
             let mut request = CameraRequest::default();
-            request.format = self.camera_format;
-            request.size = self.camera_size;
-            request.fps = self.fps.map(|fps| fps.round().max(1.0) as u32);
+            (request.format, request.size, request.fps) = (self.camera_format, self.camera_size, fps);
             (camera::open(name, request).or_input()?, Names::One(name.clone()))
         } else {
             match &self.frames {
@@ -103,7 +102,7 @@ impl SourceArgs {
 fn open_path(path: &Path, model: &ModelInfo) -> Result<(Box<dyn FrameSource>, Names), Failure> {
     let idx = path.file_name().is_some_and(|name| text::path(Path::new(name)).contains("idx3"));
     if idx {
-        let frames = camera::open(&text::path(path), CameraRequest::default()).or_input()?;
+        let frames = camera::open_path(path).or_input()?;
         return Ok((frames, Names::One(text::path(path).into_owned())));
     }
     if !path.is_dir() {

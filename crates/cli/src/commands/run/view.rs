@@ -255,20 +255,20 @@ impl View {
         &mut self,
         summary: &Summary,
         soc: Option<f32>,
-        dropped: u64,
+        (dropped, damaged): (u64, u64),
         ended: &str,
     ) -> Result<(), Failure> {
         if let Some(live) = &mut self.live {
             live.clear(&mut self.out)?;
         }
-        self.record(&Record::Summary(record(summary, soc, (dropped, self.skipped), ended)))?;
+        self.record(&Record::Summary(record(summary, soc, (dropped, damaged, self.skipped), ended)))?;
         if self.json {
             return Ok(());
         }
         let charge = soc.map_or(String::new(), |soc| format!(" at {} charge", percent(soc)));
         let switches = summary.switches();
         writeln!(self.out, "ended    {ended}{charge}, {switches} switches of operating point")?;
-        for (what, count) in [("dropped", dropped), ("skipped", self.skipped)] {
+        for (what, count) in [("dropped", dropped), ("damaged", damaged), ("skipped", self.skipped)] {
             if count > 0 {
                 writeln!(self.out, "{what}  {count} frames")?;
             }
@@ -315,7 +315,7 @@ fn tables(summary: &Summary) -> String {
 fn record<'a>(
     summary: &Summary,
     soc: Option<f32>,
-    (dropped, skipped): (u64, u64),
+    (dropped, damaged, skipped): (u64, u64, u64),
     ended: &'a str,
 ) -> records::Summary<'a> {
     let exits = summary.exits();
@@ -334,6 +334,7 @@ fn record<'a>(
         switches: summary.switches(),
         soc,
         dropped,
+        damaged,
         skipped,
         ended,
     }

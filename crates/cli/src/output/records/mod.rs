@@ -110,6 +110,8 @@ pub(crate) struct Summary<'a> {
     pub soc: Option<f32>,
     /// Frames of the camera that never reached the loop.
     pub dropped: u64,
+    /// Frames of those that came damaged or could not be decoded.
+    pub damaged: u64,
     /// Frames or files passed over.
     pub skipped: u64,
     /// Why the run ended.
