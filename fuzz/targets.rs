@@ -19,10 +19,10 @@ use dyn_perceiver::{Model, Plan, policy_file};
 use dyn_perceiver_models::{Checkpoint, Config, Weights as _};
 
 /// A target by its name.
-pub type Target = (&'static str, fn(&[u8]));
+pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target; a folder of seeds has the same name.
-pub const TARGETS: [Target; 12] = [
+pub(crate) const TARGETS: [Target; 12] = [
     ("bundle", bundle),
     ("checkpoint", checkpoint),
     ("companion", companion),
@@ -63,7 +63,7 @@ fn run(plan: Plan) {
 }
 
 /// An ONNX file: loaded, planned and run once.
-pub fn onnx(data: &[u8]) {
+pub(crate) fn onnx(data: &[u8]) {
     if let Ok(model) = Model::from_bytes(data.to_vec(), "fuzz.onnx", &LoadOptions::default())
         && let Ok(plan) = Plan::new(model)
     {
@@ -72,26 +72,26 @@ pub fn onnx(data: &[u8]) {
 }
 
 /// A bundle: loaded and run once.
-pub fn bundle(data: &[u8]) {
+pub(crate) fn bundle(data: &[u8]) {
     if let Some(Ok(plan)) = with_file(data, "dynp", |path| Plan::load(path, &LoadOptions::default())) {
         run(plan);
     }
 }
 
 /// A policy file, JSON or postcard.
-pub fn policy(data: &[u8]) {
+pub(crate) fn policy(data: &[u8]) {
     if let Ok(policy) = policy_file::parse(data, Path::new("fuzz.json")) {
         let _ = policy_file::to_json(&policy);
     }
 }
 
 /// Calibration records.
-pub fn records(data: &[u8]) {
+pub(crate) fn records(data: &[u8]) {
     let _ = with_file(data, "csv", Records::read);
 }
 
 /// A PyTorch or safetensors checkpoint: its directory, its network, and the first of its tensors.
-pub fn checkpoint(data: &[u8]) {
+pub(crate) fn checkpoint(data: &[u8]) {
     let _ = with_file(data, "pth", |path| {
         let mut weights = Checkpoint::open(path)?;
         let shapes = weights.shapes().cloned().unwrap_or_default();
@@ -103,7 +103,7 @@ pub fn checkpoint(data: &[u8]) {
 }
 
 /// An image file: decoded and preprocessed.
-pub fn image(data: &[u8]) {
+pub(crate) fn image(data: &[u8]) {
     let frame = with_file(data, "png", |path| ImageSource::files([path.to_path_buf()]).next());
     if let Some(Ok(Some(frame))) = frame {
         preprocess(&frame);
@@ -111,7 +111,7 @@ pub fn image(data: &[u8]) {
 }
 
 /// One MJPEG frame.
-pub fn jpeg(data: &[u8]) {
+pub(crate) fn jpeg(data: &[u8]) {
     let mut frame = Frame::default();
     frame.pixels.extend_from_slice(data);
     (frame.format, frame.width, frame.height) = (PixelFormat::Mjpeg, 1, 1);
@@ -126,7 +126,7 @@ fn preprocess(frame: &Frame) {
 }
 
 /// A stream of MJPEG frames, in pieces.
-pub fn mjpeg(data: &[u8]) {
+pub(crate) fn mjpeg(data: &[u8]) {
     let mut splitter = MjpegSplitter::default();
     let mut frame = Vec::new();
     for piece in data.chunks(97) {
@@ -136,19 +136,19 @@ pub fn mjpeg(data: &[u8]) {
 }
 
 /// An IDX file, gzipped or not.
-pub fn idx(data: &[u8]) {
+pub(crate) fn idx(data: &[u8]) {
     if let Ok(mut frames) = IdxSource::from_bytes("fuzz", data, None) {
         while let Ok(Some(_)) = frames.next() {}
     }
 }
 
 /// Stored state.
-pub fn state(data: &[u8]) {
+pub(crate) fn state(data: &[u8]) {
     let _ = with_file(data, "json", store::load);
 }
 
 /// Messages of a companion microcontroller.
-pub fn companion(data: &[u8]) {
+pub(crate) fn companion(data: &[u8]) {
     let mut decoder = Decoder::new();
     for byte in data {
         let _ = decoder.push(*byte);
@@ -156,7 +156,7 @@ pub fn companion(data: &[u8]) {
 }
 
 /// Data of a board.
-pub fn board(data: &[u8]) {
+pub(crate) fn board(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = dyn_perceiver_host::Board::parse("fuzz.toml", text);
     }

@@ -140,7 +140,7 @@ pub struct Opened {
 
 impl StateFile {
     /// Opens and locks a state file, which is made if there is none. A place that cannot be written is told now, not at
-    /// the first save; what is no state is renamed to the same name with `.bad` at its end.
+    /// the first save; what is no state is copied to the same name with `.bad` at its end.
     ///
     /// # Errors
     /// [`StoreError::InUse`] while another program has it open, [`StoreError::File`] when it cannot be read or written.
@@ -245,12 +245,13 @@ fn has_name(_file: &File, _path: &Path) -> bool {
     true
 }
 
-/// Renames what is no state, in place of what was put aside before.
+/// Keeps what is no state, in place of what was put aside before. It is copied: renamed, the locked file would lose its
+/// name, and a program that begins just then would make one of its own.
 fn put_aside(path: &Path, reason: String) -> SetAside {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".bad");
     let aside = PathBuf::from(aside);
-    let kept = fs::rename(path, &aside).is_ok().then_some(aside);
+    let kept = fs::copy(path, &aside).is_ok().then_some(aside);
     SetAside { path: path.to_owned(), kept, reason }
 }
 

@@ -100,7 +100,7 @@ fn the_state_is_saved_however_the_loop_ends() {
     let output = dyn_perceiver(&args).stdout(full()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let stored: Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
-    assert_eq!(stored["periods"], 1, "{stored}");
+    assert_eq!(stored["generation"], 1, "{stored}");
 }
 
 #[test]
