@@ -95,7 +95,7 @@ fn group(graph: &TypedModel, exits: &[OutletId], staged: bool) -> TractResult<Gr
     let mut need = needs(graph, &topological, exits);
     if !staged {
         let all = (0..exits.len()).fold(ExitSet::default(), ExitSet::with);
-        need.iter_mut().filter(|need| need.len() > 0).for_each(|need| *need = all);
+        need.iter_mut().filter(|need| !need.is_empty()).for_each(|need| *need = all);
     }
     let mut members: HashMap<ExitSet, Vec<usize>> = HashMap::new();
     for &id in &topological {
@@ -103,7 +103,7 @@ fn group(graph: &TypedModel, exits: &[OutletId], staged: bool) -> TractResult<Gr
         // Constants go along with whoever uses them.
         let is_exit = exits.iter().any(|outlet| outlet.node == id);
         let is_member = !node.op_is::<TypedSource>() && (!node.op_is::<Const>() || is_exit);
-        if is_member && need[id].len() > 0 {
+        if is_member && !need[id].is_empty() {
             members.entry(need[id]).or_default().push(id);
         }
     }
@@ -136,7 +136,7 @@ pub(crate) fn partition(graph: &TypedModel, staged: bool) -> TractResult<Partiti
     for (key, members) in groups {
         let crosses = |outlet: OutletId| {
             let readers = graph.outlet_successors(outlet).iter().map(|inlet| need[inlet.node]);
-            outlets.contains(&outlet) || readers.into_iter().any(|need| need != key && need.len() > 0)
+            outlets.contains(&outlet) || readers.into_iter().any(|need| need != key && !need.is_empty())
         };
         let (sub, inputs, outputs) = extract(graph, &members, crosses)?;
         segments.push(SegmentGraph {
@@ -157,7 +157,7 @@ pub(crate) fn exits_by_cost(graph: &TypedModel) -> TractResult<Vec<usize>> {
         let need = needs(graph, &topological, &[outlet]);
         let mut macs = 0u64;
         let mut nodes = 0usize;
-        for &id in topological.iter().filter(|&&id| need[id].len() > 0) {
+        for &id in topological.iter().filter(|&&id| !need[id].is_empty()) {
             macs += cost::macs(graph, id)?;
             nodes += 1;
         }

@@ -100,7 +100,7 @@ pub(super) struct Settings {
 
 impl Metadata {
     /// Overrides by the options.
-    pub fn settings(&self, options: &LoadOptions) -> Settings {
+    pub(super) fn settings(&self, options: &LoadOptions) -> Settings {
         Settings {
             size: options.size.or(self.size),
             size_is_asked: options.size.is_some(),
@@ -112,7 +112,7 @@ impl Metadata {
     ///
     /// # Errors
     /// The key of a value that makes no sense, and why.
-    pub fn preprocessing(
+    pub(super) fn preprocessing(
         &self,
         options: &LoadOptions,
         bytes: bool,

@@ -430,7 +430,7 @@ impl<G: Governor> Pipeline<G> {
 
 /// Time of the stages that a frame leaving at `exit` goes through.
 fn modelled_time(policy: &ExitPolicy, exit: usize, stage_seconds: &[f32]) -> Duration {
-    let last = (0..=exit).filter(|&exit| policy.evaluates(exit)).next_back().unwrap_or(exit);
+    let last = (0..=exit).rfind(|&exit| policy.evaluates(exit)).unwrap_or(exit);
     let seconds: f32 = stage_seconds.iter().take(last + 1).sum();
     Duration::try_from_secs_f32(seconds).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use tract_onnx::pb::{
 
 /// An ONNX model under construction.
 #[derive(Clone, Default)]
-pub struct Graph {
+pub(crate) struct Graph {
     graph: GraphProto,
     metadata: Vec<StringStringEntryProto>,
     seed: u64,
@@ -17,20 +17,20 @@ pub struct Graph {
 
 impl Graph {
     /// A model with one input `image` of this shape; dimensions that are 0 are left open.
-    pub fn new(shape: &[i64], seed: u64) -> Self {
+    pub(crate) fn new(shape: &[i64], seed: u64) -> Self {
         let graph = GraphProto { name: "test".into(), input: vec![value("image", shape)], ..Default::default() };
         Graph { graph, metadata: vec![], seed }
     }
 
     /// An entry of the model's metadata.
     #[allow(dead_code, reason = "not every test that has this module writes metadata")]
-    pub fn metadata(mut self, key: &str, value: &str) -> Self {
+    pub(crate) fn metadata(mut self, key: &str, value: &str) -> Self {
         self.metadata.push(StringStringEntryProto { key: key.into(), value: value.into() });
         self
     }
 
     /// A weight of values in [-0.5, 0.5), different for every weight and seed.
-    pub fn weight(&mut self, name: &str, dims: &[i64]) -> String {
+    pub(crate) fn weight(&mut self, name: &str, dims: &[i64]) -> String {
         let len = dims.iter().product::<i64>();
         let floats = (0..len).map(|_| {
             self.seed = self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -44,7 +44,7 @@ impl Graph {
     }
 
     /// A node with one output, which has the node's name.
-    pub fn node(&mut self, name: &str, op: &str, inputs: &[&str], attributes: &[(&str, &[i64])]) -> String {
+    pub(crate) fn node(&mut self, name: &str, op: &str, inputs: &[&str], attributes: &[(&str, &[i64])]) -> String {
         let attribute = |&(name, ints): &(&str, &[i64])| match ints {
             [i] if name != "pads" && name != "kernel_shape" => {
                 AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: *i, ..Default::default() }
@@ -68,13 +68,13 @@ impl Graph {
     }
 
     /// A 3x3 convolution with padding, so that rows and columns stay.
-    pub fn conv(&mut self, name: &str, input: &str, c_in: i64, c_out: i64) -> String {
+    pub(crate) fn conv(&mut self, name: &str, input: &str, c_in: i64, c_out: i64) -> String {
         let weight = self.weight(&format!("{name}.weight"), &[c_out, c_in, 3, 3]);
         self.node(name, "Conv", &[input, &weight], &[("pads", &[1, 1, 1, 1]), ("kernel_shape", &[3, 3])])
     }
 
     /// A classifier over the mean of (N, channels, H, W) features, with logits (N, classes).
-    pub fn classifier(&mut self, name: &str, input: &str, channels: i64, classes: i64) -> String {
+    pub(crate) fn classifier(&mut self, name: &str, input: &str, channels: i64, classes: i64) -> String {
         let pooled = self.node(&format!("{name}.pool"), "GlobalAveragePool", &[input], &[]);
         let flat = self.node(&format!("{name}.flat"), "Flatten", &[&pooled], &[("axis", &[1])]);
         let weight = self.weight(&format!("{name}.weight"), &[channels, classes]);
@@ -82,12 +82,12 @@ impl Graph {
     }
 
     /// Declares an output of unknown shape.
-    pub fn output(&mut self, name: &str) {
+    pub(crate) fn output(&mut self, name: &str) {
         self.graph.output.push(ValueInfoProto { name: name.into(), ..value(name, &[0, 0]) });
     }
 
     /// The model file.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
         let model = ModelProto {
             ir_version: 8,
@@ -115,7 +115,7 @@ fn value(name: &str, shape: &[i64]) -> ValueInfoProto {
 }
 
 /// A chain of three convolutions with an exit after each, of which `outputs` are the model's.
-pub fn three_exits(outputs: &[&str]) -> Graph {
+pub(crate) fn three_exits(outputs: &[&str]) -> Graph {
     let mut graph = Graph::new(&[0, 3, 8, 8], 1);
     let mut features = "image".to_string();
     for k in 1..=3 {

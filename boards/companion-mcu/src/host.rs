@@ -19,7 +19,7 @@ usage: companion-mcu pack POLICY CONFIG.json OUT.postcard   check policy and con
        companion-mcu play CONFIG.postcard                   the day on the bench: the bytes of the UART on stdout
        companion-mcu read                                   messages from the bytes on stdin, one a line";
 
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["pack", policy, config, to] => pack(policy, config, to),

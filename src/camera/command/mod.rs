@@ -127,8 +127,11 @@ impl CommandSource {
     }
 }
 
-/// Format of the frames, and width, height and bytes of raw ones.
-fn shape(command: &str, request: CameraRequest) -> Result<(PixelFormat, Option<(u32, u32, usize)>), CameraError> {
+/// Width, height and bytes of a raw frame.
+type RawShape = (u32, u32, usize);
+
+/// Format of the frames, and the shape of raw ones.
+fn shape(command: &str, request: CameraRequest) -> Result<(PixelFormat, Option<RawShape>), CameraError> {
     let wrong = |expected: String| CameraError::Spec { text: command.into(), expected };
     let format = request.format.ok_or_else(|| wrong("the pixel format of a command's output must be given".into()))?;
     if format == PixelFormat::Mjpeg {

@@ -29,6 +29,9 @@ pub struct IdxSource {
     next: u32,
 }
 
+/// Where an IDX file is, and its dimensions and bytes.
+type Named<'a, const RANK: usize> = (&'a Path, ([u32; RANK], Vec<u8>));
+
 impl IdxSource {
     /// Opens `images` (`*-images-idx3-ubyte`, also `.gz`) and, where given, its `labels` (`*-labels-idx1-ubyte`).
     ///
@@ -60,8 +63,8 @@ impl IdxSource {
     }
 
     fn pair(
-        (images_path, ([images, height, width], pixels)): (&Path, ([u32; 3], Vec<u8>)),
-        labels: Option<(&Path, ([u32; 1], Vec<u8>))>,
+        (images_path, ([images, height, width], pixels)): Named<'_, 3>,
+        labels: Option<Named<'_, 1>>,
     ) -> Result<Self, CameraError> {
         if let Some((labels_path, ([labels], _))) = &labels
             && *labels != images

@@ -27,64 +27,64 @@ pub(crate) enum Value {
 
 impl Fact {
     /// A tensor whose values are not known.
-    pub fn new(element: DataType, dims: Vec<usize>) -> Fact {
+    pub(crate) fn new(element: DataType, dims: Vec<usize>) -> Fact {
         Fact { element, dims, value: None, constant: false }
     }
 
     /// A tensor of known integers.
-    pub fn of_ints(element: DataType, dims: Vec<usize>, values: Vec<i64>) -> Fact {
+    pub(crate) fn of_ints(element: DataType, dims: Vec<usize>, values: Vec<i64>) -> Fact {
         Fact { value: Some(Value::Ints(values)), constant: true, ..Fact::new(element, dims) }
     }
 
     /// With these values, unless they are too many.
-    pub fn with_value(mut self, value: Option<Value>) -> Fact {
+    pub(crate) fn with_value(mut self, value: Option<Value>) -> Fact {
         self.value = value.filter(|value| value.len() <= FOLLOWED);
         self
     }
 
-    pub fn rank(&self) -> usize {
+    pub(crate) fn rank(&self) -> usize {
         self.dims.len()
     }
 
     /// Number of elements.
-    pub fn len(&self) -> Check<usize> {
+    pub(crate) fn len(&self) -> Check<usize> {
         elements(&self.dims)
     }
 
-    pub fn ints(&self) -> Option<&[i64]> {
+    pub(crate) fn ints(&self) -> Option<&[i64]> {
         match &self.value {
             Some(Value::Ints(values)) => Some(values),
             _ => None,
         }
     }
 
-    pub fn floats(&self) -> Option<&[f32]> {
+    pub(crate) fn floats(&self) -> Option<&[f32]> {
         match &self.value {
             Some(Value::Floats(values)) => Some(values),
             _ => None,
         }
     }
 
-    pub fn is_float(&self) -> bool {
+    pub(crate) fn is_float(&self) -> bool {
         matches!(self.element, DataType::Float | DataType::Float16 | DataType::Double | DataType::Bfloat16)
     }
 
-    pub fn is_index(&self) -> bool {
+    pub(crate) fn is_index(&self) -> bool {
         matches!(self.element, DataType::Int32 | DataType::Int64)
     }
 
     /// An error unless the tensor is of floats.
-    pub fn expect_float(&self) -> Check<&Fact> {
+    pub(crate) fn expect_float(&self) -> Check<&Fact> {
         if self.is_float() { Ok(self) } else { Err(format!("input of {:?}, expected floats", self.element)) }
     }
 
     /// An error unless the tensor is of integers that can be indices.
-    pub fn expect_index(&self) -> Check<&Fact> {
+    pub(crate) fn expect_index(&self) -> Check<&Fact> {
         if self.is_index() { Ok(self) } else { Err(format!("indices of {:?}, expected integers", self.element)) }
     }
 
     /// An error unless the rank is in the range.
-    pub fn expect_rank(&self, ranks: std::ops::RangeInclusive<usize>) -> Check<&Fact> {
+    pub(crate) fn expect_rank(&self, ranks: std::ops::RangeInclusive<usize>) -> Check<&Fact> {
         if ranks.contains(&self.rank()) {
             return Ok(self);
         }
@@ -95,7 +95,7 @@ impl Fact {
 }
 
 impl Value {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Value::Ints(values) => values.len(),
             Value::Floats(values) => values.len(),
@@ -103,7 +103,7 @@ impl Value {
     }
 
     /// The values at these places; none if one is outside.
-    pub fn pick(&self, places: impl Iterator<Item = usize>) -> Option<Value> {
+    pub(crate) fn pick(&self, places: impl Iterator<Item = usize>) -> Option<Value> {
         fn of<T: Copy>(values: &[T], places: impl Iterator<Item = usize>) -> Option<Vec<T>> {
             places.map(|place| values.get(place).copied()).collect()
         }

@@ -26,24 +26,24 @@ pub(crate) struct Node<'a> {
 
 impl<'a> Node<'a> {
     /// The fact of input `index`.
-    pub fn input(&self, index: usize) -> Check<&Fact> {
+    pub(super) fn input(&self, index: usize) -> Check<&Fact> {
         self.optional(index).ok_or_else(|| format!("input {index} is missing"))
     }
 
     /// The fact of input `index`, if it is there.
-    pub fn optional(&self, index: usize) -> Option<&Fact> {
+    pub(super) fn optional(&self, index: usize) -> Option<&Fact> {
         self.inputs.get(index).and_then(Option::as_ref)
     }
 
     /// Integers known before the graph runs; an error if they depend on the image.
-    pub fn known_ints(&self, index: usize) -> Check<&[i64]> {
+    pub(super) fn known_ints(&self, index: usize) -> Check<&[i64]> {
         self.input(index)?.ints().ok_or_else(|| {
             format!("input {index} decides the size of the result and is not known before the model runs")
         })
     }
 
     /// A single known integer.
-    pub fn known_int(&self, index: usize) -> Check<i64> {
+    pub(super) fn known_int(&self, index: usize) -> Check<i64> {
         match self.known_ints(index)? {
             &[value] => Ok(value),
             other => Err(format!("input {index} has {} values, expected one", other.len())),
@@ -55,17 +55,17 @@ impl<'a> Node<'a> {
     }
 
     /// Whether the attribute is there.
-    pub fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.proto.attribute.iter().any(|a| a.name == name)
     }
 
     /// An integer attribute.
-    pub fn int(&self, name: &str, default: i64) -> Check<i64> {
+    pub(super) fn int(&self, name: &str, default: i64) -> Check<i64> {
         Ok(self.attribute(name, AttributeType::Int)?.map_or(default, |a| a.i))
     }
 
     /// A flag: 0 or 1.
-    pub fn flag(&self, name: &str, default: bool) -> Check<bool> {
+    pub(super) fn flag(&self, name: &str, default: bool) -> Check<bool> {
         match self.int(name, i64::from(default))? {
             0 => Ok(false),
             1 => Ok(true),
@@ -74,47 +74,47 @@ impl<'a> Node<'a> {
     }
 
     /// A finite float attribute.
-    pub fn float(&self, name: &str, default: f32) -> Check<f32> {
+    pub(super) fn float(&self, name: &str, default: f32) -> Check<f32> {
         let value = self.attribute(name, AttributeType::Float)?.map_or(default, |a| a.f);
         if value.is_finite() { Ok(value) } else { Err(format!("{name} is {value}, expected a finite number")) }
     }
 
     /// A list of integers; none when it is left out.
-    pub fn ints(&self, name: &str) -> Check<Option<&'a [i64]>> {
+    pub(super) fn ints(&self, name: &str) -> Check<Option<&'a [i64]>> {
         Ok(self.attribute(name, AttributeType::Ints)?.map(|a| a.ints.as_slice()))
     }
 
     /// A list of floats; none when it is left out.
-    pub fn floats(&self, name: &str) -> Check<Option<&'a [f32]>> {
+    pub(super) fn floats(&self, name: &str) -> Check<Option<&'a [f32]>> {
         Ok(self.attribute(name, AttributeType::Floats)?.map(|a| a.floats.as_slice()))
     }
 
     /// A short text.
-    pub fn text(&self, name: &str, default: &'a str) -> Check<&'a str> {
+    pub(super) fn text(&self, name: &str, default: &'a str) -> Check<&'a str> {
         let Some(attribute) = self.attribute(name, AttributeType::String)? else { return Ok(default) };
         let text = std::str::from_utf8(&attribute.s).map_err(|_| format!("{name} is not UTF-8"))?;
         if text.len() <= 256 { Ok(text) } else { Err(format!("{name} has {} characters", text.len())) }
     }
 
     /// A text that is one of `known`.
-    pub fn one_of(&self, name: &str, default: &'a str, known: &[&str]) -> Check<&'a str> {
+    pub(super) fn one_of(&self, name: &str, default: &'a str, known: &[&str]) -> Check<&'a str> {
         let text = self.text(name, default)?;
         if known.contains(&text) { Ok(text) } else { Err(format!("{name} is {text:?}, expected {}", known.join(", "))) }
     }
 
     /// A tensor attribute.
-    pub fn tensor(&self, name: &str) -> Check<Option<&'a TensorProto>> {
+    pub(super) fn tensor(&self, name: &str) -> Check<Option<&'a TensorProto>> {
         Ok(self.attribute(name, AttributeType::Tensor)?.and_then(|a| a.t.as_ref()))
     }
 
     /// A subgraph.
-    pub fn graph(&self, name: &str) -> Check<&'a GraphProto> {
+    pub(super) fn graph(&self, name: &str) -> Check<&'a GraphProto> {
         let graph = self.attribute(name, AttributeType::Graph)?.and_then(|a| a.g.as_ref());
         graph.ok_or_else(|| format!("{name} is missing"))
     }
 
     /// An element type by its number.
-    pub fn element(&self, name: &str) -> Check<Option<DataType>> {
+    pub(super) fn element(&self, name: &str) -> Check<Option<DataType>> {
         if !self.has(name) {
             return Ok(None);
         }
@@ -124,17 +124,17 @@ impl<'a> Node<'a> {
     }
 
     /// An axis attribute, counted from the front.
-    pub fn axis(&self, name: &str, default: i64, rank: usize) -> Check<usize> {
+    pub(super) fn axis(&self, name: &str, default: i64, rank: usize) -> Check<usize> {
         axis(self.int(name, default)?, rank)
     }
 
     /// Whether every input is known to be independent of the image.
-    pub fn is_constant(&self) -> bool {
+    pub(super) fn is_constant(&self) -> bool {
         self.inputs.iter().flatten().all(|fact| fact.constant)
     }
 
     /// Adds to the cost of evaluating the node.
-    pub fn charge(&self, macs: u64) {
+    pub(super) fn charge(&self, macs: u64) {
         self.macs.set(self.macs.get().saturating_add(macs));
     }
 }

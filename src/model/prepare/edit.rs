@@ -11,14 +11,14 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub fn of(graph: &GraphProto) -> Names {
+    pub(super) fn of(graph: &GraphProto) -> Names {
         let mut taken = HashSet::new();
         collect(graph, &mut taken);
         Names { taken }
     }
 
     /// A name that begins like `base` and does not occur yet.
-    pub fn fresh(&mut self, base: &str) -> String {
+    pub(super) fn fresh(&mut self, base: &str) -> String {
         let mut name = base.to_string();
         let mut count = 1;
         while !self.taken.insert(name.clone()) {

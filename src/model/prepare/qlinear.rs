@@ -24,7 +24,7 @@ pub(super) fn is_quantised(node: &NodeProto) -> bool {
     }
 }
 
-fn at<'a>(proto: &'a NodeProto, index: usize) -> &'a str {
+fn at(proto: &NodeProto, index: usize) -> &str {
     proto.input.get(index).map_or("", String::as_str)
 }
 

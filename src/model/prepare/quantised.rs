@@ -84,7 +84,6 @@ const CARRIERS: [&str; 14] = [
 pub(super) struct Scale {
     /// The constant's values, if it is one.
     pub values: Option<Vec<f32>>,
-    pub name: String,
 }
 
 /// Writes nodes in place of the quantised ones.
@@ -100,7 +99,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn fresh(&mut self, base: &str) -> String {
+    pub(super) fn fresh(&mut self, base: &str) -> String {
         self.names.fresh(base)
     }
 
@@ -112,13 +111,13 @@ impl Writer {
     }
 
     /// Adds a node with one output and gives its name.
-    pub fn add(&mut self, operator: &str, inputs: &[&str], output: &str) -> String {
+    pub(super) fn add(&mut self, operator: &str, inputs: &[&str], output: &str) -> String {
         self.nodes.push(node(operator, inputs, &[output]));
         output.to_string()
     }
 
     /// A new constant.
-    pub fn constant(&mut self, base: &str, dims: &[usize], values: &[f32]) -> String {
+    pub(super) fn constant(&mut self, base: &str, dims: &[usize], values: &[f32]) -> String {
         let name = self.fresh(base);
         let made = tensor::of_floats(&name, dims, values);
         if values.len() == 1 {
@@ -129,22 +128,22 @@ impl Writer {
     }
 
     /// The dimensions and values of a weight, as floats.
-    pub fn weight(&self, name: &str) -> Check<Option<(Vec<usize>, Vec<f32>)>> {
+    pub(super) fn weight(&self, name: &str) -> Check<Option<(Vec<usize>, Vec<f32>)>> {
         let Some(weight) = self.weights.get(name) else { return Ok(None) };
         Ok(Some((tensor::dims(weight)?, tensor::floats(weight)?)))
     }
 
     /// The scale of that name.
-    pub fn scale(&self, name: &str) -> Check<Scale> {
+    pub(super) fn scale(&self, name: &str) -> Check<Scale> {
         let values = self.weight(name)?.map(|(_, values)| values);
         if values.as_ref().is_some_and(|values| values.iter().any(|v| !(v.is_finite() && *v > 0.0))) {
             return Err(format!("scale {name:?} is no number above 0"));
         }
-        Ok(Scale { values, name: name.to_string() })
+        Ok(Scale { values })
     }
 
     /// A quantised tensor as a float tensor of whole numbers.
-    pub fn floats(&mut self, name: &str) -> Check<String> {
+    pub(super) fn floats(&mut self, name: &str) -> Check<String> {
         if self.whole.contains(name) {
             return Ok(name.to_string());
         }
@@ -167,7 +166,7 @@ impl Writer {
     }
 
     /// The least and largest number of a quantised type: that of the zero point.
-    pub fn range(&self, zero: Option<&str>, declared: i64) -> Check<(f32, f32)> {
+    pub(super) fn range(&self, zero: Option<&str>, declared: i64) -> Check<(f32, f32)> {
         let element = match zero.filter(|name| !name.is_empty()) {
             Some(name) => match self.weights.get(name) {
                 Some(weight) => weight.data_type,
@@ -188,7 +187,7 @@ impl Writer {
     }
 
     /// `x`, quantised, under the name `output`.
-    pub fn quantise(&mut self, x: &str, scale: &str, zero: Option<&str>, declared: i64, output: &str) -> Check<()> {
+    pub(super) fn quantise(&mut self, x: &str, scale: &str, zero: Option<&str>, declared: i64, output: &str) -> Check<()> {
         let (low, high) = self.range(zero, declared)?;
         let divisor = self.one(scale)?;
         let ratio = self.fresh(&format!("{output}/ratio"));
@@ -209,7 +208,7 @@ impl Writer {
     }
 
     /// A quantised tensor as what it stands for. Constants are computed; `axis` is that of their scales.
-    pub fn dequantise(
+    pub(super) fn dequantise(
         &mut self,
         q: &str,
         scale: &str,

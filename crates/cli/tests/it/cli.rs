@@ -1,6 +1,6 @@
 //! The program as a user meets it: what it prints, and what it says to wrong input.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::graphs::Graph;

@@ -1,6 +1,6 @@
 //! `dyn-perceiver models` and `import` as a user meets them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::program::{json, program, refuses};
 use tempfile::TempDir;

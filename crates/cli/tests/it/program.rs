@@ -7,23 +7,23 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 /// The repository's root.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-pub fn program(args: &[&str]) -> Output {
+pub(crate) fn program(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dyn-perceiver")).args(args).output().unwrap()
 }
 
 /// What the program printed, which must be one JSON value.
-pub fn json(args: &[&str]) -> Value {
+pub(crate) fn json(args: &[&str]) -> Value {
     let output = program(args);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Exit code 2, a message on stderr that holds all of `parts`, nothing on stdout, no panic.
-pub fn refuses(args: &[&str], parts: &[&str]) {
+pub(crate) fn refuses(args: &[&str], parts: &[&str]) {
     let output = program(args);
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");

@@ -126,7 +126,7 @@ pub(in super::super) fn tile(node: &Node<'_>) -> Check<Vec<Fact>> {
     if times.len() != x.rank() {
         return Err(format!("repeats {times:?} of {} axes", x.rank()));
     }
-    let dims = x.dims.iter().zip(times).map(|(&dim, &n)| Some(dim.checked_mul(usize::try_from(n).ok()?)?));
+    let dims = x.dims.iter().zip(times).map(|(&dim, &n)| dim.checked_mul(usize::try_from(n).ok()?));
     Ok(vec![Fact::new(x.element, dims.collect::<Option<_>>().ok_or_else(|| format!("repeats {times:?}"))?)])
 }
 
