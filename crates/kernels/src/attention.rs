@@ -148,10 +148,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::oracle::{assert_close, for_each_isa};
+    use crate::oracle::{assert_close, cases, for_each_isa};
     use crate::testing::values;
 
     proptest! {
+        #![proptest_config(cases(256))]
+
         #[test]
         fn attention_matches_reference(
             queries in 1_usize..130, keys in 1_usize..67, heads in 1_usize..5, depth in 1_usize..34,

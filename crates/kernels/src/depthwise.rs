@@ -24,7 +24,8 @@ pub fn pack(channels: usize, kernel: [usize; 2], oihw: &[f32]) -> Vec<f32> {
 #[derive(Clone, Copy)]
 struct Operands<'a> {
     x: &'a [f32],
-    window: &'a Window,
+    /// By value: behind a reference, its fields would be read anew after every store to the output.
+    window: Window,
     channels: usize,
     weights: &'a [f32],
     epilogue: Epilogue<'a>,
@@ -67,7 +68,7 @@ impl Row<'_> {
     /// All columns of this output row for channels `c..c + L`; those in `inside` have all their taps inside the input.
     #[inline(always)]
     fn lanes<S: Simd, const L: usize>(&self, simd: S, c: usize, inside: &Range<usize>, out: &mut Sink<'_>) {
-        let Window { input, output, kernel, stride, .. } = *self.operands.window;
+        let Window { input, output, kernel, stride, .. } = self.operands.window;
         for ox in (0..inside.start).chain(inside.end..output[1]) {
             let (xs, x0) = self.operands.window.taps(1, ox);
             self.tile::<S, L, 1>(simd, c, ox, (x0 + xs.start as isize) as usize, xs, out);
@@ -222,7 +223,7 @@ pub fn depthwise(
 ) {
     let rows = window.output[0];
     let parts = pool.parts(out.len() * window.kernel[0] * window.kernel[1], rows);
-    let operands = Operands { x, window, channels, weights, epilogue };
+    let operands = Operands { x, window: *window, channels, weights, epilogue };
     let (token, out) = (pool.token(), Sink::new(out));
     pool.run(parts, &|part| {
         let rows = part * rows / parts..(part + 1) * rows / parts;
@@ -237,11 +238,11 @@ mod tests {
 
     use super::*;
     use crate::convolution::Shape;
-    use crate::oracle::{activation, activations, assert_close_to, convolution, for_each_isa, largest, windows};
+    use crate::oracle::{activation, activations, assert_close_to, cases, convolution, for_each_isa, largest, windows};
     use crate::testing::values;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(cases(200))]
 
         #[test]
         fn depthwise_matches_reference(

@@ -103,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::oracle::{assert_close, for_each_isa};
+    use crate::oracle::{assert_close, cases, for_each_isa};
     use crate::testing::values;
 
     dispatch! {
@@ -111,6 +111,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases(256))]
+
         #[test]
         fn layer_norm_matches_reference(rows in 1_usize..9, width in 1_usize..67, mean in -100.0_f32..100.0) {
             let x: Vec<f32> = values(1, rows * width).iter().map(|x| x + mean).collect();

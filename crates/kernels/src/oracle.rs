@@ -56,6 +56,11 @@ pub(crate) fn for_each_isa(len: usize, kernel: impl Fn(&mut ThreadPool, &mut [f3
     });
 }
 
+/// So many cases of a property, few under Miri, which is a thousand times slower.
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig::with_cases(if cfg!(miri) { 2 } else { cases })
+}
+
 /// Asserts equality to 1e-5 of the largest value expected.
 pub(crate) fn assert_close(found: &[f32], expected: &[f32]) {
     assert_close_to(found, expected, 1e-3);

@@ -165,11 +165,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::oracle::{assert_close, for_each_isa, windows};
+    use crate::oracle::{assert_close, cases, for_each_isa, windows};
     use crate::testing::values;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(cases(200))]
 
         #[test]
         fn pooling_matches_reference(window in windows(), channels in 1_usize..40) {

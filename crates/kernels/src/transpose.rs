@@ -109,9 +109,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::oracle::cases;
     use crate::testing::values;
 
     proptest! {
+        #![proptest_config(cases(256))]
+
         #[test]
         fn transpose_matches_reference(
             shape in prop::collection::vec(prop::sample::select(vec![1_usize, 1, 2, 3, 5, 17, 20]), 1..5),

@@ -223,11 +223,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::oracle::{activation, activations, assert_close_to, convolution, for_each_isa, largest, windows};
+    use crate::oracle::{activation, activations, assert_close_to, cases, convolution, for_each_isa, largest, windows};
     use crate::testing::values;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(cases(200))]
 
         #[test]
         fn convolution_matches_reference(

@@ -248,6 +248,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::oracle::cases;
 
     #[test]
     fn kernel_family_names_are_parsed_and_others_refused() {
@@ -279,6 +280,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases(256))]
+
         #[test]
         fn repacked_weights_are_those_packed_directly(
             fragments in 1_usize..4, len in 1_usize..9, columns in 1_usize..40, nr in 1_usize..20, group in 1_usize..5,

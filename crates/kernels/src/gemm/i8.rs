@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
     use crate::gemm::{Fragments, Prefetch, gemm_rows};
-    use crate::oracle::for_each_pool;
+    use crate::oracle::{cases, for_each_pool};
 
     fn integers(seed: u64, len: usize) -> Vec<i8> {
         crate::testing::values(seed, len).into_iter().map(|x| (x * 128.0) as i8).collect()
@@ -105,6 +105,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases(256))]
+
         #[test]
         fn gemm_i8_matches_three_loops(m in 1_usize..60, k in 1_usize..70, n in 1_usize..40) {
             let (x, w) = (integers(1, m * k), integers(2, k * n));

@@ -92,6 +92,7 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
         Prefetch::NextPanel => (std::ptr::null(), 0),
         Prefetch::Memory { at, bytes } => (at, bytes),
     };
+    let base = to.first * to.stride + to.offset;
     for block in even(rows, most) {
         let tiles = block.len().div_ceil(K::MR);
         // Each tile asks for its share of what is to be fetched.
@@ -115,7 +116,7 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
                     start: &start,
                     rows: rows.len(),
                     width,
-                    at: (to.first + row) * to.stride + to.offset + column,
+                    at: base + row * to.stride + column,
                     stride: to.stride,
                     epilogue: in_tile,
                 };
@@ -125,7 +126,7 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
         }
         if is_unfinished {
             for row in block {
-                let row = out.entries((to.first + row) * to.stride + to.offset, to.columns);
+                let row = out.entries(base + row * to.stride, to.columns);
                 kernel.finish_row(epilogue, row);
             }
         }

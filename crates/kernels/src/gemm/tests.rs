@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::oracle::{activation, activations, assert_close_to, for_each_isa};
+use crate::oracle::{activation, activations, assert_close_to, cases, for_each_isa};
 use crate::testing::values;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn gemm_matches_three_loops(
