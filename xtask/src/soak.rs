@@ -37,7 +37,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut command = Command::new(&args.binary);
-    command.args(["run", "--json", "--no-compare", "--camera", "synthetic", "--battery-mwh", "1e9", "--fps"]);
+    command.args(["run", "--json", "--no-compare", "--camera", "synthetic", "--battery-wh", "1e6", "--fps"]);
     command.arg(args.fps.to_string()).args(&args.options);
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| args.binary.display().to_string())?;
     let output = child.stdout.take().context("no standard output")?;

@@ -11,7 +11,7 @@ use crate::{image, work_folder};
 
 /// Options of the loop, as a person would write them into the card's file.
 const OPTIONS: &str =
-    "OPTIONS='--model /usr/share/model.onnx --camera /dev/video0 --fps 10 --no-compare --battery-mwh 100000'\n";
+    "OPTIONS='--model /usr/share/model.onnx --camera /dev/video0 --fps 10 --no-compare --battery-wh 100'\n";
 
 pub(super) fn run(
     qemu: &Path,
