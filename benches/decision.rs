@@ -35,7 +35,7 @@ fn decision(c: &mut Criterion) {
         });
     }
     let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist/policy.json");
-    c.bench_function("load a policy file", |b| b.iter(|| dyn_perceiver::policy::file::load(&policy).unwrap()));
+    c.bench_function("load a policy file", |b| b.iter(|| dyn_perceiver::policy_file::load(&policy).unwrap()));
 }
 
 criterion_group!(benches, decision);

@@ -59,7 +59,7 @@ fn frame(c: &mut Criterion) {
         });
     }
 
-    let calibrated = dyn_perceiver::policy::file::load(&folder.join("policy.json")).unwrap();
+    let calibrated = dyn_perceiver::policy_file::load(&folder.join("policy.json")).unwrap();
     let points = calibrated.frontier().points();
     let mut adaptive = |name: String, policy: &ExitPolicy| {
         let mut next = (0..images.len()).cycle();

@@ -54,7 +54,10 @@ def one_class(check):
 
 @case("05-exits-nc11", "exits of shape (N, C, 1, 1)")
 def trailing_ones(check):
-    same(check, "05-exits-nc11", "model.onnx")
+    # Another network than the reference; ONNX Runtime says this of it.
+    for name, probability in (("exit1", 1.0), ("exit2", 0.9808)):
+        result = check.classify(image(check), check.file("05-exits-nc11", "model.onnx"), "--exit", name)
+        check.answers(result, 4, probability, what=name)
 
 
 @case("06-fp16", "half precision")

@@ -124,7 +124,8 @@ def terminal(check, columns, environment, count=120):
 def narrow(check):
     for columns in (40, 60, 80):
         text = terminal(check, columns, {"TERM": "xterm-256color"})
-        live = [line for line in re.split(r"[\r\n]+", text) if "\x1b[K" in line or "\x1b[2K" in line]
+        # What is written over by a carriage return was a live line.
+        live = [part for line in re.split(r"\r?\n", text) for part in line.split("\r")[:-1]]
         longest = max((len(ESCAPE.sub("", line)) for line in live), default=0)
         check.that(longest <= columns, f"a live line of {longest} on {columns} columns")
     dumb = terminal(check, 80, {"TERM": "dumb"})

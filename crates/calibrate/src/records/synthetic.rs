@@ -33,6 +33,12 @@ pub struct Optimum {
 }
 
 impl Synthetic {
+    /// A network with an exit at each cumulative cost; `floors` has one entry for each.
+    #[cfg(test)]
+    pub(crate) fn new(cumulative: Vec<f64>, floors: Vec<f64>) -> Self {
+        Synthetic { cumulative, floors }
+    }
+
     /// Four exits, each better than the one before.
     pub fn four_exits() -> Self {
         Synthetic { cumulative: vec![10.0, 17.0, 25.0, 40.0], floors: vec![0.35, 0.55, 0.7, 0.85] }

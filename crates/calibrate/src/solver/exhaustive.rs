@@ -7,8 +7,10 @@ use super::lagrange::Chain;
 use super::solve::SolveError;
 use crate::records::{ExitSet, Records};
 
-/// The most exits of a set for which every policy is tried.
-const EXHAUSTIVE_EXITS: usize = 4;
+/// The most exits of a set for which every policy is tried; fewer where there are more sets.
+const fn exhaustive_exits(exits: usize) -> usize {
+    if exits <= 8 { 4 } else { 2 }
+}
 
 /// What a policy gave on the samples it was sought on.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +26,7 @@ pub struct FoundPolicy {
 
 /// Tries every set of exits and, for every exit but the last, thresholds at `levels` quantiles of its confidence (all
 /// values where there are fewer), and keeps what no cheaper policy beats, in order of cost. Each exit speaks alone.
-/// Of sets of more than four exits, which are too many policies, none is tried.
+/// Of sets of more than four exits no policy is tried, and of fewer yet where the network has many: there are too many.
 ///
 /// # Errors
 /// As [`crate::solver::solve()`].
@@ -41,7 +43,8 @@ pub fn exhaustive(
     let mut columns = fitted.columns(EnsembleKind::Own, measure);
     columns.make(&fitted, ExitSet::first(records.exits().len()));
     let mut found = vec![];
-    for set in ExitSet::every(records.exits().len()).filter(|set| set.len() <= EXHAUSTIVE_EXITS) {
+    for set in ExitSet::every(records.exits().len()).filter(|set| set.len() <= exhaustive_exits(records.exits().len()))
+    {
         let chain = Chain::new(&columns, records.costs(), set);
         let all: Vec<u32> = (0..rows.len() as u32).collect();
         let mut search = Search { chain: &chain, levels, thresholds: vec![], found: vec![] };

@@ -61,6 +61,25 @@ fn a_board_in_good_order_passes() {
 }
 
 #[test]
+fn batteries_of_devices_beside_the_board_are_no_batteries_of_it() {
+    let root = tempfile::tempdir().unwrap();
+    raspberry_pi(root.path());
+    write(root.path(), "sys/class/power_supply/hid-mouse-battery/capacity", "60\n");
+    write(root.path(), "sys/class/power_supply/hid-mouse-battery/scope", "Device\n");
+    write(root.path(), "sys/class/power_supply/bay/capacity", "0\n");
+    write(root.path(), "sys/class/power_supply/bay/present", "0\n");
+    let report = || json(&doctor(&["--json", "--root", root.path().to_str().unwrap()]));
+    let found = |report: &Value| {
+        let checks = report["checks"].as_array().unwrap();
+        let battery = checks.iter().find(|check| check["check"] == "battery").unwrap();
+        battery["found"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(found(&report()), "max17048 87 %");
+    std::fs::remove_dir_all(root.path().join("sys/class/power_supply/max17048")).unwrap();
+    assert!(found(&report()).starts_with("none of the board: bay, hid-mouse-battery"), "{}", found(&report()));
+}
+
+#[test]
 fn what_is_wrong_is_told_with_what_to_do() {
     let root = tempfile::tempdir().unwrap();
     raspberry_pi(root.path());

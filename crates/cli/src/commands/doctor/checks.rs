@@ -220,16 +220,24 @@ fn i2c(system: &System, board: &Board) -> Check {
 
 fn battery(system: &System) -> Check {
     let folder = "/sys/class/power_supply";
-    let supplies: Vec<String> = system
-        .names(folder)
-        .into_iter()
-        .filter_map(|name| Some(format!("{name} {} %", system.number(&format!("{folder}/{name}/capacity"))?)))
-        .collect();
-    if supplies.is_empty() {
-        let fix = "without a gauge `run` counts the joules it models; a gauge on I2C is named to `run`";
-        return bad("battery", Status::Warn, "the kernel knows no battery", fix);
+    let (mut packs, mut beside) = (vec![], vec![]);
+    for name in system.names(folder) {
+        let file = |file: &str| format!("{folder}/{name}/{file}");
+        let Some(percent) = system.number(&file("capacity")) else { continue };
+        // A mouse's battery does not carry the board, and an empty place none at all.
+        let of_device = system.read(&file("scope")).is_some_and(|scope| scope.trim() == "Device");
+        let absent = system.number(&file("present")) == Some(0.0);
+        if of_device || absent { beside.push(name) } else { packs.push(format!("{name} {percent} %")) }
     }
-    ok("battery", supplies.join(", "))
+    if packs.is_empty() {
+        let fix = "without a gauge `run` counts the joules it models; a gauge on I2C is named to `run`";
+        let found = match &beside[..] {
+            [] => "the kernel knows no battery".to_owned(),
+            names => format!("none of the board: {} belongs to a device beside it or is not present", names.join(", ")),
+        };
+        return bad("battery", Status::Warn, found, fix);
+    }
+    ok("battery", packs.join(", "))
 }
 
 fn rails(system: &System, board: &Board) -> Option<Check> {
