@@ -16,6 +16,7 @@ use dyn_perceiver::preprocess::{Preprocess, Preprocessor};
 use dyn_perceiver::runtime::Runtime;
 use dyn_perceiver::sensors::store;
 use dyn_perceiver::{Model, Plan, policy_file};
+use dyn_perceiver_models::{Checkpoint, Config, Weights as _};
 
 /// A target by its name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -36,6 +37,8 @@ pub const TARGETS: [Target; 12] = [
     ("board", board),
 ];
 
+/// Tensors of a checkpoint that are read.
+const MOST_TENSORS: usize = 16;
 /// A plan whose input is larger is loaded but not run.
 const MOST_FLOATS: usize = 1 << 16;
 
@@ -87,9 +90,16 @@ pub fn records(data: &[u8]) {
     let _ = with_file(data, "csv", Records::read);
 }
 
-/// A PyTorch or safetensors checkpoint.
+/// A PyTorch or safetensors checkpoint: its directory, its network, and the first of its tensors.
 pub fn checkpoint(data: &[u8]) {
-    let _ = with_file(data, "pth", dyn_perceiver_models::Checkpoint::open);
+    let _ = with_file(data, "pth", |path| {
+        let mut weights = Checkpoint::open(path)?;
+        let shapes = weights.shapes().cloned().unwrap_or_default();
+        for (key, shape) in shapes.iter().take(MOST_TENSORS) {
+            let _ = weights.read(key, shape);
+        }
+        Config::recognise(path, &shapes, None)
+    });
 }
 
 /// An image file: decoded and preprocessed.

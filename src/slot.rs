@@ -13,6 +13,8 @@ pub(crate) enum Overflow {
     DropOldest,
     /// The thread waits until it has been taken: the taker gets all.
     Block,
+    /// There is no next one: an item is begun only once it is [wanted](Slot::want), or waited for.
+    OnDemand,
 }
 
 /// How long the owner of a thread waits for its end: devices are closed then. A driver that hangs longer is left behind.
@@ -47,6 +49,9 @@ struct State<T> {
     item: T,
     fresh: bool,
     error: Option<CameraError>,
+    /// Whether the next item is to be made, where that is on demand, and whether one is being made.
+    wanted: bool,
+    making: bool,
     ended: bool,
     stop: bool,
     overwritten: u64,
@@ -67,6 +72,14 @@ impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // Nothing panics while it holds the lock; were it so, the state would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has an item made, unless there is one or will be.
+    fn want(&self, state: &mut State<T>) {
+        if !state.fresh && !state.making && state.error.is_none() {
+            state.wanted = true;
+            self.changed.notify_all();
+        }
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State<T>>) -> MutexGuard<'a, State<T>> {
@@ -90,7 +103,16 @@ impl<T: Default + Send + 'static> Slot<T> {
         stop: StopToken,
         make: impl FnMut(&mut T) -> Result<bool, CameraError> + Send + 'static,
     ) -> std::io::Result<Self> {
-        let state = State { item: T::default(), fresh: false, error: None, ended: false, stop: false, overwritten: 0 };
+        let state = State {
+            item: T::default(),
+            fresh: false,
+            error: None,
+            wanted: false,
+            making: false,
+            ended: false,
+            stop: false,
+            overwritten: 0,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let in_thread = shared.clone();
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
@@ -112,6 +134,7 @@ impl<T: Default + Send + 'static> Slot<T> {
     ) -> Result<Recv, CameraError> {
         let until = limit.map(|limit| Instant::now() + limit);
         let mut state = self.shared.lock();
+        self.shared.want(&mut state);
         loop {
             if state.fresh {
                 state.fresh = false;
@@ -135,6 +158,12 @@ impl<T: Default + Send + 'static> Slot<T> {
         }
     }
 
+    /// Has the next item made ahead, where that is on demand.
+    pub(crate) fn want(&mut self) {
+        let mut state = self.shared.lock();
+        self.shared.want(&mut state);
+    }
+
     /// Items overwritten before the one that was last taken.
     pub(crate) fn overwritten(&self) -> u64 {
         self.overwritten
@@ -154,8 +183,19 @@ impl<T> Drop for End<'_, T> {
 fn work<T: Default>(mut make: impl FnMut(&mut T) -> Result<bool, CameraError>, untaken: Overflow, shared: &Shared<T>) {
     let mut item = T::default();
     loop {
+        if untaken == Overflow::OnDemand {
+            let mut state = shared.lock();
+            while !state.wanted && !state.stop {
+                state = shared.wait(state);
+            }
+            if state.stop {
+                return;
+            }
+            (state.wanted, state.making) = (false, true);
+        }
         let result = make(&mut item);
         let mut state = shared.lock();
+        state.making = false;
         match result {
             Ok(true) => {
                 while untaken == Overflow::Block && state.fresh && !state.stop {
@@ -168,7 +208,7 @@ fn work<T: Default>(mut make: impl FnMut(&mut T) -> Result<bool, CameraError>, u
             }
             Ok(false) => return,
             Err(error) => {
-                let waits = untaken == Overflow::Block || !error.is_of_one_frame();
+                let waits = untaken != Overflow::DropOldest || !error.is_of_one_frame();
                 state.error = Some(error);
                 shared.changed.notify_all();
                 // The taker decides whether to go on: wait until it has seen the error.
@@ -270,6 +310,27 @@ mod tests {
         until(|| made.load(Ordering::SeqCst) == 2);
         drop(ahead);
         assert_eq!(Arc::strong_count(&made), 1, "the thread has ended");
+    }
+
+    #[test]
+    fn items_on_demand_are_made_only_when_they_are_wanted() {
+        let made = Arc::new(AtomicU64::new(0));
+        let mut slot = Slot::start("test", Overflow::OnDemand, StopToken::default(), counting(4, &made)).unwrap();
+        let mut item = 0;
+        for n in 1..=2 {
+            assert_eq!(slot.take(&mut item, None, &StopToken::default()).unwrap(), Recv::Item);
+            assert_eq!((item, made.load(Ordering::SeqCst)), (n, n));
+        }
+        slot.want();
+        slot.want();
+        until(|| slot.shared.lock().fresh);
+        // One that lies ready is taken, and no further one is made for it.
+        for n in 3..=4 {
+            assert_eq!(slot.take(&mut item, None, &StopToken::default()).unwrap(), Recv::Item);
+            assert_eq!((item, made.load(Ordering::SeqCst)), (n, n));
+        }
+        assert_eq!(slot.take(&mut item, None, &StopToken::default()).unwrap(), Recv::Closed);
+        assert_eq!(slot.overwritten(), 0);
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod latencies;
 mod prepare;
 mod summary;
 
-use prepare::PreparedFrames;
+use prepare::{Pace, PreparedFrames};
 pub use summary::{ExitSummary, Summary};
 
 /// Why the loop stopped before its source did.
@@ -160,6 +160,8 @@ pub struct Pipeline<G> {
     comparing: Duration,
     choice: Option<Choice>,
     since_choice: (u32, f32),
+    /// Time that the last frame took for preprocessing and network.
+    busy: Duration,
     gauge: Option<Gauge>,
 }
 
@@ -253,6 +255,7 @@ impl<G: Governor> Pipeline<G> {
             comparing: Duration::ZERO,
             choice: None,
             since_choice: (0, 0.0),
+            busy: Duration::ZERO,
             gauge: None,
         })
     }
@@ -344,7 +347,10 @@ impl<G: Governor> Pipeline<G> {
         if choice.stops() {
             return Ok(None);
         }
-        let Some(frame) = self.frames.next()? else { return Ok(None) };
+        let period = choice.period.unwrap_or(self.config.period);
+        // A loop that pauses prepares each frame when its time has come; one that does not prepares it meanwhile.
+        let pace = if period > self.busy { Pace::Paused } else { Pace::Busy };
+        let Some(frame) = self.frames.next(pace)? else { return Ok(None) };
         let point = choice.point.min(self.config.points.len() - 1);
         let (sequence, preprocessing) = (frame.sequence, frame.preprocessing);
         let in_frame = |source| PipelineError::Run { sequence, source };
@@ -360,7 +366,7 @@ impl<G: Governor> Pipeline<G> {
         let power = &self.config.power;
         let joules = power.policy_joules(policy, outcome.exit);
         let joules_full = power.policy_joules(&self.full, self.full.last_exit());
-        let period = choice.period.unwrap_or(self.config.period);
+        self.busy = preprocessing + outcome.latency();
         // The two overlap: the slower one sets the pace.
         let passed = match &self.config.stage_seconds {
             Some(seconds) => period.max(modelled_time(policy, outcome.exit, seconds)),

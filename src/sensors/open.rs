@@ -1,5 +1,6 @@
 //! Sensors by name, as a user writes them: `max17048:/dev/i2c-1`, `ina219:/dev/i2c-1:0x43:0.01`, `power-supply`.
 
+use std::error::Error as StdError;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,86 +8,163 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::Companion;
+pub use super::any::{AnyGauge, AnyMonitor, AnySensorError};
+use super::any::{any_gauge, any_monitor};
+#[cfg(all(feature = "i2c", target_os = "linux"))]
+use super::chips;
 use super::linux::{LinuxError, PowerSupply, Rail, Rapl};
 use crate::energy::estimator::{CoulombGauge, CoulombSettings, CoulombState};
-use crate::energy::gauge::{Fault, FuelGauge, GaugeReading, PowerMonitor, PowerReading, SensorError};
+
+/// What a sensor measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SensorRole {
+    /// The state of charge of a battery.
+    Gauge,
+    /// Voltage and current.
+    Monitor,
+}
+
+/// A kind of sensor that can be opened by name.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct SensorKind {
+    /// The first part of the name.
+    pub name: &'static str,
+    /// The parts after it, in the form `:BUS:ADDRESS[:OPTIONAL]`.
+    pub parts: &'static str,
+    /// What it measures.
+    pub role: SensorRole,
+}
+
+const fn gauge(name: &'static str, parts: &'static str) -> SensorKind {
+    SensorKind { name, parts, role: SensorRole::Gauge }
+}
+
+const fn monitor(name: &'static str, parts: &'static str) -> SensorKind {
+    SensorKind { name, parts, role: SensorRole::Monitor }
+}
+
+/// Every kind of sensor: errors, help and documentation list these. BUS is a device such as `/dev/i2c-1`. A negative OHMS
+/// is a shunt wired so that charging reads positive.
+pub const SENSORS: &[SensorKind] = &[
+    gauge("power-supply", "[:NAME]"),
+    gauge("companion", ":DEVICE"),
+    gauge("bq27441", ":BUS"),
+    gauge("lc709203f", ":BUS[:MAH]"),
+    gauge("max17040", ":BUS"),
+    gauge("max17041", ":BUS"),
+    gauge("max17043", ":BUS"),
+    gauge("max17044", ":BUS"),
+    gauge("max17048", ":BUS"),
+    gauge("max17049", ":BUS"),
+    gauge("pijuice", ":BUS"),
+    gauge("pisugar2", ":BUS"),
+    gauge("pisugar2-plus", ":BUS"),
+    gauge("pisugar3", ":BUS"),
+    monitor("rail", ":LABEL"),
+    monitor("ina219", ":BUS:ADDRESS:OHMS"),
+    monitor("ina226", ":BUS:ADDRESS:OHMS"),
+    monitor("ina260", ":BUS:ADDRESS"),
+    monitor("ina3221", ":BUS:ADDRESS:OHMS[:CHANNEL]"),
+    monitor("ups-hat", ":BUS[:ADDRESS]"),
+];
+
+/// The forms of all sensors, gauges first.
+fn forms() -> String {
+    let of = |role| {
+        let kinds = SENSORS.iter().filter(move |kind| kind.role == role);
+        kinds.map(|kind| format!("{}{}", kind.name, kind.parts)).collect::<Vec<_>>().join(", ")
+    };
+    format!("a gauge ({}) or a power monitor ({})", of(SensorRole::Gauge), of(SensorRole::Monitor))
+}
 
 /// Why a sensor could not be opened.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// No such kind of sensor.
-    #[error("{name:?} is no sensor; expected one of {expected}")]
+    #[error("{name:?} is no sensor; expected {expected}")]
     Unknown {
         /// What was written.
         name: String,
         /// What could have been.
-        expected: &'static str,
+        expected: String,
     },
-    /// A part of the name is missing or wrong.
+    /// A sensor of the other role.
+    #[error("{name:?} measures {}, expected {}", measures(*is), measures(*expected))]
+    Role {
+        /// What was written.
+        name: String,
+        /// What it is.
+        is: SensorRole,
+        /// What was wanted.
+        expected: SensorRole,
+    },
+    /// A part of the name is missing, wrong or too much.
     #[error("{name:?}: expected {expected}")]
     Part {
         /// What was written.
         name: String,
         /// What it should look like.
-        expected: &'static str,
+        expected: String,
     },
     /// The kernel's files do not have it.
     #[error(transparent)]
     Linux(#[from] LinuxError),
-    /// The bus cannot be opened.
-    #[error("{path}: {reason}")]
+    /// The bus or line cannot be opened.
+    #[error("{}: cannot be opened", path.display())]
     Bus {
         /// The device.
         path: PathBuf,
         /// What the system says.
-        reason: String,
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// This build has no drivers of chips on I2C buses.
+    #[error("{name:?}: this program was built without sensors on I2C buses")]
+    NoI2c {
+        /// What was written.
+        name: String,
     },
 }
 
-/// An error of any sensor.
-#[derive(Debug, Error)]
-#[error("{text}")]
-pub struct AnySensorError {
-    fault: Fault,
-    text: String,
-}
-
-impl AnySensorError {
-    fn new(error: impl SensorError + std::fmt::Display) -> Self {
-        AnySensorError { fault: error.fault(), text: error.to_string() }
+fn measures(role: SensorRole) -> &'static str {
+    match role {
+        SensorRole::Gauge => "the state of charge",
+        SensorRole::Monitor => "voltage and current",
     }
 }
 
-impl SensorError for AnySensorError {
-    fn fault(&self) -> Fault {
-        self.fault
-    }
+/// A name taken apart: its kind, and the parts after the first colon.
+pub(super) struct Name<'a> {
+    pub(super) whole: &'a str,
+    pub(super) kind: &'static SensorKind,
+    /// All after the first colon.
+    rest: &'a str,
 }
 
-/// A sensor whose error has become [`AnySensorError`].
-struct Erased<S>(S);
+impl<'a> Name<'a> {
+    pub(super) fn parse(whole: &'a str, role: SensorRole) -> Result<Self, OpenError> {
+        let (first, rest) = whole.split_once(':').unwrap_or((whole, ""));
+        match SENSORS.iter().find(|kind| kind.name == first) {
+            Some(kind) if kind.role == role => Ok(Name { whole, kind, rest }),
+            Some(kind) => Err(OpenError::Role { name: whole.to_owned(), is: kind.role, expected: role }),
+            None => Err(OpenError::Unknown { name: whole.to_owned(), expected: forms() }),
+        }
+    }
 
-impl<S: FuelGauge<Error: std::fmt::Display>> FuelGauge for Erased<S> {
-    type Error = AnySensorError;
+    /// The parts after the first colon, which must be so many at least and at most.
+    #[cfg(all(feature = "i2c", target_os = "linux"))]
+    pub(super) fn parts(&self, least: usize, most: usize) -> Result<Vec<&'a str>, OpenError> {
+        let parts: Vec<&str> = if self.rest.is_empty() { Vec::new() } else { self.rest.split(':').collect() };
+        if (least..=most).contains(&parts.len()) { Ok(parts) } else { Err(self.wrong()) }
+    }
 
-    fn read(&mut self) -> Result<GaugeReading, AnySensorError> {
-        self.0.read().map_err(AnySensorError::new)
+    /// The name is not as its kind wants it.
+    pub(super) fn wrong(&self) -> OpenError {
+        OpenError::Part { name: self.whole.to_owned(), expected: format!("{}{}", self.kind.name, self.kind.parts) }
     }
 }
-
-impl<S: PowerMonitor<Error: std::fmt::Display>> PowerMonitor for Erased<S> {
-    type Error = AnySensorError;
-
-    fn read_power(&mut self) -> Result<PowerReading, AnySensorError> {
-        self.0.read_power().map_err(AnySensorError::new)
-    }
-}
-
-/// Any fuel gauge.
-pub type AnyGauge = Box<dyn FuelGauge<Error = AnySensorError> + Send>;
-/// Any power monitor.
-pub type AnyMonitor = Box<dyn PowerMonitor<Error = AnySensorError> + Send>;
 
 /// A companion microcontroller tells something every minute; after three it counts as silent.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -96,11 +174,11 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// # Errors
 /// [`OpenError::Bus`] when the device cannot be opened.
 pub fn open_companion(device: &str) -> Result<Companion, OpenError> {
-    let line = File::open(device).map_err(|error| OpenError::Bus { path: device.into(), reason: error.to_string() })?;
+    let line = File::open(device).map_err(|error| OpenError::Bus { path: device.into(), source: error.into() })?;
     Ok(Companion::listen(line, PATIENCE))
 }
 
-/// Opens a power monitor as a fuel gauge that counts the charge, from `state` on where there is one.
+/// Opens a power monitor as a fuel gauge that counts the charge, from `state` on if there is one.
 ///
 /// # Errors
 /// As [`open_monitor`].
@@ -112,140 +190,134 @@ pub fn open_counted(name: &str, settings: CoulombSettings, state: Option<Coulomb
 /// A companion as one gauge among others.
 #[must_use]
 pub fn companion_gauge(companion: Companion) -> AnyGauge {
-    Box::new(Erased(companion))
+    any_gauge(companion)
 }
 
-/// Opens a fuel gauge: `power-supply[:NAME]`, or on an I2C bus `max17048:BUS`, `max17049:BUS`, `lc709203f:BUS`,
-/// `bq27441:BUS`, `pisugar3:BUS`, where BUS is a device such as `/dev/i2c-1`; or `companion:DEVICE`, the serial line of a
-/// companion microcontroller.
+/// Opens a fuel gauge by its name, such as `power-supply` or `max17048:/dev/i2c-1`; [`SENSORS`] lists the kinds.
 ///
 /// # Errors
 /// [`OpenError`] naming what was expected.
 pub fn open_gauge(name: &str) -> Result<AnyGauge, OpenError> {
-    let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
-    match kind {
+    open_gauge_under(Path::new("/"), name)
+}
+
+/// As [`open_gauge`], with the kernel's files under `root` instead of the root folder.
+///
+/// # Errors
+/// As [`open_gauge`].
+pub fn open_gauge_under(root: &Path, name: &str) -> Result<AnyGauge, OpenError> {
+    let name = Name::parse(name, SensorRole::Gauge)?;
+    match name.kind.name {
         "power-supply" => {
-            let supply = PowerSupply::find(Path::new(PowerSupply::ROOT), (!rest.is_empty()).then_some(rest))?;
-            Ok(Box::new(Erased(supply)))
+            let wanted = Some(name.rest).filter(|rest| !rest.is_empty());
+            Ok(any_gauge(PowerSupply::find(&under(root, PowerSupply::ROOT), wanted)?))
         }
+        "companion" if name.rest.is_empty() => Err(name.wrong()),
+        "companion" => Ok(companion_gauge(open_companion(name.rest)?)),
         #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "max17048" => Ok(Box::new(Erased(crate::energy::drivers::Max17048::new(bus(name, rest)?)))),
-        #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "max17049" => Ok(Box::new(Erased(crate::energy::drivers::Max17048::max17049(bus(name, rest)?)))),
-        #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "lc709203f" => Ok(Box::new(Erased(crate::energy::drivers::Lc709203f::new(bus(name, rest)?)))),
-        #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "bq27441" => Ok(Box::new(Erased(crate::energy::drivers::Bq27441::new(bus(name, rest)?)))),
-        #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "pisugar3" => Ok(Box::new(Erased(crate::energy::drivers::PiSugar3::new(bus(name, rest)?)))),
-        "companion" => Ok(companion_gauge(open_companion(rest)?)),
-        _ => Err(OpenError::Unknown {
-            name: name.to_owned(),
-            expected: "power-supply[:NAME], companion:DEVICE, max17048:BUS, max17049:BUS, lc709203f:BUS, bq27441:BUS, pisugar3:BUS",
-        }),
+        _ => chips::gauge(&name),
+        #[cfg(not(all(feature = "i2c", target_os = "linux")))]
+        _ => Err(OpenError::NoI2c { name: name.whole.to_owned() }),
     }
 }
 
-/// Opens a power monitor: `rail:LABEL` (hwmon or iio), or on an I2C bus `ina219:BUS:ADDRESS:OHMS`,
-/// `ina226:BUS:ADDRESS:OHMS`, `ina3221:BUS:ADDRESS:OHMS` (its first channel), `ups-hat:BUS[:ADDRESS]`.
+/// Opens a power monitor by its name, such as `rail:VDD_IN` or `ina219:/dev/i2c-1:0x43:0.01`; [`SENSORS`] lists the kinds.
 ///
 /// # Errors
 /// [`OpenError`] naming what was expected.
 pub fn open_monitor(name: &str) -> Result<AnyMonitor, OpenError> {
-    let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
-    match kind {
+    open_monitor_under(Path::new("/"), name)
+}
+
+/// As [`open_monitor`], with the kernel's files under `root` instead of the root folder.
+///
+/// # Errors
+/// As [`open_monitor`].
+pub fn open_monitor_under(root: &Path, name: &str) -> Result<AnyMonitor, OpenError> {
+    let name = Name::parse(name, SensorRole::Monitor)?;
+    match name.kind.name {
+        "rail" if name.rest.is_empty() => Err(name.wrong()),
         "rail" => {
-            let rail = Rail::find(Path::new(Rail::HWMON), rest).or_else(|hwmon| {
+            let rail = Rail::find(&under(root, Rail::HWMON), name.rest).or_else(|hwmon| {
                 // The error that is told is that of hwmon: iio is the older way.
-                Rail::find(Path::new(Rail::IIO), rest).map_err(|_| hwmon)
+                Rail::find(&under(root, Rail::IIO), name.rest).map_err(|_| hwmon)
             })?;
-            Ok(Box::new(Erased(rail)))
+            Ok(any_monitor(rail))
         }
         #[cfg(all(feature = "i2c", target_os = "linux"))]
-        "ina219" | "ina226" | "ina3221" | "ups-hat" => {
-            use crate::energy::drivers::{Channel, Ina2xx, Ina3221};
-
-            let expected = if kind == "ups-hat" { "ups-hat:BUS[:ADDRESS]" } else { "KIND:BUS:ADDRESS:OHMS" };
-            let part = || OpenError::Part { name: name.to_owned(), expected };
-            let mut parts = rest.split(':');
-            let device = bus(name, parts.next().unwrap_or(""))?;
-            let address = match parts.next() {
-                Some(text) => address(text).ok_or_else(part)?,
-                None if kind == "ups-hat" => 0x43,
-                None => return Err(part()),
-            };
-            if kind == "ups-hat" {
-                return Ok(Box::new(Erased(Ina2xx::ups_hat(device, address).map_err(|_| part())?)));
-            }
-            let ohms: f32 =
-                parts.next().and_then(|text| text.parse().ok()).filter(|ohms| *ohms > 0.0).ok_or_else(part)?;
-            // The largest current is what the shunt's full scale is reached at.
-            Ok(match kind {
-                "ina219" => Box::new(Erased(Ina2xx::ina219(device, address, ohms, 0.32 / ohms).map_err(|_| part())?)),
-                "ina226" => {
-                    Box::new(Erased(Ina2xx::ina226(device, address, ohms, 0.08192 / ohms).map_err(|_| part())?))
-                }
-                _ => Box::new(Erased(Ina3221::new(device, address, Channel::One, ohms))),
-            })
-        }
-        _ => Err(OpenError::Unknown {
-            name: name.to_owned(),
-            expected: "rail:LABEL, ina219:BUS:ADDRESS:OHMS, ina226:BUS:ADDRESS:OHMS, ina3221:BUS:ADDRESS:OHMS, \
-                       ups-hat:BUS[:ADDRESS]",
-        }),
+        _ => chips::monitor(&name),
+        #[cfg(not(all(feature = "i2c", target_os = "linux")))]
+        _ => Err(OpenError::NoI2c { name: name.whole.to_owned() }),
     }
+}
+
+/// An absolute path under another root.
+fn under(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
 }
 
 /// Opens the energy counter of an x86 processor.
 ///
 /// # Errors
-/// [`OpenError::Linux`] where there is none or it may not be read.
+/// [`OpenError::Linux`] if there is none or it may not be read.
 pub fn open_rapl() -> Result<Rapl, OpenError> {
     Ok(Rapl::find(Path::new(Rapl::ROOT))?)
 }
 
-#[cfg(all(feature = "i2c", target_os = "linux"))]
-fn bus(name: &str, path: &str) -> Result<linux_embedded_hal::I2cdev, OpenError> {
-    if path.is_empty() {
-        return Err(OpenError::Part {
-            name: name.to_owned(),
-            expected: "an I2C bus such as /dev/i2c-1 after the colon",
-        });
-    }
-    linux_embedded_hal::I2cdev::new(path)
-        .map_err(|error| OpenError::Bus { path: path.into(), reason: error.to_string() })
-}
-
-/// A 7-bit address in decimal or, after 0x, hexadecimal.
-#[cfg(all(feature = "i2c", target_os = "linux"))]
-fn address(text: &str) -> Option<u8> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(hexadecimal) => u8::from_str_radix(hexadecimal, 16),
-        None => text.parse(),
-    };
-    parsed.ok().filter(|address| (0x08..0x78).contains(address))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::linux::tests::tree;
     use super::*;
+    use crate::energy::gauge::{FuelGauge as _, PowerMonitor as _};
+
+    fn gauge_error(name: &str) -> String {
+        open_gauge(name).map(|_| ()).unwrap_err().to_string()
+    }
+
+    fn monitor_error(name: &str) -> String {
+        open_monitor(name).map(|_| ()).unwrap_err().to_string()
+    }
 
     #[test]
-    fn names_that_are_wrong_are_told_what_was_expected() {
-        let text = |result: Result<(), OpenError>| result.unwrap_err().to_string();
-        let gauge = |name: &str| text(open_gauge(name).map(|_| ()));
-        let monitor = |name: &str| text(open_monitor(name).map(|_| ()));
-        assert!(gauge("max99999:/dev/i2c-1").contains("max17048:BUS"));
-        assert!(monitor("volts").contains("rail:LABEL"));
-        #[cfg(all(feature = "i2c", target_os = "linux"))]
-        {
-            assert!(gauge("max17048").contains("/dev/i2c-1 after the colon"));
-            assert!(gauge("max17048:/dev/no-such-bus").contains("/dev/no-such-bus"));
-            assert!(monitor("ina219:/dev/no-such-bus:0x40:0.1").contains("/dev/no-such-bus"));
-            assert_eq!(
-                (address("0x43"), address("64"), address("0x99"), address("x")),
-                (Some(0x43), Some(64), None, None)
-            );
+    fn sensor_names_that_are_wrong_are_told_the_one_list() {
+        let unknown = gauge_error("max99999:/dev/i2c-1");
+        assert_eq!(unknown.replace("max99999:/dev/i2c-1", "volts"), monitor_error("volts"));
+        for kind in SENSORS {
+            assert!(unknown.contains(&format!("{}{}", kind.name, kind.parts)), "{}", kind.name);
         }
+        assert_eq!(
+            gauge_error("ina260:/dev/i2c-1:0x40"),
+            "\"ina260:/dev/i2c-1:0x40\" measures voltage and current, expected the state of charge"
+        );
+        assert_eq!(
+            monitor_error("power-supply"),
+            "\"power-supply\" measures the state of charge, expected voltage and current"
+        );
+        assert_eq!(monitor_error("rail"), "\"rail\": expected rail:LABEL");
+        assert_eq!(gauge_error("companion:"), "\"companion:\": expected companion:DEVICE");
+        assert_eq!(gauge_error("companion:/no/such/line"), "/no/such/line: cannot be opened");
+    }
+
+    #[test]
+    fn sensors_of_the_kernel_are_opened_under_a_root() {
+        let root = tree(&[
+            ("sys/class/power_supply/BAT0/type", "Battery"),
+            ("sys/class/power_supply/BAT0/capacity", "42"),
+            ("sys/class/hwmon/hwmon0/name", "ina219"),
+            ("sys/class/hwmon/hwmon0/in1_input", "5000"),
+            ("sys/class/hwmon/hwmon0/curr1_input", "500"),
+            ("sys/bus/iio/devices/iio:device0/rail_name_0", "POM_5V_IN"),
+            ("sys/bus/iio/devices/iio:device0/in_voltage0_input", "5000"),
+            ("sys/bus/iio/devices/iio:device0/in_current0_input", "400"),
+        ]);
+        for name in ["power-supply", "power-supply:BAT0"] {
+            assert_eq!(open_gauge_under(root.path(), name).unwrap().read().unwrap().soc, 0.42);
+        }
+        for (name, watts) in [("rail:ina219", 2.5), ("rail:POM_5V_IN", 2.0)] {
+            let mut monitor = open_monitor_under(root.path(), name).unwrap();
+            assert_eq!(monitor.read_power().unwrap().watts(), watts);
+        }
+        let error = open_monitor_under(root.path(), "rail:VDD").map(|_| ()).unwrap_err().to_string();
+        assert!(error.ends_with("no rail VDD; there is ina219"), "{error}");
     }
 }

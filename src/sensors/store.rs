@@ -1,26 +1,30 @@
 //! State that survives a restart: what the governor learned, the counted charge, the measured power model.
 //!
-//! The file is written beside, flushed to the disk and renamed, so that at any moment there is one whole file: a process
-//! killed, or a board that loses power, loses at most what came after the last save.
+//! The file is replaced whole, so that a process killed, or a board that loses power, loses at most what came after the
+//! last save. One program at a time keeps it: the file is locked. What is no state any more, as after a card that failed,
+//! is put aside, and the program goes on without it.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use super::mission_clock::{Boot, MissionClock};
 use crate::energy::PowerModel;
 use crate::energy::estimator::CoulombState;
 use crate::energy::governor::Learned;
+use crate::file::atomic_write_with;
 
 /// What is stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Stored {
     /// How often this was saved; tells which of two states is the newer.
-    pub periods: u64,
+    #[serde(alias = "periods")]
+    pub generation: u64,
     /// What the governor learned.
     pub learned: Option<Learned>,
     /// The counted charge.
@@ -31,91 +35,242 @@ pub struct Stored {
     pub mission: Option<MissionClock>,
 }
 
-/// The clock of a mission that goes on after a restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MissionClock {
-    /// Length of the mission in milliseconds: another length is another mission.
-    pub duration_ms: u64,
-    /// Milliseconds since it began.
-    pub elapsed_ms: u64,
-    /// Seconds since 1970 when this was stored, by the system's clock.
-    pub stored_at: u64,
-}
-
-impl MissionClock {
-    /// The clock of a mission `elapsed` after its beginning.
-    pub fn new(duration: Duration, elapsed: Duration) -> Self {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        MissionClock { duration_ms: millis(duration), elapsed_ms: millis(elapsed), stored_at: now() }
-    }
-
-    /// Time since the beginning of a mission of `duration`: what was stored, and the time since then unless the system's
-    /// clock has gone back. None when it was another mission, or this one is over.
-    pub fn resume(&self, duration: Duration) -> Option<Duration> {
-        let away = Duration::from_secs(now().saturating_sub(self.stored_at));
-        let elapsed = Duration::from_millis(self.elapsed_ms).saturating_add(away);
-        (Duration::from_millis(self.duration_ms) == duration && elapsed < duration).then_some(elapsed)
-    }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// Why state could not be saved or loaded.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The file could not be read or written.
-    #[error("{path}: {source}")]
+    #[error("{}: the state cannot be {}", path.display(), action.name())]
     File {
         /// The file.
         path: PathBuf,
+        /// What was tried.
+        action: Action,
         /// What the system says.
         source: std::io::Error,
     },
     /// The file holds no state.
-    #[error("{path}: expected stored state, {reason}")]
+    #[error("{}: expected stored state, {reason}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
     },
+    /// Another program keeps its state in the same file.
+    #[error("{}: another program keeps its state in this file; end it, or name another file", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
-/// Saves state, replacing the file whole.
+/// What was tried with a state file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Reading it.
+    Read,
+    /// Replacing it.
+    Write,
+}
+
+impl Action {
+    const fn name(self) -> &'static str {
+        match self {
+            Action::Read => "read",
+            Action::Write => "written",
+        }
+    }
+}
+
+/// A file that was no state and has been put aside; a warning to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetAside {
+    /// The state file.
+    pub path: PathBuf,
+    /// Where its content is now; none where it could not be kept.
+    pub kept: Option<PathBuf>,
+    /// Why it was no state.
+    pub reason: String,
+}
+
+impl std::fmt::Display for SetAside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: no stored state, {}; ", self.path.display(), self.reason)?;
+        match &self.kept {
+            Some(kept) => write!(f, "put aside as {}, beginning anew", kept.display()),
+            None => f.write_str("beginning anew"),
+        }
+    }
+}
+
+/// A state file that this program alone keeps until it drops this.
 ///
-/// # Errors
-/// [`StoreError::File`]; the former file is then still there.
-pub fn save(path: &Path, state: &Stored) -> Result<(), StoreError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".tmp");
-    let beside = PathBuf::from(beside);
-    let bytes = serde_json::to_vec(state)
-        .map_err(|error| StoreError::Content { path: path.to_owned(), reason: error.to_string() })?;
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(&bytes)?;
-        // On the disk before the name is: else a power cut could leave an empty file under the name.
-        file.sync_all()
-    });
-    written
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|source| StoreError::File { path: path.to_owned(), source })
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("dyn-perceiver-state-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// use dyn_perceiver::sensors::store::{Opened, StateFile};
+/// let Opened { mut file, mut stored, set_aside, .. } = StateFile::open(&folder.join("state.json"))?;
+/// assert!(set_aside.is_none());
+/// assert_eq!(file.save(&mut stored)?, 1);
+/// # drop(file);
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    /// The file of this name, open and locked. None where the file system has no locks.
+    _lock: Option<File>,
 }
 
-/// Loads state; none when there is no file yet.
+/// An opened state file and what was in it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The file, to save to.
+    pub file: StateFile,
+    /// What was stored, or the default if there was nothing.
+    pub stored: Stored,
+    /// What was in the file, if that was no state.
+    pub set_aside: Option<SetAside>,
+}
+
+impl StateFile {
+    /// Opens and locks a state file, which is made if there is none. A place that cannot be written is told now, not at
+    /// the first save; what is no state is renamed to the same name with `.bad` at its end.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while another program has it open, [`StoreError::File`] when it cannot be read or written.
+    pub fn open(path: &Path) -> Result<Opened, StoreError> {
+        let Locked { lock, created } = lock(path)?;
+        let (stored, set_aside) = match load(path) {
+            _ if created => (Stored::default(), None),
+            Ok(stored) => (stored.unwrap_or_default(), None),
+            Err(StoreError::Content { reason, .. }) => (Stored::default(), Some(put_aside(path, reason))),
+            Err(error) => return Err(error),
+        };
+        let mut file = StateFile { path: path.to_owned(), _lock: lock };
+        if let Err(error) = file.write(&stored) {
+            if created {
+                // Empty it would be taken for a damaged state the next time.
+                let _ = fs::remove_file(path);
+            }
+            return Err(error);
+        }
+        Ok(Opened { file, stored, set_aside })
+    }
+
+    /// Saves state as the next generation and returns the number of that.
+    ///
+    /// # Errors
+    /// [`StoreError::File`]; the former state is then still there.
+    pub fn save(&mut self, stored: &mut Stored) -> Result<u64, StoreError> {
+        let generation = stored.generation.saturating_add(1);
+        // By value only when it is written: a failed save is no generation.
+        let before = std::mem::replace(&mut stored.generation, generation);
+        if let Err(error) = self.write(stored) {
+            stored.generation = before;
+            return Err(error);
+        }
+        Ok(generation)
+    }
+
+    /// Where the state is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces the file; the new one is locked before it has the name, so that nobody comes between.
+    fn write(&mut self, stored: &Stored) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(stored)
+            .map_err(|error| StoreError::Content { path: self.path.clone(), reason: error.to_string() })?;
+        let mut lock = None;
+        let written = atomic_write_with(&self.path, |file| {
+            lock = match file.try_lock() {
+                Ok(()) => Some(file.try_clone()?),
+                // A file system without locks: the program is on its own then.
+                Err(_) => None,
+            };
+            file.write_all(&bytes)
+        });
+        written.map_err(|source| StoreError::File { path: self.path.clone(), action: Action::Write, source })?;
+        self._lock = lock;
+        Ok(())
+    }
+}
+
+/// A state file's lock, and whether its file was made for it.
+struct Locked {
+    /// None where the file system has no locks.
+    lock: Option<File>,
+    created: bool,
+}
+
+/// Locks the file of a name, which is made if there is none: of two programs that begin at once one has it then.
+fn lock(path: &Path) -> Result<Locked, StoreError> {
+    let failed = |action, source| StoreError::File { path: path.to_owned(), action, source };
+    // Replaced or removed between opening and locking, a file has lost its name: then the next one is tried.
+    for _ in 0..100 {
+        let (file, created) = match File::open(path) {
+            Ok(file) => (file, false),
+            Err(error) if error.kind() == ErrorKind::NotFound => match File::create_new(path) {
+                Ok(file) => (file, true),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(failed(Action::Write, error)),
+            },
+            Err(error) => return Err(failed(Action::Read, error)),
+        };
+        match file.try_lock() {
+            Ok(()) if has_name(&file, path) => return Ok(Locked { lock: Some(file), created }),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(_)) => return Ok(Locked { lock: None, created }),
+        }
+    }
+    Err(StoreError::InUse { path: path.to_owned() })
+}
+
+#[cfg(unix)]
+fn has_name(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let (open, named) = (file.metadata(), fs::metadata(path));
+    matches!((open, named), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
+}
+
+#[cfg(not(unix))]
+fn has_name(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+/// Renames what is no state, in place of what was put aside before.
+fn put_aside(path: &Path, reason: String) -> SetAside {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".bad");
+    let aside = PathBuf::from(aside);
+    let kept = fs::rename(path, &aside).is_ok().then_some(aside);
+    SetAside { path: path.to_owned(), kept, reason }
+}
+
+/// Reads state without locking it; none when there is no file yet.
 ///
 /// # Errors
 /// [`StoreError`] when the file cannot be read or holds something else.
 pub fn load(path: &Path) -> Result<Option<Stored>, StoreError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(StoreError::File { path: path.to_owned(), source }),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StoreError::File { path: path.to_owned(), action: Action::Read, source }),
     };
     let content = |reason: String| StoreError::Content { path: path.to_owned(), reason };
+    if bytes.is_empty() {
+        return Err(content("but it is empty".to_owned()));
+    }
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Err(content("but it is all zeros".to_owned()));
+    }
     let state: Stored = serde_json::from_slice(&bytes).map_err(|error| content(error.to_string()))?;
     if state.learned.is_some_and(|learned| !learned.is_sound()) {
         return Err(content("the learned figures are out of range".to_owned()));
@@ -127,42 +282,4 @@ pub fn load(path: &Path) -> Result<Option<Stored>, StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn round_trips_and_refuses_what_is_no_state() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.json");
-        assert_eq!(load(&path).unwrap(), None);
-        let state = Stored {
-            periods: 3,
-            learned: Some(Learned::new(36_000.0)),
-            coulomb: Some(CoulombState::new(0.4)),
-            power: None,
-            mission: Some(MissionClock::new(Duration::from_secs(60), Duration::from_secs(10))),
-        };
-        save(&path, &state).unwrap();
-        assert_eq!(load(&path).unwrap(), Some(state));
-        for bad in ["", "{", r#"{"periods":1,"learned":null,"coulomb":{"soc":7.0},"power":null}"#, r#"{"what":1}"#] {
-            fs::write(&path, bad).unwrap();
-            let error = load(&path).unwrap_err().to_string();
-            assert!(error.contains("state.json"), "{error}");
-        }
-        assert!(save(&folder.path().join("none/state.json"), &Stored::default()).is_err());
-    }
-
-    #[test]
-    fn a_mission_goes_on_where_it_was_and_the_time_away_counts() {
-        let hour = Duration::from_secs(3600);
-        let clock = MissionClock::new(hour, Duration::from_secs(600));
-        let resumed = clock.resume(hour).unwrap().as_secs();
-        assert!((600..605).contains(&resumed), "{resumed}");
-        let away = MissionClock { stored_at: clock.stored_at - 1200, ..clock };
-        assert!((1800..1805).contains(&away.resume(hour).unwrap().as_secs()));
-        let gone_back = MissionClock { stored_at: clock.stored_at + 9000, ..clock };
-        assert_eq!(gone_back.resume(hour), Some(Duration::from_secs(600)));
-        assert_eq!(clock.resume(2 * hour), None, "another mission");
-        assert_eq!(MissionClock { elapsed_ms: 3_600_000, ..clock }.resume(hour), None, "over");
-    }
-}
+mod tests;

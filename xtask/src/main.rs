@@ -7,6 +7,7 @@ mod debian;
 mod dist;
 mod elf;
 mod emulated;
+mod energy_tables;
 mod guest;
 mod image;
 mod initramfs;
@@ -36,6 +37,7 @@ enum Task {
     Cycles(cycles::Args),
     Dist(dist::Args),
     EmulatedTests(emulated::Args),
+    EnergyTables(energy_tables::Args),
     Image(image::Args),
     Sanitize(sanitize::Args),
     Soak(soak::Args),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Task::Cycles(args) => cycles::run(&args),
         Task::Dist(args) => dist::run(&args),
         Task::EmulatedTests(args) => emulated::run(&args),
+        Task::EnergyTables(args) => energy_tables::run(&args),
         Task::Image(args) => image::run(&args),
         Task::Sanitize(args) => sanitize::run(&args),
         Task::Soak(args) => soak::run(&args),

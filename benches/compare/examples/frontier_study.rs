@@ -1,6 +1,6 @@
 //! The tables of `docs/calibration.md`, computed.
 //!
-//!     cargo run --release --features calibrate --example frontier_study -- CALIBRATION.csv JUDGED.csv
+//!     cargo run --release -p compare --example frontier_study -- CALIBRATION.csv JUDGED.csv
 //!
 //! Both are records as `dyn-perceiver calibrate` writes them. Frontiers are found on the first and judged on the second.
 //! Without them only synthetic records are studied.

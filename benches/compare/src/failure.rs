@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The user's to mend: exit code 2. Everything else ends with 1.
 #[derive(Debug)]
-pub struct Input(anyhow::Error);
+pub(crate) struct Input(anyhow::Error);
 
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,7 +15,7 @@ impl fmt::Display for Input {
 impl std::error::Error for Input {}
 
 /// Marks an error as the user's to mend.
-pub trait OrInput<T> {
+pub(crate) trait OrInput<T> {
     /// Whatever went wrong, the input was.
     ///
     /// # Errors
@@ -30,11 +30,11 @@ impl<T, E: Into<anyhow::Error>> OrInput<T> for Result<T, E> {
 }
 
 /// An error that is the user's to mend.
-pub fn input(text: impl Into<String>) -> anyhow::Error {
+pub(crate) fn input(text: impl Into<String>) -> anyhow::Error {
     Input(anyhow::Error::msg(text.into())).into()
 }
 
 /// The exit code of an error.
-pub fn code(error: &anyhow::Error) -> u8 {
+pub(crate) fn code(error: &anyhow::Error) -> u8 {
     if error.is::<Input>() { 2 } else { 1 }
 }

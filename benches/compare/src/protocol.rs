@@ -11,7 +11,7 @@ use crate::result::{Device, Task};
 /// What a worker is asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
-pub enum Request {
+pub(crate) enum Request {
     /// Load a model and take its input; answered by [`Loaded`].
     Load(Load),
     /// Compute once; answered by [`Outputs`].
@@ -29,7 +29,7 @@ pub enum Request {
 
 /// A model and how to run it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Load {
+pub(crate) struct Load {
     /// The model's file.
     pub model: PathBuf,
     /// Little-endian float32, of `shape`.
@@ -50,7 +50,7 @@ pub struct Load {
 /// A worker's first line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Hello {
+pub(crate) enum Hello {
     /// It can run.
     Ready {
         /// Version of the runtime.
@@ -68,7 +68,7 @@ pub enum Hello {
 /// An answer: what was asked for, or what went wrong.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Answer<T> {
+pub(crate) enum Answer<T> {
     /// It could not be done.
     Error {
         /// For a person.
@@ -80,35 +80,35 @@ pub enum Answer<T> {
 
 /// A model is ready.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// Seconds from file to ready.
     pub load_s: f64,
 }
 
 /// All outputs of one call.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Outputs {
+pub(crate) struct Outputs {
     /// Name to values, row by row.
     pub outputs: BTreeMap<String, Vec<f32>>,
 }
 
 /// Wall time.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Timed {
+pub(crate) struct Timed {
     /// Seconds for all calls together.
     pub seconds: f64,
 }
 
 /// Memory of the worker's process.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// The most it ever held, bytes.
     pub peak_rss_bytes: u64,
 }
 
 /// The process has yielded.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Marked {
+pub(crate) struct Marked {
     /// Always so.
     pub marked: bool,
 }

@@ -9,12 +9,12 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 /// Raised when a key changes its meaning; lines of another version are refused.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// One line of a result file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Record {
+pub(crate) enum Record {
     /// A run begins: where, when, with what.
     Run(Run),
     /// A runtime could not take part, or not in one task.
@@ -35,7 +35,7 @@ pub enum Record {
 
 impl Record {
     /// The run that the line belongs to; none for the line that begins one.
-    pub fn run(&self) -> Option<&str> {
+    pub(crate) fn run(&self) -> Option<&str> {
         match self {
             Record::Run(_) => None,
             Record::Absent(absent) => Some(&absent.run),
@@ -51,7 +51,7 @@ impl Record {
 
 /// One run of the comparison on one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub(crate) struct Run {
     /// [`SCHEMA`].
     pub schema: u32,
     /// Names the run in its other lines.
@@ -70,7 +70,7 @@ pub struct Run {
 
 /// The machine as far as it bears on times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// What tables call it: given by the user, or the board's or processor's name.
     pub name: String,
     /// Processor as the kernel names it.
@@ -99,7 +99,7 @@ pub struct Machine {
 
 /// A run ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct End {
+pub(crate) struct End {
     /// [`Run::id`].
     pub run: String,
     /// Seconds from the first line to this one.
@@ -112,7 +112,7 @@ pub struct End {
 
 impl End {
     /// Whether other programs took so much that times are longer than they need be.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.others.is_some_and(|share| share > BUSY)
     }
 }
@@ -122,7 +122,7 @@ const BUSY: f64 = 0.05;
 
 /// Why something is missing. A runtime that is missing is listed, never counted as zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Absent {
+pub(crate) struct Absent {
     /// [`Run::id`].
     pub run: String,
     /// The runtime.
@@ -138,7 +138,7 @@ pub struct Absent {
 /// Where a task runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Device {
+pub(crate) enum Device {
     /// The processor.
     #[default]
     Cpu,
@@ -149,7 +149,7 @@ pub enum Device {
 /// What is computed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "kebab-case")]
-pub enum Task {
+pub(crate) enum Task {
     /// Every exit.
     Full,
     /// One exit alone.
@@ -169,7 +169,7 @@ pub enum Task {
 /// How one exit alone is had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum How {
+pub(crate) enum How {
     /// Stage by stage, up to the exit.
     Staged,
     /// A second model file, cut at the exit.
@@ -180,7 +180,7 @@ pub enum How {
 
 /// Largest difference from the reference, over all exits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// [`Run::id`].
     pub run: String,
     /// The model.
@@ -199,7 +199,7 @@ pub struct Check {
 
 impl Check {
     /// Whether the runtime computes the same thing. A difference that is no number is not the same.
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.difference <= self.tolerance
     }
 }
@@ -211,7 +211,7 @@ fn infinite_if_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
 /// Times of one task. Series with the same run, model, task group, device, threads and batch were taken in turns: round i of one
 /// ran right beside round i of the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Time {
+pub(crate) struct Time {
     /// [`Run::id`].
     pub run: String,
     /// The model.
@@ -237,7 +237,7 @@ pub struct Time {
 
 /// Loading and memory. The process does nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Load {
+pub(crate) struct Load {
     /// [`Run::id`].
     pub run: String,
     /// The model.
@@ -264,7 +264,7 @@ pub struct Load {
 
 /// A model's operating points, run on labelled frames.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Frontier {
+pub(crate) struct Frontier {
     /// [`Run::id`].
     pub run: String,
     /// The model.
@@ -281,7 +281,7 @@ pub struct Frontier {
 
 /// One operating point, or one exit alone, or a peer's full network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
+pub(crate) struct Point {
     /// The runtime.
     pub runtime: String,
     /// What it is: `point 3`, `early3 alone`, `full network`.
@@ -302,7 +302,7 @@ pub struct Point {
 
 /// Executed instructions per inference, counted by an emulator or by valgrind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Instructions {
+pub(crate) struct Instructions {
     /// [`Run::id`].
     pub run: String,
     /// The model, or the name of a benchmark.
@@ -329,7 +329,7 @@ pub struct Instructions {
 ///
 /// # Errors
 /// Names the file and the line that is no record, or one of another version.
-pub fn read(path: &Path) -> anyhow::Result<Vec<(usize, Record)>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<(usize, Record)>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut records = vec![];
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

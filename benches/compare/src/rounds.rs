@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// Middle and width of some values. Medians and quartiles, since the noise of timings is one-sided and has long tails.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// Half of the values are smaller.
     pub median: f64,
     /// A quarter is smaller.
@@ -17,7 +17,7 @@ pub struct Spread {
 
 impl Spread {
     /// Of at least one value.
-    pub fn of(values: &[f64]) -> Option<Self> {
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |share| quantile(&sorted, share);
@@ -25,12 +25,12 @@ impl Spread {
     }
 
     /// The same values in another unit.
-    pub fn times(self, factor: f64) -> Self {
+    pub(crate) fn times(self, factor: f64) -> Self {
         Self { median: self.median * factor, q1: self.q1 * factor, q3: self.q3 * factor, ..self }
     }
 
     /// Standard deviation of a normal distribution with these quartiles: single rounds far out do not widen it.
-    pub fn sigma(self) -> f64 {
+    pub(crate) fn sigma(self) -> f64 {
         /// Between the quartiles of the standard normal distribution.
         const QUARTILES: f64 = 1.349;
         (self.q3 - self.q1) / QUARTILES
@@ -45,7 +45,7 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
 }
 
 /// Round i of one series over round i of the other: what slows the machine for a while slows both, and drops out.
-pub fn ratios(over: &[f64], under: &[f64]) -> Vec<f64> {
+pub(crate) fn ratios(over: &[f64], under: &[f64]) -> Vec<f64> {
     over.iter().zip(under).map(|(a, b)| a / b).collect()
 }
 

@@ -10,7 +10,7 @@ use crate::result::{self, Absent, Check, Device, End, Frontier, Instructions, Lo
 
 /// One run with everything it left behind, in the order of its lines.
 #[derive(Clone, Debug)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// The run.
     pub run: Run,
     /// What could not take part.
@@ -33,7 +33,7 @@ pub struct Measured {
 
 /// Results of a runtime whose outputs are not those of the reference.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The runtime.
     pub runtime: String,
     /// The model.
@@ -46,7 +46,7 @@ pub struct Refused {
 
 impl Measured {
     /// Models in the order in which the run came to them.
-    pub fn models(&self) -> Vec<&str> {
+    pub(crate) fn models(&self) -> Vec<&str> {
         let named = (self.times.iter().map(|time| &time.model))
             .chain(self.loads.iter().map(|load| &load.model))
             .chain(self.frontiers.iter().map(|frontier| &frontier.model));
@@ -105,7 +105,7 @@ impl Measured {
 /// # Errors
 /// A file that cannot be read or holds no results; a line that is no result, holds impossible values, or belongs to a run that
 /// no line begins; a run that begins twice. Names the file and the line.
-pub fn gather(paths: &[PathBuf]) -> anyhow::Result<Vec<Measured>> {
+pub(crate) fn gather(paths: &[PathBuf]) -> anyhow::Result<Vec<Measured>> {
     let mut lines = vec![];
     for path in paths {
         let records = result::read(path)?;
@@ -155,7 +155,7 @@ pub fn gather(paths: &[PathBuf]) -> anyhow::Result<Vec<Measured>> {
 }
 
 /// Runs of one machine each, in the order in which machines first come.
-pub fn machines(runs: &[Measured]) -> Vec<(&Machine, Vec<&Measured>)> {
+pub(crate) fn machines(runs: &[Measured]) -> Vec<(&Machine, Vec<&Measured>)> {
     let mut machines: Vec<(&Machine, Vec<&Measured>)> = vec![];
     for measured in runs {
         let machine = &measured.run.machine;
@@ -168,7 +168,7 @@ pub fn machines(runs: &[Measured]) -> Vec<(&Machine, Vec<&Measured>)> {
 }
 
 /// Clock, governor and system may change between two runs of a machine.
-pub fn same(a: &Machine, b: &Machine) -> bool {
+pub(crate) fn same(a: &Machine, b: &Machine) -> bool {
     let identity =
         |m: &Machine| (m.name.clone(), m.cpu.clone(), m.architecture.clone(), m.cores, m.gpu.clone(), m.emulated);
     identity(a) == identity(b)

@@ -3,19 +3,19 @@
 /// Says for one frame after another at which exit it leaves. After 1000 frames every exit has had exactly its share, and
 /// at any moment each is less than one frame from it or nearly so: the exit that lags behind most comes next.
 #[derive(Clone, Debug)]
-pub struct Shares {
+pub(crate) struct Shares {
     per_mille: Vec<u32>,
     owed: Vec<i64>,
 }
 
 impl Shares {
     /// Shares per mille, one per exit.
-    pub fn new(per_mille: &[u32]) -> Self {
+    pub(crate) fn new(per_mille: &[u32]) -> Self {
         Shares { per_mille: per_mille.to_vec(), owed: vec![0; per_mille.len()] }
     }
 
     /// Frames after which the order of exits begins anew.
-    pub fn cycle(&self) -> usize {
+    pub(crate) fn cycle(&self) -> usize {
         fn divisor(a: u32, b: u32) -> u32 {
             if b == 0 { a } else { divisor(b, a % b) }
         }
@@ -24,7 +24,7 @@ impl Shares {
     }
 
     /// The exit of the next frame.
-    pub fn next(&mut self) -> usize {
+    pub(crate) fn next(&mut self) -> usize {
         for (owed, &share) in self.owed.iter_mut().zip(&self.per_mille) {
             *owed += i64::from(share);
         }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use program::{json, name, prints, refuses};
-use synthetic::result::{Device, Machine, Record, Task};
+use synthetic::result::{Device, End, Machine, Record, Task};
 use synthetic::{DAY, Group, OURS};
 use tempfile::TempDir;
 

@@ -4,13 +4,25 @@ use super::JpegError;
 use super::bits::Bits;
 
 /// Codes of up to this many bits are found by one look into a table.
-const FAST_BITS: u32 = 9;
+const FAST_BITS: u32 = 10;
+
+/// More places than a block has: it is at its end.
+pub(super) const END: u32 = 128;
+
+/// Of a code of AC coefficients: places to go on, times 32, plus the bits of the code and of the value behind it, at most 31.
+fn step(symbol: u8, length: u32) -> u16 {
+    let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+    let places = if size == 0 && run != 15 { END } else { run + 1 };
+    (places << 5 | (length + size)) as u16
+}
 
 /// Decodes the symbols of one table.
 #[derive(Clone, Debug)]
 pub(super) struct Huffman {
     /// By the next [`FAST_BITS`] bits: the length of the code times 256 plus its symbol; 0 for codes that are longer.
     fast: Box<[u16; 1 << FAST_BITS]>,
+    /// By the same bits, the code taken as one of AC coefficients: see [`step`](Self::step).
+    steps: Box<[u16; 1 << FAST_BITS]>,
     /// By length - 1: the first code of the next length, shifted to 16 bits; beyond all codes for none.
     limits: [u32; 16],
     /// By length - 1: what to add to a code for the place of its symbol.
@@ -22,8 +34,13 @@ impl Huffman {
     /// A table with so many codes of each length, and their symbols.
     pub(super) fn new(counts: [u8; 16], symbols: &[u8]) -> Result<Self, JpegError> {
         let wrong = || JpegError::refused("a Huffman table is wrong");
-        let mut table =
-            Self { fast: Box::new([0; 1 << FAST_BITS]), limits: [0; 16], offsets: [0; 16], symbols: symbols.to_vec() };
+        let mut table = Self {
+            fast: Box::new([0; 1 << FAST_BITS]),
+            steps: Box::new([0; 1 << FAST_BITS]),
+            limits: [0; 16],
+            offsets: [0; 16],
+            symbols: symbols.to_vec(),
+        };
         let (mut code, mut place) = (0u32, 0usize);
         for (length, &count) in (1..=16).zip(&counts) {
             table.offsets[length - 1] = place as i32 - code as i32;
@@ -34,7 +51,9 @@ impl Huffman {
                 if length as u32 <= FAST_BITS {
                     let spread = FAST_BITS - length as u32;
                     let first = (code << spread) as usize;
-                    table.fast[first..first + (1 << spread)].fill((length as u16) << 8 | u16::from(symbol));
+                    let last = first + (1 << spread);
+                    table.fast[first..last].fill((length as u16) << 8 | u16::from(symbol));
+                    table.steps[first..last].fill(step(symbol, length as u32));
                 }
                 code += 1;
             }
@@ -45,15 +64,35 @@ impl Huffman {
         Ok(table)
     }
 
-    /// The next symbol and the length of its code, which is not yet taken away.
+    /// The next symbol and the length of its code, which is not yet taken away; zeros, and a note, where there is no code.
     #[inline]
-    pub(super) fn peek(&self, bits: &mut Bits<'_>) -> Result<(u8, u32), JpegError> {
+    pub(super) fn peek(&self, bits: &mut Bits<'_>) -> (u8, u32) {
         let next = bits.peek();
         let entry = self.fast[usize::from(next >> (16 - FAST_BITS))];
         if entry != 0 {
-            return Ok((entry as u8, u32::from(entry >> 8)));
+            return (entry as u8, u32::from(entry >> 8));
         }
-        self.peek_long(next).ok_or_else(|| bits.no_code())
+        self.peek_long(next).unwrap_or_else(|| {
+            bits.no_code();
+            (0, 0)
+        })
+    }
+
+    /// Passes over the next AC coefficient of a sequential block: takes its code and its value away, and returns by how many
+    /// places the block goes on; [`END`] or more at the end of the block.
+    #[inline]
+    pub(super) fn step(&self, bits: &mut Bits<'_>) -> u32 {
+        let next = bits.peek();
+        let mut step = self.steps[usize::from(next >> (16 - FAST_BITS))];
+        if step == 0 {
+            let (symbol, length) = self.peek_long(next).unwrap_or_else(|| {
+                bits.no_code();
+                (0, 0)
+            });
+            step = self::step(symbol, length);
+        }
+        bits.skip(u32::from(step & 31));
+        u32::from(step >> 5)
     }
 
     #[cold]
@@ -156,10 +195,12 @@ mod tests {
             let data =
                 code.to_be_bytes().into_iter().flat_map(|byte| if byte == 0xff { vec![0xff, 0] } else { vec![byte] });
             let data: Vec<u8> = data.collect();
-            let found = table.peek(&mut Bits::new(&data, 0)).unwrap();
+            let found = table.peek(&mut Bits::new(&data, 0));
             assert_eq!(found, (length as u8 - 1, length));
         }
-        assert!(table.peek(&mut Bits::new(&[0xff, 0, 0xff, 0], 0)).is_err());
+        let mut bits = Bits::new(&[0xff, 0, 0xff, 0], 0);
+        table.peek(&mut bits);
+        assert!(bits.check().is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::JpegError;
 use super::bits::Bits;
 use super::header::{FrameHeader, ScanHeader};
-use super::huffman::Huffman;
+use super::huffman::{END, Huffman};
 
 /// More than any encoder writes; each costs a pass over the blocks, however few bytes it has.
 const MAX_SCANS: u32 = 100;
@@ -46,14 +46,13 @@ struct Walk<'a> {
     has_gaps: bool,
 }
 
-/// What a scan does to a block.
-#[derive(Clone, Copy)]
+/// What a scan does to the blocks of a component.
 enum Pass {
-    Sequential,
-    DcFirst,
+    Sequential { dc: Huffman, ac: Huffman },
+    DcFirst { dc: Huffman },
     DcRefine,
-    AcFirst,
-    AcRefine,
+    AcFirst { ac: Huffman },
+    AcRefine { ac: Huffman },
 }
 
 impl Verifier {
@@ -126,24 +125,20 @@ impl Verifier {
 
     /// Walks through the data of a scan.
     fn scan(&mut self, walk: &mut Walk<'_>, frame: &FrameHeader, scan: &ScanHeader) -> Result<(), JpegError> {
-        let pass = match (frame.progressive, scan.first, scan.refines) {
-            (false, ..) => Pass::Sequential,
-            (true, 0, false) => Pass::DcFirst,
-            (true, 0, true) => Pass::DcRefine,
-            (true, _, false) => Pass::AcFirst,
-            (true, _, true) => Pass::AcRefine,
-        };
-        let mut tables = Vec::with_capacity(scan.components.len());
+        // A sequential scan has coefficients of both kinds, a progressive one of either.
+        let needs_dc = scan.first == 0 && !(frame.progressive && scan.refines);
+        let needs_ac = scan.last > 0;
+        let mut passes: Vec<Pass> = Vec::with_capacity(scan.components.len());
         for &(_, dc, ac) in &scan.components {
-            let dc = match pass {
-                Pass::Sequential | Pass::DcFirst => Some(walk.table(false, dc)?),
-                _ => None,
-            };
-            let ac = match pass {
-                Pass::Sequential | Pass::AcFirst | Pass::AcRefine => Some(walk.table(true, ac)?),
-                _ => None,
-            };
-            tables.push((dc, ac));
+            let dc = if needs_dc { Some(walk.table(false, dc)?) } else { None };
+            let ac = if needs_ac { Some(walk.table(true, ac)?) } else { None };
+            passes.push(match (dc, ac) {
+                (Some(dc), Some(ac)) => Pass::Sequential { dc, ac },
+                (Some(dc), None) => Pass::DcFirst { dc },
+                (None, Some(ac)) if scan.refines => Pass::AcRefine { ac },
+                (None, Some(ac)) => Pass::AcFirst { ac },
+                (None, None) => Pass::DcRefine,
+            });
         }
         // A scan of one component goes over the blocks inside the picture only, one by one.
         let single = scan.components.len() == 1;
@@ -162,27 +157,17 @@ impl Verifier {
                     walker = Blocks { bits: Bits::new(walk.file, walk.at), last: scan.last, end_run: 0 };
                 }
                 in_interval += 1;
-                for (&(place, ..), (dc, ac)) in scan.components.iter().zip(&tables) {
+                for (&(place, ..), pass) in scan.components.iter().zip(&passes) {
                     let component = frame.components[place];
                     let (h, v) = if single { (1, 1) } else { (component.h, component.v) };
                     for y in row * v..row * v + v {
                         for x in column * h..column * h + h {
-                            match pass {
-                                Pass::Sequential => walker.sequential(dc.as_ref(), ac.as_ref())?,
-                                Pass::DcFirst => walker.dc_first(dc.as_ref())?,
-                                Pass::DcRefine => walker.bits.skip_one()?,
-                                Pass::AcFirst | Pass::AcRefine => {
-                                    let block = y * padded * component.h + x;
-                                    let Some(nonzero) = self.nonzero[place].get_mut(block) else { continue };
-                                    match pass {
-                                        Pass::AcFirst => walker.ac_first(ac.as_ref(), scan.first, nonzero)?,
-                                        _ => walker.ac_refine(ac.as_ref(), scan.first, nonzero)?,
-                                    }
-                                }
-                            }
+                            let block = self.nonzero[place].get_mut(y * padded * component.h + x);
+                            walker.block(pass, scan.first, block)?;
                         }
                     }
                 }
+                walker.bits.check()?;
             }
         }
         walk.at = walker.end()?;
@@ -267,43 +252,52 @@ struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    fn sequential(&mut self, dc: Option<&Huffman>, ac: Option<&Huffman>) -> Result<(), JpegError> {
-        self.dc_first(dc)?;
-        let ac = ac.ok_or_else(no_table)?;
-        let mut k = 1;
-        while k <= 63 {
-            let (symbol, length) = ac.peek(&mut self.bits)?;
-            let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-            self.bits.skip(length + size)?;
-            if size == 0 && run != 15 {
-                break;
+    /// Walks through one block; `nonzero` is there for those of progressive files.
+    #[inline]
+    fn block(&mut self, pass: &Pass, first: u32, nonzero: Option<&mut u64>) -> Result<(), JpegError> {
+        match (pass, nonzero) {
+            (Pass::Sequential { dc, ac }, _) => self.sequential(dc, ac),
+            (Pass::DcFirst { dc }, _) => self.dc_first(dc),
+            (Pass::DcRefine, _) => {
+                self.bits.take(1);
+                Ok(())
             }
-            k += run + 1;
+            (Pass::AcFirst { ac }, Some(nonzero)) => self.ac_first(ac, first, nonzero),
+            (Pass::AcRefine { ac }, Some(nonzero)) => self.ac_refine(ac, first, nonzero),
+            (Pass::AcFirst { .. } | Pass::AcRefine { .. }, None) => Ok(()),
         }
-        if k > 64 { Err(too_many()) } else { Ok(()) }
     }
 
-    fn dc_first(&mut self, dc: Option<&Huffman>) -> Result<(), JpegError> {
-        let (size, length) = dc.ok_or_else(no_table)?.peek(&mut self.bits)?;
+    fn sequential(&mut self, dc: &Huffman, ac: &Huffman) -> Result<(), JpegError> {
+        self.dc_first(dc)?;
+        let mut k = 1;
+        while k <= 63 {
+            k += ac.step(&mut self.bits);
+        }
+        if k > 64 && k <= END { Err(too_many()) } else { Ok(()) }
+    }
+
+    fn dc_first(&mut self, dc: &Huffman) -> Result<(), JpegError> {
+        let (size, length) = dc.peek(&mut self.bits);
         if size > 15 {
             return Err(too_many());
         }
-        self.bits.skip(length + u32::from(size))
+        self.bits.skip(length + u32::from(size));
+        Ok(())
     }
 
-    fn ac_first(&mut self, ac: Option<&Huffman>, first: u32, nonzero: &mut u64) -> Result<(), JpegError> {
+    fn ac_first(&mut self, ac: &Huffman, first: u32, nonzero: &mut u64) -> Result<(), JpegError> {
         if self.end_run > 0 {
             self.end_run -= 1;
             return Ok(());
         }
-        let ac = ac.ok_or_else(no_table)?;
         let mut k = first;
         while k <= self.last {
-            let (symbol, length) = ac.peek(&mut self.bits)?;
+            let (symbol, length) = ac.peek(&mut self.bits);
             let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-            self.bits.skip(length + size)?;
+            self.bits.skip(length + size);
             if size == 0 && run != 15 {
-                self.end_run = (1 << run) - 1 + self.bits.take(run)?;
+                self.end_run = (1 << run) - 1 + self.bits.take(run);
                 break;
             }
             k += run;
@@ -318,25 +312,24 @@ impl Blocks<'_> {
         Ok(())
     }
 
-    fn ac_refine(&mut self, ac: Option<&Huffman>, first: u32, nonzero: &mut u64) -> Result<(), JpegError> {
-        let ac = ac.ok_or_else(no_table)?;
+    fn ac_refine(&mut self, ac: &Huffman, first: u32, nonzero: &mut u64) -> Result<(), JpegError> {
         let mut k = first;
         while k <= self.last && self.end_run == 0 {
-            let (symbol, length) = ac.peek(&mut self.bits)?;
+            let (symbol, length) = ac.peek(&mut self.bits);
             let (mut run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
             if size > 1 {
                 return Err(too_many());
             }
             // A new coefficient is one bit: its sign.
-            self.bits.skip(length + size)?;
+            self.bits.skip(length + size);
             if size == 0 && run != 15 {
-                self.end_run = (1 << run) + self.bits.take(run)?;
+                self.end_run = (1 << run) + self.bits.take(run);
                 break;
             }
             // Pass `run` coefficients that are still zero; those that are not have a bit each on the way.
             while k <= self.last {
                 if *nonzero >> k & 1 == 1 {
-                    self.bits.skip_one()?;
+                    self.bits.take(1);
                 } else if run == 0 {
                     break;
                 } else {
@@ -356,7 +349,7 @@ impl Blocks<'_> {
             self.end_run -= 1;
             while k <= self.last {
                 if *nonzero >> k & 1 == 1 {
-                    self.bits.skip_one()?;
+                    self.bits.take(1);
                 }
                 k += 1;
             }
@@ -374,10 +367,6 @@ impl Blocks<'_> {
             }
         }
     }
-}
-
-fn no_table() -> JpegError {
-    JpegError::refused("a Huffman table is missing")
 }
 
 fn too_many() -> JpegError {

@@ -188,6 +188,8 @@ mod tests {
             "NoNewPrivileges=yes",
             "ProtectSystem=strict",
             "Restart=always",
+            "MemoryMax=80%",
+            "TimeoutStartSec=120",
         ] {
             assert!(UNIT.lines().any(|found| found == line), "no line {line}");
         }

@@ -19,7 +19,7 @@ use crate::runs;
 /// Times are compared as ratios to a peer that was measured in the same run, onnxruntime or else tract, and only beyond the
 /// noise of each series; instruction counts at 2 %.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Result file to compare with
     #[arg(long, value_name = "BASE.jsonl")]
     baseline: PathBuf,
@@ -35,7 +35,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A file that is no result file; nothing in common; something that got worse.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let baseline = runs::gather(slice::from_ref(&args.baseline)).or_input()?;
     let results = runs::gather(&args.results).or_input()?;
     let findings = pairs::compare(&baseline, &results).or_input()?;

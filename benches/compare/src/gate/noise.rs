@@ -16,18 +16,18 @@ use crate::rounds::Spread;
 
 /// Changes up to this are never flagged: the placement of code and memory alone moves a time by some per cent from one build to
 /// the next, and rounds of one run do not show it.
-pub const FLOOR: f64 = 0.05;
+pub(super) const FLOOR: f64 = 0.05;
 /// Noise in standard deviations that a change has to exceed.
-pub const DEVIATIONS: f64 = 3.0;
+pub(super) const DEVIATIONS: f64 = 3.0;
 /// With fewer rounds quartiles say too little: noise alone would now and then look quiet and shifted.
-pub const ROUNDS: usize = 7;
+pub(super) const ROUNDS: usize = 7;
 /// Instruction counts repeat but for the placement of memory and the order of threads.
-pub const INSTRUCTIONS: f64 = 0.02;
+pub(super) const INSTRUCTIONS: f64 = 0.02;
 
 /// What became of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Slower beyond noise: the gate closes.
     Worse,
     /// Faster beyond noise.
@@ -40,7 +40,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// In words.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Verdict::Worse => "worse",
             Verdict::Better => "better",
@@ -52,7 +52,7 @@ impl Verdict {
 
 /// A change and what it was held against.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Judgement {
+pub(super) struct Judgement {
     /// Now over then: 1.1 is 10 % slower.
     pub change: f64,
     /// What `change`, or its inverse, has to exceed.
@@ -62,7 +62,7 @@ pub struct Judgement {
 }
 
 /// Judges ratios of rounds; none without rounds.
-pub fn judge(then: &[f64], now: &[f64]) -> Option<Judgement> {
+pub(super) fn judge(then: &[f64], now: &[f64]) -> Option<Judgement> {
     let spread = |ratios: &[f64]| Spread::of(&ratios.iter().map(|ratio| ratio.ln()).collect::<Vec<_>>());
     let (b, c) = (spread(then)?, spread(now)?);
     let limit = (DEVIATIONS * b.sigma().hypot(c.sigma())).max(FLOOR.ln_1p());
@@ -72,7 +72,7 @@ pub fn judge(then: &[f64], now: &[f64]) -> Option<Judgement> {
 }
 
 /// Judges counts that have no noise to speak of.
-pub fn judge_counts(then: u64, now: u64) -> Judgement {
+pub(super) fn judge_counts(then: u64, now: u64) -> Judgement {
     against(now as f64 / then as f64, 1.0 + INSTRUCTIONS)
 }
 

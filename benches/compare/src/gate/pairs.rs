@@ -14,7 +14,7 @@ const YARDSTICKS: [&str; 2] = ["onnxruntime", "tract"];
 
 /// What the gate found.
 #[derive(Debug, Default, Serialize)]
-pub struct Findings {
+pub(super) struct Findings {
     /// Which machine was held against which.
     pub machines: Vec<MachinePair>,
     /// Series on both sides.
@@ -31,7 +31,7 @@ pub struct Findings {
 
 /// A machine of the results, and the one of the baseline.
 #[derive(Debug, Serialize)]
-pub struct MachinePair {
+pub(super) struct MachinePair {
     /// Of the results.
     pub now: String,
     /// Of the baseline.
@@ -42,7 +42,7 @@ pub struct MachinePair {
 
 /// A series of ours on one machine; of instructions where there is no place.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Key {
+pub(super) struct Key {
     /// The machine of the results, or the processor model of a count.
     pub machine: String,
     /// The model.
@@ -57,7 +57,7 @@ pub struct Key {
 /// Under which conditions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Place {
+pub(super) enum Place {
     /// Of a time.
     Timed {
         /// Where.
@@ -73,7 +73,7 @@ pub enum Place {
 
 /// One series on both sides.
 #[derive(Debug, Serialize)]
-pub struct Judged {
+pub(super) struct Judged {
     /// Which.
     #[serde(flatten)]
     pub key: Key,
@@ -92,7 +92,7 @@ pub struct Judged {
 
 /// One count on both sides.
 #[derive(Debug, Serialize)]
-pub struct JudgedCount {
+pub(super) struct JudgedCount {
     /// Which.
     #[serde(flatten)]
     pub key: Key,
@@ -109,7 +109,7 @@ pub struct JudgedCount {
 ///
 /// # Errors
 /// A machine of the results of which the baseline, having several, does not say which to take; nothing in common.
-pub fn compare(baseline: &[Measured], results: &[Measured]) -> anyhow::Result<Findings> {
+pub(super) fn compare(baseline: &[Measured], results: &[Measured]) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
     times(baseline, results, &mut findings)?;
     counts(baseline, results, &mut findings);

@@ -7,7 +7,7 @@ use crate::report::document::{Document, Table};
 use crate::report::units::{change, count, ratio_spread};
 
 /// As a page.
-pub fn document(findings: &Findings) -> Document {
+pub(super) fn document(findings: &Findings) -> Document {
     let mut document = Document::default();
     document.heading(1, "Regression gate");
     let verdicts = (findings.series.iter().map(|judged| judged.judgement.verdict))

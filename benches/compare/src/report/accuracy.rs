@@ -9,7 +9,7 @@ use crate::result::{Frontier, Point};
 use crate::runs::Measured;
 
 /// Plots and a table per frontier.
-pub fn add(document: &mut Document, measured: &Measured, styles: &Styles) -> anyhow::Result<()> {
+pub(super) fn add(document: &mut Document, measured: &Measured, styles: &Styles) -> anyhow::Result<()> {
     document.heading(4, "Accuracy against cost");
     if measured.frontiers.is_empty() {
         document.text("No operating points were run on labelled frames in this run.");

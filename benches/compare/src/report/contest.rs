@@ -6,18 +6,18 @@ use crate::result::{Device, How, Task, Time};
 use crate::rounds::{Spread, ratios};
 
 /// The runtime that the others are peers of.
-pub const OURS: &str = "dyn-perceiver";
+pub(crate) const OURS: &str = "dyn-perceiver";
 
 /// Whether a runtime is this project's in any form, as `dyn-perceiver-unstaged`, or an older version taken in turns under
 /// a name of its own. Peers are the others: beside our own code a ratio says nothing about theirs.
-pub fn is_ours(runtime: &str) -> bool {
+pub(crate) fn is_ours(runtime: &str) -> bool {
     runtime.starts_with(OURS)
 }
 
 /// What is asked for, however it is computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Every exit.
     Full,
     /// One exit.
@@ -28,7 +28,7 @@ pub enum Answer {
 
 /// An answer under the same conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Goal {
+pub(crate) struct Goal {
     /// The model.
     pub model: String,
     /// Where.
@@ -43,7 +43,7 @@ pub struct Goal {
 
 /// One series that reaches the goal.
 #[derive(Clone, Copy, Debug)]
-pub struct Entrant<'a> {
+pub(crate) struct Entrant<'a> {
     /// The series.
     pub time: &'a Time,
     /// Seconds per frame.
@@ -54,7 +54,7 @@ pub struct Entrant<'a> {
 
 /// Everyone who reaches one goal.
 #[derive(Clone, Debug)]
-pub struct Contest<'a> {
+pub(crate) struct Contest<'a> {
     /// The goal.
     pub goal: Goal,
     /// Fastest first.
@@ -63,12 +63,12 @@ pub struct Contest<'a> {
 
 impl<'a> Contest<'a> {
     /// The fastest runtime that is not ours.
-    pub fn fastest_peer(&self) -> Option<&Entrant<'a>> {
+    pub(crate) fn fastest_peer(&self) -> Option<&Entrant<'a>> {
         self.entrants.iter().find(|entrant| !is_ours(&entrant.time.runtime))
     }
 
     /// Our own series.
-    pub fn ours(&self) -> Option<&Entrant<'a>> {
+    pub(crate) fn ours(&self) -> Option<&Entrant<'a>> {
         self.entrants.iter().find(|entrant| entrant.time.runtime == OURS)
     }
 }
@@ -91,14 +91,14 @@ impl Goal {
 }
 
 /// Whether round i of one ran right beside round i of the other.
-pub fn in_turns(a: &Time, b: &Time) -> bool {
+pub(crate) fn in_turns(a: &Time, b: &Time) -> bool {
     let group =
         |time: &Time| (time.run.clone(), time.model.clone(), time.group.clone(), time.device, time.threads, time.batch);
     group(a) == group(b)
 }
 
 /// Goals in the order in which one run first came to them.
-pub fn contests(times: &[Time]) -> Vec<Contest<'_>> {
+pub(crate) fn contests(times: &[Time]) -> Vec<Contest<'_>> {
     let mut goals: Vec<Goal> = vec![];
     for goal in times.iter().map(Goal::of) {
         if !goals.contains(&goal) {
@@ -141,7 +141,7 @@ fn contest(goal: Goal, times: &[Time]) -> Contest<'_> {
 }
 
 /// Runtime, and how it computes the task where that is not plain.
-pub fn series_name(time: &Time) -> String {
+pub(crate) fn series_name(time: &Time) -> String {
     match &time.task {
         Task::Full => time.runtime.clone(),
         Task::Adaptive { .. } => format!("{}, adaptive", time.runtime),
@@ -150,12 +150,12 @@ pub fn series_name(time: &Time) -> String {
 }
 
 /// Whether a [`series_name`] is of our own runtime as it is used: the row or column that a reader looks for.
-pub fn is_our_series(name: &str) -> bool {
+pub(crate) fn is_our_series(name: &str) -> bool {
     name.split(',').next() == Some(OURS)
 }
 
 /// How one exit alone is had, in a word.
-pub fn how_name(how: How) -> &'static str {
+pub(crate) fn how_name(how: How) -> &'static str {
     match how {
         How::Staged => "staged",
         How::Cut => "cut",
@@ -164,7 +164,7 @@ pub fn how_name(how: How) -> &'static str {
 }
 
 /// A task in words.
-pub fn task_name(task: &Task) -> String {
+pub(crate) fn task_name(task: &Task) -> String {
     match task {
         Task::Full => "full network".into(),
         Task::Exit { exit, how } => format!("{exit} alone, {}", how_name(*how)),
@@ -173,7 +173,7 @@ pub fn task_name(task: &Task) -> String {
 }
 
 /// An answer in words.
-pub fn answer_name(answer: &Answer) -> String {
+pub(crate) fn answer_name(answer: &Answer) -> String {
     match answer {
         Answer::Full => "full network".into(),
         Answer::Exit(exit) => format!("{exit} alone"),
@@ -182,18 +182,18 @@ pub fn answer_name(answer: &Answer) -> String {
 }
 
 /// Shares in percent: `40/30/20/10 %`.
-pub fn shares_name(shares: &[u32]) -> String {
+pub(crate) fn shares_name(shares: &[u32]) -> String {
     let percent: Vec<String> = shares.iter().map(|&share| (f64::from(share) / 10.0).to_string()).collect();
     format!("{} %", percent.join("/"))
 }
 
 /// Threads in words.
-pub fn threads_name(threads: usize) -> String {
+pub(crate) fn threads_name(threads: usize) -> String {
     if threads == 1 { "1 thread".into() } else { format!("{threads} threads") }
 }
 
 /// A device in words.
-pub fn device_name(device: Device) -> &'static str {
+pub(crate) fn device_name(device: Device) -> &'static str {
     match device {
         Device::Cpu => "CPU",
         Device::Cuda => "CUDA",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// One piece of a page.
 #[derive(Clone, Debug)]
-pub enum Block {
+pub(crate) enum Block {
     /// A heading: 1 is the page's title.
     Heading(usize, String),
     /// A paragraph.
@@ -17,7 +17,7 @@ pub enum Block {
 
 /// Rows and columns.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub(crate) struct Table {
     /// What it shows, for those who do not see it; also said above it.
     pub caption: String,
     /// Names of the columns.
@@ -30,7 +30,7 @@ pub struct Table {
 
 /// A column.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(crate) struct Column {
     /// Its name.
     pub name: String,
     /// Figures, set right.
@@ -41,7 +41,7 @@ pub struct Column {
 
 /// A plot.
 #[derive(Clone, Debug)]
-pub struct Figure {
+pub(crate) struct Figure {
     /// Part of the file's name.
     pub name: String,
     /// What it shows, in a sentence.
@@ -52,14 +52,14 @@ pub struct Figure {
 
 impl Figure {
     /// A plot with its name and caption.
-    pub fn new(name: impl Into<String>, caption: impl Into<String>, svg: String) -> Self {
+    pub(crate) fn new(name: impl Into<String>, caption: impl Into<String>, svg: String) -> Self {
         Self { name: name.into(), caption: caption.into(), svg }
     }
 }
 
 impl Table {
     /// Without rows. Columns whose name begins with `#` hold figures.
-    pub fn new(caption: impl Into<String>, columns: &[&str]) -> Self {
+    pub(crate) fn new(caption: impl Into<String>, columns: &[&str]) -> Self {
         let columns = columns.iter().map(|name| match name.strip_prefix('#') {
             Some(name) => Column { name: name.into(), figures: true, marked: false },
             None => Column { name: (*name).into(), figures: false, marked: false },
@@ -68,12 +68,12 @@ impl Table {
     }
 
     /// One more column.
-    pub fn column(&mut self, name: impl Into<String>, figures: bool) {
+    pub(crate) fn column(&mut self, name: impl Into<String>, figures: bool) {
         self.columns.push(Column { name: name.into(), figures, marked: false });
     }
 
     /// Marks the rows whose first cell, and the columns whose name, belong to what is looked for.
-    pub fn mark(&mut self, is_wanted: impl Fn(&str) -> bool) {
+    pub(crate) fn mark(&mut self, is_wanted: impl Fn(&str) -> bool) {
         let first = |row: &Vec<String>| row.first().is_some_and(|cell| is_wanted(cell));
         self.marked = (0..).zip(&self.rows).filter(|(_, row)| first(row)).map(|(index, _)| index).collect();
         for column in &mut self.columns {
@@ -82,48 +82,48 @@ impl Table {
     }
 
     /// Whether a cell stands out.
-    pub fn is_marked(&self, row: usize, column: usize) -> bool {
+    pub(crate) fn is_marked(&self, row: usize, column: usize) -> bool {
         self.marked.contains(&row) || self.columns.get(column).is_some_and(|column| column.marked)
     }
 }
 
 /// A page.
 #[derive(Clone, Debug, Default)]
-pub struct Document {
+pub(crate) struct Document {
     /// From top to bottom.
     pub blocks: Vec<Block>,
 }
 
 impl Document {
     /// A heading.
-    pub fn heading(&mut self, level: usize, text: impl Into<String>) {
+    pub(crate) fn heading(&mut self, level: usize, text: impl Into<String>) {
         self.blocks.push(Block::Heading(level, text.into()));
     }
 
     /// A paragraph.
-    pub fn text(&mut self, text: impl Into<String>) {
+    pub(crate) fn text(&mut self, text: impl Into<String>) {
         self.blocks.push(Block::Text(text.into()));
     }
 
     /// A table, unless it has no rows.
-    pub fn table(&mut self, table: Table) {
+    pub(crate) fn table(&mut self, table: Table) {
         if !table.rows.is_empty() {
             self.blocks.push(Block::Table(table));
         }
     }
 
     /// A plot.
-    pub fn figure(&mut self, figure: Figure) {
+    pub(crate) fn figure(&mut self, figure: Figure) {
         self.blocks.push(Block::Figure(figure));
     }
 
     /// Plots one after another: a wide page sets them side by side.
-    pub fn figures(&mut self, figures: Vec<Figure>) {
+    pub(crate) fn figures(&mut self, figures: Vec<Figure>) {
         self.blocks.extend(figures.into_iter().map(Block::Figure));
     }
 
     /// The plots, each with the name of its file: numbered, since names come from result files and need not differ.
-    pub fn numbered_figures(&self) -> impl Iterator<Item = (String, &Figure)> {
+    pub(crate) fn numbered_figures(&self) -> impl Iterator<Item = (String, &Figure)> {
         let figures = self.blocks.iter().filter_map(|block| match block {
             Block::Figure(figure) => Some(figure),
             _ => None,
@@ -133,7 +133,7 @@ impl Document {
 }
 
 /// Letters, digits and single hyphens.
-pub fn slug(text: &str) -> String {
+pub(crate) fn slug(text: &str) -> String {
     let mut slug = String::new();
     for c in text.chars().map(|c| c.to_ascii_lowercase()) {
         if c.is_ascii_alphanumeric() {

@@ -7,7 +7,7 @@ use crate::result::{Absent, Check, Device};
 use crate::runs::Measured;
 
 /// A table of the machine, the code and the versions.
-pub fn add(document: &mut Document, measured: &Measured) {
+pub(super) fn add(document: &mut Document, measured: &Measured) {
     let (run, machine) = (&measured.run, &measured.run.machine);
     document.heading(4, "Environment");
     let unknown = || "unknown".to_string();
@@ -50,7 +50,7 @@ pub fn add(document: &mut Document, measured: &Measured) {
 }
 
 /// A table of the differences from the reference.
-pub fn checks(document: &mut Document, measured: &Measured) {
+pub(super) fn checks(document: &mut Document, measured: &Measured) {
     document.heading(4, "Outputs checked");
     if measured.checks.is_empty() {
         document.text("No outputs were compared in this run.");
@@ -88,7 +88,7 @@ pub fn checks(document: &mut Document, measured: &Measured) {
 }
 
 /// A table of what could not take part.
-pub fn absent(document: &mut Document, measured: &Measured) {
+pub(super) fn absent(document: &mut Document, measured: &Measured) {
     document.heading(4, "What is absent, and why");
     if measured.absent.is_empty() {
         document.text("The run names nothing that was absent.");
@@ -103,7 +103,7 @@ pub fn absent(document: &mut Document, measured: &Measured) {
 }
 
 /// Why a runtime has no time for a model on a device, as far as the run knows.
-pub fn reason<'a>(measured: &'a Measured, runtime: &str, model: &str, device: Device) -> Option<&'a str> {
+pub(super) fn reason<'a>(measured: &'a Measured, runtime: &str, model: &str, device: Device) -> Option<&'a str> {
     let of_model = |absent: &Absent| absent.model.as_deref().is_none_or(|only| only == model);
     let found = measured.absent.iter().find(|a| a.runtime == runtime && a.device == device && of_model(a));
     let refused = measured.refused.iter().any(|r| r.runtime == runtime && r.model == model && r.device == device);

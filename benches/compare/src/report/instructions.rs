@@ -9,7 +9,7 @@ use crate::result::Instructions;
 use crate::runs::Measured;
 
 /// A table with a column per processor model, over all runs: the newest count of each, since `runs` come newest first.
-pub fn add(document: &mut Document, runs: &[Measured]) {
+pub(super) fn add(document: &mut Document, runs: &[Measured]) {
     let mut counts: Vec<&Instructions> = runs.iter().flat_map(|measured| &measured.instructions).collect();
     if counts.is_empty() {
         return;

@@ -10,7 +10,7 @@ use crate::runs::Measured;
 const MIB: f64 = 1_048_576.0;
 
 /// A table and a plot per model.
-pub fn add(document: &mut Document, measured: &Measured) -> anyhow::Result<()> {
+pub(super) fn add(document: &mut Document, measured: &Measured) -> anyhow::Result<()> {
     document.heading(4, "Loading, memory and size");
     if measured.loads.is_empty() {
         document.text("Loading was not measured in this run.");

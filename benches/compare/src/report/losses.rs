@@ -13,7 +13,7 @@ use crate::runs::Measured;
 
 /// A task in which another runtime is faster.
 #[derive(Clone, Debug, Serialize)]
-pub struct Loss {
+pub(super) struct Loss {
     /// The model.
     pub model: String,
     /// What was asked for, where, with how many threads and frames per call.
@@ -32,13 +32,13 @@ pub struct Loss {
 
 impl Loss {
     /// Whether three rounds of four say so.
-    pub fn clear(&self) -> bool {
+    pub(super) fn clear(&self) -> bool {
         self.in_turns && self.ratio.q1 > 1.0
     }
 }
 
 /// Worst first.
-pub fn losses(contests: &[Contest<'_>]) -> Vec<Loss> {
+pub(super) fn losses(contests: &[Contest<'_>]) -> Vec<Loss> {
     let mut losses = vec![];
     for contest in contests {
         let Some(ours) = contest.ours() else { continue };
@@ -76,7 +76,7 @@ pub fn losses(contests: &[Contest<'_>]) -> Vec<Loss> {
 }
 
 /// Tables of times, and of what is not time.
-pub fn add(document: &mut Document, measured: &Measured, losses: &[Loss]) {
+pub(super) fn add(document: &mut Document, measured: &Measured, losses: &[Loss]) {
     document.heading(4, "What we lose at");
     if measured.times.iter().all(|time| time.runtime != OURS) {
         document.text("dyn-perceiver was not timed in this run.");

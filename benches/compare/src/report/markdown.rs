@@ -3,7 +3,7 @@
 use super::document::{Block, Document, Table};
 
 /// The whole document; plots are linked in the folder `plots`.
-pub fn render(document: &Document, plots: &str) -> String {
+pub(crate) fn render(document: &Document, plots: &str) -> String {
     let mut text = String::new();
     let mut files = document.numbered_figures();
     for block in &document.blocks {
@@ -22,7 +22,7 @@ pub fn render(document: &Document, plots: &str) -> String {
 }
 
 /// A table under its caption.
-pub fn table(table: &Table) -> String {
+pub(crate) fn table(table: &Table) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let mut text = if table.caption.is_empty() { String::new() } else { format!("{}\n\n", escape(&table.caption)) };
     // Bold, where there is something to be bold.

@@ -1,22 +1,22 @@
 //! `compare report`: result files to Markdown tables, SVG plots and one HTML page.
 
 mod accuracy;
-pub mod contest;
-pub mod document;
+pub(crate) mod contest;
+pub(crate) mod document;
 mod environment;
 mod html;
 mod instructions;
 mod load;
 mod losses;
-pub mod markdown;
+pub(crate) mod markdown;
 mod page;
 mod plot;
 mod scaling;
 mod styles;
 mod summary;
-pub mod text;
+pub(crate) mod text;
 mod times;
-pub mod units;
+pub(crate) mod units;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ use crate::runs;
 ///
 /// Results of several machines and runs may be given together: each keeps its own section.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Result files that `compare run` wrote
     #[arg(required = true, value_name = "RESULTS.jsonl")]
     results: Vec<PathBuf>,
@@ -47,7 +47,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A file that is no result file, or a folder that cannot be written.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let runs = runs::gather(&args.results).or_input()?;
     let document = page::page(&runs)?;
     let plots = args.output.join("plots");

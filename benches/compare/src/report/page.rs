@@ -13,7 +13,7 @@ use crate::runs::{Measured, machines};
 ///
 /// # Errors
 /// When a plot cannot be drawn.
-pub fn page(runs: &[Measured]) -> anyhow::Result<Document> {
+pub(super) fn page(runs: &[Measured]) -> anyhow::Result<Document> {
     let mut document = Document::default();
     let styles = Styles::new(runs);
     let mut machines = machines(runs);

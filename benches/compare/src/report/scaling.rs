@@ -11,7 +11,7 @@ use crate::result::{Device, Task};
 use crate::runs::Measured;
 
 /// One chart per model over threads, and a table and a chart over frames per call.
-pub fn add(
+pub(super) fn add(
     document: &mut Document,
     measured: &Measured,
     contests: &[Contest<'_>],

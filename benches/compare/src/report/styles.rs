@@ -6,13 +6,13 @@ use crate::runs::Measured;
 
 /// Runtimes in a fixed order, ours first.
 #[derive(Clone, Debug)]
-pub struct Styles {
+pub(super) struct Styles {
     runtimes: Vec<String>,
 }
 
 impl Styles {
     /// For all runtimes of some runs.
-    pub fn new(runs: &[Measured]) -> Self {
+    pub(super) fn new(runs: &[Measured]) -> Self {
         let named = runs.iter().flat_map(|measured| {
             (measured.times.iter().map(|time| &time.runtime))
                 .chain(measured.loads.iter().map(|load| &load.runtime))
@@ -25,7 +25,7 @@ impl Styles {
     }
 
     /// Of one runtime.
-    pub fn of(&self, runtime: &str) -> Style {
+    pub(super) fn of(&self, runtime: &str) -> Style {
         Style::of(self.runtimes.iter().position(|other| other == runtime).unwrap_or(self.runtimes.len()))
     }
 }

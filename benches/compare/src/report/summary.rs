@@ -12,7 +12,7 @@ use crate::runs::{Measured, Refused};
 
 /// The report in figures.
 #[derive(Debug, Serialize)]
-pub struct Summary<'a> {
+pub(super) struct Summary<'a> {
     runs: Vec<RunSummary<'a>>,
     written: &'a [PathBuf],
 }
@@ -51,7 +51,7 @@ struct Series {
 }
 
 /// Of the same runs as the page.
-pub fn summary<'a>(runs: &'a [Measured], written: &'a [PathBuf]) -> Summary<'a> {
+pub(super) fn summary<'a>(runs: &'a [Measured], written: &'a [PathBuf]) -> Summary<'a> {
     Summary { runs: runs.iter().map(run).collect(), written }
 }
 

@@ -3,7 +3,7 @@
 use super::document::{Block, Document, Table};
 
 /// The whole document.
-pub fn render(document: &Document) -> String {
+pub(crate) fn render(document: &Document) -> String {
     let mut text = String::new();
     for block in &document.blocks {
         match block {

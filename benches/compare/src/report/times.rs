@@ -15,7 +15,7 @@ use crate::runs::Measured;
 const NONE: &str = "—";
 
 /// Every runtime's full network, one frame at a time.
-pub fn full(
+pub(super) fn full(
     document: &mut Document,
     measured: &Measured,
     contests: &[Contest<'_>],
@@ -107,7 +107,7 @@ fn of<'a>(contest: &Contest<'a>, runtime: &str) -> Option<Entrant<'a>> {
 }
 
 /// Median time, and median ratio where there is one.
-pub fn time_and_ratio(entrant: &Entrant<'_>) -> String {
+pub(super) fn time_and_ratio(entrant: &Entrant<'_>) -> String {
     let time = seconds(entrant.frame_s.median);
     entrant.ratio.map_or(time.clone(), |r| format!("{time}, {}", ratio(r.median)))
 }
@@ -138,7 +138,7 @@ fn bars(title: String, panels: &[(String, &Contest<'_>)], styles: &Styles) -> Ba
 }
 
 /// Each exit alone: ours in stages; peers with a model cut at the exit, and with the whole model and one output fetched.
-pub fn exits(
+pub(super) fn exits(
     document: &mut Document,
     measured: &Measured,
     contests: &[Contest<'_>],
@@ -259,7 +259,7 @@ fn exits_chart(title: String, contests: &[&Contest<'_>], styles: &Styles) -> Cha
 }
 
 /// Frames that leave at fixed shares, beside what peers do with the same frames.
-pub fn adaptive(
+pub(super) fn adaptive(
     document: &mut Document,
     measured: &Measured,
     contests: &[Contest<'_>],

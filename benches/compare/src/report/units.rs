@@ -3,7 +3,7 @@
 use crate::rounds::Spread;
 
 /// Three significant digits.
-pub fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     let places = match value.abs() {
         v if v == 0.0 || v >= 99.95 => 0,
         v if v >= 9.995 => 1,
@@ -19,12 +19,12 @@ fn scaled(value: f64, units: &[(f64, &str)]) -> String {
 }
 
 /// A time.
-pub fn seconds(value: f64) -> String {
+pub(crate) fn seconds(value: f64) -> String {
     scaled(value, &[(1.0, "s"), (1e-3, "ms"), (1e-6, "µs")])
 }
 
 /// A median time and its quartiles, in one unit.
-pub fn seconds_spread(spread: Spread) -> String {
+pub(crate) fn seconds_spread(spread: Spread) -> String {
     let (size, unit) = match spread.median {
         v if v >= 0.9995 => (1.0, "s"),
         v if v >= 0.9995e-3 => (1e-3, "ms"),
@@ -35,28 +35,28 @@ pub fn seconds_spread(spread: Spread) -> String {
 }
 
 /// A ratio: `1.04×`.
-pub fn ratio(value: f64) -> String {
+pub(crate) fn ratio(value: f64) -> String {
     format!("{value:.2}×")
 }
 
 /// A ratio and its quartiles.
-pub fn ratio_spread(spread: Spread) -> String {
+pub(crate) fn ratio_spread(spread: Spread) -> String {
     format!("{:.2}× ({:.2}–{:.2})", spread.median, spread.q1, spread.q3)
 }
 
 /// Energy.
-pub fn joules(value: f64) -> String {
+pub(crate) fn joules(value: f64) -> String {
     scaled(value, &[(1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")])
 }
 
 /// Bytes.
-pub fn bytes(value: u64) -> String {
+pub(crate) fn bytes(value: u64) -> String {
     let sizes = [(1_073_741_824.0, "GiB"), (1_048_576.0, "MiB"), (1024.0, "KiB"), (1.0, "B")];
     scaled(value as f64, &sizes)
 }
 
 /// A count: `1.65 M`.
-pub fn count(value: f64) -> String {
+pub(crate) fn count(value: f64) -> String {
     match value {
         v if v >= 999.5 => scaled(v, &[(1e9, "G"), (1e6, "M"), (1e3, "k")]),
         v => digits(v),
@@ -64,18 +64,18 @@ pub fn count(value: f64) -> String {
 }
 
 /// A share in percent.
-pub fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
 /// A change, with its sign: `+3.1 %`.
-pub fn change(ratio: f64) -> String {
+pub(crate) fn change(ratio: f64) -> String {
     format!("{:+.1} %", 100.0 * (ratio - 1.0))
 }
 
 /// Seconds since 1970 as a date and a time, UTC. The days are counted as Howard Hinnant's `civil_from_days` does: years begin in
 /// March, so that the leap day comes last.
-pub fn date(seconds: u64) -> String {
+pub(crate) fn date(seconds: u64) -> String {
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

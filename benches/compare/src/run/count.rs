@@ -30,7 +30,7 @@ const CACHES: [(&str, &str, &str); 3] = [
 
 /// Arguments of `compare count`.
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Where results are appended, as JSON lines.
     #[arg(long, short, value_name = "FILE", default_value = "results.jsonl")]
     output: PathBuf,
@@ -67,7 +67,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Wrong input when the program or a model is missing; else what cannot be read, written or started.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !args.program.exists() {
         let program = args.program.display();
         return Err(failure::input(format!(

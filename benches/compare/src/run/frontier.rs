@@ -8,9 +8,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 use dyn_perceiver::Classifier;
 use dyn_perceiver::camera::{Frame, FrameSource as _, IdxSource};
-use dyn_perceiver::energy::gauge::linux::Rapl;
 use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::plan::Plan;
+use dyn_perceiver::sensors::linux::Rapl;
 
 use super::Bench;
 use super::models::Model;
@@ -58,13 +58,13 @@ struct Frames {
 }
 
 /// One line for the shipped model.
-pub fn measure(bench: &mut Bench<'_>, model: &Model) -> anyhow::Result<()> {
+pub(super) fn measure(bench: &mut Bench<'_>, model: &Model) -> anyhow::Result<()> {
     bench.progress.say(&format!("{}: accuracy and cost of the shipped policy", model.name));
     let folder = model.whole.parent().context("the shipped model lies in a folder")?;
     let plan = Arc::new(Plan::new(dyn_perceiver::model::Model::load(&model.whole)?)?);
     let frames = frames(&plan, folder)?;
     let exits = plan.stages().len();
-    let policy = dyn_perceiver::policy::file::load(&folder.join("policy.json"))?;
+    let policy = dyn_perceiver::policy_file::load(&folder.join("policy.json"))?;
     let mut wanted: Vec<(String, &str, ExitPolicy)> = vec![];
     for (index, point) in policy.frontier().points().iter().enumerate() {
         wanted.push((format!("point {}", index + 1), "adaptive", point.policy.clone()));

@@ -16,7 +16,7 @@ use crate::run::series::Clocked as _;
 const FRAMES: usize = 5;
 
 /// A line per runtime, model and format, on one thread.
-pub fn measure(bench: &mut Bench<'_>, model: &Model) -> anyhow::Result<()> {
+pub(super) fn measure(bench: &mut Bench<'_>, model: &Model) -> anyhow::Result<()> {
     let load = bench.whole(model);
     for index in 0..bench.runtimes.len() {
         let runtime = bench.runtimes[index].clone();

@@ -24,7 +24,7 @@ const FLAGS: [&str; 12] = [
 ];
 
 /// Reads what there is to read; `name` is what tables call the machine.
-pub fn read(name: Option<String>, emulated: bool) -> Machine {
+pub(super) fn read(name: Option<String>, emulated: bool) -> Machine {
     let system = System::default();
     let cpuinfo = system.read("/proc/cpuinfo").unwrap_or_default();
     let field = |wanted: &[&str]| {
@@ -59,7 +59,7 @@ pub fn read(name: Option<String>, emulated: bool) -> Machine {
 }
 
 /// Whether the first core is held below its highest clock, where the kernel tells.
-pub fn throttled(system: &System) -> Option<bool> {
+pub(super) fn throttled(system: &System) -> Option<bool> {
     let number = |file: &str| system.number(&format!("/sys/devices/system/cpu/cpu0/cpufreq/{file}"));
     Some(number("scaling_max_freq")? < number("cpuinfo_max_freq")?)
 }
@@ -71,7 +71,7 @@ fn gpu() -> Option<String> {
 }
 
 /// Version control's name of the code, with `+` where files were changed; none outside a checkout.
-pub fn commit(root: &Path) -> Option<String> {
+pub(super) fn commit(root: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
         let done = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
         done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim().to_owned())

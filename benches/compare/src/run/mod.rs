@@ -2,7 +2,7 @@
 //! file of results.
 
 mod busy;
-pub mod count;
+pub(crate) mod count;
 mod frontier;
 mod loads;
 mod machine;
@@ -26,7 +26,7 @@ use anyhow::Context as _;
 
 use crate::failure;
 use crate::protocol::Load;
-use crate::result::{Absent, Check, Device, Record, Task, Time};
+use crate::result::{Check, Device, Record, Task, Time};
 use models::Model;
 use peer::{Missing, Peer, Runtime};
 use progress::Progress;
@@ -37,7 +37,7 @@ use tasks::{Extent, Group};
 
 /// Arguments of `compare run`.
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Where results are appended, as JSON lines.
     #[arg(long, short, value_name = "FILE", default_value = "results.jsonl")]
     output: PathBuf,
@@ -90,7 +90,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Wrong input for names that are not known; else what cannot be read, written or started.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let root = repository()?;
     let cache = args.cache.clone().unwrap_or_else(|| root.join("target/compare"));
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;

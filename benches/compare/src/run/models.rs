@@ -12,7 +12,7 @@ use tract_onnx::pb::ModelProto;
 use crate::failure;
 
 /// The trained model in the repository.
-pub const SHIPPED: &str = "fashion-mnist";
+pub(super) const SHIPPED: &str = "fashion-mnist";
 
 /// Published architectures, with the depth factors they were published with.
 const FAMILY: [(&str, [usize; 4]); 3] = [
@@ -22,12 +22,12 @@ const FAMILY: [(&str, [usize; 4]); 3] = [
 ];
 
 /// The names of all models, in the order in which they are compared.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
     std::iter::once(SHIPPED).chain(FAMILY.iter().map(|(name, _)| *name))
 }
 
 /// One network on disk.
-pub struct Model {
+pub(super) struct Model {
     pub name: String,
     /// Exits in order of cost.
     pub exits: Vec<String>,
@@ -41,7 +41,7 @@ pub struct Model {
 
 impl Model {
     /// Removes the files that [`prepare`] wrote into `folder`.
-    pub fn remove(&self, folder: &Path) {
+    pub(super) fn remove(&self, folder: &Path) {
         for path in self.cut.iter().chain([&self.whole]).filter(|path| path.starts_with(folder)) {
             // What is left behind does no harm: it is written anew.
             let _ = fs::remove_file(path);
@@ -53,7 +53,7 @@ impl Model {
 ///
 /// # Errors
 /// Wrong input for a name that is not known and no ONNX file.
-pub fn check(wanted: &[String]) -> anyhow::Result<()> {
+pub(super) fn check(wanted: &[String]) -> anyhow::Result<()> {
     for name in wanted.iter().filter(|name| names().all(|known| known != **name)) {
         if !name.ends_with(".onnx") {
             let known = names().collect::<Vec<_>>().join(", ");
@@ -70,7 +70,7 @@ pub fn check(wanted: &[String]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When a file cannot be read or written, or is no network with several exits.
-pub fn prepare(name: &str, root: &Path, folder: &Path) -> anyhow::Result<Model> {
+pub(super) fn prepare(name: &str, root: &Path, folder: &Path) -> anyhow::Result<Model> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let whole = if name == SHIPPED {
         root.join("models/pretrained/fashion-mnist/model.onnx")
@@ -122,7 +122,7 @@ fn cut_at(mut model: ModelProto, exit: &str) -> ModelProto {
 }
 
 /// An input of `batch` different images, as bytes of float32: uniform noise, the same in every run.
-pub fn input(image: [usize; 3], batch: usize) -> Vec<u8> {
+pub(super) fn input(image: [usize; 3], batch: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(0x5eed);
     let count = batch * image.iter().product::<usize>();
     (0..count).flat_map(|_| (2.0 * random.f32() - 1.0).to_le_bytes()).collect()

@@ -15,7 +15,7 @@ use crate::shares::Shares;
 
 /// How to start a runtime.
 #[derive(Clone, Debug)]
-pub struct Runtime {
+pub(super) struct Runtime {
     /// What tables call it.
     pub name: String,
     /// Program and arguments.
@@ -36,7 +36,7 @@ pub struct Runtime {
 
 impl Runtime {
     /// A runtime of this name that takes part in nothing yet and is started by nothing.
-    pub fn named(name: &str) -> Runtime {
+    pub(super) fn named(name: &str) -> Runtime {
         let name = name.to_owned();
         let [knows_exits, fetches, threads, batches, every_task, quick] = [false; 6];
         Runtime { name, command: vec![], knows_exits, fetches, threads, batches, every_task, quick }
@@ -44,7 +44,7 @@ impl Runtime {
 }
 
 /// A running worker.
-pub struct Peer {
+pub(super) struct Peer {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -56,14 +56,14 @@ pub struct Peer {
 
 /// A runtime that cannot take part, and why.
 #[derive(Debug)]
-pub struct Missing(pub String);
+pub(super) struct Missing(pub String);
 
 impl Peer {
     /// Starts the runtime; what it writes to standard error is shown only when `log` says where.
     ///
     /// # Errors
     /// [`Missing`] when it does not start or says why it cannot run.
-    pub fn start(runtime: &Runtime, log: Option<&PathBuf>) -> Result<Peer, Missing> {
+    pub(super) fn start(runtime: &Runtime, log: Option<&PathBuf>) -> Result<Peer, Missing> {
         Self::spawn(runtime, log).map_err(|error| Missing(format!("{error:#}")))
     }
 
@@ -121,7 +121,7 @@ impl Peer {
     ///
     /// # Errors
     /// What the runtime says.
-    pub fn load(&mut self, load: &Load) -> anyhow::Result<f64> {
+    pub(super) fn load(&mut self, load: &Load) -> anyhow::Result<f64> {
         self.cycle = match &load.task {
             Task::Adaptive { shares } => Shares::new(shares).cycle(),
             _ => 1,
@@ -133,7 +133,7 @@ impl Peer {
     ///
     /// # Errors
     /// What the runtime says.
-    pub fn outputs(&mut self) -> anyhow::Result<BTreeMap<String, Vec<f32>>> {
+    pub(super) fn outputs(&mut self) -> anyhow::Result<BTreeMap<String, Vec<f32>>> {
         Ok(self.ask::<Outputs>(&Request::Outputs)?.outputs)
     }
 
@@ -141,7 +141,7 @@ impl Peer {
     ///
     /// # Errors
     /// What the runtime says.
-    pub fn mark(&mut self) -> anyhow::Result<()> {
+    pub(super) fn mark(&mut self) -> anyhow::Result<()> {
         self.ask::<Marked>(&Request::Mark).map(|_| ())
     }
 
@@ -149,7 +149,7 @@ impl Peer {
     ///
     /// # Errors
     /// What the runtime says.
-    pub fn peak_rss_bytes(&mut self) -> anyhow::Result<u64> {
+    pub(super) fn peak_rss_bytes(&mut self) -> anyhow::Result<u64> {
         Ok(self.ask::<Memory>(&Request::Memory)?.peak_rss_bytes)
     }
 }

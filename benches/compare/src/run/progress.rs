@@ -5,10 +5,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A line that says what is being measured; nothing where standard error is no terminal.
-pub struct Progress(ProgressBar);
+pub(super) struct Progress(ProgressBar);
 
 impl Progress {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {wide_msg}") {
             bar.set_style(style);
@@ -19,17 +19,17 @@ impl Progress {
     }
 
     /// What is going on.
-    pub fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) {
         self.0.set_message(text.to_owned());
     }
 
     /// Which group of a model is being measured.
-    pub fn group(&self, model: &str, group: &str, number: usize, of: usize) {
+    pub(super) fn group(&self, model: &str, group: &str, number: usize, of: usize) {
         self.say(&format!("{model}: {group} ({} of {of})", number + 1));
     }
 
     /// A line that stays.
-    pub fn print(&self, text: &str) {
+    pub(super) fn print(&self, text: &str) {
         self.0.suspend(|| eprintln!("{text}"));
     }
 }

@@ -7,14 +7,14 @@ use crate::protocol::Load;
 use crate::result::{Device, Task};
 
 /// Largest difference that passes as the same result, over the largest logit.
-pub const TOLERANCE: f64 = 1e-3;
+pub(super) const TOLERANCE: f64 = 1e-3;
 
 /// Logits of plain tract, which every runtime is held against.
-pub struct Reference(anyhow::Result<BTreeMap<String, Vec<f32>>>);
+pub(super) struct Reference(anyhow::Result<BTreeMap<String, Vec<f32>>>);
 
 impl Reference {
     /// Computes them for the input of `load`, on the whole model.
-    pub fn of(model: &Model, load: &Load) -> Self {
+    pub(super) fn of(model: &Model, load: &Load) -> Self {
         let whole = Load {
             model: model.whole.clone(),
             fetch: None,
@@ -31,7 +31,7 @@ impl Reference {
     ///
     /// # Errors
     /// When tract could not run the model.
-    pub fn difference(&self, outputs: &BTreeMap<String, Vec<f32>>) -> anyhow::Result<f64> {
+    pub(super) fn difference(&self, outputs: &BTreeMap<String, Vec<f32>>) -> anyhow::Result<f64> {
         let expected = self.0.as_ref().map_err(|error| anyhow::anyhow!("the reference failed: {error:#}"))?;
         let mut worst = if outputs.is_empty() { f64::INFINITY } else { 0.0 };
         for (name, values) in outputs {

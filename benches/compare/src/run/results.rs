@@ -14,7 +14,7 @@ use super::machine;
 use crate::result::{End, Machine, Record, Run, SCHEMA};
 
 /// Results of one run.
-pub struct Results {
+pub(super) struct Results {
     /// Names the run in its lines.
     pub run: String,
     path: PathBuf,
@@ -29,7 +29,7 @@ impl Results {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn append(path: &Path, print: bool) -> anyhow::Result<Results> {
+    pub(super) fn append(path: &Path, print: bool) -> anyhow::Result<Results> {
         let file = File::options().create(true).append(true).open(path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         let run = format!("{:x}-{:x}", now_s(), std::process::id());
@@ -40,7 +40,7 @@ impl Results {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn begin(
+    pub(super) fn begin(
         &mut self,
         root: &Path,
         name: Option<String>,
@@ -67,7 +67,7 @@ impl Results {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&mut self, record: Record) -> anyhow::Result<()> {
+    pub(super) fn write(&mut self, record: Record) -> anyhow::Result<()> {
         let line = serde_json::to_string(&record)?;
         writeln!(self.file, "{line}").with_context(|| format!("cannot write {}", self.path.display()))?;
         if self.print {
@@ -80,7 +80,7 @@ impl Results {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn end(&mut self) -> anyhow::Result<()> {
+    pub(super) fn end(&mut self) -> anyhow::Result<()> {
         let system = System::default();
         let others = self.busy.zip(Busy::read(&system)).and_then(|(before, after)| before.others(after));
         self.write(Record::End(End {

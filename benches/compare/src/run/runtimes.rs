@@ -6,7 +6,7 @@ use super::peer::Runtime;
 use super::venv::Venv;
 
 /// Every runtime, in the order of the tables; the first is the one that the others are compared with.
-pub fn all(program: &Path, onnxruntime: Option<&Path>, venv: Option<&Venv>) -> Vec<Runtime> {
+pub(super) fn all(program: &Path, onnxruntime: Option<&Path>, venv: Option<&Venv>) -> Vec<Runtime> {
     let linked = |name: &str| {
         let mut command = vec![program.display().to_string(), "worker".to_owned(), name.to_owned()];
         if let Some(library) = onnxruntime.filter(|_| name == "onnxruntime") {
@@ -44,7 +44,7 @@ pub fn all(program: &Path, onnxruntime: Option<&Path>, venv: Option<&Venv>) -> V
 ///
 /// # Errors
 /// When there is no name or no command.
-pub fn further(text: &str) -> Result<Runtime, String> {
+pub(super) fn further(text: &str) -> Result<Runtime, String> {
     let (name, command) = text.split_once('=').ok_or("expected NAME=COMMAND")?;
     let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
     if name.is_empty() || command.is_empty() {

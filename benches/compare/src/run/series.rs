@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Something whose calls can be timed.
-pub trait Clocked {
+pub(super) trait Clocked {
     /// Seconds that `calls` calls took together.
     ///
     /// # Errors
@@ -18,7 +18,7 @@ pub trait Clocked {
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub(super) struct Effort {
     /// Rounds at most.
     pub rounds: usize,
     /// Rounds at least, however long they take.
@@ -33,7 +33,7 @@ pub struct Effort {
 
 /// One series after all rounds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Series {
+pub(super) struct Series {
     /// Calls per round.
     pub calls: usize,
     /// Seconds per call, one per round.
@@ -43,7 +43,7 @@ pub struct Series {
 /// Times all of `clocked` in turns: first each until it is warm, then round by round A, B, C, A, B, C. Every measured round
 /// comes right after an untimed one, which brings code and weights back into the caches and threads back to work. One that
 /// fails gets no series, but its error.
-pub fn in_turns(clocked: &mut [&mut dyn Clocked], effort: Effort) -> Vec<anyhow::Result<Series>> {
+pub(super) fn in_turns(clocked: &mut [&mut dyn Clocked], effort: Effort) -> Vec<anyhow::Result<Series>> {
     let mut series: Vec<anyhow::Result<Series>> = clocked
         .iter_mut()
         .map(|clocked| {

@@ -10,7 +10,7 @@ const SHARES: [u32; 4] = [400, 300, 200, 100];
 
 /// One series to be: a runtime and what it loads.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Index in the list of runtimes.
     pub runtime: usize,
     pub load: Load,
@@ -18,13 +18,13 @@ pub struct Entry {
 
 /// Series that are taken in turns.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub(super) struct Group {
     pub name: String,
     pub entries: Vec<Entry>,
 }
 
 /// What of it all is wanted.
-pub struct Extent {
+pub(super) struct Extent {
     pub quick: bool,
     /// Numbers of threads, fewest first.
     pub threads: Vec<usize>,
@@ -33,7 +33,7 @@ pub struct Extent {
 }
 
 /// The groups of one model. `input` names the file with the input of a batch.
-pub fn groups(
+pub(super) fn groups(
     model: &Model,
     runtimes: &[Runtime],
     extent: &Extent,

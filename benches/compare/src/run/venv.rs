@@ -10,7 +10,7 @@ const REQUIREMENTS: &str = include_str!("../../python/requirements.txt");
 const WORKER: &str = include_str!("../../python/worker.py");
 
 /// A Python interpreter with the peers, and the driver it runs.
-pub struct Venv {
+pub(super) struct Venv {
     pub python: PathBuf,
     pub worker: PathBuf,
     /// Requirements that could not be installed, and why.
@@ -23,7 +23,7 @@ impl Venv {
     ///
     /// # Errors
     /// When there is no Python with `venv`, or nothing can be written.
-    pub fn open(cache: &Path, say: &mut dyn FnMut(&str)) -> anyhow::Result<Venv> {
+    pub(super) fn open(cache: &Path, say: &mut dyn FnMut(&str)) -> anyhow::Result<Venv> {
         let folder = cache.join("venv");
         let venv = Venv { python: folder.join("bin/python"), worker: write_worker(cache)?, refused: vec![] };
         let stamp = folder.join("requirements.txt");
@@ -54,7 +54,7 @@ impl Venv {
     ///
     /// # Errors
     /// When it has no interpreter.
-    pub fn at(folder: &Path, cache: &Path) -> anyhow::Result<Venv> {
+    pub(super) fn at(folder: &Path, cache: &Path) -> anyhow::Result<Venv> {
         let python = folder.join("bin/python");
         if !python.exists() {
             return Err(crate::failure::input(format!(
@@ -66,7 +66,7 @@ impl Venv {
     }
 
     /// The shared library in the environment's `onnxruntime` package.
-    pub fn onnxruntime(&self) -> Option<PathBuf> {
+    pub(super) fn onnxruntime(&self) -> Option<PathBuf> {
         let library = self.python.parent()?.parent()?.join("lib");
         let pythons = fs::read_dir(library).ok()?.flatten().map(|entry| entry.path());
         let folders = pythons.map(|python| python.join("site-packages/onnxruntime/capi"));
@@ -80,7 +80,7 @@ impl Venv {
 }
 
 /// Whether a line of the requirements is what a runtime comes from.
-pub fn provides(requirement: &str, runtime: &str) -> bool {
+pub(super) fn provides(requirement: &str, runtime: &str) -> bool {
     let package = match runtime {
         "pytorch" | "pytorch-compiled" => "torch",
         other => other,

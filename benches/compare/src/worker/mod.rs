@@ -26,7 +26,7 @@ const RUNTIMES: [&str; 4] = ["dyn-perceiver", "dyn-perceiver-unstaged", "tract",
 
 /// Arguments of `compare worker`.
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The runtime to be.
     #[arg(value_parser = RUNTIMES)]
     runtime: String,
@@ -45,7 +45,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When standard input or output fail.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // As the program itself does; plain tract gains by it too.
     if args.runtime != "onnxruntime" {
         dyn_perceiver::plan::return_freed_memory();
@@ -142,6 +142,6 @@ fn say(value: &impl Serialize) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When tract refuses the model.
-pub fn reference(request: &Load) -> anyhow::Result<BTreeMap<String, Vec<f32>>> {
+pub(crate) fn reference(request: &Load) -> anyhow::Result<BTreeMap<String, Vec<f32>>> {
     tract::Whole::load(request, input(request)?)?.outputs()
 }

@@ -15,7 +15,7 @@ use crate::protocol::Load;
 use crate::result::Device;
 
 /// A session and its input.
-pub struct OnnxRuntime {
+pub(super) struct OnnxRuntime {
     session: Session,
     input: Vec<f32>,
     shape: [usize; 4],
@@ -36,7 +36,7 @@ fn environment(library: Option<&Path>) -> anyhow::Result<&'static Environment> {
 }
 
 /// The library's version.
-pub fn version(library: Option<&Path>) -> anyhow::Result<String> {
+pub(super) fn version(library: Option<&Path>) -> anyhow::Result<String> {
     environment(library)?;
     // The file carries the version in its name; where it does not, the library's own account has to do.
     let file = library.and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
@@ -45,7 +45,7 @@ pub fn version(library: Option<&Path>) -> anyhow::Result<String> {
 }
 
 impl OnnxRuntime {
-    pub fn load(library: Option<&Path>, request: &Load, input: Vec<f32>) -> anyhow::Result<Self> {
+    pub(super) fn load(library: Option<&Path>, request: &Load, input: Vec<f32>) -> anyhow::Result<Self> {
         let environment = environment(library)?;
         let recover = |error: ort::Error<ort::session::builder::SessionBuilder>| anyhow!("{error}");
         let mut builder = Session::builder(environment)?

@@ -20,7 +20,7 @@ use crate::shares::Shares;
 type Logits = BTreeMap<String, Vec<f32>>;
 
 /// The engine that a request asks for.
-pub fn load(request: &Load, input: Vec<f32>, staged: bool) -> anyhow::Result<Box<dyn Engine>> {
+pub(super) fn load(request: &Load, input: Vec<f32>, staged: bool) -> anyhow::Result<Box<dyn Engine>> {
     if request.device == Device::Cuda {
         let device = dyn_perceiver::runtime::Device::Cuda;
         let runtime = DeviceRuntime::new(dyn_perceiver::Model::load(&request.model)?, device)?;
@@ -75,15 +75,17 @@ impl Walk {
     }
 }
 
-fn read_confidence(logits: &[f32]) -> Result<(), RunError> {
-    std::hint::black_box(Measure::MaxSoftmax.read(logits).map_err(|error| RunError::Logits { exit: 0, error })?);
+/// As a policy reads it; the exit's number names it in an error.
+fn read_confidence(exit: usize, logits: &[f32]) -> Result<(), RunError> {
+    let read = Measure::MaxSoftmax.read(logits);
+    std::hint::black_box(read.map_err(|source| RunError::Logits { exit: (exit + 1).to_string(), source })?);
     Ok(())
 }
 
 /// One image up to an exit, with the confidence of each before it.
 fn up_to(runtime: &mut Runtime, image: &[f32], last: usize) -> Result<(), RunError> {
     runtime.begin(image)?;
-    (0..=last).try_for_each(|exit| read_confidence(runtime.advance(exit)?))
+    (0..=last).try_for_each(|exit| read_confidence(exit, runtime.advance(exit)?))
 }
 
 /// One image to some exits.
@@ -172,7 +174,10 @@ impl Engine for Gpu {
                 let mut last: Vec<usize> = (0..self.images).map(|_| shares.next()).collect();
                 let classes = self.runtime.info().classes;
                 for exit in 0..self.runtime.info().exits.len() {
-                    self.runtime.advance(exit)?.chunks_exact(classes).try_for_each(read_confidence)?;
+                    self.runtime
+                        .advance(exit)?
+                        .chunks_exact(classes)
+                        .try_for_each(|logits| read_confidence(exit, logits))?;
                     let staying: Vec<usize> = (0..last.len()).filter(|&image| last[image] > exit).collect();
                     if staying.is_empty() {
                         break;

@@ -10,17 +10,17 @@ use crate::protocol::Load;
 use crate::result::Device;
 
 /// The version that the workspace pins.
-pub const VERSION: &str = "0.23.9";
+pub(super) const VERSION: &str = "0.23.9";
 
 /// One plan for the whole graph.
-pub struct Whole {
+pub(super) struct Whole {
     plan: Arc<TypedSimplePlan>,
     names: Vec<String>,
     input: TValue,
 }
 
 impl Whole {
-    pub fn load(request: &Load, input: Vec<f32>) -> anyhow::Result<Self> {
+    pub(super) fn load(request: &Load, input: Vec<f32>) -> anyhow::Result<Self> {
         anyhow::ensure!(request.device == Device::Cpu, "tract is compared on the processor");
         anyhow::ensure!(request.threads == 1, "plain tract computes on one thread");
         let mut model = tract_onnx::onnx()

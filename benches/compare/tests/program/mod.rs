@@ -6,24 +6,24 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-pub fn program(args: &[&str]) -> Output {
+pub(crate) fn program(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_compare")).args(args).output().unwrap()
 }
 
 /// What the program printed, where it ends with this exit code.
-pub fn prints(args: &[&str], code: i32) -> String {
+pub(crate) fn prints(args: &[&str], code: i32) -> String {
     let output = program(args);
     assert_eq!(output.status.code(), Some(code), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// What the program printed, which must be one JSON value.
-pub fn json(args: &[&str], code: i32) -> Value {
+pub(crate) fn json(args: &[&str], code: i32) -> Value {
     serde_json::from_str(&prints(args, code)).unwrap()
 }
 
 /// Exit code 2, a message on stderr that holds all of `parts`, nothing on stdout, no panic.
-pub fn refuses(args: &[&str], parts: &[&str]) {
+pub(crate) fn refuses(args: &[&str], parts: &[&str]) {
     let output = program(args);
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
@@ -32,6 +32,6 @@ pub fn refuses(args: &[&str], parts: &[&str]) {
     assert!(output.stdout.is_empty(), "{args:?} printed {}", String::from_utf8_lossy(&output.stdout));
 }
 
-pub fn name(path: &Path) -> &str {
+pub(crate) fn name(path: &Path) -> &str {
     path.to_str().unwrap()
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "not every test that has this module uses all of it")]
 
 #[path = "../../src/result.rs"]
-pub mod result;
+pub(crate) mod result;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,18 +12,18 @@ use std::path::Path;
 use result::*;
 
 /// A model: its name, seconds of our full network with one thread, and its weights' bytes.
-pub const MODELS: [(&str, f64, u64); 2] =
+pub(crate) const MODELS: [(&str, f64, u64); 2] =
     [("tiny", 0.004, 3_000_000), ("mobilenetV3_0x75_perceiver_t128", 0.030, 36_000_000)];
 /// Exits, and their share of the whole network's work.
-pub const EXITS: [(&str, f64); 4] = [("early1", 0.35), ("early2", 0.55), ("early3", 0.8), ("merged", 1.0)];
+pub(crate) const EXITS: [(&str, f64); 4] = [("early1", 0.35), ("early2", 0.55), ("early3", 0.8), ("merged", 1.0)];
 /// Peers, and how many times our time they take.
-pub const PEERS: [(&str, f64); 4] = [("onnxruntime", 0.9), ("tract", 1.6), ("openvino", 1.1), ("pytorch", 2.4)];
-pub const OURS: &str = "dyn-perceiver";
-pub const SHARES: [[u32; 4]; 2] = [[400, 300, 200, 100], [100, 200, 300, 400]];
+pub(crate) const PEERS: [(&str, f64); 4] = [("onnxruntime", 0.9), ("tract", 1.6), ("openvino", 1.1), ("pytorch", 2.4)];
+pub(crate) const OURS: &str = "dyn-perceiver";
+pub(crate) const SHARES: [[u32; 4]; 2] = [[400, 300, 200, 100], [100, 200, 300, 400]];
 const ROUNDS: usize = 15;
 
 /// Writes records as JSON lines.
-pub fn write(path: &Path, records: &[Record]) {
+pub(crate) fn write(path: &Path, records: &[Record]) {
     let lines: Vec<String> = records.iter().map(|record| serde_json::to_string(record).unwrap()).collect();
     fs::write(path, lines.join("\n") + "\n").unwrap();
 }
@@ -33,7 +33,7 @@ fn normal(random: &mut fastrand::Rng) -> f64 {
     (0..12).map(|_| random.f64()).sum::<f64>() - 6.0
 }
 
-pub fn machine(name: &str, architecture: &str, emulated: bool) -> Machine {
+pub(crate) fn machine(name: &str, architecture: &str, emulated: bool) -> Machine {
     Machine {
         name: name.into(),
         cpu: format!("Made-up {architecture} processor"),
@@ -50,7 +50,7 @@ pub fn machine(name: &str, architecture: &str, emulated: bool) -> Machine {
     }
 }
 
-pub fn run(id: &str, machine: Machine, started_s: u64) -> Run {
+pub(crate) fn run(id: &str, machine: Machine, started_s: u64) -> Run {
     let versions = [(OURS, "0.1.0"), ("onnxruntime", "1.2.3"), ("tract", "4.5.6"), ("openvino", "7.8.9")];
     Run {
         schema: SCHEMA,
@@ -67,7 +67,7 @@ pub fn run(id: &str, machine: Machine, started_s: u64) -> Run {
 }
 
 /// Series that took turns: what slows the machine in a round slows all of them.
-pub struct Group<'a> {
+pub(crate) struct Group<'a> {
     pub run: &'a str,
     pub model: &'a str,
     pub name: &'a str,
@@ -79,7 +79,7 @@ pub struct Group<'a> {
 }
 
 impl Group<'_> {
-    pub fn times(&self, random: &mut fastrand::Rng, series: &[(&str, Task, f64)]) -> Vec<Record> {
+    pub(crate) fn times(&self, random: &mut fastrand::Rng, series: &[(&str, Task, f64)]) -> Vec<Record> {
         let shared: Vec<f64> = (0..ROUNDS).map(|_| (2.0 * self.noise * normal(random)).exp()).collect();
         let time = |(runtime, task, frame_s): &(&str, Task, f64)| {
             let seconds = frame_s * self.batch as f64 / (self.threads as f64).powf(0.7);
@@ -111,7 +111,7 @@ fn mean_share(shares: &[u32]) -> f64 {
 }
 
 /// A whole run on one machine; `speed` divides all times.
-pub fn whole_run(id: &str, machine: Machine, started_s: u64, speed: f64, noise: f64, seed: u64) -> Vec<Record> {
+pub(crate) fn whole_run(id: &str, machine: Machine, started_s: u64, speed: f64, noise: f64, seed: u64) -> Vec<Record> {
     let random = &mut fastrand::Rng::with_seed(seed);
     let mut records = vec![Record::Run(run(id, machine, started_s))];
     let absent = |runtime: &str, device, model: Option<&str>, reason: &str| {
@@ -237,7 +237,7 @@ fn frontier(run: &str, model: &str, full_s: f64) -> Frontier {
 }
 
 /// Instructions, as an emulator counts them; `factor` multiplies ours.
-pub fn emulated_run(id: &str, cpu: &str, started_s: u64, factor: f64) -> Vec<Record> {
+pub(crate) fn emulated_run(id: &str, cpu: &str, started_s: u64, factor: f64) -> Vec<Record> {
     let mut records = vec![Record::Run(run(id, machine(&format!("QEMU {cpu}"), "aarch64", true), started_s))];
     for (exit, work) in EXITS {
         records.push(Record::Instructions(Instructions {
@@ -258,10 +258,10 @@ pub fn emulated_run(id: &str, cpu: &str, started_s: u64, factor: f64) -> Vec<Rec
 }
 
 /// One second into a day that is long past.
-pub const DAY: u64 = 1_600_000_000;
+pub(crate) const DAY: u64 = 1_600_000_000;
 
 /// Two machines and an emulated one.
-pub fn several_machines() -> Vec<Record> {
+pub(crate) fn several_machines() -> Vec<Record> {
     [
         whole_run("made-up-x86", machine("made-up workstation", "x86_64", false), DAY, 1.0, 0.01, 1),
         whole_run("made-up-arm", machine("made-up board", "aarch64", false), DAY + 600, 0.2, 0.02, 2),

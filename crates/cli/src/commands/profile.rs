@@ -33,7 +33,7 @@ use crate::output::{table, text};
 pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
     model: PathBuf,
-    /// Measure by this: rapl, rail:LABEL, ina219:BUS:ADDRESS:OHMS, ina226:…, ina3221:…, ups-hat:BUS, or none to model
+    /// Measure by this: rapl, a power monitor such as rail:LABEL or ina219:BUS:ADDRESS:OHMS, or none to model
     #[arg(long, default_value = "none", value_name = "MONITOR")]
     monitor: String,
     /// Run and idle for intervals of so many seconds

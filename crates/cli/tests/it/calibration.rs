@@ -163,3 +163,34 @@ fn what_does_not_belong_together_is_refused() {
     refuses(&[&args[..], &limit].concat(), &["60 samples", "598"]);
     assert!(!Path::new(&output).exists());
 }
+
+#[test]
+fn a_sample_without_finite_logits_is_left_out_of_calibration() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    // The square root of a logit below zero is no number; a black image has all logits zero.
+    let mut graph = three_exits(&["exit1"]);
+    let root = graph.node("root", "Sqrt", &["exit2"], &[]);
+    graph.output(&root);
+    let graph = graph.metadata("dyn_perceiver.mean", "0,0,0").metadata("dyn_perceiver.std", "1,1,1");
+    std::fs::write(path("model.onnx"), graph.bytes()).unwrap();
+    let head =
+        |kind: u8, sizes: &[u8]| [vec![0, 0, 8, kind], sizes.iter().flat_map(|&n| [0, 0, 0, n]).collect()].concat();
+    let images = [vec![0; 64], (0..64).map(|i| i * 4).collect(), vec![0; 64]].concat();
+    std::fs::write(path("x-images-idx3-ubyte"), [head(3, &[3, 8, 8]), images].concat()).unwrap();
+    std::fs::write(path("x-labels-idx1-ubyte"), [head(1, &[3]), vec![0, 1, 2]].concat()).unwrap();
+
+    let (model, data, policy) = (path("model.onnx"), path("x-images-idx3-ubyte"), path("policy.json"));
+    let args = ["calibrate", &model, "--data", &data, "-o", &policy, "--json"];
+    let output = crate::program::program(&args);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["samples"], 2);
+    let skipped = report["skipped"].as_array().unwrap();
+    assert_eq!(skipped.len(), 1);
+    assert!(skipped[0]["path"].as_str().unwrap().ends_with("x-images-idx3-ubyte, sample 1"), "{skipped:?}");
+    assert!(skipped[0]["reason"].as_str().unwrap().contains("not a finite number"), "{skipped:?}");
+    let output = crate::program::program(&[&args[..], &["--strict"]].concat());
+    assert!(!output.status.success());
+}

@@ -115,10 +115,76 @@ fn a_mission_that_is_not_said_in_full_is_refused() {
     with(&["--policy", &policy, "--hours", "1", "--fps", "4", "--gauge", "power-supply"], &["--battery-wh"]);
     refuses(&["run", "--model", &model, "--synthetic", "5", "--mode", "companion"], &["companion:DEVICE"]);
     refuses(&["run", "--model", &model, "--synthetic", "5", "--board", "toaster"], &["toaster", "raspberry-pi-4"]);
-    let damaged = folder.path().join("damaged.json");
-    std::fs::write(&damaged, "{").unwrap();
-    let damaged = damaged.to_str().unwrap();
-    refuses(&["run", "--model", &model, "--synthetic", "5", "--state", damaged], &["damaged.json", "state"]);
+}
+
+/// A few frames with this state file; the output of the program.
+fn with_state(model: &str, state: &Path) -> std::process::Output {
+    program(&[
+        "run",
+        "--model",
+        model,
+        "--synthetic",
+        "2",
+        "--no-compare",
+        "--json",
+        "--state",
+        state.to_str().unwrap(),
+    ])
+}
+
+#[test]
+fn state_that_is_damaged_is_put_aside_with_a_warning_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _) = mission_files(folder.path());
+    let state = folder.path().join("state.json");
+    let newer = r#"{"generation":1,"learned":null,"coulomb":null,"power":null,"mission":null,"of_the_future":1}"#;
+    for damaged in ["", "\0\0\0\0", r#"{"periods":1,"lear"#, newer] {
+        std::fs::write(&state, damaged).unwrap();
+        let output = with_state(&model, &state);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && told.contains("put aside as"), "{damaged:?}: {told}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("state.json.bad")).unwrap(), damaged);
+        assert!(load(&state).unwrap().unwrap().generation > 0);
+    }
+    let again = with_state(&model, &state);
+    assert!(again.status.success() && !String::from_utf8(again.stderr).unwrap().contains("put aside"));
+}
+
+#[test]
+fn state_file_of_a_running_program_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _) = mission_files(folder.path());
+    let state = folder.path().join("state.json");
+    let keeper = dyn_perceiver::sensors::store::StateFile::open(&state).unwrap();
+    let refused = with_state(&model, &state);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("another program keeps its state in this file"));
+    drop(keeper);
+    assert!(with_state(&model, &state).status.success());
+}
+
+#[test]
+fn mission_that_is_over_stays_over_until_a_new_one_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((model, policy), profile) = (mission_files(folder.path()), profile(folder.path()));
+    let state = folder.path().join("state.json");
+    let over = r#"{"duration_ms":3600000,"elapsed_ms":3600000,"stored_at":1800000000}"#;
+    let text = format!(r#"{{"periods":1,"learned":null,"coulomb":null,"power":null,"mission":{over}}}"#);
+    std::fs::write(&state, text).unwrap();
+    let ended = |more: &[&str]| {
+        let mut args = vec!["run", "--model", &model, "--policy", &policy, "--profile", &profile, "--no-compare"];
+        args.extend(["--synthetic", "3", "--json", "--fps", "50", "--mode", "mission", "--hours", "1"]);
+        args.extend(["--battery-mwh", "100", "--state", state.to_str().unwrap()]);
+        args.extend_from_slice(more);
+        let output = program(&args);
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+        last["ended"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(ended(&[]), "mission over");
+    assert_eq!(ended(&[]), "mission over", "not again from the beginning");
+    assert_eq!(ended(&["--new-mission"]), "end of frames");
+    assert_eq!(ended(&[]), "end of frames", "the new one goes on");
 }
 
 #[test]
@@ -152,14 +218,14 @@ fn a_hundred_kills_lose_at_most_one_period() {
         let told = told.try_iter().last().unwrap_or(first);
         let state = load(&path).unwrap().unwrap();
         assert!(
-            state.periods >= told && state.periods <= told + 1,
+            state.generation >= told && state.generation <= told + 1,
             "kill {kill}: told {told}, found {}",
-            state.periods
+            state.generation
         );
         let (counted, clock) = (state.coulomb.unwrap().soc, state.mission.unwrap().elapsed_ms);
         assert!(counted < soc && clock >= elapsed, "kill {kill}: {counted} after {soc}, {clock} ms after {elapsed}");
         assert!(state.learned.is_some_and(|learned| learned.soc.is_some()) && state.power.is_some());
-        (periods, soc, elapsed) = (state.periods, counted, clock);
+        (periods, soc, elapsed) = (state.generation, counted, clock);
     }
     assert!(periods >= 100 && elapsed > 0);
 }

@@ -16,7 +16,7 @@ const AXIS: i32 = 44;
 
 /// A plot of bars.
 #[derive(Clone, Debug)]
-pub struct Bars {
+pub(crate) struct Bars {
     /// Name of the plot.
     pub title: String,
     /// Names of the parts, where bars have several.
@@ -27,7 +27,7 @@ pub struct Bars {
 
 /// Bars on one axis.
 #[derive(Clone, Debug)]
-pub struct Panel {
+pub(crate) struct Panel {
     /// What is the same for all of its bars.
     pub title: String,
     /// Name and unit of the axis.
@@ -40,7 +40,7 @@ pub struct Panel {
 
 /// One bar.
 #[derive(Clone, Debug)]
-pub struct Bar {
+pub(crate) struct Bar {
     /// Before the bar.
     pub name: String,
     /// Its parts.
@@ -65,7 +65,7 @@ impl Bars {
     ///
     /// # Errors
     /// When plotters cannot draw, which has not been seen.
-    pub fn svg(&self) -> anyhow::Result<String> {
+    pub(crate) fn svg(&self) -> anyhow::Result<String> {
         let names: Vec<String> = self.legend.iter().map(|(name, _)| name.clone()).collect();
         let legend = Legend::lay_out(&names);
         let top = title_height(&self.title) + legend.height;

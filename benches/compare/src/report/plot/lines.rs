@@ -16,7 +16,7 @@ const BENEATH: i32 = 46;
 
 /// A plot of points.
 #[derive(Clone, Debug)]
-pub struct Chart {
+pub(crate) struct Chart {
     /// Name of the plot.
     pub title: String,
     /// Left to right.
@@ -31,7 +31,7 @@ pub struct Chart {
 
 /// The axis to the right.
 #[derive(Clone, Debug)]
-pub enum Axis {
+pub(crate) enum Axis {
     /// Name and unit.
     Figures(String),
     /// Name, and the names of the places 0, 1, 2, …
@@ -40,7 +40,7 @@ pub enum Axis {
 
 /// One series.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(crate) struct Line {
     /// In the legend.
     pub name: String,
     /// Colour and shape.
@@ -55,7 +55,7 @@ pub struct Line {
 
 /// How points are joined.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Stroke {
+pub(crate) enum Stroke {
     /// By a line.
     Solid,
     /// By dashes.
@@ -69,7 +69,7 @@ impl Chart {
     ///
     /// # Errors
     /// When plotters cannot draw, which has not been seen.
-    pub fn svg(&self) -> anyhow::Result<String> {
+    pub(crate) fn svg(&self) -> anyhow::Result<String> {
         let names: Vec<String> = self.lines.iter().map(|line| line.name.clone()).collect();
         let legend = Legend::lay_out(&names);
         let top = title_height(&self.title) + legend.height;

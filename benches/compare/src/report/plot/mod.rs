@@ -4,8 +4,8 @@ mod bars;
 mod lines;
 
 use anyhow::anyhow;
-pub use bars::{Bar, Bars, Panel};
-pub use lines::{Axis, Chart, Line, Stroke};
+pub(super) use bars::{Bar, Bars, Panel};
+pub(super) use lines::{Axis, Chart, Line, Stroke};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -15,9 +15,9 @@ const WIDTH: u32 = 480;
 const MARGIN: i32 = 8;
 const ROW: i32 = 19;
 /// Text and axes. On a page this becomes the page's colour of text, so no data is drawn in it.
-pub const INK: RGBColor = RGBColor(26, 26, 26);
+pub(super) const INK: RGBColor = RGBColor(26, 26, 26);
 /// Behind everything; on a page it is left out.
-pub const PAPER: RGBColor = WHITE;
+pub(super) const PAPER: RGBColor = WHITE;
 /// plotters divides sizes by 1.24 when it writes SVG: this is 13 pixels.
 const SIZE: f64 = 16.0;
 
@@ -40,7 +40,7 @@ const SHAPES: [Shape; 6] = [Shape::Circle, Shape::Square, Shape::Up, Shape::Diam
 
 /// Colour and shape of a series, the same in every plot.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Style {
+pub(super) struct Style {
     colour: RGBColor,
     shape: Shape,
 }
@@ -57,7 +57,7 @@ enum Shape {
 
 impl Style {
     /// Of the series with this number.
-    pub fn of(index: usize) -> Self {
+    pub(super) fn of(index: usize) -> Self {
         Self { colour: COLOURS[index % COLOURS.len()], shape: SHAPES[index % SHAPES.len()] }
     }
 
@@ -71,7 +71,7 @@ impl Style {
 
 /// How a shape is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mark {
+pub(super) enum Mark {
     /// Full.
     Filled,
     /// Its outline.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use dyn_perceiver::energy::estimator::{Chemistry, CoulombSettings};
+use dyn_perceiver::energy::estimator::{Chemistry, CoulombSettings, UnknownChemistry};
 use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, PowerModel};
+use dyn_perceiver::sensors::AnyGauge;
 use dyn_perceiver::sensors::Companion;
-use dyn_perceiver::sensors::open::{AnyGauge, companion_gauge, open_companion, open_counted, open_gauge};
+use dyn_perceiver::sensors::open::{SENSORS, SensorRole, companion_gauge, open_companion, open_counted, open_gauge};
 use dyn_perceiver::sensors::store::Stored;
 
 use super::Args;
@@ -23,9 +24,8 @@ const BATTERY_SHARE: f32 = 0.75;
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Battery and power")]
 pub(super) struct GaugeArgs {
-    /// Read this fuel gauge: power-supply, max17048:/dev/i2c-1, lc709203f:BUS, bq27441:BUS, pisugar3:BUS or
-    /// companion:DEVICE; or a power monitor whose charge is counted, with --battery-wh: rail:LABEL,
-    /// ina219:BUS:ADDRESS:OHMS, ina226:…, ina3221:… or ups-hat:BUS
+    /// Read this fuel gauge, such as power-supply or max17048:/dev/i2c-1; or a power monitor whose charge is counted, with
+    /// --battery-wh, such as rail:ina219 or ina219:/dev/i2c-1:0x40:0.1. A name that is none lists them all
     #[arg(long, value_name = "NAME")]
     gauge: Option<String>,
     /// Take the cells to be liion, lifepo4 or nimh, where charge is counted
@@ -40,7 +40,7 @@ pub(super) struct GaugeArgs {
 }
 
 fn chemistry(name: &str) -> Result<Chemistry, String> {
-    name.parse().map_err(|_| format!("expected one of {}", Chemistry::ALL.map(Chemistry::name).join(", ")))
+    name.parse().map_err(|error: UnknownChemistry| error.to_string())
 }
 
 /// An opened gauge, and the companion behind it if it is one.
@@ -75,8 +75,9 @@ impl GaugeArgs {
             let companion = open_companion(device).or_input()?;
             return Ok(Some(Sensor { gauge: companion_gauge(companion.clone()), companion: Some(companion) }));
         }
-        let kind = name.split(':').next().unwrap_or_default();
-        let gauge = if ["rail", "ina219", "ina226", "ina3221", "ups-hat"].contains(&kind) {
+        let first = name.split(':').next().unwrap_or_default();
+        let is_monitor = SENSORS.iter().any(|kind| kind.name == first && kind.role == SensorRole::Monitor);
+        let gauge = if is_monitor {
             let Some(mwh) = capacity.milliwatt_hours() else {
                 return wrong(format!("--gauge {name}: counting charge needs --battery-wh"));
             };

@@ -137,7 +137,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             _ => Chooser::charge(points.len()),
         },
     };
-    let resumed = duration.and_then(|duration| state.stored().mission?.resume(duration)).unwrap_or_default();
+    let resumed = state.resumed(duration);
     if power.source() == JoulesSource::Measured {
         state.measured(&power);
     }

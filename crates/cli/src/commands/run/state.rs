@@ -6,45 +6,61 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use dyn_perceiver::energy::PowerModel;
 use dyn_perceiver::energy::estimator::CoulombState;
-use dyn_perceiver::sensors::store::{MissionClock, StoreError, Stored, load, save};
+use dyn_perceiver::sensors::store::{MissionClock, Opened, StateFile, StoreError, Stored};
 
 use crate::args::number;
 use crate::output::failure::{Failure, OrInput as _};
+use crate::output::message;
 
 /// Where state is kept.
 #[derive(Args)]
 #[command(next_help_heading = "State and output")]
 pub(super) struct StateArgs {
     /// Keep in this file what must survive a restart: the charge, how far the mission is, what the governor learned, a
-    /// measured power model. Replaced whole, so that a kill at any moment loses at most one period
+    /// measured power model. Replaced whole, so that a kill at any moment loses at most one period. One program at a time
+    /// may use it; what is no state any more is put aside under the same name with .bad at its end
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Save the state every so many seconds
     #[arg(long, value_name = "SECONDS", default_value = "30", requires = "state", value_parser = number::seconds_or_none)]
     save_every: Duration,
+    /// Begin a new mission, although the stored one is going on or over
+    #[arg(long, requires = "state")]
+    new_mission: bool,
 }
 
 /// The state file, if one was named.
 pub(super) struct State {
-    path: Option<PathBuf>,
+    file: Option<StateFile>,
     every: Duration,
     saved: Instant,
     stored: Stored,
 }
 
 impl State {
-    /// Loads the state of an earlier run, if there was one, and writes it again: a place that cannot be written is told
-    /// now, not when the first period has passed.
+    /// Locks the file and loads the state of an earlier run, if there was one. A place that cannot be written is told now,
+    /// not when the first period has passed; what is no state is put aside, for an unattended board must go on.
     pub(super) fn open(args: &StateArgs) -> Result<Self, Failure> {
-        let stored = match &args.state {
+        let (file, mut stored) = match &args.state {
             Some(path) => {
-                let stored = load(path).or_input()?.unwrap_or_default();
-                save(path, &stored).or_input()?;
-                stored
+                let Opened { file, stored, set_aside, .. } = StateFile::open(path).or_input()?;
+                if let Some(warning) = set_aside {
+                    message::warning(&warning.to_string());
+                }
+                (Some(file), stored)
             }
-            None => Stored::default(),
+            None => (None, Stored::default()),
         };
-        Ok(State { path: args.state.clone(), every: args.save_every, saved: Instant::now(), stored })
+        if args.new_mission {
+            stored.mission = None;
+        }
+        Ok(State { file, every: args.save_every, saved: Instant::now(), stored })
+    }
+
+    /// Time since the beginning of a mission of this duration that was going on; zero for a new one.
+    pub(super) fn resumed(&self, duration: Option<Duration>) -> Duration {
+        let resume = |duration| self.stored.mission.as_ref()?.resume(duration);
+        duration.and_then(resume).unwrap_or_default()
     }
 
     /// What was stored.
@@ -59,17 +75,15 @@ impl State {
 
     /// Whether a period has passed, so that something new should be stored.
     pub(super) fn is_due(&self) -> bool {
-        self.path.is_some() && self.saved.elapsed() >= self.every
+        self.file.is_some() && self.saved.elapsed() >= self.every
     }
 
     /// Stores the state as `change` makes it, and says how many times that was done.
     pub(super) fn save(&mut self, change: impl FnOnce(&mut Stored)) -> Result<Option<u64>, StoreError> {
-        let Some(path) = &self.path else { return Ok(None) };
+        let Some(file) = &mut self.file else { return Ok(None) };
         change(&mut self.stored);
-        self.stored.periods += 1;
         self.saved = Instant::now();
-        save(path, &self.stored)?;
-        Ok(Some(self.stored.periods))
+        file.save(&mut self.stored).map(Some)
     }
 }
 

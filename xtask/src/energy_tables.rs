@@ -1,0 +1,220 @@
+//! The tables of `docs/energy.md`: simulated missions, written between two markers of the page.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args as ClapArgs;
+use dyn_perceiver_core::file::atomic_write;
+use serde_json::Value;
+
+const BEGIN: &str = "<!-- tables: begin -->";
+const END: &str = "<!-- tables: end -->";
+
+/// Missions with the shipped model's records: a title, and options of `simulate`.
+const SHIPPED: [(&str, &[&str]); 3] = [
+    ("Shipped model, the governor chooses the period", &["--between-ms", "100,5000"]),
+    ("Shipped model, the same with a battery that barely lasts", &["--between-ms", "250,2000", "--battery-wh", "120"]),
+    ("Shipped model, a frame every 250 ms", &[]),
+];
+/// Missions with synthetic records.
+const SYNTHETIC: [(&str, &[&str]); 6] = [
+    ("A frame every 250 ms", &[]),
+    ("The governor chooses the period", &["--between-ms", "250,2000", "--battery-wh", "110"]),
+    ("Events at random, 14,400 an hour", &["--per-hour", "14400"]),
+    ("More by day (24,000 an hour) than by night (4,800)", &["--day-night", "24000,4800"]),
+    ("Never below 85 % accuracy", &["--floor", "0.85"]),
+    ("A 10 W solar panel", &["--solar", "10", "--battery-wh", "100"]),
+];
+const FAULTS: [&str; 6] = ["nack", "bus", "checksum", "out-of-range", "stuck", "jump"];
+
+/// Write the tables of docs/energy.md, by many simulated missions
+///
+/// The records are those of the shipped model on images that had no part in its training, as `calibrate` makes them of
+/// the last 5,000 training images of Fashion-MNIST.
+#[derive(ClapArgs)]
+pub(crate) struct Args {
+    /// Simulate with this program
+    #[arg(long, value_name = "FILE", default_value = "target/release/dyn-perceiver")]
+    program: PathBuf,
+    /// Draw frames from these calibration records of the shipped model
+    #[arg(long, value_name = "FILE")]
+    records: PathBuf,
+    /// Simulate so many missions for each table
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    seeds: u32,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let records = args.records.to_string_lossy();
+    let mut text = String::new();
+    let mut last = Value::Null;
+    for (title, options) in SHIPPED {
+        last = simulate(args, &[&["--records", &*records], options].concat())?;
+        let shown = [&["--records", "policy.records.csv"], options].concat();
+        text += &mission(title, &shown, &last);
+    }
+    for (title, options) in SYNTHETIC {
+        last = simulate(args, options)?;
+        text += &mission(title, options, &last);
+    }
+    text += "### Gauge faults, from a random moment to the end\n\n";
+    text += &row(&[
+        "fault",
+        "brown-outs",
+        "lifetime",
+        "SoC at the end",
+        "lowest",
+        "frames",
+        "accuracy",
+        "reasons given besides budget and hold",
+    ]);
+    text += "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n";
+    for fault in FAULTS {
+        let result = simulate(args, &["--fault", fault])?;
+        text += &fault_row(fault, &result["strategies"]["governor"]);
+    }
+    let scenario = &last["scenario"];
+    let head = format!(
+        "{} missions of {:.0} h each, joules modelled: 200 ms for the whole network on a {}. Made by `cargo xtask \
+         energy-tables` on {} with {} cores.\n",
+        scenario["missions"],
+        number(&scenario["hours"]),
+        scenario["board"].as_str().unwrap_or("board"),
+        std::env::consts::ARCH,
+        std::thread::available_parallelism().map_or(1, usize::from)
+    );
+    let path = crate::root().join("docs/energy.md");
+    let page = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let page = replaced(&page, &format!("{head}\n{text}"))?;
+    atomic_write(&path, page.as_bytes()).with_context(|| path.display().to_string())
+}
+
+/// The report of `simulate` with these options.
+fn simulate(args: &Args, options: &[&str]) -> Result<Value> {
+    let mut command = Command::new(&args.program);
+    command.args(["simulate", "--seeds", &args.seeds.to_string(), "--json"]).args(options);
+    let output = command.output().with_context(|| args.program.display().to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "simulate {}: {}", options.join(" "), said.trim());
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The page with other text between the markers.
+fn replaced(page: &str, text: &str) -> Result<String> {
+    let (before, rest) = page.split_once(BEGIN).with_context(|| format!("the page has no `{BEGIN}`"))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("the page has no `{END}`"))?;
+    Ok(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", text.trim_end()))
+}
+
+fn mission(title: &str, options: &[&str], result: &Value) -> String {
+    let mut command = format!("dyn-perceiver simulate --seeds {}", result["scenario"]["missions"]);
+    options.iter().for_each(|option| command += &format!(" {option}"));
+    let mut text = format!("### {title}\n\n`{command}`\n\n");
+    text += &row(&[
+        "who decides",
+        "frames",
+        "accuracy",
+        "right per Wh",
+        "lifetime",
+        "SoC at the end",
+        "lowest",
+        "within 2 points of the reserve",
+        "more than 2 below",
+        "brown-outs",
+        "switches",
+    ]);
+    text += "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
+    for (name, strategy) in result["strategies"].as_object().into_iter().flatten() {
+        let share = |key: &str| percent(&strategy[key]);
+        let whole = |key: &str| format!("{:.0}", number(&strategy[key]));
+        text += &row(&[
+            name,
+            &whole("frames"),
+            &share("accuracy"),
+            &whole("right_per_watt_hour"),
+            &share("lifetime"),
+            &share("soc_mean"),
+            &share("soc_lowest"),
+            &share("within_2_points"),
+            &share("below_2_points"),
+            &whole("brown_outs"),
+            &whole("switches"),
+        ]);
+    }
+    let times = |over: &str, key: &str| format!("x {:.3}", number(&result[over][key]));
+    let (steps, hindsight) = ("governor_over_steps", "governor_over_steps_in_hindsight");
+    text + &format!(
+        "\nGovernor over SoC steps: frames {}, right answers per watt-hour {}; over those in hindsight: {} and {}. Right \
+         answers over the oracle's: {}.\n\n",
+        times(steps, "frames"),
+        times(steps, "right_per_watt_hour"),
+        times(hindsight, "frames"),
+        times(hindsight, "right_per_watt_hour"),
+        percent(&result["governor_over_oracle"]["right"])
+    )
+}
+
+fn fault_row(fault: &str, governor: &Value) -> String {
+    let share = |key: &str| percent(&governor[key]);
+    let reasons = governor["reasons"].as_object().into_iter().flatten();
+    let told = reasons.filter(|(name, _)| !["budget", "hold"].contains(&name.as_str()));
+    let told: Vec<String> = told.map(|(name, share)| format!("{name} {}", percent(share))).collect();
+    row(&[
+        fault,
+        &format!("{:.0}", number(&governor["brown_outs"])),
+        &share("lifetime"),
+        &share("soc_mean"),
+        &share("soc_lowest"),
+        &format!("{:.0}", number(&governor["frames"])),
+        &share("accuracy"),
+        &told.join(", "),
+    ])
+}
+
+/// A row of a table in Markdown.
+fn row(cells: &[&str]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
+}
+
+fn percent(share: &Value) -> String {
+    format!("{:.1} %", 100.0 * number(share))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn energy_tables_replace_what_stands_between_the_markers() {
+        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
+        assert_eq!(replaced(&page, "new\n").unwrap(), format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
+        assert!(replaced("no markers", "new").is_err());
+    }
+
+    #[test]
+    fn energy_tables_have_a_row_for_each_strategy() {
+        let strategy = json!({"frames": 10.4, "accuracy": 0.5, "right_per_watt_hour": 3.0, "lifetime": 1.0, "soc_mean": 0.1,
+            "soc_lowest": 0.08, "within_2_points": 0.75, "below_2_points": 0.0, "brown_outs": 0, "switches": 2.0,
+            "reasons": {"budget": 0.9, "start": 0.1}});
+        let result = json!({"scenario": {"missions": 2}, "strategies": {"governor": strategy},
+            "governor_over_steps": {"frames": 1.5, "right_per_watt_hour": 1.25}});
+        let text = mission("A title", &["--solar", "10"], &result);
+        assert!(
+            text.starts_with("### A title\n\n`dyn-perceiver simulate --seeds 2 --solar 10`\n\n| who decides |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n| governor | 10 | 50.0 % | 3 | 100.0 % | 10.0 % | 8.0 % | 75.0 % | 0.0 % | 0 | 2 |\n")
+        );
+        assert!(text.contains("frames x 1.500, right answers per watt-hour x 1.250"));
+        let row = fault_row("nack", &result["strategies"]["governor"]);
+        assert_eq!(row, "| nack | 0 | 100.0 % | 10.0 % | 8.0 % | 10 | 50.0 % | start 10.0 % |\n");
+    }
+}
