@@ -7,6 +7,7 @@ mod class_folders;
 mod cli;
 mod doctor;
 mod energy_state;
+mod golden;
 #[path = "../../../../tests/it/graphs.rs"]
 #[allow(dead_code, reason = "the library's tests use the rest")]
 mod graphs;
