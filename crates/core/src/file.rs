@@ -1,4 +1,4 @@
-//! Whole-file writing: a reader sees the old file or the new one, never a part.
+//! Atomic file replacement (write beside, sync, rename): a reader sees the old file or the new one, never a part.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};

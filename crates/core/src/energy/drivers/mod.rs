@@ -2,6 +2,30 @@
 //!
 //! Each driver implements [`FuelGauge`](crate::energy::FuelGauge), [`PowerMonitor`](crate::energy::PowerMonitor) or both,
 //! reads registers without retrying, and refuses values that are physically impossible.
+//!
+//! ```
+//! use core::convert::Infallible;
+//! use dyn_perceiver_core::energy::FuelGauge;
+//! use dyn_perceiver_core::energy::drivers::PiSugar3;
+//! use embedded_hal::i2c::{ErrorType, I2c, Operation};
+//! /// A bus on which every register reads 80, as a HAL's bus stands here on a board.
+//! struct Bus;
+//! impl ErrorType for Bus {
+//!     type Error = Infallible;
+//! }
+//! impl I2c for Bus {
+//!     fn transaction(&mut self, _address: u8, operations: &mut [Operation<'_>]) -> Result<(), Infallible> {
+//!         for operation in operations {
+//!             if let Operation::Read(bytes) = operation {
+//!                 bytes.fill(80);
+//!             }
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//! assert_eq!(PiSugar3::new(Bus).read()?.soc, 0.8);
+//! # Ok::<(), dyn_perceiver_core::energy::drivers::I2cError>(())
+//! ```
 
 mod bq27441;
 mod i2c;
