@@ -56,9 +56,10 @@ enum Shape {
 }
 
 impl Style {
-    /// Of the series with this number.
+    /// Of the series with this number. The first is ours, whose colour no other has however many there are.
     pub(super) fn of(index: usize) -> Self {
-        Self { colour: COLOURS[index % COLOURS.len()], shape: SHAPES[index % SHAPES.len()] }
+        let colour = index.checked_sub(1).map_or(0, |other| 1 + other % (COLOURS.len() - 1));
+        Self { colour: COLOURS[colour], shape: SHAPES[index % SHAPES.len()] }
     }
 
     /// Text on the colour: what is easier to read. Not quite white, which a page takes for paper.
@@ -226,4 +227,18 @@ fn plain(text: &str) -> String {
 fn span(values: impl Iterator<Item = f64>) -> f64 {
     let largest = values.fold(0.0, f64::max);
     if largest > 0.0 { 1.04 * largest } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_colour_is_no_other_runtimes() {
+        assert!((1..40).all(|index| Style::of(index).colour != Style::of(0).colour));
+        // As many as the comparison has differ from each other.
+        for index in 0..COLOURS.len() {
+            assert!((0..index).all(|other| Style::of(other).colour != Style::of(index).colour));
+        }
+    }
 }
