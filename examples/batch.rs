@@ -12,6 +12,8 @@ use dyn_perceiver::{Classifier, ExitPolicy, Plan, Result};
 const FOLDER: &str = "models/pretrained/fashion-mnist";
 const IMAGES: usize = 64;
 
+/// Runs the example.
+#[allow(unreachable_pub, reason = "a test runs it too")]
 pub fn main() -> Result<()> {
     let plan = Arc::new(Plan::load(format!("{FOLDER}/model.onnx"), &LoadOptions::default())?);
     let policy = ExitPolicy::with_thresholds(Measure::MaxSoftmax, plan.stages().len(), &[0.9, 0.9, 0.9])?;

@@ -8,6 +8,8 @@ use dyn_perceiver::{Classifier, Model, Result, policy_file};
 
 const FOLDER: &str = "models/pretrained/fashion-mnist";
 
+/// Runs the example.
+#[allow(unreachable_pub, reason = "a test runs it too")]
 pub fn main() -> Result<()> {
     let model = Model::load(format!("{FOLDER}/model.onnx"))?;
     let policy = policy_file::load(Path::new(FOLDER).join("policy.json").as_path())?;

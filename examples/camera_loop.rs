@@ -13,6 +13,8 @@ use dyn_perceiver::{ExitPolicy, Pipeline, Plan};
 
 const MODEL: &str = "models/pretrained/fashion-mnist/model.onnx";
 
+/// Runs the example.
+#[allow(unreachable_pub, reason = "a test runs it too")]
 pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let plan = Arc::new(Plan::load(MODEL, &LoadOptions::default())?);
     let exits = plan.stages().len();

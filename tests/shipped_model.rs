@@ -28,12 +28,14 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
         LIVE_IN_TENSORS.fetch_add(in_tensors(layout), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of the trait, which is also the system allocator's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
         LIVE_IN_TENSORS.fetch_sub(in_tensors(layout), Ordering::Relaxed);
+        // SAFETY: as above; the pointer came from the system's allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

@@ -9,7 +9,7 @@ use dyn_perceiver::energy::{
 use dyn_perceiver::exit::{CostUnit, ExitPolicy, Frontier, MAX_POINTS, Measure, OperatingPoint};
 
 /// A frontier as long as there can be, every point of it on the convex hull.
-pub fn frontier() -> Frontier {
+pub(crate) fn frontier() -> Frontier {
     let points: Vec<OperatingPoint> = (0..MAX_POINTS)
         .map(|index| {
             let onwards = index as f32 / (MAX_POINTS - 1) as f32;
@@ -21,7 +21,7 @@ pub fn frontier() -> Frontier {
 }
 
 /// A governor over that frontier, and its settings.
-pub fn governor() -> (BudgetGovernor, GovernorSettings) {
+pub(crate) fn governor() -> (BudgetGovernor, GovernorSettings) {
     let power = PowerModel::new(2.6, &[0.1, 0.4], JoulesSource::Modelled).unwrap();
     let ladder = Ladder::new(&frontier(), &power).unwrap();
     assert_eq!(ladder.rungs().len(), MAX_POINTS, "the longest ladder");
@@ -33,12 +33,12 @@ pub fn governor() -> (BudgetGovernor, GovernorSettings) {
 }
 
 /// What the governor sees at its `call`th decision: a battery that drains slowly.
-pub fn input(settings: &GovernorSettings, call: u32) -> GovernorInput {
+pub(crate) fn input(settings: &GovernorSettings, call: u32) -> GovernorInput {
     let gauge = GaugeState::Good(GaugeReading::new(1.0 - (call % 40_000) as f32 / 80_000.0).with_volts(3.8));
     GovernorInput::new(settings.dwell * call, gauge).with_frames(120, 30.0)
 }
 
 /// Logits of an exit with 1,000 classes.
-pub fn logits() -> Vec<f32> {
+pub(crate) fn logits() -> Vec<f32> {
     (0..1000).map(|i| (i * 37 % 101) as f32 / 10.0).collect()
 }

@@ -1,6 +1,6 @@
 //! A bundle computes what the model computes, and a file that is not one is refused.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::graphs::{Graph, three_exits};

@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Write as _};
 
-pub fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
 }
 
@@ -44,19 +44,19 @@ fn tensor(key: &str, count: usize, view: &[u8], shape: &[usize]) -> Vec<u8> {
 }
 
 /// A state dict of one tensor `w` under `state_dict`, beside another object under `beside`.
-pub fn checkpoint(key: &str, count: usize, shape: &[usize], beside: &[u8]) -> Vec<u8> {
+pub(crate) fn checkpoint(key: &str, count: usize, shape: &[usize], beside: &[u8]) -> Vec<u8> {
     let weights = [b"ccollections\nOrderedDict\n)R".to_vec(), text("w"), tensor(key, count, b"", shape), b"s".to_vec()];
     [b"\x80\x02}(".to_vec(), text("beside"), beside.to_vec(), text("state_dict"), weights.concat(), b"u.".to_vec()]
         .concat()
 }
 
 /// A state dict of one tensor `w` whose storage is a view of another.
-pub fn state_dict_of_view(key: &str, count: usize, view: &[u8], shape: &[usize]) -> Vec<u8> {
+pub(crate) fn state_dict_of_view(key: &str, count: usize, view: &[u8], shape: &[usize]) -> Vec<u8> {
     [b"\x80\x02}".to_vec(), text("w"), tensor(key, count, view, shape), b"s.".to_vec()].concat()
 }
 
 /// A zip file with a pickle and storages.
-pub fn archive(pickle: &[u8], storages: &[(&str, &[f32])]) -> Vec<u8> {
+pub(crate) fn archive(pickle: &[u8], storages: &[(&str, &[f32])]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     zip.start_file("archive/data.pkl", stored).unwrap();
@@ -69,7 +69,7 @@ pub fn archive(pickle: &[u8], storages: &[(&str, &[f32])]) -> Vec<u8> {
 }
 
 /// A file of the format before PyTorch 1.6.
-pub fn legacy(pickle: &[u8], storages: &[(&str, &[f32])]) -> Vec<u8> {
+pub(crate) fn legacy(pickle: &[u8], storages: &[(&str, &[f32])]) -> Vec<u8> {
     let mut file = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec();
     file.extend([b"\x80\x02}(".to_vec(), text("protocol_version"), b"M\xe9\x03".to_vec()].concat());
     file.extend([text("little_endian"), b"\x88u.".to_vec()].concat());
@@ -85,7 +85,7 @@ pub fn legacy(pickle: &[u8], storages: &[(&str, &[f32])]) -> Vec<u8> {
 }
 
 /// A state dict of these tensors (key, numbers, shape) in the format before PyTorch 1.6, each in a storage of its own.
-pub fn legacy_state_dict(tensors: &[(&str, Vec<f32>, Vec<usize>)]) -> Vec<u8> {
+pub(crate) fn legacy_state_dict(tensors: &[(&str, Vec<f32>, Vec<usize>)]) -> Vec<u8> {
     let keys: Vec<String> = (0..tensors.len()).map(|i| (1_000_000 + i).to_string()).collect();
     let entries = tensors
         .iter()

@@ -187,7 +187,14 @@ impl Writer {
     }
 
     /// `x`, quantised, under the name `output`.
-    pub(super) fn quantise(&mut self, x: &str, scale: &str, zero: Option<&str>, declared: i64, output: &str) -> Check<()> {
+    pub(super) fn quantise(
+        &mut self,
+        x: &str,
+        scale: &str,
+        zero: Option<&str>,
+        declared: i64,
+        output: &str,
+    ) -> Check<()> {
         let (low, high) = self.range(zero, declared)?;
         let divisor = self.one(scale)?;
         let ratio = self.fresh(&format!("{output}/ratio"));

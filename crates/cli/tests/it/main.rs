@@ -1,4 +1,5 @@
 //! The program as a user meets it. One binary, so that tract is linked once.
+#![allow(clippy::disallowed_macros, reason = "the rule is for what the program prints")]
 
 mod bundle_command;
 mod calibration;

@@ -75,8 +75,9 @@ impl Epilogue<'_> {
                 }
             }
             Activation::HardSwish => {
-                let [sixth, half, zero, one] =
-                    [simd.splat(1.0 / 6.0), simd.splat(0.5), simd.splat(0.0), simd.splat(1.0)];
+                // Hidden from the optimiser, which would load them in the loop over the reduction, where registers are scarce.
+                let constants = std::hint::black_box([1.0 / 6.0, 0.5, 0.0, 1.0]);
+                let [sixth, half, zero, one] = constants.map(|value| simd.splat(value));
                 for row in &mut accumulators {
                     for sum in row.iter_mut().take(vectors) {
                         let gate = simd.min(simd.max(simd.mul_add(*sum, sixth, half), zero), one);

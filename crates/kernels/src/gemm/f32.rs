@@ -33,7 +33,7 @@ pub(crate) trait F32MicroKernel: Simd {
         let mut ahead = operands.ahead;
         for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
             let fragments = operands.fragments::<M>(t);
-            for (k, weights) in weights.as_chunks::<NR>().0.iter().enumerate().take(operands.len) {
+            for (k, weights) in weights.as_chunks::<NR>().0.iter().enumerate() {
                 prefetch_line(ahead);
                 ahead = ahead.wrapping_add(operands.pace);
                 let mut row = [self.splat(0.0); NR / 4];
@@ -42,8 +42,9 @@ pub(crate) trait F32MicroKernel: Simd {
                     *row = unsafe { self.load(weights.as_ptr().add(v * Self::LANES)) };
                 }
                 for (sums, fragment) in sums.iter_mut().zip(fragments) {
-                    // SAFETY: every fragment has `operands.len` entries, and `take` keeps k below that. A check per entry
-                    // would stand between the multiply-adds and keep the weights out of registers.
+                    // SAFETY: every fragment has `operands.len` entries, and its chunk of the panel as many rows, so that k is
+                    // below that. A check per entry would stand between the multiply-adds and keep the weights out of
+                    // registers; `take(operands.len)` costs a second comparison in the loop.
                     let entry = self.splat(unsafe { *fragment.add(k) });
                     for (sum, weights) in sums.iter_mut().zip(row).take(vectors) {
                         *sum = self.mul_add(entry, weights, *sum);
