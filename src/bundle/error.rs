@@ -133,6 +133,14 @@ pub enum BundleError {
         /// The batch asked for.
         actual: usize,
     },
+    /// Something was asked for that a bundle has from the options it was compiled with.
+    #[error("{}: a bundle keeps the {what} that it was compiled with: compile the model with another", path.display())]
+    Fixed {
+        /// The bundle.
+        path: PathBuf,
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The graph has an operator that bundles cannot hold.
     #[error("{}: node {node:?}: operator {operator} cannot be stored in a bundle{reason}", path.display())]
     Operator {
@@ -144,5 +152,13 @@ pub enum BundleError {
         operator: String,
         /// Why, where it is not the operator itself.
         reason: String,
+    },
+    /// An exit of the model fails when it is computed.
+    #[error("{}: the model loads, but cannot be run", path.display())]
+    Run {
+        /// The model.
+        path: PathBuf,
+        /// Why.
+        source: crate::runtime::RunError,
     },
 }

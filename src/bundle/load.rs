@@ -105,6 +105,15 @@ fn check_options(info: &ModelInfo, options: &LoadOptions) -> Result<(), BundleEr
     if options.batch.max(1) != info.input.batch {
         return Err(BundleError::Batch { path, expected: info.input.batch, actual: options.batch });
     }
+    let fixed = [
+        ("size", options.size.is_some()),
+        ("layout", options.layout.is_some()),
+        ("normalisation", options.mean.is_some() || options.std.is_some() || options.range.is_some()),
+        ("crop", options.crop.is_some()),
+    ];
+    if let Some((what, _)) = fixed.iter().find(|(_, asked)| *asked) {
+        return Err(BundleError::Fixed { path, what });
+    }
     if let Some(wanted) = &options.exits {
         let sorted = |names: &[String]| {
             let mut names = names.to_vec();

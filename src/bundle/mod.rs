@@ -26,6 +26,7 @@ mod target;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use container::{MAGIC, VERSION};
 pub use error::BundleError;
@@ -35,8 +36,7 @@ pub use target::{Target, UnknownTarget};
 use crate::exit::{CalibratedPolicy, ModelDigest};
 use crate::file::atomic_write;
 use crate::model::Model;
-#[cfg(doc)]
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanError};
 
 /// What a bundle says beside what it says of the model.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ pub struct Compiled {
 /// Compiles a model into a bundle at `path`. The file is there whole or not at all.
 ///
 /// # Errors
-/// [`BundleError`] when the model cannot be made a plan, has an operator that bundles cannot hold, the policy is not for
+/// [`BundleError`] when the model cannot be made a plan, fails when it runs, has an operator that bundles cannot hold, the policy is not for
 /// this model, or the file cannot be written.
 pub fn compile(
     model: Model,
@@ -74,9 +74,21 @@ pub fn compile(
     path: impl AsRef<Path>,
 ) -> Result<Compiled, BundleError> {
     let path = path.as_ref();
+    check_runs(&model)?;
     let (bytes, weight_bytes) = compile::bundle(model, policy, target)?;
     atomic_write(path, &bytes).map_err(|source| BundleError::Write { path: path.into(), source })?;
     Ok(Compiled { bytes: bytes.len(), weight_bytes })
+}
+
+/// That every exit of the model can be computed: what can be stored may still hold an operator that fails when it runs.
+fn check_runs(model: &Model) -> Result<(), BundleError> {
+    let path = model.info.path.clone();
+    let plan = Plan::new(model.clone()).map_err(|error| match error {
+        PlanError::Graph(error) => BundleError::Graph(error),
+        error => BundleError::Content { path: path.clone(), place: "model".into(), reason: error.to_string() },
+    })?;
+    Arc::new(plan).check().map_err(|source| BundleError::Run { path, source })?;
+    Ok(())
 }
 
 /// Whether a file begins as bundles do; not when it cannot be read.

@@ -1,5 +1,7 @@
 //! Operators as data: this project's, and those of tract's that may be left between them in a rewritten graph.
 
+mod inputs;
+
 use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 use tract_core::ops::array::{MultiBroadcastTo, Slice, TypedConcat};
@@ -190,55 +192,6 @@ impl Operator {
         })
     }
 
-    /// That the operator takes inputs of these shapes, as far as tract takes it for granted.
-    pub(super) fn check_inputs(&self, inputs: &[&[usize]]) -> TractResult<()> {
-        let expected = match self {
-            // These check their inputs themselves.
-            Operator::Own(_) => return Ok(()),
-            Operator::Concat { axis } => {
-                ensure!(inputs.iter().all(|shape| *axis < shape.len()), "axis {axis} of {inputs:?}");
-                return Ok(());
-            }
-            Operator::Binary(_) => 2,
-            Operator::Convolution { .. } => 3,
-            Operator::Product(axes) => axes.split("->").next().unwrap_or_default().split(',').count(),
-            _ => 1,
-        };
-        ensure!(inputs.len() == expected, "expected {expected} inputs, found {}", inputs.len());
-        let rank = inputs.first().map_or(0, |shape| shape.len());
-        let within = |axis: usize, rank: usize| -> TractResult<()> {
-            ensure!(axis < rank, "axis {axis} of {rank}");
-            Ok(())
-        };
-        match self {
-            Operator::AddAxis(axis) => within(*axis, rank + 1),
-            Operator::RemoveAxis(axis) | Operator::RmsNorm { axis, .. } => within(*axis, rank),
-            Operator::MoveAxis(from, to) => within(*from, rank).and(within(*to, rank)),
-            Operator::Reduce { axes, .. } | Operator::Softmax { axes, .. } => {
-                axes.iter().try_for_each(|axis| within(*axis, rank))
-            }
-            Operator::Slice { axis, end, .. } => {
-                within(*axis, rank)?;
-                ensure!(*end <= inputs[0][*axis], "a slice to {end} of {inputs:?}");
-                Ok(())
-            }
-            Operator::Sample { axis, .. } => within(*axis, rank),
-            Operator::Reshape { at, from, to } => {
-                ensure!(to.len() <= 8 && inputs[0].get(*at..).is_some_and(|rest| rest.starts_with(from)));
-                Ok(())
-            }
-            Operator::Convolution { window, .. } => {
-                window.check(inputs[0])?;
-                ensure!(inputs[1].len() == window.kernel.len() + 2, "weights of shape {:?}", inputs[1]);
-                ensure!(inputs[1][2..] == window.kernel[..], "weights of shape {:?}", inputs[1]);
-                ensure!(inputs[2].len() <= 1, "bias of shape {:?}", inputs[2]);
-                Ok(())
-            }
-            Operator::MaxPool(window) | Operator::SumPool { window, .. } => window.check(inputs[0]),
-            _ => Ok(()),
-        }
-    }
-
     /// As tract takes it.
     pub(super) fn into_op(self) -> TractResult<Box<dyn TypedOp>> {
         let dims = |sizes: Vec<usize>| sizes.into_iter().map(|size| size.to_dim()).collect::<TVec<TDim>>();
@@ -295,28 +248,6 @@ impl Operator {
 }
 
 impl Window {
-    /// That it slides over an image of this shape; tract indexes axes without a check.
-    fn check(&self, input: &[usize]) -> TractResult<()> {
-        const LARGEST: usize = 1 << 20;
-        let rank = self.kernel.len();
-        ensure!((1..=3).contains(&rank), "a window of {rank} axes");
-        ensure!(input.len() == rank + 1 + usize::from(self.batch), "an image of shape {input:?}");
-        let lists = [Some(&self.kernel), self.dilations.as_ref(), self.strides.as_ref()];
-        for list in lists.into_iter().flatten() {
-            let sound = list.len() == rank && list.iter().all(|size| (1..=LARGEST).contains(size));
-            ensure!(sound, "a window of {list:?}");
-        }
-        if let Padding::Explicit(before, after) | Padding::ExplicitOnnx(before, after, _) = &self.padding {
-            let sound = |list: &[usize]| list.len() == rank && list.iter().all(|size| *size <= LARGEST);
-            ensure!(sound(before) && sound(after), "a padding of {before:?} and {after:?}");
-        }
-        let channels = input[if self.channels_last { input.len() - 1 } else { usize::from(self.batch) }];
-        ensure!(self.input_channels == channels, "{channels} channels, expected {}", self.input_channels);
-        let taps = self.kernel.iter().try_fold(1_usize, |taps, size| taps.checked_mul(*size));
-        ensure!(taps.is_some_and(|taps| taps <= LARGEST), "a kernel of {:?}", self.kernel);
-        Ok(())
-    }
-
     fn of(spec: &PoolSpec) -> Window {
         let list = |values: &Option<TVec<usize>>| values.as_ref().map(|values| values.to_vec());
         Window {
@@ -369,7 +300,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn window(format: DataFormat, padding: PaddingSpec) -> PoolSpec {
+    pub(super) fn window(format: DataFormat, padding: PaddingSpec) -> PoolSpec {
         PoolSpec {
             data_format: format,
             kernel_shape: tvec!(3, 2),

@@ -33,7 +33,8 @@ pub use guard::LoadLimits;
 pub use metadata::{Layout, PreprocessingSource, UnknownLayout};
 pub use options::LoadOptions;
 
-/// A multi-exit image classifier, loaded and checked, not yet partitioned.
+/// A multi-exit image classifier, loaded and checked, not yet partitioned. Clones share the weights.
+#[derive(Clone)]
 pub struct Model {
     pub(crate) graph: TypedModel,
     pub(crate) info: ModelInfo,
@@ -159,6 +160,11 @@ impl Model {
 
     /// As [`Model::from_bytes`], on this thread and without a deadline.
     pub(crate) fn from_bytes_here(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Model, ModelError> {
+        let made = crate::quiet::catch(|| Self::make(bytes, path, options));
+        made.unwrap_or_else(|reason| Err(ModelError::Panic { path: path.into(), reason }))
+    }
+
+    fn make(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Model, ModelError> {
         let digest = ModelDigest(Sha256::digest(&bytes).into());
         let file_bytes = bytes.len() as u64;
         let mut prepared = onnx::prepare(&bytes, path, options)?;

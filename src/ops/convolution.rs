@@ -211,3 +211,55 @@ impl WithTail for Depthwise {
         packed.iter_mut().enumerate().for_each(|(i, w)| *w *= scale(i % self.channels));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window() -> Window {
+        Window { input: [8, 8], output: [8, 8], kernel: [3, 3], stride: [1, 1], padding: [1, 1] }
+    }
+
+    #[test]
+    fn windows_of_networks_are_accepted() {
+        let check =
+            |window: &Window, channels| check_image(&[1, window.input[0], window.input[1], channels], window, channels);
+        check(&window(), 4).unwrap();
+        // A large kernel on a single pixel, as at the end of small networks.
+        let pixel = Window { input: [1, 1], output: [1, 1], kernel: [7, 7], stride: [1, 1], padding: [3, 3] };
+        check(&pixel, 4096).unwrap();
+        let rows = Window { input: [1, 64], output: [1, 60], kernel: [1, 5], stride: [1, 1], padding: [0, 0] };
+        check(&rows, 16).unwrap();
+    }
+
+    #[test]
+    fn windows_that_wrap_or_ask_for_any_memory_are_refused() {
+        let huge = [1 << 31, 1 << 44, 1 << 62, (1 << 63) - 1, 1 << 63, usize::MAX];
+        for size in huge {
+            let edits: [fn(&mut Window, usize); 5] = [
+                |window, size| window.padding[0] = size,
+                |window, size| window.kernel[1] = size,
+                |window, size| window.stride[0] = size,
+                |window, size| window.output[1] = size,
+                |window, size| window.input[0] = size,
+            ];
+            for edit in edits {
+                let mut wrong = window();
+                edit(&mut wrong, size);
+                assert!(check_image(&[1, wrong.input[0], 8, 4], &wrong, 4).is_err(), "{wrong:?}");
+            }
+        }
+        // Sizes that are each possible, but make a copy of terabytes.
+        let spread = Window { stride: [1 << 19, 1 << 19], ..window() };
+        assert!(check_image(&[1, 8, 8, 4], &spread, 4).is_err());
+        assert!(check_image(&[8, 8], &window(), 4).is_err());
+        assert!(check_image(&[8, 8, 0], &window(), 0).is_err());
+    }
+
+    #[test]
+    fn packed_weights_of_a_length_that_wraps_are_refused() {
+        let shape = Shape { window: window(), channels_in: 4, channels_out: 1 << 62, groups: 1 };
+        let op = Convolution { shape, tail: Tail::default() };
+        assert!(op.check(&[&[1, 8, 8, 4], &[144]]).is_err());
+    }
+}

@@ -130,6 +130,8 @@ macro_rules! fused_op {
         impl TypedOp for $op {
             fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
                 use $crate::ops::fused::{Fused, shapes};
+                let floats = inputs.iter().all(|fact| fact.datum_type == f32::datum_type());
+                ensure!(floats, "{} of {inputs:?}, expected floats", Fused::name(self));
                 let inputs = shapes(inputs)?;
                 self.check(&inputs)?;
                 let shape = self.output_shape(&inputs)?;

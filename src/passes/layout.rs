@@ -7,9 +7,11 @@
 use tract_core::internal::*;
 use tract_core::ops::array::{Slice, TypedConcat};
 use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::cast::Cast;
 use tract_core::ops::downsample::Downsample;
 use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::konst::Const;
+use tract_core::ops::logic::Iff;
 use tract_core::ops::nn::{Reduce, RmsNorm, Softmax};
 
 use crate::ops::convolution::{Convolution, Depthwise};
@@ -72,12 +74,28 @@ impl Settler<'_> {
             // Where only axes of size 1 move and the shape stays, so does the tensor.
             if is_reshape(shape, &movement) && movement.iter().zip(shape).all(|(a, d)| shape[*a] == *d) {
                 view.outlet
-            } else {
+            } else if fact.datum_type == f32::datum_type() {
                 self.wire(&name, Permute { order: movement }, &[view.outlet])?
+            } else {
+                self.move_by_tract(&name, &movement, view.outlet)?
             }
         };
         self.moved.insert(key, moved);
         Ok(moved)
+    }
+
+    /// Moves the axes of a tensor that is not of floats, such as a condition or indices: [`Permute`] takes floats alone.
+    fn move_by_tract(&mut self, name: &str, movement: &[usize], mut outlet: OutletId) -> TractResult<OutletId> {
+        let mut order = natural(movement.len());
+        for (to, axis) in movement.iter().enumerate() {
+            let from = position(&order, *axis)?;
+            if from != to {
+                outlet = self.wire(name, AxisOp::Move(from, to), &[outlet])?;
+                let axis = order.remove(from);
+                order.insert(to, axis);
+            }
+        }
+        Ok(outlet)
     }
 
     /// Wires an operator that treats all axes alike, or whose axes `op` has adapted, with all inputs in `order`.
@@ -104,7 +122,7 @@ impl Settler<'_> {
         Ok(())
     }
 
-    /// The order for the inputs of a binary operator: that of an input as large as the output, best of one that a
+    /// The order for the inputs of an operator that takes several, element by element: that of an input as large as the output, best of one that a
     /// product makes, which can then take the operator in.
     fn leading_order(&self, node: &TypedNode) -> TractResult<Option<TVec<usize>>> {
         let output = &node.outputs[0].fact;
@@ -187,9 +205,9 @@ impl Settler<'_> {
             Ok(())
         } else if let Some(op) = node.op_as::<AxisOp>() {
             self.axis_op(node, op)
-        } else if node.op_is::<ElementWiseOp>() && node.inputs.len() == 1 {
+        } else if (node.op_is::<ElementWiseOp>() || node.op_is::<Cast>()) && node.inputs.len() == 1 {
             self.along(node, node.op.clone(), order)
-        } else if node.op_is::<TypedBinOp>() {
+        } else if node.op_is::<TypedBinOp>() || node.op_is::<Iff>() {
             match self.leading_order(node)? {
                 Some(order) => self.along(node, node.op.clone(), order),
                 None => self.plain(node),

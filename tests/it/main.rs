@@ -3,6 +3,7 @@
 mod batch;
 mod bundle;
 mod examples;
+mod exports;
 mod facade;
 mod family;
 mod graphs;

@@ -103,7 +103,8 @@ pub(in super::super) fn adapt(graph: &mut GraphProto, settings: &Settings, batch
     let mut input = Input { tensor: name.clone(), name, shape, layout, bytes, rebatched };
     let front = adapters(graph, &mut input);
     graph.node.splice(0..0, front);
-    graph.input[place] = declare(&input.tensor, &shape);
+    // Old files list weights among the inputs, which they are no more.
+    graph.input = vec![declare(&input.tensor, &shape)];
     if let Some(fixed) = rebatched {
         follow_batch(graph, fixed);
     }

@@ -14,9 +14,9 @@ use serde::Serialize;
 
 use crate::args::load::LoadArgs;
 use crate::args::model;
-use crate::output::failure::Failure;
+use crate::output::failure::{Failure, OrInput as _};
 use crate::output::out::Out;
-use crate::output::{json, table, text};
+use crate::output::{json, message, table, text};
 
 /// Show a model's exits, stages, what each costs, and how images become its input
 ///
@@ -94,6 +94,8 @@ impl Total {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = args.load.plan(&args.model)?;
+    // What is shown is also known to run.
+    plan.check().or_input()?.iter().for_each(|told| message::warning(told));
     let report = report(&plan);
     let mut out = Out::stdout();
     if args.json { Ok(out.json(&report)?) } else { print(&mut out, &report, &plan) }

@@ -92,6 +92,9 @@ pub(in super::super) fn resize(node: &Node<'_>) -> Check<Vec<Fact>> {
     node.one_of("coordinate_transformation_mode", "half_pixel", &modes)?;
     node.one_of("keep_aspect_ratio_policy", "stretch", &["stretch"])?;
     let old = node.opset < 11;
+    if (11..13).contains(&node.opset) {
+        node.input(1).map_err(|_| "its region of interest is left out, which operator set 13 allows first")?;
+    }
     let (scales_at, sizes_at) = if old { (1, 9) } else { (2, 3) };
     let along: Vec<usize> = match node.ints("axes")? {
         Some(values) => values.iter().map(|&v| axis(v, x.rank())).collect::<Check<_>>()?,

@@ -221,6 +221,7 @@ pub(in super::super) fn slice(node: &Node<'_>) -> Check<Vec<Fact>> {
         let dim = x.dims[at] as i64;
         let wrap = |v: i64| if v < 0 { v.saturating_add(dim) } else { v };
         let (from, to) = match step {
+            _ if dim == 0 => (0, 0),
             1.. => (wrap(start).clamp(0, dim), wrap(end).clamp(0, dim)),
             ..=-1 if step > i64::MIN => (wrap(start).clamp(0, dim - 1), wrap(end).clamp(-1, dim - 1)),
             _ => return Err(format!("a step of {step}")),
