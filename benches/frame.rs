@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dyn_perceiver::Classifier;
+use dyn_perceiver::bundle;
 use dyn_perceiver::camera::{Frame, FrameSource as _, IdxSource};
 use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::model::{LoadOptions, Model};
-use dyn_perceiver::bundle;
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Runtime;
 
