@@ -13,7 +13,7 @@ use super::model;
 use super::share::Share;
 use crate::defaults;
 use crate::output::failure::{Failure, OrInput as _, wrong};
-use crate::output::text;
+use crate::output::{message, text};
 
 /// The policy that a user spells out, or a policy file and what to choose from it.
 #[derive(Args)]
@@ -89,12 +89,18 @@ impl PolicyArgs {
     pub(crate) fn policy(&self, plan: &Plan) -> Result<Option<ExitPolicy>, Failure> {
         let names = &plan.info().exits;
         if let Some(exit) = &self.exit {
-            // A name comes before a number: an exit may be called "1".
-            let number = exit.parse::<usize>().ok().and_then(|k| k.checked_sub(1)).filter(|&k| k < names.len());
-            let Some(exit) = names.iter().position(|name| name == exit).or(number) else {
+            let Some(found) = plan.info().find_exit(exit) else {
                 return wrong(format!("no exit {exit:?}: the model has {} (1 to {})", text::names(names), names.len()));
             };
-            return Ok(Some(ExitPolicy::only(exit, names.len()).or_input()?));
+            // A name comes before a number: an exit may be called "1", and be another than the first.
+            if exit.parse().is_ok_and(|number: usize| number != found + 1) {
+                message::note(&format!(
+                    "--exit {exit} is the exit of that name, number {} of {}",
+                    found + 1,
+                    names.len()
+                ));
+            }
+            return Ok(Some(ExitPolicy::only(found, names.len()).or_input()?));
         }
         match &self.thresholds {
             Some(thresholds) => Ok(Some(self.with_thresholds(plan, thresholds).or_input()?)),

@@ -57,6 +57,32 @@ fn inspect_reports_stages_and_their_costs() {
 }
 
 #[test]
+fn an_exit_called_like_a_number_is_taken_by_name_and_told() {
+    let folder = Folder::new();
+    let mut graph = Graph::new(&[1, 3, 8, 8], 5);
+    let mut features = graph.conv("conv1", "image", 3, 4);
+    graph.classifier("2", &features, 4, 5);
+    features = graph.conv("conv2", &features, 4, 4);
+    graph.classifier("1", &features, 4, 5);
+    ["2", "1"].iter().for_each(|exit| graph.output(exit));
+    let model = folder.file("numbers.onnx", &graph.bytes());
+    let image = fixture_image();
+    let output = program(&["classify", image.to_str().unwrap(), "--model", &model, "--exit", "1", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["exit"], "1");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("the exit of that name, number 2 of 2"), "{told}");
+}
+
+#[test]
+fn one_file_that_is_no_image_is_wrong_input_to_run_and_classify() {
+    let folder = Folder::new();
+    let empty = folder.file("empty.png", b"");
+    refuses(&["classify", &empty], &["empty.png", "it is empty"]);
+    refuses(&["run", "--frames", &empty], &["empty.png", "it is empty"]);
+}
+
+#[test]
 fn classify_forces_exits_and_prints_json() {
     let folder = Folder::new();
     let model = model(&folder);

@@ -108,6 +108,10 @@ fn open_path(path: &Path, model: &ModelInfo) -> Result<(Box<dyn FrameSource>, Na
     if !path.is_dir() {
         let open = || ImageSource::files([path.to_path_buf()]);
         std::fs::metadata(path).with_context(|| path.display().to_string()).or_input()?;
+        // As for `classify`: one file that cannot be read is wrong input, not a frame to skip. A pipe is read only once.
+        if path.is_file() {
+            open().next().or_input()?;
+        }
         return Ok((Box::new(open()), Names::Files(open())));
     }
     let folder = ImageFolder::read(path).or_input()?;
