@@ -10,7 +10,9 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::error::Result;
 use crate::exit::{ExitPolicy, Measure};
-use crate::frame::{Frame, PixelFormat};
+use crate::frame::Frame;
+#[cfg(feature = "camera")]
+use crate::frame::PixelFormat;
 use crate::model::{InputSpec, LoadOptions};
 use crate::plan::Plan;
 use crate::policy_file;
@@ -41,6 +43,7 @@ pub struct Classifier {
     /// The network's input, NCHW.
     input: Vec<f32>,
     /// An image that came as another type.
+    #[cfg(feature = "camera")]
     frame: Frame,
     exits: Vec<Arc<str>>,
     labels: Vec<Arc<str>>,
@@ -325,6 +328,7 @@ impl ClassifierBuilder {
             preparation: Preparation::new(&info.input)?,
             policy,
             input: Vec::new(),
+            #[cfg(feature = "camera")]
             frame: Frame::default(),
             exits: names(&info.exits),
             labels: info.labels.as_deref().map_or_else(Vec::new, names),

@@ -159,6 +159,7 @@ impl<T: Default + Send + 'static> Slot<T> {
     }
 
     /// Has the next item made ahead, where that is on demand.
+    #[cfg(any(feature = "tract", test))]
     pub(crate) fn want(&mut self) {
         let mut state = self.shared.lock();
         self.shared.want(&mut state);

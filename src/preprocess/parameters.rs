@@ -101,7 +101,7 @@ impl Preprocess {
         3 * self.height as usize * self.width as usize
     }
 
-    /// Whether the input has no pixel; such parameters are refused by [`Preprocessor::new`].
+    /// Whether the input has no pixel; such parameters are refused by [`Preprocessor::new`](super::Preprocessor::new).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

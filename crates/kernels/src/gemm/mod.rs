@@ -1,6 +1,6 @@
 //! GEMM: C = epilogue(A x B), with B packed beforehand into panels of NR columns and A read where it lies.
 //!
-//! A micro-kernel ([`MicroKernel`]) computes MR x NR tiles; this module is the driver around it: cache blocking (MC),
+//! A micro-kernel (`MicroKernel`) computes MR x NR tiles; this module is the driver around it: cache blocking (MC),
 //! panels, prefetch and threads. The epilogue (bias, residual, activation) is fused: it is applied to the accumulators.
 //! A row of A may be a list of fragments, so that an NHWC convolution is an implicit GEMM without an im2col buffer.
 

@@ -185,7 +185,7 @@ fn camera(system: &System, board: &Board) -> Check {
 }
 
 /// The camera's name and the formats it offers that can be read; `None` where there are none.
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "v4l", target_os = "linux"))]
 fn offers(device: &str) -> Option<String> {
     use dyn_perceiver::camera::{CaptureDevice as _, V4lDevice};
 
@@ -196,7 +196,7 @@ fn offers(device: &str) -> Option<String> {
     (!offers.is_empty()).then(|| format!("{device} {card} ({driver}): {}", offers.join(", ")))
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(feature = "v4l", target_os = "linux")))]
 fn offers(_: &str) -> Option<String> {
     None
 }
