@@ -1,4 +1,4 @@
-//! What deciding costs on this machine: `cargo bench --bench decision`. Instructions are counted by the comparison's
+//! What deciding costs on this machine: `cargo bench -p dyn-perceiver --bench decision`. Instructions are counted by the comparison's
 //! `instructions` bench, and on a microcontroller by `boards/companion-mcu/check.sh`.
 
 #[path = "setup/mod.rs"]

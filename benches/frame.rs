@@ -1,4 +1,4 @@
-//! What a frame costs on this machine, on the shipped model: `cargo bench --bench frame`. Beside other runtimes it is
+//! What a frame costs on this machine, on the shipped model: `cargo bench -p dyn-perceiver --bench frame`. Beside other runtimes it is
 //! measured by `cargo run --release -p compare -- run`.
 
 use std::hint::black_box;

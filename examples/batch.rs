@@ -1,4 +1,4 @@
-//! Many images at once, each wholly on one thread: `cargo run --release --example batch`.
+//! Many images at once, each wholly on one thread: `cargo run --release -p dyn-perceiver --example batch`.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Compiling a model ahead of time, with its policy, and starting from the bundle: `cargo run --release --example bundle`.
+//! Compiling a model ahead of time, with its policy, and starting from the bundle: `cargo run --release -p dyn-perceiver --example bundle`.
 
 use std::path::Path;
 use std::time::Instant;

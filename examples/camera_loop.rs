@@ -1,5 +1,5 @@
 //! A camera loop on a modelled battery, with operating points that follow the state of charge:
-//! `cargo run --release --example camera_loop`.
+//! `cargo run --release -p dyn-perceiver --example camera_loop`.
 
 use std::sync::Arc;
 use std::time::Duration;

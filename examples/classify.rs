@@ -1,4 +1,4 @@
-//! The library in a dozen lines: `cargo run --release --example classify -- IMAGE...`.
+//! The library in a dozen lines: `cargo run --release -p dyn-perceiver --example classify -- IMAGE...`.
 
 use dyn_perceiver::camera::{FrameSource as _, ImageSource};
 use dyn_perceiver::{Classifier, Result};

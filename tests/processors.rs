@@ -1,7 +1,7 @@
 //! The shipped model answers alike on every processor: the same exits, and logits within 1e-4 of those that an x86-64
 //! processor gave. `cargo xtask emulated-tests` runs this for the processors of boards.
 //!
-//! The answers are in `tests/fixtures/shipped_logits.json`; `WRITE_FIXTURES=1 cargo test --test processors` on x86-64 writes
+//! The answers are in `tests/fixtures/shipped_logits.json`; `WRITE_FIXTURES=1 cargo test -p dyn-perceiver --test processors` on x86-64 writes
 //! them anew after the shipped model has changed.
 
 use std::path::{Path, PathBuf};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use dyn_perceiver_kernels::gemm::KernelFamily;
 use sha2::{Digest as _, Sha256};
 use tract_core::internal::*;
 use tract_core::ops::konst::Const;
@@ -33,6 +34,7 @@ pub(super) fn bundle(
     let manifest = Manifest {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         target,
+        kernels: KernelFamily::F32,
         layout: target::layout(),
         model: Model {
             source,

@@ -21,7 +21,7 @@ use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use super::BundleError;
 
 /// The version of the format that this library writes and reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// How a bundle begins. As with PNG, no text begins so, and a transfer that mends line endings is noticed.
 pub const MAGIC: &[u8; 8] = b"\x89dynp\r\n\x1a";

@@ -89,6 +89,19 @@ pub enum BundleError {
         /// The layout wanted.
         expected: u32,
     },
+    /// Its weights are packed for kernels that this program does not have.
+    #[error(
+        "{}: weights are packed for {found} kernels, this program reads {expected}: compile the model anew",
+        path.display()
+    )]
+    Kernels {
+        /// The bundle.
+        path: PathBuf,
+        /// The kernels that it names.
+        found: String,
+        /// Those wanted.
+        expected: String,
+    },
     /// This machine stores numbers the other way round.
     #[error("{}: bundles hold little-endian numbers, and this machine is big-endian", path.display())]
     ByteOrder {

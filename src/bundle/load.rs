@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use dyn_perceiver_kernels::gemm::KernelFamily;
 use tract_core::internal::*;
 
 use super::manifest::{Kind, Manifest, Node, Outlet, StoredSegment};
@@ -38,7 +39,13 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
         Ok((_, rest)) => return Err(content("manifest", format!("{} bytes too many", rest.len()))),
         Err(error) => return Err(content("manifest", error.to_string())),
     };
-    let Manifest { program, target, layout, model, policy, stages, costs, segments, slots, input, exits } = manifest;
+    let Manifest { program, target, kernels, layout, model, policy, stages, costs, segments, slots, input, exits } =
+        manifest;
+    // Operators of this version read float32 panels of 16 columns only; weights of another family are not repacked here.
+    if kernels != KernelFamily::F32 {
+        let (found, expected) = (kernels.to_string(), KernelFamily::F32.to_string());
+        return Err(BundleError::Kernels { path: path.into(), found, expected });
+    }
     let expected = target::layout();
     if layout != expected {
         return Err(BundleError::Layout { path: path.into(), target: target.to_string(), found: layout, expected });
@@ -80,7 +87,7 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
         }
     };
     let parts = Parts { info, stages, costs, segments, slots, input, exits };
-    Ok((parts, BundleInfo { source: model.source, program, target, policy }))
+    Ok((parts, BundleInfo { source: model.source, program, target, kernels: kernels.to_string(), policy }))
 }
 
 fn check_info(info: &ModelInfo) -> TractResult<()> {
@@ -319,6 +326,8 @@ mod tests {
             let manifest = postcard::to_allocvec(&decoded).unwrap();
             load_joined(&manifest, &weights).map(|_| ()).unwrap_err().to_string()
         };
+        let kernels = refused(&|manifest| manifest.kernels = "i8-nr8-k4".parse().unwrap());
+        assert!(kernels.contains("packed for i8-nr8-k4") && kernels.contains("f32-nr16"), "{kernels}");
         let layout = refused(&|manifest| manifest.layout ^= 1);
         assert!(layout.contains("weights are laid out for"), "{layout}");
         for (place, change) in [

@@ -1,5 +1,6 @@
 //! Everything in a bundle but the weights. The order of fields is part of the format.
 
+use dyn_perceiver_kernels::gemm::KernelFamily;
 use serde::{Deserialize, Serialize};
 
 use super::Target;
@@ -15,7 +16,9 @@ pub(super) struct Manifest {
     /// Version of the program that compiled the bundle.
     pub program: String,
     pub target: Target,
-    /// How weights are laid out, see [`super::target::layout`].
+    /// The kernels that its weights are packed for.
+    pub kernels: KernelFamily,
+    /// How these lay weights out, see [`super::target::layout`].
     pub layout: u32,
     pub model: Model,
     pub policy: Option<CalibratedPolicy>,

@@ -48,6 +48,8 @@ pub struct BundleInfo {
     pub program: String,
     /// The CPU it was made for.
     pub target: Target,
+    /// The kernel family that its weights are packed for, such as `f32-nr16`.
+    pub kernels: String,
     /// The policy to use where no other is asked for.
     pub policy: Option<CalibratedPolicy>,
 }

@@ -6,6 +6,8 @@ mod batch;
 mod bundle;
 #[path = "../../examples/camera_loop.rs"]
 mod camera_loop;
+#[path = "../../examples/own_gauge.rs"]
+mod own_gauge;
 
 #[test]
 fn example_batch_runs() {
@@ -20,4 +22,9 @@ fn example_bundle_runs() {
 #[test]
 fn example_camera_loop_runs() {
     camera_loop::main().unwrap();
+}
+
+#[test]
+fn example_own_gauge_runs() {
+    own_gauge::main().unwrap();
 }

@@ -7,5 +7,6 @@ mod exports;
 mod facade;
 mod family;
 mod graphs;
+mod instruction_sets;
 mod preprocessing;
 mod staging;

@@ -1,6 +1,6 @@
 //! Writes the shipped model's card: accuracy per exit as this runtime measures it, costs, and how it was made.
 //!
-//! `cargo run --release --example model_card -- FOLDER-WITH-THE-TEST-SET`, run from the repository's root, writes
+//! `cargo run --release -p compare --example model_card -- FOLDER-WITH-THE-TEST-SET`, run from the repository's root, writes
 //! `accuracy.json` and `README.md` beside the model. The folder holds `t10k-images-idx3-ubyte.gz` and its labels.
 
 use std::fmt::Write as _;
@@ -55,7 +55,10 @@ fn card(plan: &Plan, accuracy: &Value, training: &Value) -> Result<String, std::
     let argument = |name: &str| training["arguments"][name].as_str().unwrap_or_default().to_string();
     let mut text = String::new();
     writeln!(text, "# Fashion-MNIST, Dyn-Perceiver with a narrow MobileNetV3\n")?;
-    writeln!(text, "This page is written by `cargo run --release --example model_card -- DATA`; do not edit it.\n")?;
+    writeln!(
+        text,
+        "This page is written by `cargo run --release -p compare --example model_card -- DATA`; do not edit it.\n"
+    )?;
     let parameters: u64 = plan.stages().iter().map(|stage| stage.parameters).sum();
     writeln!(
         text,
@@ -124,7 +127,7 @@ fn card(plan: &Plan, accuracy: &Value, training: &Value) -> Result<String, std::
         text,
         "  --labels models/pretrained/fashion-mnist/labels.txt -o models/pretrained/fashion-mnist/model.onnx"
     )?;
-    writeln!(text, "cargo run --release --example model_card -- /usr/share/datasets/fashion-mnist")?;
+    writeln!(text, "cargo run --release -p compare --example model_card -- /usr/share/datasets/fashion-mnist")?;
     writeln!(text, "```")?;
     Ok(text)
 }

@@ -1,5 +1,5 @@
 //! What a start costs, from an ONNX file and from a bundle made of it, in processes of their own:
-//! `cargo run --release --example start -- model.onnx [RUNS]`.
+//! `cargo run --release -p compare --example start -- model.onnx [RUNS]`.
 //!
 //! The table has the median time from starting the process to the logits of the last exit; on Linux, the most memory that
 //! the process had held by then, and what of its memory was its own and not the mapped file's; and the time of a frame
