@@ -30,6 +30,8 @@ pub mod pipeline;
 #[cfg(feature = "tract")]
 pub mod plan;
 pub mod policy_file;
+#[cfg(feature = "tract")]
+mod preparation;
 pub mod preprocess;
 #[cfg(feature = "tract")]
 mod quiet;

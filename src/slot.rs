@@ -234,7 +234,7 @@ impl<T> Drop for Slot<T> {
         while !state.ended {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                tracing::warn!("a thread does not end: its device hangs");
+                log::warn!("a thread does not end: its device hangs");
                 return;
             }
             state = self.shared.wait_for(state, left);

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::camera::{CameraError, Frame, FrameSource, StopToken};
-use crate::classifier::Preparation;
 use crate::model::InputSpec;
+use crate::preparation::Preparation;
 use crate::slot::{Overflow, Recv, Slot};
 
 /// A frame as the network reads it.

@@ -57,7 +57,7 @@ impl Companion {
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                     Err(error) => {
-                        tracing::warn!("companion microcontroller: {error}");
+                        log::warn!("companion microcontroller: {error}");
                         return;
                     }
                 }

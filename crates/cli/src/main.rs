@@ -8,13 +8,12 @@ mod defaults;
 mod output;
 mod version;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{calibrate, classify, compile, doctor, evaluate, import, inspect, models, profile, run, simulate};
 use output::out::Out;
-use output::progress::is_dumb;
 
 /// Multi-exit vision networks on battery-powered boards.
 ///
@@ -42,7 +41,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    log_to_stderr();
+    output::logger::start();
     dyn_perceiver::plan::return_freed_memory();
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
@@ -63,17 +62,4 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
-}
-
-/// Sends log lines to stderr, coloured on a terminal only. A stderr that cannot be written is nobody's failure.
-fn log_to_stderr() {
-    let level = std::env::var("DYN_PERCEIVER_LOG").ok().and_then(|level| level.parse().ok());
-    let level = level.unwrap_or(tracing_subscriber::filter::LevelFilter::ERROR);
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || is_dumb();
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(!plain && std::io::stderr().is_terminal())
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr)
-        .init();
 }

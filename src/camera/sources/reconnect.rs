@@ -122,7 +122,7 @@ where
     fn came(&mut self, sequence: u64) -> u64 {
         self.came = true;
         if self.attempts > 0 {
-            tracing::info!("camera back after {} attempts", self.attempts);
+            log::info!("camera back after {} attempts", self.attempts);
             self.attempts = 0;
             self.reconnects += 1;
             self.offset = self.next;
