@@ -6,8 +6,7 @@ use dyn_perceiver::{Classifier, Result};
 const MODEL: &str = "models/pretrained/fashion-mnist/model.onnx";
 
 /// Runs the example.
-#[allow(unreachable_pub, reason = "a test runs it too")]
-pub fn main() -> Result<()> {
+fn main() -> Result<()> {
     let mut classifier = Classifier::builder(MODEL).thresholds([0.9, 0.9, 0.9]).threads(2).build()?;
     let mut images: Vec<_> = std::env::args_os().skip(1).collect();
     if images.is_empty() {

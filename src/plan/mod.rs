@@ -144,7 +144,7 @@ fn panicked(path: &Path, reason: String) -> PlanError {
     GraphError { path: path.into(), place: "graph".into(), source: reason.into() }.into()
 }
 
-/// Asks the process's allocator to give large blocks back to the system once they are freed, for a executor to call before
+/// Asks the process's allocator to give large blocks back to the system once they are freed, for a program to call before
 /// it loads a model. Loading frees blocks as large as the model's largest tensors; glibc, unless it is told, keeps them
 /// for as long as the process lives. Does nothing with other C libraries.
 pub fn return_freed_memory() {

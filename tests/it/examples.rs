@@ -1,4 +1,4 @@
-//! Every example runs to its end.
+//! The examples that take no arguments run to their end.
 
 #[path = "../../examples/batch.rs"]
 mod batch;

@@ -84,6 +84,9 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
     let Fragments { list, per_row, offset, len } = a;
     let (nr, reduction) = (K::FAMILY.nr(), Reduction { fragments: per_row, len });
     let rows = list.len() / per_row;
+    if rows == 0 {
+        return;
+    }
     assert!(list.iter().all(|slice| slice.len() >= offset + len), "a fragment of a row ends early");
     let (in_tile, is_unfinished) = kernel.split_epilogue(epilogue);
     let entries = reduction.entries();

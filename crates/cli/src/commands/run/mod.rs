@@ -247,13 +247,21 @@ impl Loop<'_> {
             if self.limit.is_some_and(|limit| self.summary.frames() + self.skipped >= limit) {
                 break "limit reached";
             }
-            match self.frame()? {
-                Some(ended) => break ended,
-                None => {
-                    next += self.pipeline.period();
-                    self.sleep_until(next);
-                }
+            let ended = self.frame()?;
+            // Also while no frame comes: what must be kept is kept, and a mission ends in time.
+            self.tell_gauge()?;
+            if self.state.is_due() {
+                self.save()?;
             }
+            if let Some(ended) = ended {
+                break ended;
+            }
+            if self.pipeline.choice().is_some_and(|choice| choice.reason == Reason::MissionOver) {
+                break "mission over";
+            }
+            // After a stall the loop goes on at its pace; it does not catch up.
+            next = (next + self.pipeline.period()).max(Instant::now());
+            self.sleep_until(next, &service);
         };
         service.stopping();
         Ok(ended)
@@ -290,9 +298,6 @@ impl Loop<'_> {
         self.summary.add(&step);
         self.view.camera(None)?;
         self.view.frame(&step)?;
-        if self.state.is_due() {
-            self.save()?;
-        }
         Ok((step.choice.reason == Reason::MissionOver).then_some("mission over"))
     }
 
@@ -345,8 +350,10 @@ impl Loop<'_> {
     }
 
     /// Short naps keep Ctrl-C prompt at low frame rates.
-    fn sleep_until(&self, next: Instant) {
+    fn sleep_until(&self, next: Instant, service: &Service) {
         while Instant::now() < next && !self.is_stopped() {
+            // A long period is no hang.
+            service.alive();
             std::thread::sleep(next.saturating_duration_since(Instant::now()).min(Duration::from_millis(100)));
         }
     }

@@ -206,7 +206,10 @@ impl<G: FuelGauge> GaugeMonitor<G> {
         if !(0.0..=1.0).contains(&reading.soc) || reading.volts.is_some_and(|volts| !plausible(volts)) {
             return Err((Fault::OutOfRange, None, Some(reading)));
         }
-        let held_full = self.stays_full(&reading, drop);
+        let jump = self.settings.jump;
+        let too_high = !reading.may_rise() && self.ceiling.is_some_and(|ceiling| reading.soc > ceiling + jump);
+        // A gauge that jumped to full is not believed for staying there.
+        let held_full = self.stays_full(&reading, drop) && !too_high;
         let unmoved = match self.unmoved {
             Some((soc, before)) if soc == reading.soc && !reading.may_rise() => before + drop,
             _ => 0.0,
@@ -217,10 +220,9 @@ impl<G: FuelGauge> GaugeMonitor<G> {
         }
         // Empty is where a gauge rightly stays.
         let stuck = unmoved > self.settings.stuck_drop && reading.soc > 0.0;
-        let too_high = |ceiling: f32| reading.soc > ceiling + self.settings.jump;
         let fault = if stuck {
             Fault::Stuck
-        } else if !reading.may_rise() && self.ceiling.is_some_and(too_high) {
+        } else if too_high {
             Fault::Jump
         } else {
             return Ok(GaugeState::Good(reading));

@@ -175,3 +175,13 @@ fn monitor_does_not_believe_a_jump_once_the_battery_has_drained_by_as_much() {
         );
     }
 }
+
+#[test]
+fn monitor_does_not_take_a_jump_to_full_that_stays_for_external_power() {
+    let mut w = monitor(&[Ok(GaugeReading::new(0.5)), Ok(GaugeReading::new(1.0))]);
+    assert!(matches!(w.observe(seconds(0), 0.0), GaugeState::Good(_)));
+    for i in 1..=30 {
+        let state = w.observe(seconds(20 * i), 0.005);
+        assert!(matches!(state, GaugeState::Stale { .. } | GaugeState::Failed { .. }), "{i}: {state:?}");
+    }
+}
