@@ -130,7 +130,7 @@ mod tests {
             bytes[at] ^= 1;
             split(&bytes, Path::new("a.dynp")).map(|_| ()).unwrap_err().to_string()
         };
-        for (at, part) in [(0, "not a bundle"), (8, "version 3"), (13, "header"), (20, "header"), (50, "header")] {
+        for (at, part) in [(0, "not a bundle"), (8, "version 2"), (13, "header"), (20, "header"), (50, "header")] {
             assert!(refused(at).contains(part), "{at}: {}", refused(at));
         }
         for (at, part) in [(65, "manifest: checksum"), (100, "manifest: checksum"), (129, "weights: checksum")] {
