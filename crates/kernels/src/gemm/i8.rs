@@ -69,7 +69,7 @@ impl MicroKernel for I8Reference {
 
 /// `out = x * weights + bias` in integers: `x` is row-major with rows of `reduction` entries, `packed` the weights in the
 /// layout of [`KernelFamily`] `i8-nr8-k4`, `out` row-major with `columns` entries a row. Sums are exact up to a reduction
-/// of 131,072 entries.
+/// of 131,071 entries, where the bias leaves room.
 pub fn gemm_i8(
     pool: &mut ThreadPool,
     x: &[i8],
