@@ -27,14 +27,14 @@ pub(crate) fn main() -> ExitCode {
         ["play", from] => play_to_stdout(from),
         ["read"] => read(),
         _ => {
-            eprintln!("{USAGE}");
+            tell(USAGE);
             return ExitCode::from(2);
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(&format!("error: {error}"));
             ExitCode::from(2)
         }
     }
@@ -111,4 +111,9 @@ impl embedded_io::Write for Bytes {
     fn flush(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
+}
+
+/// Writes to stderr; one that cannot be written is nobody's failure.
+fn tell(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
 }
