@@ -7,11 +7,12 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::camera::{CameraError, FrameSource, StopToken};
+use crate::camera::{CameraError, Frame, FrameSource, StopToken};
 use crate::energy::estimator::{GaugeMonitor, GaugeTrouble, MonitorSettings};
 use crate::energy::{Battery, Choice, GaugeReading, GaugeState, Governor, GovernorInput, PowerModel};
 use crate::exit::{ExitPolicy, PolicyError};
@@ -316,6 +317,17 @@ impl<G: Governor> Pipeline<G> {
     /// Why the gauge is not believed: once at the beginning of a spell of faults, and again when the fault changes.
     pub fn take_gauge_trouble(&mut self) -> Option<GaugeTrouble<AnySensorError>> {
         self.gauge.as_mut()?.watch.take_trouble()
+    }
+
+    /// A flag for whoever wants to see frames: while it is set, [`frame`](Self::frame) has the one that was classified last.
+    /// Nothing is copied for it; frames already prepared when it is set are not kept.
+    pub fn keep_frames(&self) -> &Arc<AtomicBool> {
+        self.frames.keep()
+    }
+
+    /// The frame of the last [`step`](Self::step), as the camera sent it, where it was [kept](Self::keep_frames).
+    pub fn frame(&self) -> Option<&Frame> {
+        self.frames.kept()
     }
 
     /// Frames the source made before the last one that was classified, but that never reached the loop.

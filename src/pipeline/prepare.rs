@@ -1,7 +1,7 @@
 //! From a frame to the network's input: in the caller's thread, or ahead in one of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::camera::{CameraError, Frame, FrameSource, StopToken};
@@ -13,6 +13,10 @@ use crate::slot::{Overflow, Recv, Slot};
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub tensor: Vec<f32>,
+    /// The frame itself, where frames are kept.
+    pub frame: Frame,
+    /// Whether `frame` is the one that `tensor` was made of.
+    pub is_kept: bool,
     pub sequence: u64,
     pub captured: Instant,
     pub label: Option<u32>,
@@ -25,7 +29,16 @@ pub(super) struct Prepared {
 impl Default for Prepared {
     fn default() -> Self {
         let (captured, preprocessing) = (Instant::now(), Duration::ZERO);
-        Self { tensor: Vec::new(), sequence: 0, captured, label: None, preprocessing, dropped: 0 }
+        Self {
+            tensor: Vec::new(),
+            frame: Frame::default(),
+            is_kept: false,
+            sequence: 0,
+            captured,
+            label: None,
+            preprocessing,
+            dropped: 0,
+        }
     }
 }
 
@@ -48,6 +61,8 @@ pub(super) struct PreparedFrames {
     prepared: Prepared,
     /// Frames that came damaged, or could not be decoded.
     damaged: Arc<AtomicU64>,
+    /// Whether frames are kept beside their tensors.
+    keep: Arc<AtomicBool>,
     stop: StopToken,
 }
 
@@ -58,6 +73,8 @@ impl PreparedFrames {
         let mut frame = Frame::default();
         let damaged = Arc::new(AtomicU64::new(0));
         let count = damaged.clone();
+        let keep = Arc::new(AtomicBool::new(false));
+        let is_kept = keep.clone();
         let ended = StopToken::default();
         source.stop_on(&ended);
         let mut failed = 0;
@@ -76,6 +93,11 @@ impl PreparedFrames {
             prepared.preprocessing = began.elapsed();
             prepared.dropped = source.dropped() + failed;
             (prepared.sequence, prepared.captured, prepared.label) = (frame.sequence, frame.captured, frame.label);
+            prepared.is_kept = is_kept.load(Ordering::Relaxed);
+            if prepared.is_kept {
+                // The source fills the other frame next: keeping one copies nothing.
+                std::mem::swap(&mut prepared.frame, &mut frame);
+            }
             Ok(true)
         };
         let ahead = Slot::start("preprocessing", untaken, ended, prepare).map_err(|source| CameraError::Device {
@@ -83,7 +105,7 @@ impl PreparedFrames {
             doing: "starting its thread",
             source,
         })?;
-        Ok(Self { ahead, prepared: Prepared::default(), damaged, stop: StopToken::default() })
+        Ok(Self { ahead, prepared: Prepared::default(), damaged, keep, stop: StopToken::default() })
     }
 
     /// Makes `stop` end a [`next`](Self::next) that waits, as the end of the source does.
@@ -102,6 +124,16 @@ impl PreparedFrames {
             }
             Recv::Closed | Recv::Timeout => Ok(None),
         }
+    }
+
+    /// A flag: while it is set, frames are kept beside their tensors.
+    pub(super) fn keep(&self) -> &Arc<AtomicBool> {
+        &self.keep
+    }
+
+    /// The frame that [`next`](Self::next) returned last, if it was kept.
+    pub(super) fn kept(&self) -> Option<&Frame> {
+        self.prepared.is_kept.then_some(&self.prepared.frame)
     }
 
     /// Frames that came damaged or could not be decoded, so far.
@@ -142,6 +174,24 @@ mod tests {
         assert!(frames.dropped() > 20, "{} dropped", frames.dropped());
         // Frames do not queue up: 60 of them taken 11 ms too slowly would be 660 ms late in the end.
         assert!(last < Duration::from_millis(300), "{last:?}");
+    }
+
+    #[test]
+    fn frames_are_kept_beside_their_tensors_while_somebody_asks() {
+        let source = || SyntheticSource::new(16, 16).with_count(9);
+        let mut plain = source();
+        let mut frames = PreparedFrames::new(source(), &input()).unwrap();
+        let mut kept = 0;
+        while frames.next(Pace::Paused).unwrap().is_some() {
+            let expected = plain.next().unwrap().unwrap();
+            if let Some(frame) = frames.kept() {
+                assert_eq!((frame.sequence, &frame.pixels), (expected.sequence, &expected.pixels));
+                kept += 1;
+            }
+            frames.keep().store(expected.sequence < 5, Ordering::Relaxed);
+        }
+        // One frame is prepared ahead of the flag, at each end.
+        assert!((4..=7).contains(&kept), "{kept}");
     }
 
     #[test]

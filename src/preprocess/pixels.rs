@@ -2,6 +2,27 @@
 
 use crate::frame::{Frame, PixelFormat};
 
+impl Frame {
+    /// Reads row `y` into `planes`: one plane of luminance for grey, else red, green and blue, each of the frame's width,
+    /// as values 0..=255. Nothing is written for a frame that is MJPEG or not [whole](Frame::check), a row that it does not
+    /// have or planes of another length.
+    ///
+    /// ```
+    /// use dyn_perceiver::frame::{Frame, PixelFormat};
+    ///
+    /// let frame = Frame::new(vec![1, 2, 3, 4, 5, 6], PixelFormat::Rgb, 2, 1);
+    /// let mut planes = [0.0; 6];
+    /// frame.read_row(0, &mut planes);
+    /// assert_eq!(planes, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    /// ```
+    pub fn read_row(&self, y: u32, planes: &mut [f32]) {
+        let expected = self::planes(self.format) * self.width as usize;
+        if self.format != PixelFormat::Mjpeg && y < self.height && planes.len() == expected && self.check().is_ok() {
+            read_row(self, y as usize, 0, planes);
+        }
+    }
+}
+
 /// Planes a row is read into: 1 for grey, 3 (red, green, blue) for colour.
 pub(super) fn planes(format: PixelFormat) -> usize {
     if format == PixelFormat::Grey { 1 } else { 3 }

@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod defaults;
+mod live;
 mod output;
 mod version;
 

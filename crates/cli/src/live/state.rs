@@ -1,0 +1,128 @@
+//! The numbers of a running loop, as a page, a dashboard or a message shows them.
+
+use dyn_perceiver::energy::Reason;
+use serde::Serialize;
+
+/// A loop at one moment.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct State {
+    /// Time of day in UTC; none while the clock is not set.
+    pub time: Option<String>,
+    /// Seconds since the loop began.
+    pub uptime_s: f64,
+    /// Frames classified.
+    pub frames: u64,
+    /// Frames of the camera that never reached the loop.
+    pub dropped: u64,
+    /// Frames of those that came damaged or could not be decoded.
+    pub damaged: u64,
+    /// Frames or files passed over.
+    pub skipped: u64,
+    /// The newest answer; none before the first.
+    pub answer: Option<Answer>,
+    /// Each exit's part, in order of cost.
+    pub exits: Vec<Exit>,
+    /// Mean latency of all frames in milliseconds.
+    pub latency_mean_ms: Option<f64>,
+    /// 95th percentile of it.
+    pub latency_p95_ms: Option<f64>,
+    /// Joules that inference added to idle consumption, modelled.
+    pub joules: f64,
+    /// What the full network would have added, modelled.
+    pub joules_full: f64,
+    /// Changes of the operating point.
+    pub switches: u64,
+    /// The battery and what it is spent on.
+    pub charge: Charge,
+    /// The mission, if there is one.
+    pub mission: Option<Mission>,
+    /// The camera.
+    pub camera: Camera,
+}
+
+/// The answer to one frame.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Answer {
+    /// Number of the frame in its stream.
+    pub frame: u64,
+    /// Index of the class.
+    pub class: usize,
+    /// Name of the class.
+    pub label: String,
+    /// Confidence in [0, 1] at the exit taken.
+    pub confidence: f32,
+    /// Name of the exit taken.
+    pub exit: String,
+    /// Whether the frame left before the last exit that the policy evaluates.
+    pub exited_early: bool,
+    /// Milliseconds of inference.
+    pub latency_ms: f64,
+    /// Milliseconds from the capture of the frame to the answer.
+    pub age_ms: f64,
+    /// Index of the operating point in force, cheapest first.
+    pub point: usize,
+    /// Why that point is in force.
+    pub reason: Reason,
+    /// Milliseconds to the next frame, where the loop has a pace.
+    pub period_ms: Option<u64>,
+    /// Joules that the frame added to idle consumption, modelled.
+    pub joules: f32,
+}
+
+/// One exit's part in a run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Exit {
+    /// Its name.
+    pub exit: String,
+    /// Frames that left there.
+    pub frames: u64,
+    /// Share of all frames, in [0, 1].
+    pub share: f64,
+    /// Mean latency in milliseconds; none when no frame left there.
+    pub mean_ms: Option<f64>,
+    /// 95th percentile of latency in milliseconds.
+    pub p95_ms: Option<f64>,
+}
+
+/// The battery.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Charge {
+    /// State of charge in [0, 1]; none where there is no battery or it is not known.
+    pub soc: Option<f32>,
+    /// Joules that a frame may add on average, where a mission has a budget.
+    pub budget_joules: Option<f32>,
+    /// Watts drawn on average since the loop began, modelled.
+    pub watts: Option<f64>,
+    /// Why the gauge is not believed, while it is not.
+    pub trouble: Option<String>,
+}
+
+/// The mission.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Mission {
+    /// Seconds since it began.
+    pub elapsed_s: f64,
+    /// Its length in seconds.
+    pub length_s: f64,
+    /// State of charge that must be left at its end, in [0, 1].
+    pub reserve: f32,
+    /// State of charge at its end if it goes on as in this run so far, in [0, 1]; none where that is not known yet.
+    pub forecast_soc: Option<f32>,
+}
+
+/// The camera.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Camera {
+    /// What frames come from.
+    pub name: String,
+    /// Whether frames come.
+    pub connected: bool,
+    /// Why not.
+    pub message: Option<String>,
+}
+
+impl Default for Camera {
+    fn default() -> Self {
+        Self { name: String::new(), connected: true, message: None }
+    }
+}
