@@ -9,6 +9,7 @@
 mod command;
 mod error;
 mod open;
+mod rate;
 mod request;
 mod sources;
 mod stop;
@@ -17,6 +18,7 @@ mod v4l;
 pub use command::{CommandSource, MjpegSplitter, Piece};
 pub use error::CameraError;
 pub use open::{open, open_path};
+pub use rate::CameraRate;
 pub use request::CameraRequest;
 pub use sources::{IdxSource, ImageLimits, ImageSource, Latest, Reconnecting, SyntheticSource, decode_image};
 pub(crate) use stop::SLICE;
@@ -81,6 +83,11 @@ pub trait FrameSource: Send {
     fn is_live(&self) -> bool {
         false
     }
+
+    /// What to tell how many frames a second are taken, where the source can follow.
+    fn rate(&self) -> Option<CameraRate> {
+        None
+    }
 }
 
 impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
@@ -106,5 +113,9 @@ impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
 
     fn is_live(&self) -> bool {
         (**self).is_live()
+    }
+
+    fn rate(&self) -> Option<CameraRate> {
+        (**self).rate()
     }
 }

@@ -4,14 +4,15 @@ use std::path::Path;
 
 use super::sources::labels_beside;
 use super::{
-    CameraError, CameraRequest, CommandSource, FrameSource, IdxSource, ImageSource, Latest, PixelFormat, Reconnecting,
-    SyntheticSource,
+    CameraError, CameraRate, CameraRequest, CommandSource, FrameSource, IdxSource, ImageSource, Latest, PixelFormat,
+    Reconnecting, SyntheticSource,
 };
 
 /// Opens the source named `name`:
 ///
 /// - `/dev/video0`: a V4L2 device, opened again when it fails, captured in a thread (see [`Reconnecting`], [`Latest`])
-/// - `command:rpicam-vid …`: the output of a command, likewise; the request must say what it writes
+/// - `command:rpicam-vid …`: the output of a command, likewise; the request must say what it writes. `{fps}` in it becomes
+///   the rate that is wanted, and the command is started again when that changes much
 /// - `synthetic`: endless made-up frames, at the requested rate
 /// - an IDX file (a name with `idx3`; labels are found beside it), an image file, or a folder of images
 ///
@@ -29,8 +30,7 @@ use super::{
 /// ```
 pub fn open(name: &str, request: CameraRequest) -> Result<Box<dyn FrameSource>, CameraError> {
     if let Some(command) = name.strip_prefix("command:") {
-        let command = command.trim().to_owned();
-        return camera(name, move || Ok(Box::new(CommandSource::spawn(&command, request)?)));
+        return commanded(name, command.trim(), request);
     }
     if name == "synthetic" {
         let (width, height) = request.size.unwrap_or((64, 64));
@@ -66,6 +66,26 @@ fn is_camera(path: &Path) -> bool {
     let Ok(below) = path.strip_prefix("/dev") else { return false };
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| below.to_string_lossy().starts_with(prefix));
     begins(&["video", "v4l"]) || !begins(&["stdin", "fd", "shm", "null", "zero"]) && !path.is_file()
+}
+
+/// What `{fps}` in a command becomes where nobody wants a rate: what most cameras make.
+const USUAL_FPS: u32 = 30;
+/// The place of the rate in a command.
+const FPS: &str = "{fps}";
+
+/// A command as a camera, whose rate follows where the command says how.
+fn commanded(name: &str, command: &str, request: CameraRequest) -> Result<Box<dyn FrameSource>, CameraError> {
+    let command = command.to_owned();
+    if !command.contains(FPS) {
+        return camera(name, move || Ok(Box::new(CommandSource::spawn(&command, request)?)));
+    }
+    let rate = CameraRate::new(request.fps);
+    let wanted = rate.clone();
+    let open = move || {
+        let fps = wanted.fps().unwrap_or(USUAL_FPS).to_string();
+        Ok(Box::new(CommandSource::spawn(&command.replace(FPS, &fps), request)?) as Box<dyn FrameSource>)
+    };
+    Ok(Box::new(Latest::new(name, Reconnecting::new(name, open)?.with_rate(rate))?))
 }
 
 fn camera<F>(name: &str, open: F) -> Result<Box<dyn FrameSource>, CameraError>
@@ -125,6 +145,17 @@ mod tests {
             }
         }
         assert!(lost >= 1);
+    }
+
+    #[test]
+    fn a_command_is_told_the_rate_that_is_wanted() {
+        let request = CameraRequest { size: Some((2, 1)), format: Some(PixelFormat::Grey), fps: Some(12) };
+        let mut source = open("command: printf {fps}; sleep 60", request).unwrap();
+        assert_eq!(source.next().unwrap().unwrap().pixels, b"12");
+        assert_eq!(source.rate().and_then(|rate| rate.fps()), Some(12));
+        let mut source = open("command: printf {fps}; sleep 60", CameraRequest { fps: None, ..request }).unwrap();
+        assert_eq!(source.next().unwrap().unwrap().pixels, b"30");
+        assert!(open("command: printf 12; sleep 60", request).unwrap().rate().is_none());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::camera::{CameraError, Frame, FrameSource, StopToken};
+use crate::camera::{CameraError, CameraRate, Frame, FrameSource, StopToken};
 use crate::energy::estimator::{GaugeMonitor, GaugeTrouble, MonitorSettings};
 use crate::energy::{Battery, Choice, GaugeReading, GaugeState, Governor, GovernorInput, PowerModel};
 use crate::exit::{ExitPolicy, PolicyError};
@@ -150,6 +150,8 @@ impl PipelineConfig {
 /// The loop over one source of frames.
 pub struct Pipeline<G> {
     frames: PreparedFrames,
+    /// What tells a camera how many frames the loop takes, where it can follow.
+    rate: Option<CameraRate>,
     governor: G,
     runtime: Runtime,
     config: PipelineConfig,
@@ -245,7 +247,9 @@ impl<G: Governor> Pipeline<G> {
         let runtime = Runtime::new(plan)
             .and_then(|runtime| runtime.with_threads(config.threads))
             .map_err(PipelineError::Setup)?;
+        let rate = source.rate();
         Ok(Pipeline {
+            rate,
             frames: PreparedFrames::new(source, &input)?,
             governor,
             runtime,
@@ -297,6 +301,11 @@ impl<G: Governor> Pipeline<G> {
     /// The governor.
     pub fn governor(&self) -> &G {
         &self.governor
+    }
+
+    /// The governor, to be told what only the loop's owner knows.
+    pub fn governor_mut(&mut self) -> &mut G {
+        &mut self.governor
     }
 
     /// Time from one frame to the next: the governor's, where it chooses one.
@@ -360,6 +369,9 @@ impl<G: Governor> Pipeline<G> {
             return Ok(None);
         }
         let period = choice.period.unwrap_or(self.config.period);
+        if let Some(rate) = &self.rate {
+            rate.follow(period);
+        }
         // A loop that pauses prepares each frame when its time has come; one that does not prepares it meanwhile.
         let pace = if period > self.busy { Pace::Paused } else { Pace::Busy };
         let Some(frame) = self.frames.next(pace)? else { return Ok(None) };

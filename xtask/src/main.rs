@@ -1,5 +1,6 @@
 //! Packages for boards, SD-card images and the system test. `cargo xtask --help` lists the tasks.
 
+mod camera_cost;
 mod ci;
 mod cpio;
 mod cycles;
@@ -33,12 +34,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    CameraCost(camera_cost::Args),
     Ci(ci::Args),
     Cycles(cycles::Args),
     Dist(dist::Args),
     EmulatedTests(emulated::Args),
     EnergyTables(energy_tables::Args),
     Image(image::Args),
+    #[command(hide = true)]
+    PlayFrames(camera_cost::PlayArgs),
     Sanitize(sanitize::Args),
     Soak(soak::Args),
     SystemTest(system_test::Args),
@@ -46,12 +50,14 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::CameraCost(args) => camera_cost::run(&args),
         Task::Ci(args) => ci::run(&args),
         Task::Cycles(args) => cycles::run(&args),
         Task::Dist(args) => dist::run(&args),
         Task::EmulatedTests(args) => emulated::run(&args),
         Task::EnergyTables(args) => energy_tables::run(&args),
         Task::Image(args) => image::run(&args),
+        Task::PlayFrames(args) => camera_cost::play(&args),
         Task::Sanitize(args) => sanitize::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::SystemTest(args) => system_test::run(&args),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::camera::{CameraError, Frame, FrameSource, StopToken};
+use crate::camera::{CameraError, CameraRate, Frame, FrameSource, StopToken};
 use crate::slot::{Overflow, Recv, Slot};
 
 /// Reads another source in a thread and hands out its newest frame.
@@ -17,6 +17,7 @@ pub struct Latest {
     name: String,
     timeout: Option<Duration>,
     frames: Option<u64>,
+    rate: Option<CameraRate>,
     stop: StopToken,
 }
 
@@ -35,7 +36,7 @@ impl Latest {
     /// [`CameraError::Device`] when the system gives no thread.
     pub fn new(name: impl Into<String>, mut source: impl FrameSource + 'static) -> Result<Self, CameraError> {
         let name = name.into();
-        let frames = source.frames();
+        let (frames, rate) = (source.frames(), source.rate());
         let ended = StopToken::default();
         source.stop_on(&ended);
         let capture = move |captured: &mut Captured| {
@@ -46,7 +47,7 @@ impl Latest {
         };
         let ahead = Slot::start("capture", Overflow::DropOldest, ended, capture)
             .map_err(|source| CameraError::Device { device: name.clone(), doing: "starting its thread", source })?;
-        Ok(Self { ahead, captured: Captured::default(), name, timeout: None, frames, stop: StopToken::default() })
+        Ok(Self { ahead, captured: Captured::default(), name, timeout: None, frames, rate, stop: StopToken::default() })
     }
 
     /// Gives a source up that yields neither frame nor error for this long.
@@ -90,6 +91,10 @@ impl FrameSource for Latest {
 
     fn is_live(&self) -> bool {
         true
+    }
+
+    fn rate(&self) -> Option<CameraRate> {
+        self.rate.clone()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::camera::{CameraError, Frame, FrameSource, StopToken};
+use crate::camera::{CameraError, CameraRate, Frame, FrameSource, StopToken};
 
 /// First pause before a lost device is tried again; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -10,6 +10,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Attempts after which a camera is given up that has never yielded a frame.
 const FIRST_ATTEMPTS: u32 = 3;
+/// How long another rate must have been wanted before the camera is opened again for it: longer than a governor's dwell.
+const RATE_WAIT: Duration = Duration::from_secs(60);
 
 /// Opens a source, and opens it again whenever it fails, with growing pauses.
 ///
@@ -18,6 +20,8 @@ const FIRST_ATTEMPTS: u32 = 3;
 ///
 /// A damaged frame is handed on as the error it is, and nothing is reopened for it. A camera that has never yielded a frame
 /// is given up after three attempts, or at once when its command does not exist: [`CameraError::NeverCame`].
+///
+/// With a [rate](Self::with_rate) the camera is opened again when another rate has been wanted for a minute.
 pub struct Reconnecting<F> {
     name: String,
     open: F,
@@ -36,7 +40,33 @@ pub struct Reconnecting<F> {
     came: bool,
     reconnects: u64,
     waits: (Duration, Duration),
+    rate: Option<FollowedRate>,
     stop: StopToken,
+}
+
+/// A rate that may change while the camera runs.
+struct FollowedRate {
+    wanted: CameraRate,
+    /// What the camera was opened at.
+    opened: Option<u32>,
+    /// Since when another one is wanted.
+    since: Option<Instant>,
+    wait: Duration,
+}
+
+impl FollowedRate {
+    /// Whether the camera should be opened again for its rate.
+    fn is_due(&mut self) -> bool {
+        if !self.wanted.is_far_from(self.opened) {
+            self.since = None;
+            return false;
+        }
+        self.since.get_or_insert_with(Instant::now).elapsed() >= self.wait
+    }
+
+    fn opens(&mut self) {
+        (self.opened, self.since) = (self.wanted.fps(), None);
+    }
 }
 
 impl<F> std::fmt::Debug for Reconnecting<F> {
@@ -74,8 +104,18 @@ where
             came: false,
             reconnects: 0,
             waits: (FIRST_WAIT, LONGEST_WAIT),
+            rate: None,
             stop: StopToken::default(),
         })
+    }
+
+    /// Opens the camera again when `rate` has been another one for a minute than when it was opened. It is for the function
+    /// that opens it to ask for that rate.
+    #[must_use]
+    pub fn with_rate(mut self, rate: CameraRate) -> Self {
+        let opened = rate.fps();
+        self.rate = Some(FollowedRate { wanted: rate, opened, since: None, wait: RATE_WAIT });
+        self
     }
 
     /// How often the device has come back.
@@ -84,12 +124,16 @@ where
         self.reconnects
     }
 
-    fn lose(&mut self, error: CameraError) -> CameraError {
-        // Dropped first, so that the device is closed before it is opened again.
+    /// Closes the device, which must be done before it is opened again.
+    fn close(&mut self) {
         if let Some(source) = self.source.take() {
             self.dropped += source.dropped();
             self.damaged += source.damaged();
         }
+    }
+
+    fn lose(&mut self, error: CameraError) -> CameraError {
+        self.close();
         let doublings = self.attempts.min(16);
         let wait = self.waits.0.saturating_mul(1 << doublings).min(self.waits.1);
         self.attempts += 1;
@@ -103,7 +147,15 @@ where
 
     /// The open source; `None` when it was told to stop before the next attempt was due.
     fn source(&mut self) -> Result<Option<&mut dyn FrameSource>, CameraError> {
+        if self.source.is_some() && self.rate.as_mut().is_some_and(FollowedRate::is_due) {
+            log::info!("{}: opened again for another rate", self.name);
+            self.close();
+            (self.due, self.offset) = (Instant::now(), self.next);
+        }
         if self.source.is_none() {
+            if let Some(rate) = &mut self.rate {
+                rate.opens();
+            }
             if !self.stop.sleep_until(self.due) {
                 return Ok(None);
             }
@@ -169,6 +221,10 @@ where
 
     fn is_live(&self) -> bool {
         true
+    }
+
+    fn rate(&self) -> Option<CameraRate> {
+        self.rate.as_ref().map(|rate| rate.wanted.clone())
     }
 }
 
@@ -274,6 +330,34 @@ mod tests {
         assert!(matches!(source.read(&mut frame), Err(CameraError::Damaged { sequence: 1, .. })));
         assert!(source.read(&mut frame).unwrap());
         assert_eq!((frame.sequence, opened.load(Ordering::Relaxed)), (2, 1));
+    }
+
+    #[test]
+    fn a_camera_is_opened_again_for_another_rate_and_its_numbers_go_on() {
+        let rate = CameraRate::new(Some(30));
+        let (opened, asked) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (count, last, wanted) = (opened.clone(), asked.clone(), rate.clone());
+        let mut source = Reconnecting::new("camera", move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            last.store(wanted.fps().unwrap_or(0), Ordering::Relaxed);
+            Ok(Box::new(SyntheticSource::new(4, 4)) as Box<dyn FrameSource>)
+        })
+        .unwrap()
+        .with_rate(rate);
+        source.rate.as_mut().unwrap().wait = Duration::ZERO;
+        let mut frame = Frame::default();
+        let mut read = |source: &mut dyn FrameSource| {
+            assert!(source.read(&mut frame).unwrap());
+            frame.sequence
+        };
+        assert_eq!([read(&mut source), read(&mut source)], [0, 1]);
+        // A little slower is not worth it; a tenth is.
+        source.rate().unwrap().follow(Duration::from_millis(50));
+        assert_eq!((read(&mut source), opened.load(Ordering::Relaxed)), (2, 1));
+        source.rate().unwrap().follow(Duration::from_millis(400));
+        assert_eq!((read(&mut source), opened.load(Ordering::Relaxed)), (3, 2));
+        assert_eq!((read(&mut source), asked.load(Ordering::Relaxed)), (4, 3));
+        assert_eq!((opened.load(Ordering::Relaxed), source.reconnects()), (2, 0));
     }
 
     #[test]
