@@ -74,6 +74,15 @@ pub(crate) fn time_with_unit(text: &str) -> Result<Duration, String> {
     time(number, factor, expected)
 }
 
+/// A time of day, such as `06:30`.
+pub(crate) fn time_of_day(text: &str) -> Result<Duration, String> {
+    let parts = text.trim().split_once(':').and_then(|(hour, minute)| Some((hour.parse().ok()?, minute.parse().ok()?)));
+    parts
+        .filter(|&(hour, minute): &(u64, u64)| hour < 24 && minute < 60)
+        .map(|(hour, minute)| Duration::from_secs(3600 * hour + 60 * minute))
+        .ok_or_else(|| "expected a time of day such as 06:30".to_owned())
+}
+
 fn time(text: &str, unit: f64, expected: &str) -> Result<Duration, String> {
     let seconds = number(text, expected, |value| value > 0.0 && value * unit <= LONGEST)? * unit;
     let time = Duration::try_from_secs_f64(seconds).map_err(|_| expected.to_owned())?;
@@ -117,6 +126,8 @@ mod tests {
         assert_eq!(time_with_unit("20ms"), Ok(Duration::from_millis(20)));
         assert_eq!(time_with_unit("3 s"), Ok(Duration::from_secs(3)));
         assert_eq!(millis_range("100,5000"), Ok((Duration::from_millis(100), Duration::from_secs(5))));
+        assert_eq!(time_of_day("18:05"), Ok(Duration::from_secs(65_100)));
+        assert!(["24:00", "6", "6:60", "-1:00", ""].iter().all(|text| time_of_day(text).is_err()));
         assert!(millis_range("5000,100").is_err() && millis_range("100").is_err() && time_with_unit("20").is_err());
         assert_eq!(size("640x480"), Ok((640, 480)));
         assert!(size("0x4").is_err() && size("640").is_err());

@@ -44,6 +44,8 @@ pub(crate) struct Points {
     pub frontier: Frontier,
     /// What meets the budget, if one was asked for.
     pub mixer: Option<Mixer>,
+    /// Images that the expected accuracies come from.
+    pub samples: Option<u32>,
 }
 
 impl Points {
@@ -64,14 +66,13 @@ impl PolicyArgs {
     /// The operating points of the policy file, if one was named, or of the bundle's policy, if nothing else was asked for;
     /// only the one that is wanted if an accuracy was.
     pub(crate) fn points(&self, plan: &Plan) -> Result<Option<Points>, Failure> {
-        let spelled_out = self.exit.is_some() || self.thresholds.is_some();
-        let of_bundle = plan.bundle().and_then(|bundle| bundle.policy.as_ref()).filter(|_| !spelled_out);
+        let of_bundle = plan.bundle().and_then(|bundle| bundle.policy.as_ref()).filter(|_| !self.is_spelled_out());
         let chooses = self.budget.is_some() || self.accuracy.is_some();
-        let frontier = match (&self.policy, of_bundle) {
+        let (frontier, samples) = match (&self.policy, of_bundle) {
             (Some(path), _) => load(path, plan)?,
-            (None, Some(policy)) => policy.frontier().clone(),
+            (None, Some(policy)) => (policy.frontier().clone(), policy.samples()),
             (None, None) if chooses => match built_in(plan)? {
-                Some(frontier) => frontier,
+                Some(found) => found,
                 None => return wrong(format!("{}: brings no policy: name one with --policy", model::name(plan))),
             },
             (None, None) => return Ok(None),
@@ -79,10 +80,20 @@ impl PolicyArgs {
         if let Some(accuracy) = self.accuracy {
             let point = accuracy_point(&frontier, accuracy)?;
             let frontier = Frontier::new(frontier.unit(), &frontier.points()[point..=point])?;
-            return Ok(Some(Points { frontier, mixer: None }));
+            return Ok(Some(Points { frontier, mixer: None, samples: Some(samples) }));
         }
         let mixer = self.budget.as_ref().map(|text| cost::budget(text, &frontier).map(Mixer::new)).transpose()?;
-        Ok(Some(Points { frontier, mixer }))
+        Ok(Some(Points { frontier, mixer, samples: Some(samples) }))
+    }
+
+    /// Whether nothing was said about when to leave, so that calibrated points may be taken.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.is_spelled_out() && self.confidence == Measure::MaxSoftmax
+    }
+
+    /// Whether the exits to leave at were spelled out.
+    fn is_spelled_out(&self) -> bool {
+        self.exit.is_some() || self.thresholds.is_some()
     }
 
     /// The policy spelled out, if one was.
@@ -116,22 +127,27 @@ impl PolicyArgs {
 
 /// The operating points of a mission for which no policy was named: those of the built-in model.
 pub(crate) fn mission_points(plan: &Plan) -> Result<Points, Failure> {
-    match built_in(plan)? {
-        Some(frontier) => Ok(Points { frontier, mixer: None }),
+    match built_in_points(plan)? {
+        Some(points) => Ok(points),
         None => wrong("a mission with this model needs --policy FILE"),
     }
 }
 
-/// The frontier of the built-in policy, if `plan` is of the model that it was calibrated for.
-fn built_in(plan: &Plan) -> Result<Option<Frontier>, Failure> {
-    let calibrated = defaults::policy()?;
-    let fits = calibrated.for_model(collect::digest(plan)).is_ok() && has_exits(&calibrated, plan);
-    Ok(fits.then(|| calibrated.frontier().clone()))
+/// The operating points of the built-in policy, if `plan` is of the model that it was calibrated for.
+pub(crate) fn built_in_points(plan: &Plan) -> Result<Option<Points>, Failure> {
+    Ok(built_in(plan)?.map(|(frontier, samples)| Points { frontier, mixer: None, samples: Some(samples) }))
 }
 
-fn load(path: &Path, plan: &Plan) -> Result<Frontier, Failure> {
+/// The frontier of the built-in policy and the images behind it, if `plan` is of the model that it was calibrated for.
+fn built_in(plan: &Plan) -> Result<Option<(Frontier, u32)>, Failure> {
+    let calibrated = defaults::policy()?;
+    let fits = calibrated.for_model(collect::digest(plan)).is_ok() && has_exits(&calibrated, plan);
+    Ok(fits.then(|| (calibrated.frontier().clone(), calibrated.samples())))
+}
+
+fn load(path: &Path, plan: &Plan) -> Result<(Frontier, u32), Failure> {
     let calibrated = policy_file::load(path).or_input()?;
-    for_plan(&calibrated, plan, path).cloned()
+    Ok((for_plan(&calibrated, plan, path)?.clone(), calibrated.samples()))
 }
 
 /// The frontier of a policy file, if it is for this model and these exits.

@@ -11,6 +11,12 @@ pub(crate) fn now() -> Option<String> {
     SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(text)
 }
 
+/// The time since midnight in UTC; none while the clock is not set.
+pub(crate) fn time_of_day() -> Option<Duration> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    (since.as_secs() >= SET).then(|| Duration::from_secs(since.as_secs() % 86_400))
+}
+
 fn text(since_1970: Duration) -> Option<String> {
     let seconds = since_1970.as_secs();
     if seconds < SET {

@@ -14,5 +14,6 @@ mod golden;
 mod graphs;
 mod models;
 mod models_command;
+mod operating_points;
 mod output;
 mod program;

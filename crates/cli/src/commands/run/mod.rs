@@ -1,11 +1,13 @@
 //! `run`: the classification loop, from frames to decisions.
 
 mod battery;
+mod burst;
 mod mission;
 mod power;
 mod service;
 mod source;
 mod state;
+mod steps;
 mod view;
 
 use std::path::PathBuf;
@@ -22,16 +24,19 @@ use dyn_perceiver::plan::Plan;
 
 use crate::args::battery::BatteryArgs;
 use crate::args::model::{self, ModelArgs};
-use crate::args::policy::{PolicyArgs, mission_points};
+use crate::args::policy::{PolicyArgs, built_in_points, mission_points};
 use crate::args::threads::Threads;
 use crate::args::watts::WattsArgs;
 use crate::output::failure::{Failure, chain, wrong};
 
 use battery::GaugeArgs;
+use burst::Burst;
 use mission::{Chooser, MissionArgs, Mode};
+use power::Times;
 use service::Service;
 use source::SourceArgs;
 use state::{State, StateArgs};
+pub(crate) use steps::ExpectedStep;
 use view::{Header, OutputArgs, View};
 
 /// Thresholds, the same at every exit, that the state of charge steps through when no policy is given.
@@ -100,6 +105,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let exits = plan.info().exits.clone();
     let calibrated = match args.policy.points(&plan)? {
         None if args.mission.is_mission() => Some(mission_points(&plan)?),
+        // The shipped model has a policy beside it, which is better than any thresholds that are the same at every exit.
+        None if args.policy.is_open() => built_in_points(&plan)?,
         points => points,
     };
     let points = match (&calibrated, args.policy.policy(&plan)?) {
@@ -107,37 +114,49 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         (None, Some(policy)) => vec![policy],
         (None, None) => ladder(&args.policy, &plan)?,
     };
-    let source = args.source.open(plan.info())?;
+    let period = args.source.fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f64(1.0 / fps));
+    let source = args.source.open(plan.info(), args.mission.shortest().unwrap_or(period))?;
     let watts = args.watts.here()?;
     let modelled_time = simulated && args.is_demonstration();
-    let seconds = if modelled_time { power::modelled_seconds(&plan) } else { power::stage_seconds(&plan)? };
-    let measured = if modelled_time { "watts x modelled latency" } else { "watts x latency measured here" };
-    let (power, joules) = power::power(args.profile.as_deref(), (&watts, measured), &seconds, state.stored())?;
-    let period = args.source.fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f64(1.0 / fps));
+    let times = if modelled_time { Times::Modelled } else { Times::Measured };
+    let power::Costs { power, seconds, origin } =
+        power::costs(&plan, args.profile.as_deref(), state.stored(), &watts, times)?;
     let battery = match simulated {
         true => Some(battery::simulated(&args, source.count, &power, (&seconds, period), state.stored())?),
         false => battery::behind_gauge(&args),
     };
     let sensor = args.gauge.open(args.battery.capacity, state.stored())?;
 
-    let governor = match (calibrated, duration) {
+    let resumed = state.resumed(duration);
+    let mut expected = Vec::new();
+    let governor = match (&calibrated, duration) {
         (Some(points), Some(duration)) => {
             let Some(battery) = &battery else {
                 return wrong("a mission needs a battery: --battery-wh, or --gauge with --battery-wh");
             };
             let facts = mission::BatteryFacts { capacity_mwh: battery.capacity_mwh(), simulated };
             let learned = state.stored().learned;
-            Chooser::mission(&args.mission, (duration, period), &points.frontier, &power, &facts, learned)?
+            Chooser::mission(&args.mission, (duration, period, resumed), &points.frontier, &power, &facts, learned)?
         }
-        (Some(points), None) if points.mixer.is_some() => {
-            Chooser::mean(points).ok_or_else(|| anyhow::anyhow!("a budget without a mixer"))?
-        }
-        _ => match &sensor {
-            Some(sensor) if args.mission.mode == Mode::Companion => sensor.chooser()?,
-            _ => Chooser::charge(points.len()),
+        _ => match (&sensor, Chooser::mean(calibrated.as_ref(), &plan)?) {
+            (_, Some(mean)) => mean,
+            (Some(sensor), None) if args.mission.mode == Mode::Companion => sensor.chooser()?,
+            _ => {
+                let table = args.mission.table(calibrated.as_ref(), &power, points.len())?;
+                if let Some(calibrated) = calibrated.as_ref().filter(|_| battery.is_some() || sensor.is_some()) {
+                    let setting = steps::Setting {
+                        power: &power,
+                        samples: calibrated.samples,
+                        battery: battery.as_ref(),
+                        period: period.as_secs_f32(),
+                        seconds: &seconds,
+                    };
+                    expected = steps::expected(&table, &calibrated.frontier, setting);
+                }
+                Chooser::Charge(table)
+            }
         },
     };
-    let resumed = state.resumed(duration);
     if power.source() == JoulesSource::Measured {
         state.measured(&power);
     }
@@ -146,7 +165,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         model: &model::name(&plan),
         points: points.len(),
         battery: &args.gauge.describe(battery.as_ref(), simulated),
-        joules: &joules,
+        joules: &origin,
+        steps: &expected,
     })?;
     let mut config = PipelineConfig::new(points, power, battery).with_period(period).with_threads(args.threads.count());
     config.compare_full = !args.no_compare;
@@ -164,12 +184,14 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut run = Loop {
         state: &mut state,
         view: &mut view,
-        soc: pipeline.battery().map(Battery::soc),
+        // The battery behind a gauge is a model of it: until the gauge was read, nobody knows its charge.
+        soc: pipeline.battery().filter(|_| !args.gauge.is_named()).map(Battery::soc),
         pipeline,
         summary: Summary::new(&exits),
         stop,
         duration,
         limit: args.source.limit,
+        burst: Burst::new(args.source.burst),
         strict: args.strict,
         is_live,
         skipped: 0,
@@ -189,6 +211,9 @@ fn check(args: &Args) -> Result<bool, Failure> {
     let simulated = args.battery.is_simulated(gauge, args.source.is_named())?;
     if args.mission.is_mission() && gauge && args.battery.capacity.milliwatt_hours().is_none() {
         return wrong("a mission on a gauge needs --battery-wh: a state of charge is no energy");
+    }
+    if args.mission.steps.is_some() && args.mission.mode != Mode::Steps {
+        return wrong("--steps is for mode steps");
     }
     if args.mission.mode == Mode::Companion && !args.gauge.is_companion() {
         return wrong("mode companion needs --gauge companion:DEVICE");
@@ -225,6 +250,7 @@ struct Loop<'a> {
     /// Length of the mission, if there is one.
     duration: Option<Duration>,
     limit: Option<u64>,
+    burst: Burst,
     strict: bool,
     /// Whether frames come from a camera.
     is_live: bool,
@@ -296,9 +322,13 @@ impl Loop<'_> {
         };
         self.soc = step.soc;
         self.summary.add(&step);
+        self.pipeline.governor_mut().spent(&step);
         self.view.camera(None)?;
         self.view.frame(&step)?;
-        Ok((step.choice.reason == Reason::MissionOver).then_some("mission over"))
+        Ok(match step.choice.reason {
+            Reason::MissionOver => Some("mission over"),
+            _ => self.burst.is_over(step.outcome.class).then_some("the scene is still"),
+        })
     }
 
     /// Tells why the gauge is not believed, and that it is again.

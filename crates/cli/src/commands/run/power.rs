@@ -19,34 +19,60 @@ const MODELLED_MACS_PER_SECOND: f32 = 2e9;
 /// built-in model on an x86-64 machine; without it the early stages of small networks would come out too cheap.
 const MACS_PER_NODE: f32 = 4300.0;
 
-/// What stages cost, and where that comes from, in words. `measured` says where `seconds` come from.
-pub(super) fn power(
+/// What is counted where no profile tells how long stages take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Times {
+    /// The time that passes here.
+    Measured,
+    /// A time that is the same on every machine.
+    Modelled,
+}
+
+/// What stages cost.
+#[derive(Clone, Debug)]
+pub(super) struct Costs {
+    pub power: PowerModel,
+    /// Seconds of each stage: measured here or by the profile, else modelled.
+    pub seconds: Vec<f32>,
+    /// Where the joules come from, in words.
+    pub origin: String,
+}
+
+/// What stages cost: by the profile, by one that an earlier run stored, or by watts x latency. Only for the last the network
+/// is run to time it, since that takes seconds on a small board.
+pub(super) fn costs(
+    plan: &Arc<Plan>,
     file: Option<&Path>,
-    (watts, measured): (&Watts, &str),
-    seconds: &[f32],
     stored: &Stored,
-) -> Result<(PowerModel, String), Failure> {
-    let (model, origin) = match (file, &stored.power) {
+    watts: &Watts,
+    times: Times,
+) -> Result<Costs, Failure> {
+    let stages = plan.stages().len();
+    let (power, seconds, origin) = match (file, &stored.power) {
         (Some(path), _) => {
             let profile = profile::read(path)?;
-            (profile::power_model(&profile, path)?, format!("by the profile {}", path.display()))
+            let seconds = profile.stages.iter().map(|stage| stage.seconds as f32).collect();
+            (profile::power_model(&profile, path)?, seconds, format!("by the profile {}", path.display()))
         }
-        (None, Some(model)) => (model.clone(), "by an earlier run's profile".to_owned()),
+        (None, Some(model)) => (model.clone(), modelled_seconds(plan), "by an earlier run's profile".to_owned()),
         (None, None) => {
-            let model = PowerModel::from_latency(watts.resting(), watts.active, seconds).or_input()?;
-            (model, format!("{measured}; {}", watts.source))
+            let (seconds, measured) = match times {
+                Times::Modelled => (modelled_seconds(plan), "watts x modelled latency"),
+                Times::Measured => (stage_seconds(plan)?, "watts x latency measured here"),
+            };
+            let model = PowerModel::from_latency(watts.resting(), watts.active, &seconds).or_input()?;
+            (model, seconds, format!("{measured}; {}", watts.source))
         }
     };
-    if model.stages().len() != seconds.len() {
-        let (found, expected) = (model.stages().len(), seconds.len());
-        return wrong(format!("{origin}: joules of {found} stages, but the model has {expected}"));
+    if power.stages().len() != stages {
+        return wrong(format!("{origin}: joules of {} stages, but the model has {stages}", power.stages().len()));
     }
-    let text = format!("{}, {origin}", model.source());
-    Ok((model, text))
+    let origin = format!("{}, {origin}", power.source());
+    Ok(Costs { power, seconds, origin })
 }
 
 /// Median seconds that each stage takes on this machine.
-pub(super) fn stage_seconds(plan: &Arc<Plan>) -> Result<Vec<f32>, Failure> {
+fn stage_seconds(plan: &Arc<Plan>) -> Result<Vec<f32>, Failure> {
     const RUNS: usize = 15;
     let mut runtime = Runtime::new(plan.clone())?;
     let image = vec![0.0; plan.info().input.len()];
@@ -67,7 +93,7 @@ pub(super) fn stage_seconds(plan: &Arc<Plan>) -> Result<Vec<f32>, Failure> {
 }
 
 /// Seconds of each stage by its multiply-accumulates and nodes, the same on every machine and at every load.
-pub(super) fn modelled_seconds(plan: &Plan) -> Vec<f32> {
+fn modelled_seconds(plan: &Plan) -> Vec<f32> {
     let macs = plan.stages().iter().map(|stage| stage.macs as f32 + MACS_PER_NODE * stage.nodes.max(1) as f32);
     macs.map(|macs| macs / MODELLED_MACS_PER_SECOND).collect()
 }

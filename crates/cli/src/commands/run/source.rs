@@ -1,11 +1,13 @@
 //! Where the frames of a run come from.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use dyn_perceiver::camera::{self, CameraRequest, FrameSource, ImageSource, PixelFormat};
+use dyn_perceiver::camera::{self, CameraRate, CameraRequest, FrameSource, ImageSource, PixelFormat};
 use dyn_perceiver::dataset::{ImageFolder, SkipReason};
 use dyn_perceiver::model::ModelInfo;
 
@@ -29,7 +31,8 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "COUNT", conflicts_with = "camera")]
     synthetic: Option<u64>,
     /// Read a camera: /dev/video0, or `command:` and a command that writes frames to its output. It is opened again when
-    /// it fails; always the newest frame is taken, the others count as dropped
+    /// it fails; always the newest frame is taken, the others count as dropped. In a command `{fps}` becomes the frames a
+    /// second that the loop takes, at least 1
     #[arg(long, value_name = "NAME")]
     camera: Option<String>,
     /// Ask the camera for this pixel format: yuyv, nv12, rgb, mjpeg or grey [default: the cheapest it offers]
@@ -41,6 +44,9 @@ pub(super) struct SourceArgs {
     /// Stop after so many frames
     #[arg(long, value_name = "COUNT")]
     pub limit: Option<u64>,
+    /// End after so many frames in a row with the same answer: the scene is still, and the board may be switched off
+    #[arg(long, value_name = "COUNT")]
+    pub burst: Option<NonZeroU32>,
     /// Take so many frames per second [default: each as soon as the one before is done]
     #[arg(long, value_name = "NUMBER", value_parser = number::fps)]
     pub fps: Option<f64>,
@@ -78,14 +84,15 @@ impl SourceArgs {
         self.frames.is_some() || self.camera.is_some()
     }
 
-    /// Opens the source.
-    pub(super) fn open(&self, model: &ModelInfo) -> Result<Source, Failure> {
+    /// Opens the source, from which a frame is taken every `shortest` at most.
+    pub(super) fn open(&self, model: &ModelInfo, shortest: Duration) -> Result<Source, Failure> {
         let (frames, names): (Box<dyn FrameSource>, Names) = if let Some(count) = self.synthetic {
             (Box::new(camera::SyntheticSource::new(64, 64).with_count(count)), Names::One("synthetic".into()))
         } else if let Some(name) = &self.camera {
-            let fps = self.fps.map(|fps| fps.round().max(1.0) as u32);
+            let rate = CameraRate::default();
+            rate.follow(shortest);
             let mut request = CameraRequest::default();
-            (request.format, request.size, request.fps) = (self.camera_format, self.camera_size, fps);
+            (request.format, request.size, request.fps) = (self.camera_format, self.camera_size, rate.fps());
             (camera::open(name, request).or_input()?, Names::One(name.clone()))
         } else {
             match &self.frames {

@@ -17,6 +17,7 @@ use crate::output::records::{self, LiveLine, Log, Record};
 use crate::output::{message, table, text};
 
 use super::source::Names;
+use super::steps::{self, ExpectedStep};
 
 /// Size at which a log is put aside.
 const LOG_BYTES: u64 = 8 << 20;
@@ -63,6 +64,8 @@ pub(super) struct Header<'a> {
     pub battery: &'a str,
     /// Where joules come from, in words.
     pub joules: &'a str,
+    /// What the battery's level steps through, where that is calibrated.
+    pub steps: &'a [ExpectedStep],
 }
 
 impl View {
@@ -125,6 +128,9 @@ impl View {
     }
 
     pub(super) fn header(&mut self, header: &Header<'_>) -> Result<(), Failure> {
+        if !header.steps.is_empty() {
+            self.record(&Record::Steps { steps: header.steps })?;
+        }
         if !self.json {
             let count = self.count.map_or("unlimited".to_string(), |n| n.to_string());
             let exits = text::names(&self.exits);
@@ -132,6 +138,9 @@ impl View {
             writeln!(self.out, "frames   {count}, {} operating points", header.points)?;
             writeln!(self.out, "battery  {}", header.battery)?;
             writeln!(self.out, "joules   {}", header.joules)?;
+            if !header.steps.is_empty() {
+                write!(self.out, "\n{}\n", steps::render(header.steps))?;
+            }
         }
         Ok(())
     }

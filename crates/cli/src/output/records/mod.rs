@@ -10,6 +10,7 @@ use dyn_perceiver::energy::Reason;
 use serde::Serialize;
 
 use super::json::Pairs;
+use crate::commands::run::ExpectedStep;
 pub(crate) use json_lines::line;
 pub(crate) use live_line::{LiveLine, columns};
 pub(crate) use log::Log;
@@ -18,6 +19,11 @@ pub(crate) use log::Log;
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Record<'a> {
+    /// What the level of the battery steps through, told once at the start.
+    Steps {
+        /// The steps by falling charge.
+        steps: &'a [ExpectedStep],
+    },
     /// A frame was classified.
     Frame(Frame<'a>),
     /// A frame was passed over: its file cannot be read, or it cannot be classified.
