@@ -1,26 +1,19 @@
 //! Writes a graph operator by operator; every method returns the tensor it made.
 
+use crate::convolution::Conv;
 use crate::graph::{Attribute, Graph, Initializer, Node, Norm, Parameter, ParameterKind, Source, Value};
 
 /// Epsilon of every LayerNorm of the family.
 const LAYER_NORM_EPSILON: f32 = 1e-5;
 
-/// Activation functions of the three backbones.
+/// Activation functions of the backbones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activation {
     Relu,
+    Relu6,
     HardSwish,
     Sigmoid,
     HardSigmoid,
-}
-
-/// A convolution with square kernel and the padding that keeps the size at stride 1.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Conv {
-    pub channels: usize,
-    pub kernel: usize,
-    pub stride: usize,
-    pub groups: usize,
 }
 
 #[derive(Default)]
@@ -137,17 +130,18 @@ impl Builder {
         let weight = self.learned(format!("{key}.weight"), &shape);
         let weight = self.initializer(weight.clone(), &shape, Source::ResidualDepthwise { weight });
         let bias = self.constant(format!("{key}.bias"), &[channels]);
-        self.conv_node(name, x, Conv { channels, kernel, stride: 1, groups: channels }, &weight, &bias)
+        self.conv_node(name, x, Conv { channels, kernel, groups: channels, ..Conv::CENTRED }, &weight, &bias)
     }
 
     fn conv_node(&mut self, name: &str, x: &Value, conv: Conv, weight: &str, bias: &str) -> Value {
-        let pad = conv.kernel / 2;
-        let side = |length: usize| (length + 2 * pad - conv.kernel) / conv.stride + 1;
-        let shape = vec![1, conv.channels, side(x.shape[2]), side(x.shape[3])];
+        let [rows, columns] = [x.shape[2], x.shape[3]].map(|length| conv.pads(length));
+        let side = |length: usize, (before, after)| (length + before + after - conv.kernel) / conv.stride + 1;
+        let shape = vec![1, conv.channels, side(x.shape[2], rows), side(x.shape[3], columns)];
+        let pads = [rows.0, columns.0, rows.1, columns.1].map(|pad| pad as i64);
         let attributes = vec![
             ("kernel_shape", Attribute::Ints(vec![conv.kernel as i64; 2])),
             ("strides", Attribute::Ints(vec![conv.stride as i64; 2])),
-            ("pads", Attribute::Ints(vec![pad as i64; 4])),
+            ("pads", Attribute::Ints(pads.to_vec())),
             ("group", Attribute::Int(conv.groups as i64)),
         ];
         let reduction = x.shape[1] / conv.groups * conv.kernel * conv.kernel;
@@ -157,6 +151,7 @@ impl Builder {
     pub(crate) fn activation(&mut self, name: &str, x: &Value, activation: Activation) -> Value {
         let (op, attributes) = match activation {
             Activation::Relu => ("Relu", vec![]),
+            Activation::Relu6 => return self.clip(name, x, 0.0, 6.0),
             Activation::HardSwish => ("HardSwish", vec![]),
             Activation::Sigmoid => ("Sigmoid", vec![]),
             // ONNX's default slope is 0.2, PyTorch's 1/6.
@@ -165,6 +160,12 @@ impl Builder {
             }
         };
         self.node(name, op, &[&x.name], attributes, x.shape.clone())
+    }
+
+    fn clip(&mut self, name: &str, x: &Value, low: f32, high: f32) -> Value {
+        let low = self.initializer(format!("{name}/low"), &[], Source::Numbers(vec![low]));
+        let high = self.initializer(format!("{name}/high"), &[], Source::Numbers(vec![high]));
+        self.node(name, "Clip", &[&x.name, &low, &high], vec![], x.shape.clone())
     }
 
     /// Squeeze-and-excitation: x times gate(fc2(relu(fc1(mean of x)))), with 1x1 convolutions `fc1` and `fc2`.
@@ -177,11 +178,10 @@ impl Builder {
         gate: Activation,
     ) -> Value {
         let channels = x.shape[1];
-        let pointwise = |channels| Conv { channels, kernel: 1, stride: 1, groups: 1 };
         let s = self.node(&format!("{name}/mean"), "GlobalAveragePool", &[&x.name], vec![], vec![1, channels, 1, 1]);
-        let s = self.conv(&format!("{name}/fc1"), &s, &format!("{key}.fc1"), pointwise(squeezed));
+        let s = self.conv(&format!("{name}/fc1"), &s, &format!("{key}.fc1"), Conv::pointwise(squeezed));
         let s = self.activation(&format!("{name}/relu"), &s, Activation::Relu);
-        let s = self.conv(&format!("{name}/fc2"), &s, &format!("{key}.fc2"), pointwise(channels));
+        let s = self.conv(&format!("{name}/fc2"), &s, &format!("{key}.fc2"), Conv::pointwise(channels));
         let s = self.activation(&format!("{name}/gate"), &s, gate);
         self.node(&format!("{name}/scale"), "Mul", &[&x.name, &s.name], vec![], x.shape.clone())
     }

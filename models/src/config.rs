@@ -145,11 +145,11 @@ impl Config {
 /// Self-attention layers of the four stages at depth factor 1.
 pub(crate) const SELF_ATTENTION_LAYERS: [usize; 4] = [3, 3, 9, 3];
 
-/// The published family: every backbone of the paper with 128 latents, except that width 0.625 of ResNet-50 was
-/// published with 160.
+/// The family: every backbone of the paper with 128 latents, except that width 0.625 of ResNet-50 was published with 160,
+/// and EfficientNet-Lite0 with 64.
 pub fn family() -> Vec<Config> {
-    let latents = |backbone: &str| if backbone == "resnet50_0625" { 160 } else { 128 };
-    backbone::published().into_iter().map(|b| Config::new(b, latents(b))).collect()
+    let latents = |(name, latents)| (name, if name == "resnet50_0625" { 160 } else { latents });
+    backbone::published_latents().map(latents).map(|(name, latents)| Config::new(name, latents)).collect()
 }
 
 #[cfg(test)]
@@ -161,7 +161,7 @@ mod tests {
         for config in family() {
             assert_eq!(Config::from_name(&config.name()).unwrap(), config);
         }
-        assert_eq!(family().len(), 15);
+        assert_eq!(family().len(), 16);
         assert_eq!(Config::from_name("reg800m_perceiver_t256").unwrap().latents, 256);
         assert!(Config::from_name("mobilenetV3_0x3_perceiver_t16").is_ok());
     }

@@ -4,6 +4,7 @@ mod attention;
 mod backbone;
 mod builder;
 mod config;
+mod convolution;
 mod error;
 mod graph;
 mod metadata;

@@ -1,9 +1,12 @@
 //! What a model file says about its input and its classes, read back by whoever runs it.
 
-use crate::Error;
+use crate::{Config, Error};
 
 /// Names of ImageNet's 1000 classes in the order of its label files, one a line; see NOTICE for where they come from.
 const IMAGENET_LABELS: &str = include_str!("imagenet_labels.txt");
+
+/// Mean and standard deviation per channel of ImageNet's pixels in [0, 1].
+pub(crate) const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 
 /// How an image file becomes the network's input, and what its classes are called.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,13 +28,17 @@ impl Metadata {
     /// ImageNet's evaluation preprocessing, and its class names if there are 1000 classes.
     pub fn imagenet(classes: usize) -> Metadata {
         let labels = if classes == 1000 { IMAGENET_LABELS.lines().map(str::to_owned).collect() } else { Vec::new() };
-        Metadata {
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            interpolation: "bicubic".to_owned(),
-            crop: 0.875,
-            labels,
-        }
+        let (mean, std) = IMAGENET;
+        Metadata { mean, std, interpolation: "bicubic".to_owned(), crop: 0.875, labels }
+    }
+
+    /// The preprocessing that the backbone's published weights were trained with; for most that is ImageNet's.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for a backbone that does not exist, [`Error::Configuration`] for an impossible number.
+    pub fn of(config: &Config) -> Result<Metadata, Error> {
+        let (mean, std) = config.resolve()?.normalisation();
+        Ok(Metadata { mean, std, ..Metadata::imagenet(config.classes) })
     }
 
     /// Checks the numbers against `classes`.

@@ -27,6 +27,7 @@ const Z2X_SHARE: usize = 8;
 pub struct Network {
     config: Config,
     graph: Graph,
+    half_weights: bool,
 }
 
 impl Network {
@@ -38,7 +39,15 @@ impl Network {
         let backbone = config.resolve()?;
         let mut describer = Describer { b: Builder::default(), config, backbone: backbone.as_ref() };
         describer.describe();
-        Ok(Network { config: config.clone(), graph: describer.b.graph })
+        Ok(Network { config: config.clone(), graph: describer.b.graph, half_weights: false })
+    }
+
+    /// Writes weights in half precision, each followed by a `Cast` to float: a file of half the size, whose results differ
+    /// by the rounding of the weights. Biases and other small tensors stay float.
+    #[must_use]
+    pub fn with_half_weights(mut self, half: bool) -> Network {
+        self.half_weights = half;
+        self
     }
 
     /// What this network was made from.
@@ -61,6 +70,10 @@ impl Network {
     /// over the Conv, MatMul and Gemm nodes it depends on.
     pub fn macs_per_exit(&self) -> [u64; 4] {
         EXITS.map(|exit| self.graph.macs_to(exit))
+    }
+
+    pub(crate) fn half_weights(&self) -> bool {
+        self.half_weights
     }
 
     pub(crate) fn graph(&self) -> &Graph {

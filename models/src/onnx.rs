@@ -17,6 +17,8 @@ use crate::{Error, Metadata, Network, ParameterKind};
 const OPSET: i64 = 20;
 /// The file format that goes with it.
 const IR_VERSION: i64 = 9;
+/// The smallest tensor that half precision is worth a node for, in elements.
+const HALF_FROM: usize = 256;
 /// Field numbers in onnx.proto: `ModelProto.graph`, `GraphProto.initializer`, `TensorProto.raw_data`.
 const GRAPH: u32 = 7;
 const INITIALIZER: u32 = 5;
@@ -106,7 +108,7 @@ impl Network {
             out.write_all(bytes).map_err(Error::io(path)).map(|()| written)
         };
         let graph = self.graph_proto().encode_to_vec();
-        let lengths: Vec<usize> = self.graph().initializers.iter().map(tensor_len).collect();
+        let lengths: Vec<usize> = self.graph().initializers.iter().map(|i| tensor_len(i, self.kind(i))).collect();
         let field = |length: usize| key_len(INITIALIZER) + encoded_len_varint(length as u64) + length;
         let graph_len = graph.len() + lengths.iter().map(|&length| field(length)).sum::<usize>();
 
@@ -117,7 +119,12 @@ impl Network {
         put(&head)?;
         put(&graph)?;
         for (initializer, length) in self.graph().initializers.iter().zip(lengths) {
-            let tensor = tensor_proto(initializer, constant(self, &initializer.source, weights)?);
+            let kind = self.kind(initializer);
+            let tensor = tensor_proto(initializer, kind, constant(self, &initializer.source, weights)?);
+            let tensor = tensor.ok_or_else(|| {
+                let reason = "a weight is beyond what half precision holds, 65,504".to_owned();
+                Error::malformed(path, &initializer.name, reason)
+            })?;
             let mut bytes = Vec::with_capacity(field(length));
             encode_key(INITIALIZER, WireType::LengthDelimited, &mut bytes);
             encode_varint(length as u64, &mut bytes);
@@ -147,16 +154,52 @@ impl Network {
     }
 
     /// Everything of the graph but its constants.
+    fn kind(&self, initializer: &Initializer) -> Kind {
+        match initializer.source {
+            Source::Integers(_) => Kind::Integers,
+            _ if self.half_weights() && initializer.shape.iter().product::<usize>() >= HALF_FROM => Kind::Halves,
+            _ => Kind::Floats,
+        }
+    }
+
     fn graph_proto(&self) -> pb::GraphProto {
         let side = self.config().input_size;
         let image = Value { name: "image".to_owned(), shape: vec![1, 3, side, side] };
+        let halves = self.graph().initializers.iter().filter(|&initializer| self.kind(initializer) == Kind::Halves);
+        let casts = halves.map(cast_proto);
         pb::GraphProto {
             name: self.config().name(),
-            node: self.graph().nodes.iter().map(node_proto).collect(),
+            node: casts.chain(self.graph().nodes.iter().map(node_proto)).collect(),
             input: vec![value_proto(&image)],
             output: self.graph().outputs.iter().map(value_proto).collect(),
             ..Default::default()
         }
+    }
+}
+
+/// How a constant stands in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Integers,
+    Floats,
+    /// Half precision under a name of its own; a `Cast` gives the float tensor of the constant's name.
+    Halves,
+}
+
+fn half_name(initializer: &Initializer) -> String {
+    format!("{}/half", initializer.name)
+}
+
+/// From half precision to the constant that the graph reads.
+fn cast_proto(initializer: &Initializer) -> pb::NodeProto {
+    let float = pb::tensor_proto::DataType::Float as i64;
+    pb::NodeProto {
+        name: format!("{}/float", initializer.name),
+        op_type: "Cast".to_owned(),
+        input: vec![half_name(initializer)],
+        output: vec![initializer.name.clone()],
+        attribute: vec![attribute_proto("to", &Attribute::Int(float))],
+        ..Default::default()
     }
 }
 
@@ -195,28 +238,46 @@ fn value_proto(value: &Value) -> pb::ValueInfoProto {
 }
 
 /// A constant without its numbers.
-fn tensor_head(initializer: &Initializer) -> pb::TensorProto {
+fn tensor_head(initializer: &Initializer, kind: Kind) -> pb::TensorProto {
     use pb::tensor_proto::DataType;
-    let integers = matches!(initializer.source, Source::Integers(_));
+    let (data_type, name) = match kind {
+        Kind::Integers => (DataType::Int64, initializer.name.clone()),
+        Kind::Floats => (DataType::Float, initializer.name.clone()),
+        Kind::Halves => (DataType::Float16, half_name(initializer)),
+    };
     pb::TensorProto {
-        name: initializer.name.clone(),
+        name,
         dims: initializer.shape.iter().map(|&d| d as i64).collect(),
-        data_type: if integers { DataType::Int64 } else { DataType::Float }.into(),
+        data_type: data_type.into(),
         ..Default::default()
     }
 }
 
 /// Encoded length of a constant, from its shape alone.
-fn tensor_len(initializer: &Initializer) -> usize {
-    let element = if matches!(initializer.source, Source::Integers(_)) { 8 } else { 4 };
+fn tensor_len(initializer: &Initializer, kind: Kind) -> usize {
+    let element = match kind {
+        Kind::Integers => 8,
+        Kind::Floats => 4,
+        Kind::Halves => 2,
+    };
     let bytes = initializer.shape.iter().product::<usize>() * element;
-    tensor_head(initializer).encoded_len() + key_len(RAW_DATA) + encoded_len_varint(bytes as u64) + bytes
+    tensor_head(initializer, kind).encoded_len() + key_len(RAW_DATA) + encoded_len_varint(bytes as u64) + bytes
 }
 
-fn tensor_proto(initializer: &Initializer, constant: Constant) -> pb::TensorProto {
+/// `None` if a number is beyond half precision.
+fn tensor_proto(initializer: &Initializer, kind: Kind, constant: Constant) -> Option<pb::TensorProto> {
     let raw_data = match constant {
         Constant::Integers(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Constant::Numbers(values) if kind == Kind::Halves => {
+            let halves = values.iter().map(|&v| half::f16::from_f32(v));
+            let fits = |(half, &value): (&half::f16, &f32)| half.is_finite() || !value.is_finite();
+            let halves: Vec<half::f16> = halves.collect();
+            if !halves.iter().zip(&values).all(fits) {
+                return None;
+            }
+            halves.iter().flat_map(|v| v.to_le_bytes()).collect()
+        }
         Constant::Numbers(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
     };
-    pb::TensorProto { raw_data, ..tensor_head(initializer) }
+    Some(pb::TensorProto { raw_data, ..tensor_head(initializer, kind) })
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use dyn_perceiver_models::{Config, Metadata, Network, ParameterKind, Seeded, family};
 use serde_json::Value;
 
-const REFERENCES: [&str; 4] = [
+const REFERENCES: [&str; 5] = [
+    "efficientnet_lite0_perceiver_t64",
     "mobilenetV3_0x5_perceiver_t128",
     "mobilenetV3_0x75_perceiver_t128",
     "reg800m_perceiver_t128",

@@ -3,20 +3,24 @@
     python write_fixtures.py ../tests/fixtures
 
 Three files of one tiny network: a plain state dict, one under `model_ema` beside what a training script saves with it,
-and a plain one in half precision.
+and a plain one in half precision. And for networks that have no published reference: the keys and shapes of their state
+dict, and logits of PyTorch with deterministic weights.
 """
 
 import argparse
 import collections
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from check_onnx import uniform
-from dyn_perceiver_training.model import DynPerceiver
+from dyn_perceiver_training.model import EXITS, Config, DynPerceiver
 
-WIDTH, LATENTS, WIDENING, CLASSES = 0.05, 8, 1, 3
+BACKBONE, LATENTS, WIDENING, CLASSES = "mobilenetV3_0x05", 8, 1, 3
+# Networks of which no reference was published: their state dict and logits are PyTorch's.
+REFERENCES = ["efficientnet_lite0_perceiver_t64"]
 
 
 def deterministic(key, tensor):
@@ -42,7 +46,7 @@ def deterministic(key, tensor):
 
 
 def main(folder):
-    model = DynPerceiver(WIDTH, LATENTS, sa_widening=WIDENING, classes=CLASSES)
+    model = DynPerceiver(Config(BACKBONE, LATENTS, sa_widening=WIDENING, classes=CLASSES))
     state = collections.OrderedDict(
         (key, value if key.endswith("num_batches_tracked") else deterministic(key, value))
         for key, value in model.state_dict().items()
@@ -54,6 +58,31 @@ def main(folder):
     args = argparse.Namespace(model="tiny", depth_factor=[1, 1, 1, 1], lr=1e-3, output_dir=None)
     wrapped = {"model": {}, "model_ema": state, "optimizer": optimizer, "epoch": 7, "best": 0.5, "args": args}
     torch.save(wrapped, folder / "tiny_ema.pth")
+    for name in REFERENCES:
+        write_reference(folder, name)
+
+
+def write_reference(folder, name):
+    config = Config.from_name(name)
+    model = DynPerceiver(config).eval()
+    shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
+    (folder / f"{name}.state_dict.json").write_text(json.dumps(shapes, indent=1) + "\n")
+    model.load_state_dict({
+        key: value if key.endswith("num_batches_tracked") else deterministic(key, value)
+        for key, value in model.state_dict().items()
+    })  # fmt: skip
+    side = config.input_size
+    image = torch.from_numpy(2 * uniform("image", 3 * side * side) - 1).reshape(1, 3, side, side)
+    with torch.no_grad():
+        logits = dict(zip(EXITS, (y[0] for y in model(image))))
+    reference = {
+        "arch": name, "depth_factor": list(config.depth_factor), "input_size": side,
+        "params": sum(p.numel() for p in model.parameters()),
+        "logits": {exit: [round(float(v), 6) for v in y[:16]] for exit, y in logits.items()},
+        "logits_l2": {exit: float(y.norm()) for exit, y in logits.items()},
+        "argmax": {exit: int(y.argmax()) for exit, y in logits.items()},
+    }  # fmt: skip
+    (folder / f"{name}.json").write_text(json.dumps(reference, indent=1) + "\n")
 
 
 if __name__ == "__main__":

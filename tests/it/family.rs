@@ -12,7 +12,10 @@ use serde_json::Value;
 /// Logits of the four exits, in the order of `EXITS`.
 fn logits(config: &Config) -> Vec<Vec<f32>> {
     let network = Network::new(config).unwrap();
-    let bytes = network.to_bytes(&mut Seeded, &Metadata::imagenet(config.classes)).unwrap();
+    run(config, network.to_bytes(&mut Seeded, &Metadata::imagenet(config.classes)).unwrap())
+}
+
+fn run(config: &Config, bytes: Vec<u8>) -> Vec<Vec<f32>> {
     let model = Model::from_bytes(bytes, config.name(), &LoadOptions::default()).unwrap();
     let plan = Arc::new(Plan::new(model).unwrap());
     let order: Vec<String> = plan.stages().iter().map(|stage| stage.exit.clone()).collect();
@@ -63,11 +66,37 @@ fn resnet_0375_holds_to_the_reference() {
 }
 
 #[test]
+fn efficientnet_lite0_holds_to_the_reference() {
+    holds_to_the_reference("efficientnet_lite0_perceiver_t64");
+}
+
+#[test]
+fn weights_in_half_precision_change_logits_by_their_rounding_only() {
+    let config = Config::from_name("efficientnet_lite0_perceiver_t8").unwrap().with_input_size(64).with_classes(10);
+    let network = Network::new(&config).unwrap();
+    let whole = network.to_bytes(&mut Seeded, &Metadata::imagenet(10)).unwrap();
+    let network = network.with_half_weights(true);
+    let half = network.to_bytes(&mut Seeded, &Metadata::imagenet(10)).unwrap();
+    assert!(half.len() < whole.len() * 11 / 20, "{} of {}", half.len(), whole.len());
+    for (whole, half) in run(&config, whole).iter().zip(run(&config, half)) {
+        let apart = norm(whole.iter().zip(half).map(|(&a, b)| f64::from(a - b)));
+        let share = apart / norm(whole.iter().map(|&v| f64::from(v)));
+        assert!(share > 0.0 && share < 1e-2, "relative difference {share:.1e}");
+    }
+}
+
+#[test]
 fn every_combination_of_flags_runs() {
-    let base = Config::from_name("mobilenetV3_0x05_perceiver_t8").unwrap();
+    // All flags of the first; of the others each flag left out alone.
+    runs_with_flags("mobilenetV3_0x05_perceiver_t8", 0..64);
+    runs_with_flags("efficientnet_lite0_perceiver_t8", (0..6).map(|bit| 63 ^ (1 << bit)));
+}
+
+fn runs_with_flags(name: &str, combinations: impl Iterator<Item = u32>) {
+    let base = Config::from_name(name).unwrap();
     let base = base.with_input_size(64).with_classes(10).with_sa_widening(1);
     let mut seen = Vec::new();
-    for bits in 0..64 {
+    for bits in combinations {
         let on = |bit: u32| bits >> bit & 1 == 1;
         let mut config = base.clone();
         config.with_x2z = on(0);
@@ -82,16 +111,19 @@ fn every_combination_of_flags_runs() {
     }
     // A flag changes something: no two combinations give the same logits everywhere.
     for (i, a) in seen.iter().enumerate() {
-        assert!(seen[i + 1..].iter().all(|b| a != b), "combination {i:06b} has a twin");
+        assert!(seen[i + 1..].iter().all(|b| a != b), "combination number {i} of {name} has a twin");
     }
 }
 
 #[test]
 fn every_backbone_runs_at_any_input_size() {
     // Sizes whose features are smaller than 7x7, no multiple of it, and both.
-    for (name, input_size) in
-        [("mobilenetV3_0x05_perceiver_t16", 56), ("reg400m_perceiver_t8", 40), ("resnet50_0375_perceiver_t12", 97)]
-    {
+    for (name, input_size) in [
+        ("mobilenetV3_0x05_perceiver_t16", 56),
+        ("reg400m_perceiver_t8", 40),
+        ("resnet50_0375_perceiver_t12", 97),
+        ("efficientnet_lite0_perceiver_t8", 75),
+    ] {
         let config = Config::from_name(name).unwrap().with_input_size(input_size).with_classes(7);
         assert!(logits(&config).iter().all(|exit| exit.len() == 7 && exit.iter().all(|v| v.is_finite())), "{name}");
     }

@@ -1,7 +1,8 @@
 //! MobileNetV3-Large (Howard et al., "Searching for MobileNetV3", ICCV 2019, table 1), module names as in torchvision.
 
 use super::{Backbone, Family, owned, round_channels};
-use crate::builder::{Activation, Builder, Conv};
+use crate::builder::{Activation, Builder};
+use crate::convolution::Conv;
 use crate::graph::Value;
 
 pub(super) const FAMILY: Family = Family {
@@ -13,6 +14,7 @@ pub(super) const FAMILY: Family = Family {
         "mobilenetV3_1x5",
         "mobilenetV3_2x0",
     ],
+    latents: 128,
     parse,
     candidates,
 };
@@ -85,17 +87,17 @@ impl MobileNetV3 {
             format!("{key}.block.{}", layer - 1)
         };
         if expanded != x.shape[1] {
-            let conv = Conv { channels: expanded, kernel: 1, stride: 1, groups: 1 };
+            let conv = Conv::pointwise(expanded);
             y = conv_norm(b, &format!("{name}/expand"), &y, &next(), conv, Some(activation));
         }
-        let conv = Conv { channels: expanded, kernel, stride, groups: expanded };
+        let conv = Conv { channels: expanded, kernel, stride, groups: expanded, ..Conv::CENTRED };
         y = conv_norm(b, &format!("{name}/depthwise"), &y, &next(), conv, Some(activation));
         if squeeze {
             // A quarter of the channels, in whole numbers, before rounding.
             let squeezed = round_channels((expanded / 4) as f64);
             y = b.squeeze_excite(&format!("{name}/se"), &y, &next(), squeezed, Activation::HardSigmoid);
         }
-        let conv = Conv { channels: out, kernel: 1, stride: 1, groups: 1 };
+        let conv = Conv::pointwise(out);
         y = conv_norm(b, &format!("{name}/project"), &y, &next(), conv, None);
         if stride == 1 && x.shape[1] == out {
             y = b.add(&format!("{name}/residual"), x, &y);
@@ -115,7 +117,7 @@ impl MobileNetV3 {
 
 impl Backbone for MobileNetV3 {
     fn stem(&self, b: &mut Builder, image: &Value) -> Value {
-        let conv = Conv { channels: round_channels(STEM * self.width), kernel: 3, stride: 2, groups: 1 };
+        let conv = Conv { channels: round_channels(STEM * self.width), kernel: 3, stride: 2, ..Conv::CENTRED };
         let x = conv_norm(b, "feature/stem/conv", image, "cnn_stem.0", conv, Some(Activation::HardSwish));
         self.blocks(b, "feature/stem", "cnn_stem", 0, 1, &x)
     }
@@ -126,7 +128,7 @@ impl Backbone for MobileNetV3 {
         if k < 4 {
             return x;
         }
-        let conv = Conv { channels: 6 * x.shape[1], kernel: 1, stride: 1, groups: 1 };
+        let conv = Conv::pointwise(6 * x.shape[1]);
         let key = format!("{key}.{}", PIECES[4].len());
         conv_norm(b, &format!("{name}/last"), &x, &key, conv, Some(Activation::HardSwish))
     }

@@ -1,11 +1,13 @@
 //! The CNN backbones, each cut in a stem and four stages. A new backbone is one file and one line in [`FAMILIES`].
 
+mod efficientnet_lite;
 mod mobilenet_v3;
 mod regnet;
 mod resnet;
 
 use crate::builder::Builder;
 use crate::graph::Value;
+use crate::metadata::IMAGENET;
 
 /// One backbone at one size.
 pub(crate) trait Backbone {
@@ -15,22 +17,33 @@ pub(crate) trait Backbone {
     fn stage(&self, b: &mut Builder, k: usize, x: &Value) -> Value;
     /// Hidden units of the two classifiers that see features, if they have a hidden layer.
     fn classifier_hidden(&self) -> Option<usize>;
+    /// Mean and standard deviation per channel, of pixels in [0, 1], that its published weights were trained with.
+    fn normalisation(&self) -> ([f32; 3], [f32; 3]) {
+        IMAGENET
+    }
 }
 
 /// A kind of backbone, by the first part of a network's name.
 struct Family {
-    /// The names the authors published.
+    /// The names that are published: by the paper's authors, or with weights for ImageNet.
     published: &'static [&'static str],
+    /// Latent tokens of its networks where they are listed.
+    latents: usize,
     parse: fn(&str) -> Option<Box<dyn Backbone>>,
     /// Names to try when a checkpoint is to be recognised, published ones first.
     candidates: fn() -> Vec<String>,
 }
 
-const FAMILIES: [Family; 3] = [mobilenet_v3::FAMILY, regnet::FAMILY, resnet::FAMILY];
+const FAMILIES: [Family; 4] = [mobilenet_v3::FAMILY, regnet::FAMILY, resnet::FAMILY, efficientnet_lite::FAMILY];
 
 /// All published backbones.
 pub(crate) fn published() -> Vec<&'static str> {
     FAMILIES.iter().flat_map(|family| family.published).copied().collect()
+}
+
+/// The published backbones, each with the latent tokens of its network.
+pub(crate) fn published_latents() -> impl Iterator<Item = (&'static str, usize)> {
+    FAMILIES.iter().flat_map(|family| family.published.iter().map(|&name| (name, family.latents)))
 }
 
 /// The backbone of that name, published or of another width.

@@ -1,11 +1,16 @@
 //! RegNetY (Radosavovic et al., "Designing Network Design Spaces", CVPR 2020), module names as in torchvision.
 
 use super::{Backbone, Family, owned};
-use crate::builder::{Activation, Builder, Conv};
+use crate::builder::{Activation, Builder};
+use crate::convolution::Conv;
 use crate::graph::Value;
 
-pub(super) const FAMILY: Family =
-    Family { published: &["reg400m", "reg800m", "reg1x6g", "reg3x2g"], parse, candidates: || owned(FAMILY.published) };
+pub(super) const FAMILY: Family = Family {
+    published: &["reg400m", "reg800m", "reg1x6g", "reg3x2g"],
+    latents: 128,
+    parse,
+    candidates: || owned(FAMILY.published),
+};
 
 const EPSILON: f64 = 1e-5;
 const STEM: usize = 32;
@@ -60,7 +65,7 @@ fn round_to(channels: usize, unit: usize) -> usize {
 
 impl Backbone for RegNet {
     fn stem(&self, b: &mut Builder, image: &Value) -> Value {
-        let conv = Conv { channels: STEM, kernel: 3, stride: 2, groups: 1 };
+        let conv = Conv { channels: STEM, kernel: 3, stride: 2, ..Conv::CENTRED };
         let x = b.conv_norm("feature/stem/conv", image, "cnn_stem.0", conv, "cnn_stem.1", EPSILON);
         b.activation("feature/stem/relu", &x, Activation::Relu)
     }
@@ -85,7 +90,7 @@ fn block(b: &mut Builder, name: &str, key: &str, x: &Value, stage: Stage, stride
     let channels = stage.channels;
     let conv_norm = |b: &mut Builder, part: &str, x: &Value, suffix: &str, kernel, stride, groups| {
         let key = format!("{key}.{suffix}");
-        let conv = Conv { channels, kernel, stride, groups };
+        let conv = Conv { channels, kernel, stride, groups, ..Conv::CENTRED };
         b.conv_norm(&format!("{name}/{part}"), x, &format!("{key}.0"), conv, &format!("{key}.1"), EPSILON)
     };
     let shortcut = if stride != 1 || x.shape[1] != channels {

@@ -2,11 +2,13 @@
 //! timm; the stride of a bottleneck is on its 3x3 convolution.
 
 use super::{Backbone, Family, owned};
-use crate::builder::{Activation, Builder, Conv};
+use crate::builder::{Activation, Builder};
+use crate::convolution::Conv;
 use crate::graph::Value;
 
 pub(super) const FAMILY: Family = Family {
     published: &["resnet50_0375", "resnet50_050", "resnet50_0625", "resnet50_075", "resnet50"],
+    latents: 128,
     parse,
     candidates: || owned(FAMILY.published),
 };
@@ -40,7 +42,7 @@ fn parse(name: &str) -> Option<Box<dyn Backbone>> {
 
 impl Backbone for ResNet50 {
     fn stem(&self, b: &mut Builder, image: &Value) -> Value {
-        let conv = Conv { channels: self.base, kernel: 7, stride: 2, groups: 1 };
+        let conv = Conv { channels: self.base, kernel: 7, stride: 2, ..Conv::CENTRED };
         let x = b.conv_norm("feature/stem/conv", image, "cnn_stem.0", conv, "cnn_stem.1", EPSILON);
         let x = b.activation("feature/stem/relu", &x, Activation::Relu);
         b.max_pool("feature/stem/pool", &x, 3, 2, 1)
@@ -64,11 +66,11 @@ impl Backbone for ResNet50 {
 fn bottleneck(b: &mut Builder, name: &str, key: &str, x: &Value, inner: usize, stride: usize) -> Value {
     let out = inner * EXPANSION;
     let conv_norm = |b: &mut Builder, i: usize, x: &Value, channels, kernel, stride| {
-        let conv = Conv { channels, kernel, stride, groups: 1 };
+        let conv = Conv { channels, kernel, stride, ..Conv::CENTRED };
         b.conv_norm(&format!("{name}/conv{i}"), x, &format!("{key}.conv{i}"), conv, &format!("{key}.bn{i}"), EPSILON)
     };
     let shortcut = if stride != 1 || x.shape[1] != out {
-        let conv = Conv { channels: out, kernel: 1, stride, groups: 1 };
+        let conv = Conv { channels: out, kernel: 1, stride, ..Conv::CENTRED };
         let (weight, norm) = (format!("{key}.downsample.0"), format!("{key}.downsample.1"));
         b.conv_norm(&format!("{name}/shortcut"), x, &weight, conv, &norm, EPSILON)
     } else {

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from .data import load, preprocess, write_idx
-from .model import EXITS, DynPerceiver
+from .model import EXITS, Config, DynPerceiver
 
 FRAMES = 1000
 COMPARED = 8
@@ -39,7 +39,8 @@ def main():
     shutil.copy(args.trained / "training.json", args.out / "training.json")
     asked = training["arguments"]
     depth = tuple(int(d) for d in asked["depth_factor"].strip("()").split(","))
-    model = DynPerceiver(float(asked["width"]), int(asked["latents"]), depth, int(asked["sa_widening"]), 10)
+    backbone = f"mobilenetV3_{float(asked['width']):g}".replace(".", "x")
+    model = DynPerceiver(Config(backbone, int(asked["latents"]), depth, int(asked["sa_widening"]), int(asked["size"]), 10))
     model.load_state_dict(load_file(args.out / "weights.safetensors"))
     model.eval()
     with torch.no_grad():

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from .data import augment, load, preprocess
-from .model import EXITS, DynPerceiver
+from .model import EXITS, Config, DynPerceiver
 
 EXIT_WEIGHTS = {"early3": 0.5, "att": 0.5, "cnn": 1.0, "merge": 1.0}
 DISTILLATION = 0.5
@@ -89,7 +89,10 @@ def main():
     images, labels = data["train"]
 
     def build():
-        return DynPerceiver(args.width, args.latents, args.depth_factor, args.sa_widening, 10, args.dropout)
+        config = Config(
+            f"mobilenetV3_{args.width:g}".replace(".", "x"), args.latents, args.depth_factor, args.sa_widening, args.size, 10
+        )
+        return DynPerceiver(config, args.dropout)
 
     model = build().to(memory_format=torch.channels_last)
     compiled = torch.compile(model) if args.compile else model

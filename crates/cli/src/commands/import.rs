@@ -29,10 +29,10 @@ pub(crate) struct Args {
     /// Read the names of the classes from this file: one a line, or a JSON array [default: ImageNet's if there are 1000]
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Subtract this mean per channel from pixels in [0, 1]; one number stands for all [default: ImageNet's]
+    /// Subtract this mean per channel from pixels in [0, 1]; one number stands for all [default: the backbone's, for most ImageNet's]
     #[arg(long, value_name = "R,G,B", value_parser = load::channels)]
     mean: Option<[f32; 3]>,
-    /// Divide by this standard deviation per channel; one number stands for all [default: ImageNet's]
+    /// Divide by this standard deviation per channel; one number stands for all [default: the backbone's]
     #[arg(long, value_name = "R,G,B", value_parser = load::deviations)]
     std: Option<[f32; 3]>,
     /// Crop the centre: this share of the image's shorter side, in (0, 1] [default: 0.875]
@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Interpolate pixels so: bilinear or bicubic [default: bicubic]
     #[arg(long, value_name = "KIND")]
     interpolation: Option<String>,
+    /// Write weights in half precision: a file of half the size, whose logits differ by the rounding
+    #[arg(long)]
+    half: bool,
     /// Write the ONNX file here
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -59,10 +62,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         config.latents = named.latents;
     }
     args.network.apply(&mut config)?;
-    let network = Network::new(&config).or_input()?;
+    let network = Network::new(&config).or_input()?.with_half_weights(args.half);
     network.check(&weights).or_input()?;
 
-    let mut metadata = Metadata::imagenet(config.classes);
+    let mut metadata = Metadata::of(&config).or_input()?;
     if let Some(path) = &args.labels {
         metadata.labels = load::labels(path)?;
     }

@@ -101,5 +101,5 @@ fn build(args: BuildArgs) -> Result<(), Failure> {
     let mut config = Config::from_name(&args.name).or_input()?;
     args.network.apply(&mut config)?;
     let network = Network::new(&config).or_input()?;
-    save(&network, &mut Seeded, &Metadata::imagenet(config.classes), &args.output, args.json)
+    save(&network, &mut Seeded, &Metadata::of(&config).or_input()?, &args.output, args.json)
 }

@@ -4,7 +4,13 @@ The layout (kernel sizes, expansions, strides) is that of Howard et al., "Search
 names follow the published Dyn-Perceiver checkpoints, so that their state dicts and ours have the same keys.
 """
 
+import re
+
 from torch import nn
+
+from .pieces import Pieces
+
+KNOWN = ("mobilenetV3_0x5", "mobilenetV3_0x75", "mobilenetV3", "mobilenetV3_1x25", "mobilenetV3_1x5", "mobilenetV3_2x0")
 
 BATCH_NORM_EPS = 1e-3
 
@@ -74,27 +80,22 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class MobileNetV3Pieces(nn.Module):
-    """Builds the pieces; `DynPerceiver` takes them as its own attributes to match the published keys."""
-
-    def __init__(self, width):
-        super().__init__()
-        channels = round_channels(16 * width)
-        pieces = [conv_norm_act(3, channels, 3, stride=2, act=nn.Hardswish)]
-        inputs = []
-        for kernel, expanded, c_out, squeeze, hard_swish, stride in BLOCKS:
-            inputs.append(channels)
-            c_next = round_channels(c_out * width)
-            pieces.append(
-                InvertedResidual(
-                    channels, kernel, round_channels(expanded * width), c_next, squeeze, hard_swish, stride
-                )
-            )
-            channels = c_next
-        self.last = 6 * channels
-        pieces.append(conv_norm_act(channels, self.last, 1, act=nn.Hardswish))
-        self.stem = nn.Sequential(*pieces[:3])
-        self.stages = [nn.Sequential(*pieces[a:b]) for a, b in ((3, 5), (5, 8), (8, 14), (14, 17))]
-        # C1..C4, the input channels of the four stages, then C5.
-        self.channels = [inputs[2], inputs[4], inputs[7], inputs[13], self.last]
-        self.head = round_channels(1280 * width)
+def parse(name):
+    match = re.fullmatch(r"mobilenetV3(?:_(\d+)x(\d+))?", name)
+    if match is None:
+        return None
+    width = float(f"{match[1]}.{match[2]}") if match[1] else 1.0
+    channels = round_channels(16 * width)
+    layers, inputs = [conv_norm_act(3, channels, 3, stride=2, act=nn.Hardswish)], []
+    for kernel, expanded, c_out, squeeze, hard_swish, stride in BLOCKS:
+        inputs.append(channels)
+        c_next = round_channels(c_out * width)
+        expanded = round_channels(expanded * width)
+        layers.append(InvertedResidual(channels, kernel, expanded, c_next, squeeze, hard_swish, stride))
+        channels = c_next
+    layers.append(conv_norm_act(channels, 6 * channels, 1, act=nn.Hardswish))
+    cuts = (0, 3, 5, 8, 14, 17)
+    names = ["cnn_stem"] + [f"cnn_body_stage{k}" for k in range(1, 5)]
+    modules = {n: nn.Sequential(*layers[a:b]) for n, a, b in zip(names, cuts, cuts[1:])}
+    channels = [inputs[2], inputs[4], inputs[7], inputs[13], 6 * channels]
+    return Pieces(modules, [[n] for n in names], channels, round_channels(1280 * width))
