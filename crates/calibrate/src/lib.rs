@@ -3,6 +3,7 @@
 mod binomial;
 pub mod certify;
 pub mod evaluate;
+pub mod learn;
 pub mod missions;
 mod random;
 pub mod records;

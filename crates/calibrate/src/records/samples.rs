@@ -172,6 +172,10 @@ impl Records {
     /// model's, a confidence is not in [0, 1], or the records hold logits, which this sample would lack.
     pub fn push(&mut self, id: impl Into<String>, label: u32, readings: &[ExitReading]) -> Result<(), RecordsError> {
         let id = id.into();
+        if self.has_logits() {
+            let reason = "no logits, which the samples before have".into();
+            return Err(RecordsError::Sample { sample: id, reason });
+        }
         if let Some(reason) = self.refusal(label, readings) {
             return Err(RecordsError::Sample { sample: id, reason });
         }
@@ -179,10 +183,40 @@ impl Records {
         Ok(())
     }
 
-    fn refusal(&self, label: u32, readings: &[ExitReading]) -> Option<String> {
-        if self.has_logits() {
-            return Some("no logits, which the samples before have".into());
+    /// As [`Records::push`], with the logits of every exit, one per class, so that exits can be ensembled. Records hold
+    /// logits of all samples or of none.
+    ///
+    /// # Errors
+    /// As [`Records::push`]; also for logits of another number, or that are not finite.
+    pub fn push_logits_of(
+        &mut self,
+        id: impl Into<String>,
+        label: u32,
+        exits: &[Vec<f32>],
+    ) -> Result<(), RecordsError> {
+        let id = id.into();
+        let refuse = |id, reason: &str| Err(RecordsError::Sample { sample: id, reason: reason.into() });
+        if exits.iter().any(|logits| logits.len() != self.classes) {
+            return refuse(id, "logits of another number than there are classes");
         }
+        let readings: Result<Vec<_>, _> = exits.iter().map(|logits| ExitReading::from_logits(logits)).collect();
+        let Ok(readings) = readings else { return refuse(id, "a logit that is not finite") };
+        if !self.is_empty() && !matches!(self.logits, Logits::Memory(_)) {
+            return refuse(id, "logits, which the samples before lack");
+        }
+        if let Some(reason) = self.refusal(label, &readings) {
+            return Err(RecordsError::Sample { sample: id, reason });
+        }
+        let logits = exits.iter().flatten().copied();
+        match &mut self.logits {
+            Logits::Memory(all) => all.extend(logits),
+            other => *other = Logits::Memory(logits.collect()),
+        }
+        self.append(id, label, &readings);
+        Ok(())
+    }
+
+    fn refusal(&self, label: u32, readings: &[ExitReading]) -> Option<String> {
         if readings.len() != self.exits.len() {
             return Some(format!("{} exits, expected {}", readings.len(), self.exits.len()));
         }
