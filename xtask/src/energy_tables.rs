@@ -8,8 +8,15 @@ use clap::Args as ClapArgs;
 use dyn_perceiver_core::file::atomic_write;
 use serde_json::Value;
 
-const BEGIN: &str = "<!-- tables: begin -->";
-const END: &str = "<!-- tables: end -->";
+const TABLES: Markers = Markers { begin: "<!-- tables: begin -->", end: "<!-- tables: end -->" };
+const WORLD: Markers = Markers { begin: "<!-- world: begin -->", end: "<!-- world: end -->" };
+
+/// Comments of the page between which a command writes.
+#[derive(Clone, Copy)]
+struct Markers {
+    begin: &'static str,
+    end: &'static str,
+}
 
 /// Missions with the shipped model's records: a title, and options of `simulate`.
 const SHIPPED: [(&str, &[&str]); 3] = [
@@ -38,19 +45,50 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", default_value = "target/release/dyn-perceiver")]
     program: PathBuf,
     /// Draw frames from these calibration records of the shipped model
-    #[arg(long, value_name = "FILE")]
-    records: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "world_only")]
+    records: Option<PathBuf>,
     /// Simulate so many missions for each table
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
     seeds: u32,
+    /// Write only the table of missions in a world of its own
+    #[arg(long)]
+    world_only: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let records = args.records.to_string_lossy();
+    let path = crate::root().join("docs/energy.md");
+    let page = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let page = match &args.records {
+        Some(records) if !args.world_only => replaced(&page, TABLES, &missions(args, &records.to_string_lossy())?)?,
+        _ => page,
+    };
+    let page = replaced(&page, WORLD, &world(args.seeds)?)?;
+    atomic_write(&path, page.as_bytes()).with_context(|| path.display().to_string())
+}
+
+/// The table of missions in a world that shares nothing with the governor.
+fn world(missions: u32) -> Result<String> {
+    let missions = missions.to_string();
+    let words = ["run", "--release", "-p", "dyn-perceiver-calibrate", "--example", "energy_world", "--", &missions];
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let output = command.args(words).current_dir(crate::root()).output().context("cargo")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {}", words.join(" "), said.trim());
+    let table = String::from_utf8(output.stdout).context("the table is no text")?;
+    Ok(format!(
+        "{missions} missions a row, seeds from 1000. Made by `cargo {}` on {}, which `cargo xtask energy-tables \
+         --world-only` writes here.\n\n{table}",
+        words.join(" "),
+        std::env::consts::ARCH
+    ))
+}
+
+/// The tables of missions in the governor's picture of the world.
+fn missions(args: &Args, records: &str) -> Result<String> {
     let mut text = String::new();
     let mut last = Value::Null;
     for (title, options) in SHIPPED {
-        last = simulate(args, &[&["--records", &*records], options].concat())?;
+        last = simulate(args, &[&["--records", records], options].concat())?;
         let shown = [&["--records", "policy.records.csv"], options].concat();
         text += &mission(title, &shown, &last);
     }
@@ -84,10 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         std::env::consts::ARCH,
         std::thread::available_parallelism().map_or(1, usize::from)
     );
-    let path = crate::root().join("docs/energy.md");
-    let page = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let page = replaced(&page, &format!("{head}\n{text}"))?;
-    atomic_write(&path, page.as_bytes()).with_context(|| path.display().to_string())
+    Ok(format!("{head}\n{text}"))
 }
 
 /// The report of `simulate` with these options.
@@ -101,10 +136,10 @@ fn simulate(args: &Args, options: &[&str]) -> Result<Value> {
 }
 
 /// The page with other text between the markers.
-fn replaced(page: &str, text: &str) -> Result<String> {
-    let (before, rest) = page.split_once(BEGIN).with_context(|| format!("the page has no `{BEGIN}`"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("the page has no `{END}`"))?;
-    Ok(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", text.trim_end()))
+fn replaced(page: &str, Markers { begin, end }: Markers, text: &str) -> Result<String> {
+    let (before, rest) = page.split_once(begin).with_context(|| format!("the page has no `{begin}`"))?;
+    let (_, after) = rest.split_once(end).with_context(|| format!("the page has no `{end}`"))?;
+    Ok(format!("{before}{begin}\n\n{}\n\n{end}{after}", text.trim_end()))
 }
 
 fn mission(title: &str, options: &[&str], result: &Value) -> String {
@@ -193,9 +228,12 @@ mod tests {
 
     #[test]
     fn energy_tables_replace_what_stands_between_the_markers() {
-        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        assert_eq!(replaced(&page, "new\n").unwrap(), format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
-        assert!(replaced("no markers", "new").is_err());
+        for Markers { begin, end } in [TABLES, WORLD] {
+            let page = format!("before\n{begin}\nold\n{end}\nafter\n");
+            let new = replaced(&page, Markers { begin, end }, "new\n").unwrap();
+            assert_eq!(new, format!("before\n{begin}\n\nnew\n\n{end}\nafter\n"));
+        }
+        assert!(replaced("no markers", WORLD, "new").is_err());
     }
 
     #[test]

@@ -31,7 +31,7 @@ fn the_bench_gives_the_golden_messages() {
         assert_eq!(line, expected);
     }
     // Every fallback has its reason.
-    for reason in ["stale-hold", "stale-degrade", "gauge-failed", "brown-out", "mission-over", "start"] {
+    for reason in ["stale-hold", "gauge-failed", "brown-out", "mission-over", "start"] {
         assert!(golden.contains(reason), "{reason}");
     }
 }

@@ -8,6 +8,7 @@ pub mod missions;
 mod random;
 pub mod records;
 pub mod solver;
+pub mod world;
 
 pub use random::split;
 

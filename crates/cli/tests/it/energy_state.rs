@@ -224,7 +224,7 @@ fn a_hundred_kills_lose_at_most_one_period() {
         );
         let (counted, clock) = (state.coulomb.unwrap().soc, state.mission.unwrap().elapsed_ms);
         assert!(counted < soc && clock >= elapsed, "kill {kill}: {counted} after {soc}, {clock} ms after {elapsed}");
-        assert!(state.learned.is_some_and(|learned| learned.soc.is_some()) && state.power.is_some());
+        assert!(state.learned.is_some_and(|learned| learned.soc().is_some()) && state.power.is_some());
         (periods, soc, elapsed) = (state.generation, counted, clock);
     }
     assert!(periods >= 100 && elapsed > 0);

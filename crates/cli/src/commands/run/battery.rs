@@ -30,7 +30,7 @@ pub(super) struct GaugeArgs {
     gauge: Option<String>,
     /// Take the cells to be liion, lifepo4 or nimh, where charge is counted
     #[arg(long, value_name = "KIND", default_value = "liion", value_parser = chemistry)]
-    chemistry: Chemistry,
+    pub(super) chemistry: Chemistry,
     /// Set the number of cells in series, where charge is counted
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=32))]
     cells: u8,

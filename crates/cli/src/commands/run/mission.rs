@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use dyn_perceiver::calibrate::records::Costs;
 use dyn_perceiver::collect;
 use dyn_perceiver::energy::{
-    BudgetGovernor, Choice, FrameDemand, Governor, GovernorInput, GovernorSettings, Ladder, Learned, Mission,
-    PowerModel, Reason, SocSteps,
+    BudgetGovernor, Chemistry, Choice, FrameDemand, Governor, GovernorInput, GovernorSettings, Ladder, Learned,
+    Mission, PowerModel, Reason, SocSteps,
 };
 use dyn_perceiver::exit::{CostUnit, ExitPolicy, Frontier, Mixer};
 use dyn_perceiver::pipeline::Step;
@@ -152,6 +152,8 @@ pub(super) struct BatteryFacts {
     pub capacity_mwh: f32,
     /// Whether it is simulated, and so without losses.
     pub simulated: bool,
+    /// What it is made of.
+    pub chemistry: Chemistry,
 }
 
 /// A mean cost per frame, and what frames have really cost.
@@ -199,7 +201,11 @@ impl Chooser {
     ) -> Result<Self, Failure> {
         let mut settings = GovernorSettings::new(battery.capacity_mwh);
         if battery.simulated {
+            // A bucket of joules: neither losses nor a voltage.
             settings.efficiency = 1.0;
+            settings.voltage_fall = 0.0;
+        } else {
+            settings = settings.with_chemistry(battery.chemistry);
         }
         settings.dwell = args.dwell;
         settings.brown_out_volts = args.brown_out_volts;

@@ -134,7 +134,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             let Some(battery) = &battery else {
                 return wrong("a mission needs a battery: --battery-wh, or --gauge with --battery-wh");
             };
-            let facts = mission::BatteryFacts { capacity_mwh: battery.capacity_mwh(), simulated };
+            let chemistry = args.gauge.chemistry;
+            let facts = mission::BatteryFacts { capacity_mwh: battery.capacity_mwh(), simulated, chemistry };
             let learned = state.stored().learned;
             Chooser::mission(&args.mission, (duration, period, resumed), &points.frontier, &power, &facts, learned)?
         }

@@ -49,6 +49,15 @@ impl Chemistry {
         }
     }
 
+    /// By how much of its mean the voltage falls from full to empty, its steep ends left out.
+    pub(crate) const fn voltage_fall(self) -> f32 {
+        match self {
+            Chemistry::LithiumIon => 0.16,
+            Chemistry::LithiumIronPhosphate => 0.05,
+            Chemistry::NickelMetalHydride => 0.08,
+        }
+    }
+
     /// Internal resistance of a usual cell of some ampere-hours, in ohms.
     pub(super) const fn cell_ohms(self) -> f32 {
         match self {

@@ -7,17 +7,16 @@ use super::guard::{Guard, Verdict};
 use super::ladder::Ladder;
 use super::learned::Learned;
 use super::mission::{FrameDemand, GovernorSettings, Mission, MissionError};
+use super::spells::Spells;
 use super::{Choice, Governor, GovernorInput, Reason};
 use crate::energy::PowerModel;
 use crate::energy::clock::since;
-use crate::energy::gauge::GaugeReading;
+use crate::energy::gauge::{GaugeReading, Supply};
 
-/// Share of the mission's planned events that weighs against those seen.
-const PLAN_WEIGHT: f32 = 0.25;
-/// Charge above the reserve that is aimed at: the end is reached from above, and the gauge is no finer.
-const MARGIN: f32 = 0.005;
-/// Charge kept back at the beginning and released as the mission goes on: what a cold night may take.
-const CONTINGENCY: f32 = 0.02;
+mod plan;
+
+pub use plan::BudgetPlan;
+
 /// Charge above the reserve at which the cheapest point is left again.
 const RESERVE_HYSTERESIS: f32 = 0.005;
 
@@ -68,6 +67,11 @@ pub struct BudgetGovernor {
     started: bool,
     below_reserve: bool,
     pending: Pending,
+    spells: Spells,
+    /// Share of the time that scenes are easy.
+    easy_share: f32,
+    /// Planned watts, smoothed.
+    watts: Option<f32>,
 }
 
 /// What has come in since the last full decision.
@@ -79,19 +83,9 @@ struct Pending {
     expected: f32,
 }
 
-/// What the last full decision aimed at; for reports.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub struct BudgetPlan {
-    /// Joules that a frame may add on average.
-    pub budget: f32,
-    /// The place on the ladder that the budget buys.
-    pub position: f32,
-    /// Estimated state of charge.
-    pub soc: f32,
-    /// Accuracy given up for the last joule: the slope of the ladder there.
-    pub price: f32,
+/// Whole hours since the mission began.
+fn hour(elapsed: Duration) -> u32 {
+    (elapsed.as_secs() / 3600).min(u64::from(u32::MAX)) as u32
 }
 
 impl BudgetGovernor {
@@ -111,7 +105,7 @@ impl BudgetGovernor {
         Ok(BudgetGovernor {
             resting_watts: power.resting_watts(),
             guard: Guard::new(&settings),
-            learned: Learned::new(settings.joules_per_charge()),
+            learned: Learned::of_battery(settings.joules_per_charge(), settings.voltage_fall),
             plan: BudgetPlan::default(),
             choice: Choice::new(point, Reason::Start),
             rung: 0,
@@ -119,18 +113,19 @@ impl BudgetGovernor {
             started: false,
             below_reserve: false,
             pending: Pending::default(),
+            spells: Spells::default(),
+            easy_share: 0.5,
+            watts: None,
             ladder,
             mission,
             settings,
         })
     }
 
-    /// Goes on with what an earlier run learned; unsound state is ignored.
+    /// Goes on with what an earlier run learned; state that is unsound, of another version or of another battery is ignored.
     #[must_use]
     pub fn with_learned(mut self, learned: Learned) -> Self {
-        if learned.is_sound() {
-            self.learned = learned.for_nameplate(self.settings.joules_per_charge());
-        }
+        self.learned = learned.resumed(self.learned);
         self
     }
 
@@ -158,60 +153,15 @@ impl BudgetGovernor {
     fn account(&mut self, elapsed: Duration, gauge: Option<&GaugeReading>) {
         let seconds = since(self.pending.since, elapsed).as_secs_f32();
         let Pending { frames, joules, expected, .. } = self.pending;
-        self.learned.drain(seconds, self.resting_watts * seconds + joules, gauge);
+        let hour = hour(self.pending.since);
+        self.learned.drain(hour, seconds, (self.resting_watts * seconds, joules), gauge);
         let planned = self.mission.frames.planned(self.pending.since, elapsed);
-        self.learned.frames(seconds, frames, planned, joules, expected);
+        self.learned.frames(hour, seconds, (frames, planned), (joules, expected));
+        if expected > 0.0 {
+            self.spells.observe(seconds, frames, joules / expected);
+        }
         self.dither.overspent(expected - frames * self.ladder.joules_at(self.plan.position));
         self.pending = Pending { since: elapsed, ..Pending::default() };
-    }
-
-    /// Watts that may go into frames until the end, and the position, period and reason that follow.
-    fn target(&mut self, elapsed: Duration) -> (f32, Option<Duration>, Reason) {
-        let soc = self.learned.soc.unwrap_or(0.0);
-        let left = self.seconds_left(elapsed).max(1.0);
-        let margin = MARGIN + CONTINGENCY * left / self.mission.duration.as_secs_f32();
-        let usable = self.learned.joules_down_to(self.mission.reserve + margin);
-        let watts = usable / left - self.resting_watts;
-        // A whole rung: mixing in a cheaper one would be below the floor half of the time.
-        let floor = self.mission.floor.map_or(0.0, |accuracy| libm::ceilf(self.ladder.position_of_accuracy(accuracy)));
-        let price = self.learned.price;
-        let (budget, period) = match self.mission.frames {
-            FrameDemand::Period(period) => (watts * period.as_secs_f32(), None),
-            FrameDemand::PerHour(_) | FrameDemand::DayNight { .. } => {
-                let demand = self.mission.frames;
-                let weight = PLAN_WEIGHT * demand.planned(Duration::ZERO, self.mission.duration);
-                let to_come = demand.planned(elapsed, self.mission.duration) * self.learned.demand(weight);
-                (watts * left / to_come.max(1e-6), None)
-            }
-            FrameDemand::Between(shortest, longest) => {
-                let best = self.ladder.joules_at(self.ladder.most_per_joule(floor)) * price;
-                let (short, long) = (shortest.as_secs_f32(), longest.as_secs_f32());
-                // The period at which the best buy is affordable; beyond its ends the operating point gives way.
-                let seconds = if watts > 0.0 { (best / watts).max(short).min(long) } else { long };
-                (watts * seconds, Some(Duration::try_from_secs_f32(seconds).unwrap_or(longest)))
-            }
-        };
-        let budget = if budget.is_finite() { budget } else { 0.0 };
-        let position = self.ladder.position(budget / price);
-        let top = self.ladder.top() as f32;
-        let cheapest = self.ladder.joules_at(0.0) * price;
-        let floor_cost = self.ladder.joules_at(floor) * price;
-        let slope = {
-            let low = position as usize;
-            let (a, b) = (self.ladder.rung(low), self.ladder.rung(low.saturating_add(1)));
-            if b.joules > a.joules { (b.accuracy - a.accuracy) / (b.joules - a.joules) } else { 0.0 }
-        };
-        self.plan = BudgetPlan { budget, position: position.max(floor), soc, price: slope };
-        let reason = if floor > 0.0 && budget < floor_cost {
-            Reason::FloorCannotLast
-        } else if budget < cheapest {
-            Reason::CannotLast
-        } else if position >= top && budget > self.ladder.joules_at(top) * price {
-            Reason::Plenty
-        } else {
-            Reason::Budget
-        };
-        (position.max(floor), period, reason)
     }
 
     /// Moves towards `target` as fast as allowed and picks one rung of the pair.
@@ -276,62 +226,68 @@ impl Governor for BudgetGovernor {
         self.pending.joules += if input.joules.is_finite() { input.joules.max(0.0) } else { 0.0 };
         self.pending.expected += expected * input.frames as f32;
 
-        let reading = match self.guard.judge(input) {
+        let (reading, failed) = match self.guard.judge(input) {
             Verdict::Stop => {
                 self.account(input.elapsed, None);
                 return self.cheapest(Reason::BrownOut);
             }
-            Verdict::Failed => {
+            Verdict::Blind { failed: _ } if !self.learned.battery.has_begun() => {
                 self.account(input.elapsed, None);
                 return self.cheapest(Reason::GaugeFailed);
             }
-            Verdict::Hold => {
-                return self.take(self.rung, self.choice.period, Reason::StaleHold);
-            }
-            Verdict::Degrade { rungs } => {
-                self.account(input.elapsed, None);
-                let rung = self.rung.saturating_sub(rungs);
-                self.dither.fall_to(rung);
-                return self.take(rung, self.choice.period, Reason::StaleDegrade);
-            }
+            Verdict::Blind { failed } => (None, failed),
             Verdict::External(reading) => {
-                self.account(input.elapsed, Some(&reading));
+                let seconds = since(self.pending.since, input.elapsed).as_secs_f32();
+                let drawn = (self.resting_watts * seconds, self.pending.joules);
+                self.account(input.elapsed, None);
+                if reading.supply == Some(Supply::External) {
+                    self.learned.refill(&reading);
+                } else {
+                    self.learned.held_full(&reading, seconds, drawn);
+                }
                 self.below_reserve = false;
+                self.watts = None;
                 return self.best(Reason::ExternalPower);
             }
-            Verdict::Believe(reading) => reading,
+            Verdict::Believe(reading) => (Some(reading), false),
         };
         // A full decision at most once per dwell time: between them nothing that matters can change.
-        let resting = since(self.pending.since, input.elapsed) < self.settings.dwell;
-        let held = matches!(
-            self.choice.reason,
-            Reason::BrownOut | Reason::ExternalPower | Reason::GaugeFailed | Reason::StaleDegrade
-        );
-        if self.started && resting && !held {
+        let seconds = since(self.pending.since, input.elapsed);
+        let held = matches!(self.choice.reason, Reason::BrownOut | Reason::ExternalPower);
+        if self.started && seconds < self.settings.dwell && !held {
             let reason = match self.choice.reason {
                 lasting @ (Reason::CannotLast | Reason::FloorCannotLast | Reason::Reserve | Reason::Plenty) => lasting,
                 _ => Reason::Hold,
             };
-            self.choice.reason = reason;
+            self.choice.reason = if reading.is_some() { reason } else { blind_reason(failed) };
             return self.choice;
         }
-        self.account(input.elapsed, Some(&reading));
-        let soc = self.learned.soc.unwrap_or(0.0);
+        if let (Some(reading), Reason::ExternalPower) = (&reading, self.choice.reason) {
+            self.learned.refill(reading);
+        }
+        self.account(input.elapsed, reading.as_ref());
+        let soc = self.learned.battery.soc();
         let choice = if input.elapsed >= self.mission.duration {
             self.cheapest(Reason::MissionOver)
         } else if soc < self.mission.reserve || (self.below_reserve && soc < self.mission.reserve + RESERVE_HYSTERESIS)
         {
             self.below_reserve = true;
+            self.watts = None;
             self.cheapest(Reason::Reserve)
         } else {
             self.below_reserve = false;
-            let (target, period, reason) = self.target(input.elapsed);
+            let (target, period, reason) = self.target(input.elapsed, reading.is_none(), seconds.as_secs_f32());
             let (rung, reason) = self.move_to(target, reason);
-            self.take(rung, period, reason)
+            self.take(rung, period, if reading.is_some() { reason } else { blind_reason(failed) })
         };
         self.started = true;
         choice
     }
+}
+
+/// Why a plan goes on without a reading.
+const fn blind_reason(failed: bool) -> Reason {
+    if failed { Reason::GaugeFailed } else { Reason::StaleHold }
 }
 
 #[cfg(test)]

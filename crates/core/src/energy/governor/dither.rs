@@ -41,11 +41,6 @@ impl Dither {
         *self = Dither { pair: rung, debt: 0.0 };
     }
 
-    /// Goes down to a rung and keeps what was overspent.
-    pub(super) fn fall_to(&mut self, rung: usize) {
-        self.pair = rung;
-    }
-
     /// Moves towards `target`, a position on the ladder, as fast as `pace` allows and picks one rung of the pair.
     pub(super) fn move_to(&mut self, target: f32, ladder: &Ladder, pace: Pace) -> Step {
         let wanted = (target as usize).min(ladder.top().saturating_sub(1));

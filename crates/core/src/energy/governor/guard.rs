@@ -1,10 +1,7 @@
 //! Fallbacks of a governor: a stale or failed gauge, a voltage that is too low, and external power.
 
-use core::time::Duration;
-
 use super::GovernorInput;
 use super::mission::GovernorSettings;
-use crate::energy::clock::since;
 use crate::energy::gauge::{GaugeReading, GaugeState, Supply};
 
 /// Volts above the brown-out voltage at which inference goes on: without load the voltage recovers by itself.
@@ -19,12 +16,11 @@ pub(super) enum Verdict {
     Believe(GaugeReading),
     /// Nothing needs to be saved.
     External(GaugeReading),
-    /// Keep the operating point.
-    Hold,
-    /// Go down by so many rungs.
-    Degrade { rungs: usize },
-    /// Go to the cheapest point.
-    Failed,
+    /// Decide by what was counted since the last reading.
+    Blind {
+        /// Whether the gauge counts as failed, and not only as stale.
+        failed: bool,
+    },
     /// Stop.
     Stop,
 }
@@ -32,25 +28,14 @@ pub(super) enum Verdict {
 /// Watches the gauge's state over time.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
-    hold: Duration,
-    step: Duration,
     brown_out: Option<f32>,
     low: u8,
     stopped: bool,
-    /// Rungs gone down since the gauge became stale.
-    degraded: usize,
 }
 
 impl Guard {
     pub(super) fn new(settings: &GovernorSettings) -> Self {
-        Guard {
-            hold: settings.stale_hold,
-            step: settings.stale_step,
-            brown_out: settings.brown_out_volts,
-            low: 0,
-            stopped: false,
-            degraded: 0,
-        }
+        Guard { brown_out: settings.brown_out_volts, low: 0, stopped: false }
     }
 
     pub(super) fn judge(&mut self, input: &GovernorInput) -> Verdict {
@@ -73,25 +58,10 @@ impl Guard {
             return Verdict::Stop;
         }
         match input.gauge {
-            GaugeState::Good(reading) => {
-                self.degraded = 0;
-                Verdict::Believe(reading)
-            }
-            GaugeState::ExternalPower(reading) => {
-                self.degraded = 0;
-                Verdict::External(reading)
-            }
-            GaugeState::Failed { .. } => Verdict::Failed,
-            GaugeState::Stale { age, .. } => {
-                let over = since(self.hold, age);
-                if over.is_zero() {
-                    return Verdict::Hold;
-                }
-                let due = (over.as_secs_f32() / self.step.as_secs_f32().max(1e-3)) as usize;
-                let rungs = due.saturating_add(1).saturating_sub(self.degraded);
-                self.degraded = self.degraded.saturating_add(rungs);
-                Verdict::Degrade { rungs }
-            }
+            GaugeState::Good(reading) => Verdict::Believe(reading),
+            GaugeState::ExternalPower(reading) => Verdict::External(reading),
+            GaugeState::Stale { .. } => Verdict::Blind { failed: false },
+            GaugeState::Failed { .. } => Verdict::Blind { failed: true },
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Rung {
     pub accuracy: f32,
     /// Joules that a frame adds on average.
     pub joules: f32,
+    /// Standard deviation of the joules from frame to frame: where it is 0, all frames leave at one exit.
+    pub spread: f32,
 }
 
 /// The operating points on the upper concave hull of accuracy over joules, cheapest first.
@@ -84,6 +86,14 @@ pub fn point_joules(point: &OperatingPoint, power: &PowerModel) -> f32 {
     point.shares.iter().enumerate().map(|(exit, share)| share * power.policy_joules(&point.policy, exit)).sum()
 }
 
+/// Standard deviation of the joules that frames add at `point`.
+fn point_spread(point: &OperatingPoint, power: &PowerModel) -> f32 {
+    let mean = point_joules(point, power);
+    let apart = |exit: usize| power.policy_joules(&point.policy, exit) - mean;
+    let variance: f32 = point.shares.iter().enumerate().map(|(exit, share)| share * apart(exit) * apart(exit)).sum();
+    libm::sqrtf(variance.max(0.0))
+}
+
 impl Ladder {
     /// The ladder of a frontier on a board.
     ///
@@ -99,6 +109,7 @@ impl Ladder {
                 point: index,
                 accuracy: point.accuracy,
                 joules: point_joules(point, power),
+                spread: point_spread(point, power),
             })
         };
         // The hull, walked from the cheapest point: always on to the point with the steepest gain.
@@ -133,7 +144,7 @@ impl Ladder {
 
     /// The rung at `index`, or the nearest one.
     pub fn rung(&self, index: usize) -> Rung {
-        let none = Rung { point: 0, accuracy: 0.0, joules: 0.0 };
+        let none = Rung { point: 0, accuracy: 0.0, joules: 0.0, spread: 0.0 };
         self.rungs.get(index).or(self.rungs.last()).copied().unwrap_or(none)
     }
 
@@ -183,6 +194,22 @@ impl Ladder {
         let ratio = |position: f32| self.accuracy_at(position) / self.joules_at(position).max(f32::MIN_POSITIVE);
         let rungs = (0..self.rungs.len()).map(|index| index as f32).filter(|position| *position > floor);
         rungs.fold(floor, |best, position| if ratio(position) > ratio(best) { position } else { best })
+    }
+
+    /// A position as good as [`most_per_joule`](Self::most_per_joule) but for `loss` of its right answers per joule, at which
+    /// joules differ most from frame to frame: there easy frames can be told from hard ones.
+    pub fn most_telling(&self, floor: f32, loss: f32) -> f32 {
+        let ratio = |position: f32| self.accuracy_at(position) / self.joules_at(position).max(f32::MIN_POSITIVE);
+        let best = self.most_per_joule(floor);
+        let least = ratio(best) * (1.0 - loss);
+        let telling = |position: f32| {
+            let rung = self.rung(position as usize);
+            rung.spread / rung.joules.max(f32::MIN_POSITIVE)
+        };
+        let rungs = (0..self.rungs.len()).map(|index| index as f32).filter(|position| *position >= floor);
+        rungs
+            .filter(|position| ratio(*position) >= least)
+            .fold(best, |best, position| if telling(position) > telling(best) { position } else { best })
     }
 }
 

@@ -1,98 +1,177 @@
-//! Online estimates of a governor: charge, joules per charge, what frames really cost, how many come.
+//! What a governor has learned: the battery, what frames really cost, how many come, what comes at which hour.
 
 use serde::{Deserialize, Serialize};
 
-use crate::energy::gauge::GaugeReading;
+use super::hours::HourlyRate;
+use crate::energy::estimator::ChargeEstimator;
+use crate::energy::gauge::{GaugeReading, Supply};
+
+/// Version of the learned state. State of another version is not gone on with.
+const VERSION: u8 = 1;
+/// Seconds over which the real cost of frames is averaged: longer than a spell of hard frames, so that a spell is paid
+/// for by the easy frames around it and not by lowering its own accuracy.
+const PRICE_SECONDS: f32 = 7200.0;
+/// Seconds over which readings are averaged to see the charge rise.
+const RISE_SECONDS: f32 = 900.0;
+/// Rise of that average above its lowest value that something must have charged the battery for.
+const RISE: f32 = 0.035;
 
 /// The learned state. It is small and can be stored, so that a restart does not begin from nothing.
+///
+/// State from before the present version is read, too, and holds nothing then.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[serde(default)]
 pub struct Learned {
-    /// State of charge: predicted from the joules spent, corrected by the gauge. None before the first reading.
-    pub soc: Option<f32>,
+    version: u8,
     /// Joules that one whole charge of the battery delivers, as its nameplate says.
     nameplate: f32,
-    /// Joules spent while the charge fell by `fallen`, both fading.
-    spent: f32,
-    /// State of charge lost while `spent` joules were spent, both fading.
-    fallen: f32,
+    pub(super) battery: ChargeEstimator,
     /// Real joules per frame over expected ones.
     pub price: f32,
     /// Frames seen, and frames that the mission expected meanwhile.
     frames: f32,
     planned: f32,
+    /// Income in shares of a charge an hour, and frames over those planned, by hour of day.
+    pub(super) income: HourlyRate,
+    pub(super) demand: HourlyRate,
+    /// Mean of the readings, the lowest that was, and the drains then; the gauge's steps.
+    rise: Rise,
 }
 
-/// By how much of its mean the voltage of a lithium-ion battery falls from full to empty: the first half of a charge
-/// holds more energy than the second. A battery whose voltage falls less is found to hold more as it empties.
-const VOLTAGE_FALL: f32 = 0.16;
-/// Charge that must fall before what was learned about the battery weighs as much as its nameplate.
-const NAMEPLATE_WEIGHT: f32 = 0.03;
-/// Charge over which what was learned about the battery fades by a factor e: it follows temperature.
-const BATTERY_MEMORY: f32 = 0.15;
-/// Seconds over which a difference between gauge and prediction is believed: gauges are noisy and coarse.
-const GAUGE_SECONDS: f32 = 1200.0;
-/// Seconds over which the real cost of frames is averaged: longer than a spell of hard frames, so that a spell is paid
-/// for by the easy frames around it and not by lowering its own accuracy.
-const PRICE_SECONDS: f32 = 7200.0;
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+struct Rise {
+    mean: f32,
+    lowest: f32,
+    drains: (f32, f32),
+    last: f32,
+    step: f32,
+}
 
-/// Share of a whole charge's energy that a battery at `soc` holds.
-fn energy(soc: f32) -> f32 {
-    soc * (1.0 + 0.5 * VOLTAGE_FALL * (soc - 1.0))
+impl Default for Learned {
+    /// Nothing, of no version.
+    fn default() -> Self {
+        Learned { version: 0, ..Learned::new(1.0) }
+    }
 }
 
 impl Learned {
     /// Nothing learned yet about a battery that delivers `nameplate` joules.
     pub const fn new(nameplate: f32) -> Self {
-        Learned { soc: None, nameplate, spent: 0.0, fallen: 0.0, price: 1.0, frames: 0.0, planned: 0.0 }
+        Learned::of_battery(nameplate, 0.16)
     }
 
-    /// Joules that one whole charge delivers, between 0.4 and 1.25 times the nameplate's: what sun seems
-    /// to add to the battery is gone at night.
-    pub fn joules_per_charge(&self) -> f32 {
-        let joules = (self.nameplate * NAMEPLATE_WEIGHT + self.spent) / (NAMEPLATE_WEIGHT + self.fallen);
-        joules.max(0.4 * self.nameplate).min(1.25 * self.nameplate)
-    }
-
-    /// Joules that the battery delivers until it is at `soc`; none before the first reading.
-    pub fn joules_down_to(&self, soc: f32) -> f32 {
-        let now = self.soc.unwrap_or(0.0);
-        (energy(now) - energy(soc)) * self.joules_per_charge()
-    }
-
-    /// Takes in `seconds` in which `joules` left the battery; the gauge now says `gauge`, if it can be believed.
-    pub(super) fn drain(&mut self, seconds: f32, joules: f32, gauge: Option<&GaugeReading>) {
-        let charging = gauge.is_some_and(GaugeReading::may_rise);
-        // A monitor lets nothing else through, but a gauge may be asked without one.
-        let gauge = gauge.map(|reading| reading.soc).filter(|soc| soc.is_finite()).map(|soc| soc.clamp(0.0, 1.0));
-        let Some(soc) = self.soc else {
-            self.soc = gauge;
-            return;
-        };
-        // The energy of the next bit of charge: the voltage is higher the fuller the battery.
-        let per_charge = self.joules_per_charge() * (1.0 + VOLTAGE_FALL * (soc - 0.5));
-        let predicted = if per_charge > 0.0 { soc - joules / per_charge } else { soc };
-        let gain = 1.0 - libm::expf(-seconds / GAUGE_SECONDS);
-        let corrected = match gauge {
-            // Under charge the joules that come in are unknown: only the gauge knows.
-            Some(gauge) if charging => soc + (gauge - soc) * (4.0 * gain).min(1.0),
-            Some(gauge) => predicted + (gauge - predicted) * gain,
-            None => predicted,
-        };
-        if gauge.is_some() && !charging {
-            let fallen = energy(soc) - energy(corrected);
-            let fade = libm::expf(-fallen.abs() / BATTERY_MEMORY);
-            self.spent = (self.spent * fade + joules).max(0.0);
-            self.fallen = (self.fallen * fade + fallen).max(0.0);
+    /// The same for a battery whose voltage falls by `voltage_fall` of its mean from full to empty.
+    pub(super) const fn of_battery(nameplate: f32, voltage_fall: f32) -> Self {
+        Learned {
+            version: VERSION,
+            nameplate,
+            battery: ChargeEstimator::new(voltage_fall),
+            price: 1.0,
+            frames: 0.0,
+            planned: 0.0,
+            income: HourlyRate::NONE,
+            demand: HourlyRate::NONE,
+            rise: Rise { mean: -1.0, lowest: 1.0, drains: (1.0, 1.0), last: -1.0, step: 0.0 },
         }
-        self.soc = Some(corrected.clamp(0.0, 1.0));
+    }
+
+    /// The battery as it is estimated.
+    pub const fn battery(&self) -> &ChargeEstimator {
+        &self.battery
+    }
+
+    /// State of charge; none before the first reading.
+    pub fn soc(&self) -> Option<f32> {
+        self.battery.has_begun().then(|| self.battery.soc())
+    }
+
+    /// Joules of the power model that one whole charge delivers, as far as it is drawn by idling.
+    pub fn joules_per_charge(&self) -> f32 {
+        self.nameplate / self.battery.idle_drain()
+    }
+
+    /// The nameplate's joules.
+    pub(super) const fn nameplate(&self) -> f32 {
+        self.nameplate
+    }
+
+    /// Takes in `seconds` in which the board was expected to draw `idle` joules at rest and `frames` joules for frames,
+    /// each as the power model has them, `hour` whole hours after the beginning; the gauge now says `gauge`, if it can be believed.
+    pub(super) fn drain(&mut self, hour: u32, seconds: f32, (idle, frames): (f32, f32), gauge: Option<&GaugeReading>) {
+        // A monitor lets nothing else through, but a gauge may be asked without one.
+        let soc = gauge.map(|reading| reading.soc).filter(|soc| soc.is_finite()).map(|soc| soc.clamp(0.0, 1.0));
+        if self.battery.has_begun() {
+            let shares = (idle / self.nameplate, frames / self.nameplate);
+            self.battery.predict(seconds, shares, self.income.rate(hour));
+        }
+        let Some(soc) = soc else { return };
+        if gauge.is_some_and(|reading| reading.supply == Some(Supply::Charging)) {
+            self.battery.expect_income((self.battery.idle_drain(), self.battery.frame_drain()));
+        }
+        self.battery.correct(soc);
+        self.watch_rise(seconds, soc);
+    }
+
+    /// Goes on from a reading on external power: nothing is learned there but the charge.
+    pub(super) fn refill(&mut self, reading: &GaugeReading) {
+        if reading.soc.is_finite() {
+            let soc = reading.soc.clamp(0.0, 1.0);
+            self.battery.begin(soc);
+            self.rise = Rise { mean: soc, lowest: soc, last: soc, ..self.rise };
+        }
+    }
+
+    /// Goes on from a full battery that stays full under load although no gauge tells why: what comes in is at least what the
+    /// board draws, `idle` and `frames` joules in `seconds`.
+    pub(super) fn held_full(&mut self, reading: &GaugeReading, seconds: f32, (idle, frames): (f32, f32)) {
+        self.battery.expect_income(self.rise.drains);
+        self.refill(reading);
+        if seconds > 0.0 {
+            let drawn = self.battery.idle_drain() * idle + self.battery.frame_drain() * frames;
+            self.battery.assume_income(drawn / self.nameplate * 3600.0 / seconds);
+        }
+    }
+
+    /// Sees charge that comes in although the gauge does not tell: a mean of readings that rises by more than the gauge errs.
+    fn watch_rise(&mut self, seconds: f32, soc: f32) {
+        let rise = &mut self.rise;
+        if rise.mean < 0.0 {
+            rise.mean = soc;
+            rise.last = soc;
+        }
+        let forget = libm::expf(-seconds / 7200.0);
+        rise.step = (rise.step * forget).max((soc - rise.last).abs());
+        rise.last = soc;
+        rise.mean += (1.0 - libm::expf(-seconds / RISE_SECONDS)) * (soc - rise.mean);
+        if rise.mean < rise.lowest {
+            rise.lowest = rise.mean;
+            rise.drains = (self.battery.idle_drain(), self.battery.frame_drain());
+        }
+        if rise.mean > rise.lowest + RISE + 1.2 * rise.step {
+            self.battery.expect_income(rise.drains);
+        }
     }
 
     /// Takes in that `frames` frames came in `seconds` where `planned` were planned, and cost `real` joules where
-    /// `expected` were expected.
-    pub(super) fn frames(&mut self, seconds: f32, frames: f32, planned: f32, real: f32, expected: f32) {
+    /// `expected` were expected; `hour` whole hours after the beginning.
+    pub(super) fn frames(
+        &mut self,
+        hour: u32,
+        seconds: f32,
+        (frames, planned): (f32, f32),
+        (real, expected): (f32, f32),
+    ) {
         self.frames += frames;
         self.planned += planned;
+        if planned > 0.0 && seconds > 0.0 {
+            self.demand.add(hour, frames, seconds / 3600.0);
+        }
+        if self.battery.is_sunny() {
+            let hours = seconds / 3600.0;
+            self.income.add(hour, self.battery.income() * hours, hours);
+        }
         if expected > 0.0 && real.is_finite() {
             let gain = 1.0 - libm::expf(-seconds / PRICE_SECONDS);
             self.price = (self.price + gain * (real / expected - self.price)).clamp(0.25, 4.0);
@@ -108,13 +187,19 @@ impl Learned {
 
     /// Whether every number is one that learning can produce: for state read from a file.
     pub fn is_sound(&self) -> bool {
-        let positive = [self.nameplate, self.spent, self.fallen, self.price, self.frames, self.planned];
-        positive.iter().all(|x| x.is_finite() && *x >= 0.0) && self.soc.is_none_or(|soc| (0.0..=1.0).contains(&soc))
+        let positive = [self.nameplate, self.price, self.frames, self.planned];
+        let rise = [self.rise.mean, self.rise.lowest, self.rise.drains.0, self.rise.drains.1, self.rise.step];
+        positive.iter().all(|x| x.is_finite() && *x >= 0.0)
+            && rise.iter().all(|x| x.is_finite())
+            && self.battery.is_sound()
+            && self.income.is_sound()
+            && self.demand.is_sound()
     }
 
-    /// Keeps what was learned for a battery with another nameplate capacity.
-    pub(super) fn for_nameplate(self, nameplate: f32) -> Self {
-        if self.nameplate == nameplate { self } else { Learned { soc: self.soc, ..Learned::new(nameplate) } }
+    /// What may be gone on with for a battery with this nameplate capacity: nothing of another version or battery.
+    pub(super) fn resumed(self, fresh: Learned) -> Self {
+        let same = self.version == VERSION && self.nameplate == fresh.nameplate;
+        if same && self.is_sound() { self } else { fresh }
     }
 }
 
@@ -126,13 +211,13 @@ mod tests {
     fn learned_a_smaller_battery_through_a_coarse_gauge() {
         let mut learned = Learned::new(36_000.0);
         let mut soc = 1.0f32;
-        learned.drain(0.0, 0.0, Some(&GaugeReading::new(1.0)));
+        learned.drain(0, 0.0, (0.0, 0.0), Some(&GaugeReading::new(1.0)));
         while soc > 0.4 {
             soc -= 10.0 / 27_000.0;
-            learned.drain(10.0, 10.0, Some(&GaugeReading::new(libm::roundf(soc * 100.0) / 100.0)));
+            learned.drain(0, 10.0, (10.0, 0.0), Some(&GaugeReading::new(libm::roundf(soc * 100.0) / 100.0)));
         }
         assert!((learned.joules_per_charge() / 27_000.0 - 1.0).abs() < 0.1, "{}", learned.joules_per_charge());
-        assert!((learned.soc.unwrap() - soc).abs() < 0.01);
+        assert!((learned.soc().unwrap() - soc).abs() < 0.01);
         assert!(learned.is_sound());
     }
 
@@ -140,11 +225,42 @@ mod tests {
     fn learned_what_frames_cost_and_how_many_come() {
         let mut learned = Learned::new(1.0);
         for _ in 0..3600 {
-            learned.frames(10.0, 20.0, 10.0, 2.4, 2.0);
+            learned.frames(0, 10.0, (20.0, 10.0), (2.4, 2.0));
         }
         assert!((learned.price - 1.2).abs() < 0.01);
         assert!((learned.demand(36_000.0) - 1.5).abs() < 0.01);
-        learned.frames(10.0, 1.0, 1.0, f32::NAN, 1.0);
+        learned.frames(1, 10.0, (1.0, 1.0), (f32::NAN, 1.0));
         assert!(learned.is_sound());
+    }
+
+    #[test]
+    fn learned_sees_a_charger_that_the_gauge_does_not_tell_of() {
+        let mut learned = Learned::new(36_000.0);
+        let mut soc = 0.6f32;
+        let mut step = |learned: &mut Learned, change: f32, minutes: u32| {
+            for _ in 0..minutes {
+                soc += change / 60.0;
+                learned.drain(0, 60.0, (18.0, 0.0), Some(&GaugeReading::new(libm::roundf(soc * 256.0) / 256.0)));
+            }
+        };
+        step(&mut learned, -0.03, 180);
+        assert!(!learned.battery().is_sunny());
+        step(&mut learned, 0.06, 120);
+        assert!(learned.battery().is_sunny());
+        step(&mut learned, 0.06, 60);
+        assert!((learned.battery().income() - 0.09).abs() < 0.02, "{}", learned.battery().income());
+    }
+
+    #[test]
+    fn learned_of_an_earlier_version_is_read_and_not_gone_on_with() {
+        let old = r#"{"soc":0.5,"nameplate":36000.0,"spent":1.0,"fallen":0.1,"price":1.2,"frames":3.0,"planned":2.0}"#;
+        let old: Learned = serde_json::from_str(old).unwrap();
+        let fresh = Learned::new(36_000.0);
+        assert_eq!(old.resumed(fresh), fresh);
+        let mut kept = fresh;
+        kept.drain(0, 1.0, (1.0, 0.0), Some(&GaugeReading::new(0.7)));
+        let text = serde_json::to_string(&kept).unwrap();
+        assert_eq!(serde_json::from_str::<Learned>(&text).unwrap().resumed(fresh), kept);
+        assert_eq!(kept.resumed(Learned::new(1.0)), Learned::new(1.0));
     }
 }

@@ -6,6 +6,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::energy::clock::{millis, since};
+use crate::energy::estimator::Chemistry;
 
 /// How frames come.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,14 +92,11 @@ pub struct GovernorSettings {
     pub max_rungs: u8,
     /// How far, in rungs, the target must leave the present pair of rungs before another pair is mixed.
     pub hysteresis: f32,
-    /// How long a stale gauge leaves the operating point as it is.
-    #[serde(with = "millis")]
-    pub stale_hold: Duration,
-    /// After that, time for each rung down.
-    #[serde(with = "millis")]
-    pub stale_step: Duration,
     /// Voltage below which inference stops; it goes on a tenth of a volt above.
     pub brown_out_volts: Option<f32>,
+    /// By how much of its mean the battery's voltage falls from full to empty, in [0, 1): the first half of a charge holds
+    /// more energy than the second.
+    pub voltage_fall: f32,
 }
 
 impl GovernorSettings {
@@ -110,9 +108,8 @@ impl GovernorSettings {
             dwell: Duration::from_secs(30),
             max_rungs: 2,
             hysteresis: 0.25,
-            stale_hold: Duration::from_secs(300),
-            stale_step: Duration::from_secs(60),
             brown_out_volts: None,
+            voltage_fall: Chemistry::LithiumIon.voltage_fall(),
         }
     }
 
@@ -135,10 +132,16 @@ impl GovernorSettings {
         GovernorSettings { max_rungs, hysteresis, ..self }
     }
 
-    /// The same settings with other times that a stale gauge leaves the operating point, and for each rung down then.
+    /// The same settings for a battery of another chemistry.
     #[must_use]
-    pub const fn with_stale(self, hold: Duration, step: Duration) -> Self {
-        GovernorSettings { stale_hold: hold, stale_step: step, ..self }
+    pub const fn with_chemistry(self, chemistry: Chemistry) -> Self {
+        GovernorSettings { voltage_fall: chemistry.voltage_fall(), ..self }
+    }
+
+    /// The same settings for a battery whose voltage falls by this share of its mean from full to empty, in [0, 1).
+    #[must_use]
+    pub const fn with_voltage_fall(self, voltage_fall: f32) -> Self {
+        GovernorSettings { voltage_fall, ..self }
     }
 
     /// The same settings with a voltage below which inference stops.
@@ -174,6 +177,8 @@ pub enum MissionError {
     Efficiency(f32),
     /// The hysteresis is negative or not a number.
     Hysteresis(f32),
+    /// The fall of the voltage is outside [0, 1).
+    VoltageFall(f32),
 }
 
 impl fmt::Display for MissionError {
@@ -189,6 +194,9 @@ impl fmt::Display for MissionError {
             MissionError::Capacity(given) => write!(f, "a capacity of {given} mWh, expected a positive number"),
             MissionError::Efficiency(given) => write!(f, "an efficiency of {given}, expected one in (0, 1]"),
             MissionError::Hysteresis(given) => write!(f, "a hysteresis of {given} rungs, expected a number >= 0"),
+            MissionError::VoltageFall(given) => {
+                write!(f, "a voltage that falls by {given} of its mean, expected a share in [0, 1)")
+            }
         }
     }
 }
@@ -259,6 +267,9 @@ impl GovernorSettings {
         }
         if !(self.hysteresis.is_finite() && self.hysteresis >= 0.0) {
             return Err(MissionError::Hysteresis(self.hysteresis));
+        }
+        if !(0.0..1.0).contains(&self.voltage_fall) {
+            return Err(MissionError::VoltageFall(self.voltage_fall));
         }
         Ok(())
     }

@@ -10,9 +10,12 @@ use super::gauge::GaugeState;
 mod budget;
 mod dither;
 mod guard;
+mod horizon;
+mod hours;
 mod ladder;
 mod learned;
 mod mission;
+mod spells;
 mod steps;
 
 pub use budget::{BudgetGovernor, BudgetPlan};
@@ -114,11 +117,12 @@ pub enum Reason {
     FloorCannotLast,
     /// The point moves towards the budget as fast as allowed.
     RateLimited,
-    /// The gauge is stale for a short time: the point is kept.
+    /// The gauge is stale: the plan goes on from the charge counted since its last reading.
     StaleHold,
-    /// The gauge is stale for long: the point goes down step by step.
+    /// The gauge is stale for long: the point goes down step by step. No governor of this version says so.
     StaleDegrade,
-    /// The gauge has failed: the cheapest point.
+    /// The gauge has failed: the plan goes on from the charge counted, with a margin for what is not known of it; the
+    /// cheapest point where it never told anything.
     GaugeFailed,
     /// The reserve is reached: the cheapest point.
     Reserve,

@@ -15,7 +15,7 @@ fn mission(frames: FrameDemand) -> Mission {
 /// Rungs of 1, 5.5 and 10 J, 0.5 W idle.
 fn governor(mission: Mission, capacity_mwh: f32) -> BudgetGovernor {
     let ladder = Ladder::new(&frontier(&[(0.0, 0.5), (0.5, 0.8), (1.0, 0.9)]), &power()).unwrap();
-    let settings = GovernorSettings::new(capacity_mwh).with_efficiency(1.0);
+    let settings = GovernorSettings::new(capacity_mwh).with_efficiency(1.0).with_voltage_fall(0.0);
     BudgetGovernor::new(ladder, &power(), mission, settings).unwrap()
 }
 
@@ -77,28 +77,48 @@ fn budget_chooses_period_and_point_together() {
     assert_eq!(choose(30_000.0).period, Some(Duration::from_secs(1)));
     assert_eq!(choose(1_000_000.0), Choice { point: 2, period: Some(Duration::from_secs(1)), reason: Reason::Plenty });
     // What is chosen fits the energy: what 7 Wh hold above the reserve, less 5 Wh of idling, over ten hours at 1 J.
-    let watts = (0.9 - MARGIN - CONTINGENCY) * 7.0 / 10.0 - 0.5;
-    assert!((poor.period.unwrap().as_secs_f32() - 1.0 / watts).abs() < 0.5, "{poor:?}");
+    // What is kept back makes the period longer.
+    let watts = 0.9 * 7.0 / 10.0 - 0.5;
+    assert!(poor.period.unwrap().as_secs_f32() > 1.0 / watts, "{poor:?}");
 }
 
 #[test]
-fn budget_with_a_stale_gauge_holds_then_degrades_then_fails_and_recovers() {
+fn budget_without_a_gauge_goes_on_by_the_charge_counted_and_recovers() {
     let second = FrameDemand::Period(Duration::from_secs(1));
     let mut governor = governor(mission(second), 1_000_000.0);
-    let last = GaugeReading::new(0.9);
-    assert_eq!(governor.choose(&good(0, 0.9)).point, 2);
     let mut at = |seconds: u64, gauge: GaugeState| {
         let choice = governor.choose(&GovernorInput::new(Duration::from_secs(seconds), gauge));
         (choice.point, choice.reason)
     };
+    let failed = GaugeState::Failed { fault: Fault::Nack };
+    assert_eq!(at(0, failed), (0, Reason::GaugeFailed), "nothing is known");
+    let last = GaugeReading::new(0.9);
+    assert_eq!(at(30, GaugeState::Good(last)).0, 2);
     let stale = |age| GaugeState::Stale { last, age: Duration::from_secs(age), fault: Fault::Nack };
-    assert_eq!(at(100, stale(100)), (2, Reason::StaleHold));
-    assert_eq!(at(301, stale(301)), (1, Reason::StaleDegrade));
-    assert_eq!(at(310, stale(310)), (1, Reason::StaleDegrade));
-    assert_eq!(at(361, stale(361)), (0, Reason::StaleDegrade));
-    assert_eq!(at(1000, GaugeState::Failed { fault: Fault::Nack }), (0, Reason::GaugeFailed));
-    // Back to the top not at once, but as fast as allowed.
-    assert_eq!(at(1040, GaugeState::Good(last)), (2, Reason::Plenty));
+    assert_eq!(at(130, stale(100)), (2, Reason::StaleHold));
+    assert_eq!(at(1030, failed), (2, Reason::GaugeFailed));
+    assert_eq!(at(1100, GaugeState::Good(last)), (2, Reason::Plenty));
+}
+
+#[test]
+fn budget_lasts_on_the_model_alone_once_the_gauge_is_lost() {
+    let second = FrameDemand::Period(Duration::from_secs(1));
+    let mut governor = governor(mission(second), 39_000.0);
+    let (mut soc, mut frames, mut joules) = (1.0, 0, 0.0);
+    for tick in 0..3600u64 {
+        let gauge = if tick < 1200 {
+            GaugeState::Good(GaugeReading::new(soc))
+        } else {
+            GaugeState::Failed { fault: Fault::Silent }
+        };
+        let input = GovernorInput::new(Duration::from_secs(tick * 10), gauge).with_frames(frames, joules);
+        let choice = governor.choose(&input);
+        frames = 10;
+        joules = 10.0 * [1.0, 5.5, 10.0][choice.point];
+        soc -= (1.1 * joules + 5.5) / (39_000.0 * 3.6);
+    }
+    // It has learned before that a tenth more is drawn, and keeps back for what it cannot see.
+    assert!((0.09..0.2).contains(&soc), "{soc}");
 }
 
 #[test]
