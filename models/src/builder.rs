@@ -1,5 +1,11 @@
 //! Writes a graph operator by operator; every method returns the tensor it made.
 
+mod pool;
+mod resample;
+mod time;
+
+pub(crate) use time::Frames;
+
 use crate::convolution::Conv;
 use crate::graph::{Attribute, Graph, Initializer, Node, Norm, Parameter, ParameterKind, Source, Value};
 
@@ -19,6 +25,18 @@ pub(crate) enum Activation {
 #[derive(Default)]
 pub(crate) struct Builder {
     pub graph: Graph,
+    /// Stands before the key of every parameter in the state dict.
+    pub prefix: &'static str,
+    /// How residual blocks see the frames before theirs; none for single images.
+    pub frames: Option<Frames>,
+}
+
+/// Weight and bias of a convolution, for those that apply the same one to several tensors.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedConv {
+    conv: Conv,
+    weight: String,
+    bias: String,
 }
 
 impl Builder {
@@ -50,8 +68,9 @@ impl Builder {
     }
 
     fn parameter(&mut self, key: &str, shape: &[usize], kind: ParameterKind) -> String {
-        self.graph.parameters.insert(key.to_owned(), Parameter { shape: shape.to_vec(), kind });
-        key.to_owned()
+        let key = format!("{}{key}", self.prefix);
+        self.graph.parameters.insert(key.clone(), Parameter { shape: shape.to_vec(), kind });
+        key
     }
 
     fn learned(&mut self, key: String, shape: &[usize]) -> String {
@@ -65,8 +84,8 @@ impl Builder {
 
     /// A parameter as a constant of its own shape.
     fn constant(&mut self, key: String, shape: &[usize]) -> String {
-        let weight = self.learned(key.clone(), shape);
-        self.initializer(key, shape, Source::Parameter(weight))
+        let weight = self.learned(key, shape);
+        self.initializer(weight.clone(), shape, Source::Parameter(weight))
     }
 
     fn integers(&mut self, name: String, values: Vec<i64>) -> String {
@@ -84,14 +103,14 @@ impl Builder {
             self.parameter(&format!("{key}.{suffix}"), &[channels], kind);
         }
         self.parameter(&format!("{key}.num_batches_tracked"), &[], ParameterKind::Counter);
-        Norm { key: key.to_owned(), epsilon }
+        Norm { key: format!("{}{key}", self.prefix), epsilon }
     }
 
     /// A parameter that stands as a value of the graph, one per image: shape (1, ...).
     pub(crate) fn latent(&mut self, key: &str, shape: &[usize]) -> Value {
         let weight = self.learned(key.to_owned(), shape);
         let shape: Vec<usize> = std::iter::once(1).chain(shape.iter().copied()).collect();
-        let name = self.initializer(key.to_owned(), &shape, Source::Parameter(weight));
+        let name = self.initializer(weight.clone(), &shape, Source::Parameter(weight));
         Value { name, shape }
     }
 
@@ -117,10 +136,21 @@ impl Builder {
 
     /// Convolution with bias.
     pub(crate) fn conv(&mut self, name: &str, x: &Value, key: &str, conv: Conv) -> Value {
-        let shape = [conv.channels, x.shape[1] / conv.groups, conv.kernel, conv.kernel];
+        let shared = self.shared_conv(key, x.shape[1], conv);
+        self.apply(name, x, &shared)
+    }
+
+    /// Weight and bias of a convolution of `from` channels, to be applied more than once.
+    pub(crate) fn shared_conv(&mut self, key: &str, from: usize, conv: Conv) -> SharedConv {
+        let shape = [conv.channels, from / conv.groups, conv.kernel, conv.kernel];
         let weight = self.constant(format!("{key}.weight"), &shape);
         let bias = self.constant(format!("{key}.bias"), &[conv.channels]);
-        self.conv_node(name, x, conv, &weight, &bias)
+        SharedConv { conv, weight, bias }
+    }
+
+    /// A convolution whose weights exist.
+    pub(crate) fn apply(&mut self, name: &str, x: &Value, shared: &SharedConv) -> Value {
+        self.conv_node(name, x, shared.conv, &shared.weight, &shared.bias)
     }
 
     /// x + depthwise convolution of x, with bias, as one convolution: the identity is a kernel with a 1 at its centre.
@@ -195,29 +225,6 @@ impl Builder {
             ("pads", Attribute::Ints(vec![pad as i64; 4])),
         ];
         self.node(name, "MaxPool", &[&x.name], attributes, shape)
-    }
-
-    /// Adaptive average pooling of square features to `side` x `side`.
-    pub(crate) fn adaptive_pool(&mut self, name: &str, x: &Value, side: usize) -> Value {
-        let (channels, from) = (x.shape[1], x.shape[2]);
-        if from == side {
-            return x.clone();
-        }
-        if from % side == 0 {
-            let window = (from / side) as i64;
-            let attributes =
-                vec![("kernel_shape", Attribute::Ints(vec![window; 2])), ("strides", Attribute::Ints(vec![window; 2]))];
-            return self.node(name, "AveragePool", &[&x.name], attributes, vec![1, channels, side, side]);
-        }
-        // Windows of unequal length, or overlapping: rows and columns are averaged by constant matrices.
-        let weights = pooling_matrix(from, side);
-        let transposed = (0..from * side).map(|i| weights[i % side * from + i / side]).collect();
-        let columns = self.initializer(format!("{name}/columns"), &[from, side], Source::Numbers(transposed));
-        let rows = self.initializer(format!("{name}/rows"), &[side, from], Source::Numbers(weights));
-        let name_columns = format!("{name}/over_columns");
-        let x =
-            self.counted(&name_columns, "MatMul", &[&x.name, &columns], vec![], vec![1, channels, from, side], from);
-        self.counted(name, "MatMul", &[&rows, &x.name], vec![], vec![1, channels, side, side], from)
     }
 
     /// Linear layer over the last axis of tokens (1, T, C), its weight times `scale`.
@@ -301,11 +308,12 @@ impl Builder {
         self.node(name, "ReduceMean", &[&x.name, &axes], vec![("keepdims", Attribute::Int(0))], shape)
     }
 
-    /// Joins vectors (1, C) end to end.
+    /// Joins vectors (1, C) or features (1, C, H, W) by channels.
     pub(crate) fn concat(&mut self, name: &str, parts: &[&Value]) -> Value {
-        let channels = parts.iter().map(|v| v.shape[1]).sum();
+        let mut shape = parts.first().map_or(vec![1, 0], |part| part.shape.clone());
+        shape[1] = parts.iter().map(|v| v.shape[1]).sum();
         let inputs: Vec<&str> = parts.iter().map(|v| v.name.as_str()).collect();
-        self.node(name, "Concat", &inputs, vec![("axis", Attribute::Int(1))], vec![1, channels])
+        self.node(name, "Concat", &inputs, vec![("axis", Attribute::Int(1))], shape)
     }
 
     /// Linear layer on vectors (1, C).
@@ -360,41 +368,24 @@ impl Builder {
         self.counted(name, "Gemm", &[&x.name, weight, bias], attributes, vec![1, channels], x.shape[1])
     }
 
-    /// Makes the tensor of the last node an output of the graph under the name of an exit.
-    pub(crate) fn exit(&mut self, mut value: Value, exit: &str) -> Value {
-        if let Some(node) = self.graph.nodes.last_mut().filter(|node| node.output == value.name) {
-            node.output = exit.to_owned();
+    /// Makes the tensor of the last node an output of the graph under the name of an exit. Of a clip the output is the
+    /// mean over its frames, and what is returned is still each frame's.
+    pub(crate) fn exit(&mut self, value: Value, exit: &str) -> Value {
+        if matches!(self.frames, Some(Frames::Clip { .. })) {
+            let mean = self.mean_over_frames(exit, &value);
+            self.graph.outputs.push(mean);
+            return value;
         }
-        value.name = exit.to_owned();
+        self.output(value, exit)
+    }
+
+    /// Makes the tensor of the last node an output of the graph under another name.
+    pub(crate) fn output(&mut self, mut value: Value, name: &str) -> Value {
+        if let Some(node) = self.graph.nodes.last_mut().filter(|node| node.output == value.name) {
+            node.output = name.to_owned();
+        }
+        value.name = name.to_owned();
         self.graph.outputs.push(value.clone());
         value
-    }
-}
-
-/// Row i of the (`to`, `from`) matrix averages the inputs floor(i * from / to) .. ceil((i + 1) * from / to).
-fn pooling_matrix(from: usize, to: usize) -> Vec<f32> {
-    let mut matrix = vec![0.0; to * from];
-    for (i, row) in matrix.chunks_exact_mut(from).enumerate() {
-        let (start, end) = (i * from / to, ((i + 1) * from).div_ceil(to));
-        row[start..end].fill(1.0 / (end - start) as f32);
-    }
-    matrix
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pooling_rows_average_the_windows_of_pytorch() {
-        // Row 1 of 7 over 4 inputs: from floor(4 / 7) to ceil(8 / 7).
-        assert_eq!(pooling_matrix(4, 7)[4..8], [0.5, 0.5, 0.0, 0.0]);
-        assert_eq!(pooling_matrix(4, 7)[8..12], [0.0, 1.0, 0.0, 0.0]);
-        assert_eq!(pooling_matrix(3, 2), [0.5, 0.5, 0.0, 0.0, 0.5, 0.5]);
-        for (from, to) in [(1, 7), (2, 7), (10, 7), (28, 7)] {
-            for row in pooling_matrix(from, to).chunks_exact(from) {
-                assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-            }
-        }
     }
 }

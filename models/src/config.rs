@@ -1,7 +1,7 @@
 //! What there is to choose about a network, and the published names.
 
-use crate::Error;
 use crate::backbone::{self, Backbone};
+use crate::{Error, Task};
 
 /// Everything that determines the architecture of one Dyn-Perceiver, with the published defaults.
 ///
@@ -28,9 +28,14 @@ pub struct Config {
     /// Hidden channels of a self-attention layer's MLP over its channels.
     pub sa_widening: usize,
     /// Height and width of the image in pixels.
-    pub input_size: usize,
-    /// Number of classes.
+    pub input_size: [usize; 2],
+    /// Number of classes of the exits.
     pub classes: usize,
+    /// Classes of exit `cnn` where it has others: the authors' RegNetY and ResNet-50 keep 1000 there whatever the number
+    /// of classes is. Such an exit is an output of the file, but not among its listed exits.
+    pub cnn_classes: Option<usize>,
+    /// What the network is for.
+    pub task: Task,
     /// Whether stages 2 to 4 read image features into the latent code (stage 1 always does).
     pub with_x2z: bool,
     /// Whether the latent code is written back into the features before stages 2 to 4.
@@ -68,8 +73,10 @@ impl Config {
             latents,
             depth_factor: [1; 4],
             sa_widening: 4,
-            input_size: 224,
+            input_size: [224, 224],
             classes: 1000,
+            cnn_classes: None,
+            task: Task::Classification,
             with_x2z: true,
             with_z2x: true,
             with_dwc: true,
@@ -93,14 +100,34 @@ impl Config {
         self
     }
 
+    /// Replaces height and width of a square image, in pixels.
+    #[must_use]
+    pub fn with_input_size(self, side: usize) -> Config {
+        self.with_input_shape(side, side)
+    }
+
     /// Replaces height and width of the image, in pixels.
     #[must_use]
-    pub fn with_input_size(mut self, input_size: usize) -> Config {
-        self.input_size = input_size;
+    pub fn with_input_shape(mut self, height: usize, width: usize) -> Config {
+        self.input_size = [height, width];
         self
     }
 
-    /// Replaces the number of classes.
+    /// Replaces what the network is for.
+    #[must_use]
+    pub fn with_task(mut self, task: Task) -> Config {
+        self.task = task;
+        self
+    }
+
+    /// Gives exit `cnn` a number of classes of its own.
+    #[must_use]
+    pub fn with_cnn_classes(mut self, classes: usize) -> Config {
+        self.cnn_classes = Some(classes);
+        self
+    }
+
+    /// Replaces the number of classes of the exits.
     #[must_use]
     pub fn with_classes(mut self, classes: usize) -> Config {
         self.classes = classes;
@@ -131,8 +158,12 @@ impl Config {
             Err(Error::Configuration { field, actual: value.to_string(), expected: format!("{low} to {high}") })
         };
         range("number of latents", self.latents, 8, 1 << 16)?;
-        range("input size", self.input_size, 16, 1 << 13)?;
+        for side in self.input_size {
+            range("input size", side, 16, 1 << 13)?;
+        }
+        self.task.check(self.input_size)?;
         range("number of classes", self.classes, 1, 1 << 20)?;
+        range("number of classes of exit cnn", self.cnn_classes.unwrap_or(1), 1, 1 << 20)?;
         range("self-attention widening", self.sa_widening, 1, 64)?;
         for factor in self.depth_factor {
             range("depth factor", factor, 1, 64)?;
@@ -182,7 +213,9 @@ mod tests {
         let ok = Config::from_name("reg400m_perceiver_t32").unwrap();
         for bad in [
             Config { latents: 4, ..ok.clone() },
-            Config { input_size: 0, ..ok.clone() },
+            Config { input_size: [0, 64], ..ok.clone() },
+            ok.clone().with_input_shape(64, 72).with_task(Task::Detection(crate::Detection::new(3))),
+            ok.clone().with_task(Task::Action(crate::Action::new(1, crate::VideoMode::Online))),
             Config { classes: 0, ..ok.clone() },
             Config { depth_factor: [1, 0, 1, 1], ..ok.clone() },
             Config { sa_widening: 0, ..ok.clone() },

@@ -26,6 +26,7 @@ pub(crate) enum Attribute {
     Int(i64),
     Ints(Vec<i64>),
     Float(f32),
+    Text(&'static str),
 }
 
 /// A constant of the graph and where its numbers come from.
@@ -97,12 +98,14 @@ pub(crate) struct Graph {
     /// The state dict this graph takes its numbers from.
     pub parameters: BTreeMap<String, Parameter>,
     pub outputs: Vec<Value>,
+    /// What is carried from frame to frame: the input, and the output that becomes it, in running order.
+    pub states: Vec<(Value, Value)>,
 }
 
 impl Graph {
-    /// Multiply-accumulates of all nodes `output` depends on, for one image.
-    pub(crate) fn macs_to(&self, output: &str) -> u64 {
-        let mut needed = BTreeSet::from([output]);
+    /// Multiply-accumulates of all nodes that `outputs` depend on, for one image.
+    pub(crate) fn macs_to(&self, outputs: &[&str]) -> u64 {
+        let mut needed: BTreeSet<&str> = outputs.iter().copied().collect();
         let mut macs = 0;
         // Nodes stand in the order they were made, so that one pass backwards meets every consumer before its producer.
         for node in self.nodes.iter().rev() {

@@ -6,7 +6,8 @@ use crate::attention::{cross_attention, self_attention};
 use crate::backbone::Backbone;
 use crate::builder::{Activation, Builder};
 use crate::graph::{Graph, Parameter, ParameterKind, Value};
-use crate::{Config, Error};
+use crate::task::{STRIDES, Task};
+use crate::{Config, Error, detection};
 
 /// The four exits, in the order of their cost.
 pub const EXITS: [&str; 4] = ["early3", "att", "cnn", "merge"];
@@ -21,6 +22,9 @@ const DEPTHWISE: usize = 7;
 const BATCH_NORM_EPSILON: f64 = 1e-5;
 /// Width of the attention that writes the latent code into features, as a share of their channels.
 const Z2X_SHARE: usize = 8;
+
+/// What stands before the backbone's keys in the state dict of a detector.
+const DETECTOR_PREFIX: &str = "backbone.dyn_perceiver.";
 
 /// One network of the family: its graph and its state dict's keys and shapes, but no weights.
 #[derive(Debug, Clone)]
@@ -37,8 +41,14 @@ impl Network {
     /// [`Error::UnknownName`] for a backbone that does not exist, [`Error::Configuration`] for an impossible number.
     pub fn new(config: &Config) -> Result<Network, Error> {
         let backbone = config.resolve()?;
-        let mut describer = Describer { b: Builder::default(), config, backbone: backbone.as_ref() };
-        describer.describe();
+        let mut b = Builder::default();
+        match &config.task {
+            Task::Classification => {}
+            Task::Detection(_) => b.prefix = DETECTOR_PREFIX,
+            Task::Action(action) => b.frames = Some(action.builder_frames()),
+        }
+        let mut describer = Describer { b, config, backbone: backbone.as_ref(), features: Vec::new() };
+        describer.describe()?;
         Ok(Network { config: config.clone(), graph: describer.b.graph, half_weights: false })
     }
 
@@ -66,10 +76,28 @@ impl Network {
         learned.map(|p| p.shape.iter().product::<usize>()).sum()
     }
 
-    /// Multiply-accumulates each exit of [`EXITS`] needs by itself for one image: output elements times reduction length
-    /// over the Conv, MatMul and Gemm nodes it depends on.
+    /// Multiply-accumulates each exit of [`EXITS`] needs by itself for one image, frame or clip: output elements times
+    /// reduction length over the Conv, MatMul and Gemm nodes it depends on.
     pub fn macs_per_exit(&self) -> [u64; 4] {
-        EXITS.map(|exit| self.graph.macs_to(exit))
+        EXITS.map(|exit| self.macs_to(&[exit]))
+    }
+
+    /// Multiply-accumulates that the outputs of these names need together for one image, frame or clip.
+    pub fn macs_to(&self, outputs: &[&str]) -> u64 {
+        self.graph.macs_to(outputs) * self.clip_frames().unwrap_or(1) as u64
+    }
+
+    /// Frames of the clip that is the network's input; none if it takes one image at a time.
+    pub(crate) fn clip_frames(&self) -> Option<usize> {
+        match self.config.task {
+            Task::Action(action) if action.mode != crate::VideoMode::Online => Some(action.frames),
+            _ => None,
+        }
+    }
+
+    /// The image, or the frame, that the network takes.
+    pub(crate) fn image(&self) -> Value {
+        image(&self.config)
     }
 
     pub(crate) fn half_weights(&self) -> bool {
@@ -81,16 +109,22 @@ impl Network {
     }
 }
 
+fn image(config: &Config) -> Value {
+    let [height, width] = config.input_size;
+    Value { name: "image".to_owned(), shape: vec![1, 3, height, width] }
+}
+
 struct Describer<'a> {
     b: Builder,
     config: &'a Config,
     backbone: &'a dyn Backbone,
+    /// Features of the stages, after the latent code was written into them.
+    features: Vec<Value>,
 }
 
 impl Describer<'_> {
-    fn describe(&mut self) {
-        let side = self.config.input_size;
-        let image = Value { name: "image".to_owned(), shape: vec![1, 3, side, side] };
+    fn describe(&mut self) -> Result<(), Error> {
+        let image = image(self.config);
         let mut x = self.backbone.stem(&mut self.b, &image);
         let mut z = self.b.latent("latent", &[self.config.latents, x.shape[1]]);
         let mut early3 = None;
@@ -100,6 +134,7 @@ impl Describer<'_> {
                 if self.config.with_z2x {
                     x = self.write_features(k, &x, &z);
                 }
+                self.features.push(x.clone());
             }
             // Without x2z only the later stages stop reading features: stage 1 has nothing else to start from.
             if k == 1 || self.config.with_x2z {
@@ -121,6 +156,28 @@ impl Describer<'_> {
         let x = self.backbone.stage(&mut self.b, 4, &x);
         let pooled = self.feature_exit(&x);
         self.merged_exit(&x, &z, &m, &att, &pooled);
+        match &self.config.task {
+            Task::Detection(task) => {
+                let levels = self.levels(image.shape[2])?;
+                self.b.prefix = "";
+                detection::describe(&mut self.b, task, &levels);
+            }
+            Task::Classification | Task::Action(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The features at strides 8, 16 and 32; of several, the last.
+    fn levels(&self, height: usize) -> Result<[Value; 3], Error> {
+        let find = |stride: usize| {
+            let of_stride = self.features.iter().rev().find(|x| x.shape[2] * stride == height);
+            of_stride.cloned().ok_or_else(|| Error::Configuration {
+                field: "backbone of a detector",
+                actual: self.config.backbone.clone(),
+                expected: format!("one with features at stride {stride}"),
+            })
+        };
+        Ok([find(STRIDES[0])?, find(STRIDES[1])?, find(STRIDES[2])?])
     }
 
     /// Features (1, C, H, W) as tokens (1, H * W, C).
@@ -194,7 +251,8 @@ impl Describer<'_> {
     /// Returns the pooled features of the last stage.
     fn feature_exit(&mut self, x: &Value) -> Value {
         let pooled = self.b.mean("feature/cnn/mean", x, &[2, 3]);
-        let (name, key, classes) = ("feature/cnn/classifier", "classifier_cnn", self.config.classes);
+        let classes = self.config.cnn_classes.unwrap_or(self.config.classes);
+        let (name, key) = ("feature/cnn/classifier", "classifier_cnn");
         let y = match self.backbone.classifier_hidden() {
             None => self.b.dense(name, &pooled, key, classes),
             Some(hidden) => {
@@ -209,12 +267,18 @@ impl Describer<'_> {
 
     fn merged_exit(&mut self, x: &Value, z: &Value, m: &Value, att: &Value, pooled: &Value) {
         let mut features = pooled.clone();
+        let mut last = x.clone();
         if self.config.with_last_ca {
             let q = self.tokens("merge/z2x", x);
             let width = (x.shape[1] / Z2X_SHARE).max(1);
             let y = cross_attention(&mut self.b, "merge/z2x", "last_cross_att_z2x", (&q, z), width, false);
             features = self.b.mean("merge/mean", &y, &[1]);
+            if matches!(self.config.task, Task::Detection(_)) {
+                let y = self.b.transpose("merge/z2x/channels", &y, &[0, 2, 1]);
+                last = self.b.reshape("merge/z2x/image", &y, &x.shape[1..]);
+            }
         }
+        self.features.push(last);
         let skip = self.config.with_isc.then(|| self.skip_connection(4, att, m.shape[1]));
         let parts: Vec<&Value> = [&features, m].into_iter().chain(&skip).collect();
         let joined = self.b.concat("merge/concat", &parts);

@@ -50,8 +50,10 @@ impl Network {
     /// Writes the network as an ONNX file: beside `path` first, then renamed, so that `path` is never half
     /// a model.
     ///
-    /// Input `image` (N, 3, S, S) in float32, outputs [`EXITS`](crate::EXITS) (N, classes), logits. `progress` is told
-    /// bytes written so far and in all.
+    /// Input `image` (N, 3, H, W) in float32, outputs [`EXITS`](crate::EXITS) (N, classes), logits. A detector has
+    /// `cls.P3` to `cls.P7` (N, 9 x classes, h, w) and `box.P3` to `box.P7` (N, 36, h, w) too, a network of videos the
+    /// inputs `state.0`, ... and the outputs `state.0.next`, ..., or its whole clip for N. `progress` is told bytes
+    /// written so far and in all.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if the weights do not fit, [`Error::Configuration`] if the metadata do not, and what reading
@@ -64,7 +66,7 @@ impl Network {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), Error> {
         self.check(weights)?;
-        metadata.check(self.config().classes)?;
+        metadata.check(self.config())?;
         // What went wrong inside is no error of the file system, and is told as it is.
         let mut failure = None;
         let done = atomic_write_with(path, |file| {
@@ -86,7 +88,7 @@ impl Network {
     /// As [`Network::save`].
     pub fn to_bytes(&self, weights: &mut dyn Weights, metadata: &Metadata) -> Result<Vec<u8>, Error> {
         self.check(weights)?;
-        metadata.check(self.config().classes)?;
+        metadata.check(self.config())?;
         let mut bytes = Vec::new();
         self.write(&mut bytes, Path::new("memory"), weights, metadata, &mut |_, _| {})?;
         Ok(bytes)
@@ -140,7 +142,7 @@ impl Network {
 
     /// Everything but the graph.
     fn model_proto(&self, metadata: &Metadata) -> pb::ModelProto {
-        let entries = metadata.entries(&self.config().name(), self.config().input_size).into_iter();
+        let entries = metadata.entries(self).into_iter();
         pb::ModelProto {
             ir_version: IR_VERSION,
             opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: OPSET }],
@@ -163,15 +165,19 @@ impl Network {
     }
 
     fn graph_proto(&self) -> pb::GraphProto {
-        let side = self.config().input_size;
-        let image = Value { name: "image".to_owned(), shape: vec![1, 3, side, side] };
-        let halves = self.graph().initializers.iter().filter(|&initializer| self.kind(initializer) == Kind::Halves);
+        let graph = self.graph();
+        let (states, next): (Vec<&Value>, Vec<&Value>) = graph.states.iter().map(|(state, next)| (state, next)).unzip();
+        let clip = self.clip_frames();
+        // A clip is a batch of its own length, and its logits are one row.
+        let frames = clip.map_or(Batch::Any, Batch::Of);
+        let row = clip.map_or(Batch::Any, |_| Batch::Of(1));
+        let halves = graph.initializers.iter().filter(|&initializer| self.kind(initializer) == Kind::Halves);
         let casts = halves.map(cast_proto);
         pb::GraphProto {
             name: self.config().name(),
-            node: casts.chain(self.graph().nodes.iter().map(node_proto)).collect(),
-            input: vec![value_proto(&image)],
-            output: self.graph().outputs.iter().map(value_proto).collect(),
+            node: casts.chain(graph.nodes.iter().map(node_proto)).collect(),
+            input: [&self.image()].into_iter().chain(states).map(|value| value_proto(value, frames)).collect(),
+            output: graph.outputs.iter().chain(next).map(|value| value_proto(value, row)).collect(),
             ..Default::default()
         }
     }
@@ -221,15 +227,28 @@ fn attribute_proto(name: &str, attribute: &Attribute) -> pb::AttributeProto {
         Attribute::Int(i) => pb::AttributeProto { r#type: AttributeType::Int.into(), i: *i, ..proto },
         Attribute::Ints(ints) => pb::AttributeProto { r#type: AttributeType::Ints.into(), ints: ints.clone(), ..proto },
         Attribute::Float(f) => pb::AttributeProto { r#type: AttributeType::Float.into(), f: *f, ..proto },
+        Attribute::Text(text) => {
+            pb::AttributeProto { r#type: AttributeType::String.into(), s: text.as_bytes().to_vec(), ..proto }
+        }
     }
 }
 
-/// A float32 tensor with a batch of any size in front.
-fn value_proto(value: &Value) -> pb::ValueInfoProto {
+/// What stands for the batch of a tensor in the file.
+#[derive(Clone, Copy)]
+enum Batch {
+    Any,
+    Of(usize),
+}
+
+/// A float32 tensor with a batch in front.
+fn value_proto(value: &Value, batch: Batch) -> pb::ValueInfoProto {
     use pb::tensor_shape_proto::{Dimension, dimension};
     let dimension = |value| Dimension { value: Some(value), ..Default::default() };
     let sizes = value.shape.iter().skip(1).map(|&size| dimension(dimension::Value::DimValue(size as i64)));
-    let batch = dimension(dimension::Value::DimParam("N".to_owned()));
+    let batch = dimension(match batch {
+        Batch::Any => dimension::Value::DimParam("N".to_owned()),
+        Batch::Of(size) => dimension::Value::DimValue(size as i64),
+    });
     let shape = pb::TensorShapeProto { dim: std::iter::once(batch).chain(sizes).collect() };
     let elem_type = pb::tensor_proto::DataType::Float.into();
     let tensor = pb::type_proto::Tensor { elem_type, shape: Some(shape) };

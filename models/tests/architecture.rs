@@ -101,10 +101,10 @@ fn all_flags_are_recognised_too() {
     }
     // Without pooling the number of positions tells the input size.
     base.spatial_reduction = false;
-    base.input_size = 96;
-    assert_eq!(recognised(&base).input_size, 96);
+    base.input_size = [96, 96];
+    assert_eq!(recognised(&base).input_size, [96, 96]);
     base.backbone = "reg400m".to_owned();
-    assert_eq!(recognised(&base).input_size, 96);
+    assert_eq!(recognised(&base).input_size, [96, 96]);
 }
 
 #[test]

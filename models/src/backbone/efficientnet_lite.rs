@@ -55,14 +55,22 @@ fn block(b: &mut Builder, name: &str, key: &str, index: usize, x: &Value) -> Val
     let expanded = x.shape[1] * expansion;
     let mut layers = (0..).map(|layer| format!("{key}.block.{layer}"));
     let mut next = || layers.next().unwrap_or_default();
+    let residual = stride == 1 && x.shape[1] == out;
     let mut y = x.clone();
     if expansion > 1 {
-        y = conv_norm(b, &format!("{name}/expand"), &y, &next(), Conv::pointwise(expanded), true);
+        let (expand, key) = (format!("{name}/expand"), next());
+        y = if residual {
+            let (shifted, weight) = b.shifted(name, x, format!("{key}.0"));
+            let y = b.conv_norm(&expand, &shifted, &weight, Conv::pointwise(expanded), &format!("{key}.1"), EPSILON);
+            b.activation(&format!("{expand}/act"), &y, Activation::Relu6)
+        } else {
+            conv_norm(b, &expand, &y, &key, Conv::pointwise(expanded), true)
+        };
     }
     let conv = Conv { channels: expanded, kernel, stride, groups: expanded, ..Conv::SAME };
     y = conv_norm(b, &format!("{name}/depthwise"), &y, &next(), conv, true);
     y = conv_norm(b, &format!("{name}/project"), &y, &next(), Conv::pointwise(out), false);
-    if stride == 1 && x.shape[1] == out {
+    if residual {
         y = b.add(&format!("{name}/residual"), x, &y);
     }
     y
@@ -104,10 +112,10 @@ mod tests {
         // Counted on the published definition at 160x160 by other means: to each stage's features, in millions.
         let mut b = Builder::default();
         let mut x = EfficientNetLite0.stem(&mut b, &Value { name: "image".to_owned(), shape: vec![1, 3, 160, 160] });
-        let mut found = vec![(x.shape[1], x.shape[2], b.graph.macs_to(&x.name))];
+        let mut found = vec![(x.shape[1], x.shape[2], b.graph.macs_to(&[&x.name]))];
         for k in 1..=4 {
             x = EfficientNetLite0.stage(&mut b, k, &x);
-            found.push((x.shape[1], x.shape[2], b.graph.macs_to(&x.name)));
+            found.push((x.shape[1], x.shape[2], b.graph.macs_to(&[&x.name])));
         }
         let expected = [(24, 40, 38.7), (40, 20, 58.0), (80, 10, 80.2), (112, 10, 124.1), (320, 5, 185.6)];
         for ((channels, side, macs), expected) in found.into_iter().zip(expected) {

@@ -80,6 +80,7 @@ impl MobileNetV3 {
         let (kernel, expanded, out, squeeze, hard_swish, stride) = BLOCKS[index];
         let (expanded, out) = (self.channels(expanded), self.channels(out));
         let activation = if hard_swish { Activation::HardSwish } else { Activation::Relu };
+        let residual = stride == 1 && x.shape[1] == out;
         let mut y = x.clone();
         let mut layer = 0;
         let mut next = || {
@@ -88,7 +89,14 @@ impl MobileNetV3 {
         };
         if expanded != x.shape[1] {
             let conv = Conv::pointwise(expanded);
-            y = conv_norm(b, &format!("{name}/expand"), &y, &next(), conv, Some(activation));
+            let (expand, key) = (format!("{name}/expand"), next());
+            y = if residual {
+                let (shifted, weight) = b.shifted(name, x, format!("{key}.0"));
+                let y = b.conv_norm(&expand, &shifted, &weight, conv, &format!("{key}.1"), EPSILON);
+                b.activation(&format!("{expand}/act"), &y, activation)
+            } else {
+                conv_norm(b, &expand, &y, &key, conv, Some(activation))
+            };
         }
         let conv = Conv { channels: expanded, kernel, stride, groups: expanded, ..Conv::CENTRED };
         y = conv_norm(b, &format!("{name}/depthwise"), &y, &next(), conv, Some(activation));
@@ -99,7 +107,7 @@ impl MobileNetV3 {
         }
         let conv = Conv::pointwise(out);
         y = conv_norm(b, &format!("{name}/project"), &y, &next(), conv, None);
-        if stride == 1 && x.shape[1] == out {
+        if residual {
             y = b.add(&format!("{name}/residual"), x, &y);
         }
         y

@@ -93,12 +93,16 @@ fn block(b: &mut Builder, name: &str, key: &str, x: &Value, stage: Stage, stride
         let conv = Conv { channels, kernel, stride, groups, ..Conv::CENTRED };
         b.conv_norm(&format!("{name}/{part}"), x, &format!("{key}.0"), conv, &format!("{key}.1"), EPSILON)
     };
-    let shortcut = if stride != 1 || x.shape[1] != channels {
-        conv_norm(b, "shortcut", x, "proj", 1, stride, 1)
+    let residual = stride == 1 && x.shape[1] == channels;
+    let shortcut = if residual { x.clone() } else { conv_norm(b, "shortcut", x, "proj", 1, stride, 1) };
+    let y = if residual {
+        // No published video network has this backbone: the rule of MobileNets, blocks with a plain skip.
+        let (y, weight) = b.shifted(name, x, format!("{key}.f.a.0"));
+        let conv = Conv::pointwise(channels);
+        b.conv_norm(&format!("{name}/a"), &y, &weight, conv, &format!("{key}.f.a.1"), EPSILON)
     } else {
-        x.clone()
+        conv_norm(b, "a", x, "f.a", 1, 1, 1)
     };
-    let y = conv_norm(b, "a", x, "f.a", 1, 1, 1);
     let y = b.activation(&format!("{name}/a/relu"), &y, Activation::Relu);
     let y = conv_norm(b, "b", &y, "f.b", 3, stride, channels / stage.group_width);
     let y = b.activation(&format!("{name}/b/relu"), &y, Activation::Relu);

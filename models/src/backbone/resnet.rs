@@ -65,9 +65,9 @@ impl Backbone for ResNet50 {
 
 fn bottleneck(b: &mut Builder, name: &str, key: &str, x: &Value, inner: usize, stride: usize) -> Value {
     let out = inner * EXPANSION;
-    let conv_norm = |b: &mut Builder, i: usize, x: &Value, channels, kernel, stride| {
+    let conv_norm = |b: &mut Builder, i: usize, x: &Value, weight: &str, channels, kernel, stride| {
         let conv = Conv { channels, kernel, stride, ..Conv::CENTRED };
-        b.conv_norm(&format!("{name}/conv{i}"), x, &format!("{key}.conv{i}"), conv, &format!("{key}.bn{i}"), EPSILON)
+        b.conv_norm(&format!("{name}/conv{i}"), x, weight, conv, &format!("{key}.bn{i}"), EPSILON)
     };
     let shortcut = if stride != 1 || x.shape[1] != out {
         let conv = Conv { channels: out, kernel: 1, stride, ..Conv::CENTRED };
@@ -76,11 +76,12 @@ fn bottleneck(b: &mut Builder, name: &str, key: &str, x: &Value, inner: usize, s
     } else {
         x.clone()
     };
-    let y = conv_norm(b, 1, x, inner, 1, 1);
+    let (y, weight) = b.shifted(name, x, format!("{key}.conv1"));
+    let y = conv_norm(b, 1, &y, &weight, inner, 1, 1);
     let y = b.activation(&format!("{name}/conv1/relu"), &y, Activation::Relu);
-    let y = conv_norm(b, 2, &y, inner, 3, stride);
+    let y = conv_norm(b, 2, &y, &format!("{key}.conv2"), inner, 3, stride);
     let y = b.activation(&format!("{name}/conv2/relu"), &y, Activation::Relu);
-    let y = conv_norm(b, 3, &y, out, 1, 1);
+    let y = conv_norm(b, 3, &y, &format!("{key}.conv3"), out, 1, 1);
     let y = b.add(&format!("{name}/residual"), &shortcut, &y);
     b.activation(&format!("{name}/relu"), &y, Activation::Relu)
 }

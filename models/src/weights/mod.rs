@@ -7,6 +7,7 @@ mod fold;
 mod legacy;
 mod pickle;
 mod pytorch;
+mod renamed;
 mod safetensors;
 mod seeded;
 
@@ -16,8 +17,10 @@ use crate::Error;
 pub use checkpoint::Checkpoint;
 pub(crate) use fold::{Constant, constant};
 pub use pytorch::PyTorch;
+pub use renamed::Renamed;
+pub(crate) use renamed::plain_key;
 pub use safetensors::Safetensors;
-pub use seeded::{Seeded, seeded_image};
+pub use seeded::{Seeded, seeded_frame, seeded_image};
 
 /// The tensors of a state dict, read one at a time so that a checkpoint need not be in memory as a whole.
 pub trait Weights {

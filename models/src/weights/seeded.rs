@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Weights;
+use super::{Weights, plain_key};
 use crate::Error;
 
 /// Weights that follow from key, index and shape alone: uniform numbers from splitmix64, seeded with the FNV-1a hash of
@@ -18,12 +18,17 @@ impl Weights for Seeded {
     fn read(&mut self, key: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let count = shape.iter().product();
         let fan_in: usize = shape.iter().skip(1).product();
+        // The same backbone whatever it is part of.
+        let key = &plain_key(key);
         let values = uniform(key).take(count);
-        Ok(if key.ends_with("running_mean") {
+        Ok(if key.ends_with("retina_cls.bias") {
+            // Few anchors score, as in a trained detector.
+            values.map(|u| -(99f32.ln()) + 0.2 * (u - 0.5)).collect()
+        } else if key.ends_with("running_mean") {
             values.map(|u| 0.2 * (u - 0.5)).collect()
         } else if key.ends_with("running_var") {
             values.map(|u| 0.5 + u).collect()
-        } else if key == "latent" {
+        } else if key.as_str() == "latent" {
             values.map(|u| 2.0 * u - 1.0).collect()
         } else if key.ends_with("relative_position_bias") {
             values.map(|u| 0.5 * (u - 0.5)).collect()
@@ -38,9 +43,18 @@ impl Weights for Seeded {
     }
 }
 
-/// The image that goes with the seeded weights: (1, 3, side, side) in [-1, 1), row-major.
-pub fn seeded_image(side: usize) -> Vec<f32> {
-    uniform("image").take(3 * side * side).map(|u| 2.0 * u - 1.0).collect()
+/// The image that goes with the seeded weights: (1, 3, height, width) in [-1, 1), row-major.
+pub fn seeded_image([height, width]: [usize; 2]) -> Vec<f32> {
+    seeded_values("image", 3 * height * width)
+}
+
+/// Frame `t` of the clip that goes with the seeded weights: (1, 3, height, width) in [-1, 1), row-major.
+pub fn seeded_frame(t: usize, [height, width]: [usize; 2]) -> Vec<f32> {
+    seeded_values(&format!("frame{t}"), 3 * height * width)
+}
+
+fn seeded_values(key: &str, count: usize) -> Vec<f32> {
+    uniform(key).take(count).map(|u| 2.0 * u - 1.0).collect()
 }
 
 /// Numbers in [0, 1): the top 24 bits of splitmix64 (Steele et al., OOPSLA 2014), its state offset by the key's hash.

@@ -11,5 +11,6 @@ pub(crate) mod number;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod share;
+pub(crate) mod task;
 pub(crate) mod threads;
 pub(crate) mod watts;

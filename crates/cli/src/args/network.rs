@@ -1,7 +1,9 @@
 //! What a name of the family leaves open about a network.
 
 use clap::Args;
-use dyn_perceiver_models::Config;
+use dyn_perceiver_models::{Config, Task};
+
+use super::task::TaskArgs;
 
 use crate::output::failure::{Failure, wrong};
 
@@ -18,10 +20,10 @@ pub(crate) struct NetworkArgs {
     /// Use so many latent tokens, in place of the name's
     #[arg(long, value_name = "N")]
     latents: Option<usize>,
-    /// Set height and width of the image in pixels [default: 224]
-    #[arg(long, value_name = "PIXELS")]
-    input_size: Option<usize>,
-    /// Set the number of classes
+    /// Set height and width of the image in pixels: one number for a square, or HEIGHTxWIDTH [default: 224]
+    #[arg(long, value_name = "PIXELS", value_parser = super::number::height_width)]
+    input_size: Option<[usize; 2]>,
+    /// Set the number of classes; of a detector, of its boxes
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
     /// Do not read image features into the latent code in stages 2 to 4
@@ -42,6 +44,8 @@ pub(crate) struct NetworkArgs {
     /// Read image features as they are, not pooled to 7x7
     #[arg(long)]
     no_spatial_reduction: bool,
+    #[command(flatten)]
+    task: TaskArgs,
 }
 
 impl NetworkArgs {
@@ -56,7 +60,11 @@ impl NetworkArgs {
         config.sa_widening = self.sa_widening.unwrap_or(config.sa_widening);
         config.latents = self.latents.unwrap_or(config.latents);
         config.input_size = self.input_size.unwrap_or(config.input_size);
-        config.classes = self.classes.unwrap_or(config.classes);
+        config.task = self.task.task(config, self.classes)?;
+        config.classes = match &config.task {
+            Task::Detection(_) => self.task.exit_classes.unwrap_or(config.classes),
+            _ => self.classes.unwrap_or(config.classes),
+        };
         config.with_x2z &= !self.no_x2z;
         config.with_z2x &= !self.no_z2x;
         config.with_dwc &= !self.no_dwc;

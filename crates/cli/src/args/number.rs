@@ -101,6 +101,13 @@ pub(crate) fn size(text: &str) -> Result<(u32, u32), String> {
         .ok_or_else(|| "expected width and height, as 640x480".to_owned())
 }
 
+/// Height and width in pixels: `224` for a square, or `256x320`.
+pub(crate) fn height_width(text: &str) -> Result<[usize; 2], String> {
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    let sides = height.parse().ok().zip(width.parse().ok()).map(|(height, width)| [height, width]);
+    sides.ok_or_else(|| "expected one side, as 224, or height and width, as 256x320".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +137,9 @@ mod tests {
         assert!(["24:00", "6", "6:60", "-1:00", ""].iter().all(|text| time_of_day(text).is_err()));
         assert!(millis_range("5000,100").is_err() && millis_range("100").is_err() && time_with_unit("20").is_err());
         assert_eq!(size("640x480"), Ok((640, 480)));
+        assert_eq!(height_width("256x320"), Ok([256, 320]));
+        assert_eq!(height_width("64"), Ok([64, 64]));
+        assert!(height_width("64x").is_err() && height_width("x").is_err());
         assert!(size("0x4").is_err() && size("640").is_err());
     }
 }

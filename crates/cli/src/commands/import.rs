@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use dyn_perceiver_models::{Checkpoint, Config, Metadata, Network, Weights as _};
+use dyn_perceiver_models::{Checkpoint, Config, Metadata, Network, Renamed, Weights as _};
 
 use crate::args::load;
 use crate::args::network::NetworkArgs;
@@ -29,6 +29,12 @@ pub(crate) struct Args {
     /// Read the names of the classes from this file: one a line, or a JSON array [default: ImageNet's if there are 1000]
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// Read the names of a detector's box classes from this file: one a line, or a JSON array
+    #[arg(long, value_name = "FILE")]
+    box_labels: Option<PathBuf>,
+    /// Seconds between the frames that a network of videos was trained on
+    #[arg(long, value_name = "SECONDS")]
+    frame_period: Option<f32>,
     /// Subtract this mean per channel from pixels in [0, 1]; one number stands for all [default: the backbone's, for most ImageNet's]
     #[arg(long, value_name = "R,G,B", value_parser = load::channels)]
     mean: Option<[f32; 3]>,
@@ -63,12 +69,17 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     args.network.apply(&mut config)?;
     let network = Network::new(&config).or_input()?.with_half_weights(args.half);
+    let mut weights = Renamed::new(&network, &mut weights);
     network.check(&weights).or_input()?;
 
     let mut metadata = Metadata::of(&config).or_input()?;
     if let Some(path) = &args.labels {
         metadata.labels = load::labels(path)?;
     }
+    if let Some(path) = &args.box_labels {
+        metadata.box_labels = load::labels(path)?;
+    }
+    metadata.frame_period = args.frame_period;
     metadata.mean = args.mean.unwrap_or(metadata.mean);
     metadata.std = args.std.unwrap_or(metadata.std);
     metadata.crop = args.crop.unwrap_or(metadata.crop);
