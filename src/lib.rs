@@ -46,7 +46,7 @@ mod weights;
 
 #[cfg(feature = "calibrate")]
 pub use dyn_perceiver_calibrate as calibrate;
-pub use dyn_perceiver_core::{energy, exit, file};
+pub use dyn_perceiver_core::{detect, energy, exit, file};
 
 #[cfg(feature = "camera")]
 pub use camera::FrameSource;

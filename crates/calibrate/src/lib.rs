@@ -2,6 +2,7 @@
 
 mod binomial;
 pub mod certify;
+pub mod detection;
 pub mod evaluate;
 pub mod learn;
 pub mod missions;

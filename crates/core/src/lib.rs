@@ -1,7 +1,8 @@
 //! The part of dyn-perceiver that also runs on a microcontroller: exit decisions and the energy governor.
 //!
 //! Neither `std` nor an allocator is needed, and nothing here panics on outside data. [`exit`] reads confidence off logits
-//! and decides where a frame leaves the network; [`energy`] tells the state of charge and chooses the operating point.
+//! and decides where a frame leaves the network; [`detect`] turns the maps of a detector into boxes; [`energy`] tells the state
+//! of charge and chooses the operating point.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -9,6 +10,7 @@
 extern crate std;
 
 mod crc;
+pub mod detect;
 pub mod energy;
 pub mod exit;
 #[cfg(feature = "std")]
