@@ -201,7 +201,9 @@ impl Curve {
                 point.1 = best;
             }
             let at = |recall: usize| {
-                let recall = recall as f64 / (RECALLS - 1) as f64;
+                // As the original computes them: a recall of 0.7 does not reach the 0.7000000000000001 of its list.
+                let step = 1.0 / (RECALLS - 1) as f64;
+                let recall = if recall == RECALLS - 1 { 1.0 } else { recall as f64 * step };
                 let place = points.partition_point(|point| point.0 < recall);
                 points.get(place).map_or(0.0, |point| point.1)
             };

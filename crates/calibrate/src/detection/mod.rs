@@ -8,7 +8,8 @@ pub use average_precision::{AveragePrecision, ClassPrecision, Detected, Truth, a
 /// Boxes must overlap by this much to be the same object: 0.5, 0.55, ..., 0.95.
 pub(crate) const OVERLAPS: usize = 10;
 
-/// The overlap `index`, from 0.
+/// The overlap `index`, from 0, with the rounding of the original's list.
 pub(crate) fn overlap(index: usize) -> f64 {
-    0.5 + 0.05 * index as f64
+    let (least, most) = (0.5, 0.95);
+    if index + 1 == OVERLAPS { most } else { least + index as f64 * ((most - least) / (OVERLAPS - 1) as f64) }
 }

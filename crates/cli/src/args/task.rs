@@ -12,7 +12,7 @@ const FRAMES: usize = 8;
 
 /// Options of detectors and of networks of videos.
 #[derive(Args)]
-#[command(next_help_heading = "Detection and video")]
+#[command(next_help_heading = "Network")]
 pub(crate) struct TaskArgs {
     /// Build a detector: pyramid and head on the features of the backbone
     #[arg(long, conflicts_with = "video")]

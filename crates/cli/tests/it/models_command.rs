@@ -32,7 +32,7 @@ const TINY: [&str; 10] = [
 fn the_family_is_listed_with_what_each_exit_needs() {
     let listed = json(&["models", "--json"]);
     let models = listed["models"].as_array().unwrap();
-    assert_eq!(models.len(), 15);
+    assert_eq!(models.len(), 16);
     let of = |name: &str| models.iter().find(|model| model["name"] == name).unwrap();
     assert_eq!(of("resnet50_0375_perceiver_t128")["parameters"], 20_283_336);
     for model in models {
