@@ -3,6 +3,7 @@
 mod camera_cost;
 mod ci;
 mod cpio;
+mod crowd;
 mod cycles;
 mod debian;
 mod dist;
@@ -45,6 +46,7 @@ enum Task {
     PlayFrames(camera_cost::PlayArgs),
     Sanitize(sanitize::Args),
     Soak(soak::Args),
+    Crowd(crowd::Args),
     SystemTest(system_test::Args),
 }
 
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Task::PlayFrames(args) => camera_cost::play(&args),
         Task::Sanitize(args) => sanitize::run(&args),
         Task::Soak(args) => soak::run(&args),
+        Task::Crowd(args) => crowd::run(&args),
         Task::SystemTest(args) => system_test::run(&args),
     };
     match done {

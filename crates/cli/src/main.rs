@@ -5,7 +5,11 @@
 mod args;
 mod commands;
 mod defaults;
+#[cfg(feature = "http")]
+mod http;
 mod live;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod output;
 mod version;
 

@@ -12,10 +12,15 @@ pub(crate) fn long() -> &'static str {
 }
 
 fn text() -> String {
-    let features: Vec<&str> = [("i2c", cfg!(feature = "i2c")), ("v4l", cfg!(feature = "v4l"))]
-        .into_iter()
-        .filter_map(|(name, on)| on.then_some(name))
-        .collect();
+    let features: Vec<&str> = [
+        ("http", cfg!(feature = "http")),
+        ("i2c", cfg!(feature = "i2c")),
+        ("mqtt", cfg!(feature = "mqtt")),
+        ("v4l", cfg!(feature = "v4l")),
+    ]
+    .into_iter()
+    .filter_map(|(name, on)| on.then_some(name))
+    .collect();
     let (target, commit) = (env!("DYN_PERCEIVER_TARGET"), option_env!("DYN_PERCEIVER_COMMIT").unwrap_or("unknown"));
     let build = if cfg!(debug_assertions) { "with debug assertions" } else { "release" };
     format!(

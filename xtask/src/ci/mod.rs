@@ -55,7 +55,7 @@ const FEATURES: [(&str, &[&[&str]]); 3] = [
             &["--no-default-features", "--features", "defmt"],
         ],
     ),
-    ("dyn-perceiver-cli", &[&["--no-default-features"]]),
+    ("dyn-perceiver-cli", &[&["--no-default-features"], &["--all-features"]]),
 ];
 
 /// Runs the checks.

@@ -32,6 +32,8 @@ pub(crate) struct Args {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const UNIT: &str = include_str!("../../package/dyn-perceiver.service");
+/// What the service needs beyond it to be reached over a network; put in place by who wants that.
+const NETWORK: &str = include_str!("../../package/network.conf");
 const OPTIONS: &str = include_str!("../../package/default");
 /// The shipped model and what lies beside it.
 const SHIPPED: &str = "models/pretrained/fashion-mnist";
@@ -92,6 +94,7 @@ fn files(program: Vec<u8>, target: &str) -> Result<Vec<File>> {
         file("etc/default/dyn-perceiver", 0o644, OPTIONS.into()),
         file("usr/bin/dyn-perceiver", 0o755, program),
         file("usr/lib/systemd/system/dyn-perceiver.service", 0o644, UNIT.into()),
+        file("usr/share/doc/dyn-perceiver/network.conf", 0o644, NETWORK.into()),
         file("usr/share/doc/dyn-perceiver/README.md", 0o644, text(&root().join("README.md"))?),
     ];
     files.extend(licences::files(target)?);
@@ -195,6 +198,15 @@ mod tests {
         }
         let watchdog = UNIT.lines().find_map(|line| line.strip_prefix("WatchdogSec="));
         assert!(watchdog.is_some_and(|seconds| seconds.parse::<u32>().is_ok_and(|seconds| seconds >= 10)));
+    }
+
+    #[test]
+    fn the_service_has_a_network_only_where_somebody_asks_for_it() {
+        for line in ["PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX"] {
+            assert!(UNIT.lines().any(|found| found == line), "no line {line}");
+        }
+        let settings: Vec<&str> = NETWORK.lines().filter_map(|line| line.split_once('=')).map(|(key, _)| key).collect();
+        assert_eq!(settings, ["PrivateNetwork", "RestrictAddressFamilies", "IPAddressDeny", "IPAddressAllow"]);
     }
 
     #[test]

@@ -72,16 +72,31 @@ pub(crate) struct NewEvent {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Events(Arc<Mutex<Ring>>);
 
-#[derive(Debug, Default)]
+/// Somebody who wants to know at once.
+type Listener = Box<dyn Fn() + Send>;
+
+#[derive(Default)]
 struct Ring {
     last: u64,
     events: VecDeque<Event>,
     /// Snapshots by the number of their event, oldest first.
     snapshots: VecDeque<(u64, Arc<[u8]>)>,
     snapshot_bytes: usize,
+    listeners: Vec<Listener>,
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ring").field("last", &self.last).field("events", &self.events).finish_non_exhaustive()
+    }
 }
 
 impl Events {
+    /// Has `listener` called after each event, in the thread of the loop: it must not wait.
+    pub(crate) fn listen(&self, listener: impl Fn() + Send + 'static) {
+        self.lock().listeners.push(Box::new(listener));
+    }
+
     /// Adds an event that happens now and returns it with its number.
     pub(crate) fn push(&self, new: NewEvent) -> Event {
         let time = time::now();
@@ -111,6 +126,7 @@ impl Events {
         if ring.events.len() > EVENTS {
             ring.events.pop_front();
         }
+        ring.listeners.iter().for_each(|listener| listener());
         event
     }
 

@@ -7,8 +7,11 @@ use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, rgb_to_ycbcr};
 
 /// Longest side of a picture in pixels; larger frames are shown with every second, third, ... pixel.
 const LONGEST_SIDE: u32 = 1280;
-/// Good enough to see what it is, and small enough for a phone far from the board.
+/// Good enough to see what it is, and small enough for a phone far from the board. Frames of few pixels are shown magnified,
+/// with every fault in them.
 const QUALITY: u8 = 75;
+const SMALL_QUALITY: u8 = 92;
+const SMALL_SIDE: u32 = 160;
 /// A camera's own JPEG file is handed on up to this size.
 const LONGEST_FILE: usize = 4 << 20;
 
@@ -23,7 +26,8 @@ pub(crate) fn encode(frame: &Frame) -> Option<Vec<u8>> {
     let planes = if frame.format == PixelFormat::Grey { 1 } else { 3 };
     let row = RefCell::new(vec![0.0; planes * frame.width as usize]);
     let mut file = Vec::new();
-    Encoder::new(&mut file, QUALITY).encode_image(Picture { frame, step, row }).ok()?;
+    let quality = if frame.width.max(frame.height) < SMALL_SIDE { SMALL_QUALITY } else { QUALITY };
+    Encoder::new(&mut file, quality).encode_image(Picture { frame, step, row }).ok()?;
     Some(file)
 }
 

@@ -3,15 +3,25 @@
 //! The loop puts them into slots that hold one item each. It never waits for a reader and never queues: what nobody took is
 //! overwritten. While nobody looks, a frame costs one look at an atomic number and at the clock.
 
-// Until a server and a debouncer use all of it.
+// What of it is read depends on the features.
 #![allow(dead_code, unused_imports)]
 
 mod event;
 mod jpeg;
+#[cfg(feature = "live")]
+mod report;
+#[cfg(feature = "live")]
 mod slot;
+#[cfg(feature = "live")]
 mod state;
 
 pub(crate) use event::{Event, EventKind, Events, NewEvent};
 pub(crate) use jpeg::encode;
+#[cfg(feature = "live")]
+pub(crate) use report::{Facts, machine};
+#[cfg(feature = "live")]
 pub(crate) use slot::{Live, Picture, Publisher};
+#[cfg(all(feature = "live", test))]
+pub(crate) use state::sample as sample_state;
+#[cfg(feature = "live")]
 pub(crate) use state::{Answer, Camera, Charge, Exit, Mission, State};

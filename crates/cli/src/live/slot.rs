@@ -11,7 +11,7 @@ use super::{Events, State};
 /// Somebody who looked so lately is taken to look still.
 const ATTENTION: Duration = Duration::from_secs(10);
 /// Time between publications while somebody looks, and while nobody does.
-const LOOKED_AT: Duration = Duration::from_millis(100);
+const LOOKED_AT: Duration = Duration::from_millis(200);
 const ALONE: Duration = Duration::from_secs(1);
 /// A loop this slow keeps every frame: whoever comes need not wait for the next, and a copy is nothing beside the pause.
 const SLOW: Duration = Duration::from_secs(1);
@@ -23,8 +23,12 @@ pub(crate) struct Live {
     /// Milliseconds after `begun` until which somebody looks; 0 before the first look.
     looked_until: AtomicU64,
     state: Mutex<Option<Arc<State>>>,
+    /// Milliseconds after `begun` at which a frame was classified last.
+    classified: AtomicU64,
     picture: Mutex<Option<Arc<Picture>>>,
     events: Events,
+    /// Whether the loop shall take no frames.
+    paused: AtomicBool,
     /// The loop's flag to keep frames; set once there is a loop.
     keep: OnceLock<Arc<AtomicBool>>,
 }
@@ -55,8 +59,10 @@ impl Live {
             begun: Instant::now(),
             looked_until: AtomicU64::new(0),
             state: Mutex::new(None),
+            classified: AtomicU64::new(0),
             picture: Mutex::new(None),
             events,
+            paused: AtomicBool::new(false),
             keep: OnceLock::new(),
         })
     }
@@ -74,6 +80,11 @@ impl Live {
         lock(&self.state).clone()
     }
 
+    /// Time since a frame was classified, to within a publication.
+    pub(crate) fn age(&self) -> Duration {
+        Duration::from_millis(self.millis().saturating_sub(self.classified.load(Ordering::Relaxed)))
+    }
+
     /// The newest picture; none while nobody has looked.
     pub(crate) fn picture(&self) -> Option<Arc<Picture>> {
         lock(&self.picture).clone()
@@ -82,6 +93,17 @@ impl Live {
     /// The newest events.
     pub(crate) fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Has the loop take no frames, or take them again.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Whether the loop shall take no frames.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
     fn is_looked_at(&self) -> bool {
@@ -101,6 +123,8 @@ impl Live {
 pub(crate) struct Publisher {
     live: Arc<Live>,
     last: Option<Instant>,
+    /// Frames of the last publication.
+    frames: u64,
     /// Whether frames are kept whoever looks, as events need them.
     always_keeps: bool,
 }
@@ -110,7 +134,12 @@ impl Publisher {
     pub(crate) fn new(live: Arc<Live>, keep: &Arc<AtomicBool>) -> Self {
         let keep = live.keep.get_or_init(|| keep.clone());
         let always_keeps = keep.load(Ordering::Relaxed);
-        Self { live, last: None, always_keeps }
+        Self { live, last: None, frames: 0, always_keeps }
+    }
+
+    /// What it is published to.
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
     /// Whether numbers should be published: the loop gathers them only then.
@@ -122,6 +151,10 @@ impl Publisher {
     /// Publishes numbers and the frame that they belong to, where it was kept.
     pub(crate) fn publish(&mut self, state: State, frame: Option<&Frame>, period: Duration) {
         self.last = Some(Instant::now());
+        if state.frames > self.frames {
+            self.frames = state.frames;
+            self.live.classified.store(self.live.millis(), Ordering::Relaxed);
+        }
         *lock(&self.live.state) = Some(Arc::new(state));
         let wanted = self.live.is_looked_at() || period >= SLOW;
         if let Some(keep) = self.live.keep.get() {

@@ -10,6 +10,8 @@ pub(crate) struct State {
     pub time: Option<String>,
     /// Seconds since the loop began.
     pub uptime_s: f64,
+    /// Whether the loop takes no frames because somebody said so.
+    pub paused: bool,
     /// Frames classified.
     pub frames: u64,
     /// Frames of the camera that never reached the loop.
@@ -124,5 +126,47 @@ pub(crate) struct Camera {
 impl Default for Camera {
     fn default() -> Self {
         Self { name: String::new(), connected: true, message: None }
+    }
+}
+
+/// A state in which everything is known.
+#[cfg(test)]
+pub(crate) fn sample() -> State {
+    let exit = |exit: &str, frames: u64, mean_ms: Option<f64>| Exit {
+        exit: exit.into(),
+        frames,
+        share: frames as f64 / 40.0,
+        mean_ms,
+        p95_ms: mean_ms.map(|ms| 1.5 * ms),
+    };
+    State {
+        time: Some("2026-01-02T03:04:05.678Z".into()),
+        uptime_s: 4.5,
+        frames: 40,
+        dropped: 2,
+        answer: Some(Answer {
+            frame: 41,
+            class: 9,
+            label: "Ankle boot".into(),
+            confidence: 0.875,
+            exit: "early".into(),
+            exited_early: true,
+            latency_ms: 3.25,
+            age_ms: 4.5,
+            point: 2,
+            reason: Reason::Hold,
+            period_ms: Some(100),
+            joules: 0.125,
+        }),
+        exits: vec![exit("early", 30, Some(2.0)), exit("late", 10, Some(8.0)), exit("never", 0, None)],
+        latency_mean_ms: Some(3.5),
+        latency_p95_ms: Some(12.0),
+        joules: 5.0,
+        joules_full: 12.0,
+        switches: 1,
+        charge: Charge { soc: Some(0.5), budget_joules: Some(0.25), watts: Some(1.5), trouble: None },
+        mission: Some(Mission { elapsed_s: 4.5, length_s: 3600.0, reserve: 0.1, forecast_soc: Some(0.2) }),
+        camera: Camera { name: "/dev/video0".into(), connected: true, message: None },
+        ..State::default()
     }
 }

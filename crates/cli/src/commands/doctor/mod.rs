@@ -10,6 +10,8 @@ use serde::Serialize;
 use crate::args::boards;
 use crate::args::model::ModelArgs;
 use crate::output::failure::Failure;
+#[cfg(feature = "http")]
+use crate::output::json;
 use crate::output::out::Out;
 use crate::output::text;
 
@@ -55,6 +57,28 @@ struct Report<'a> {
     state: &'a State,
     checks: &'a [Check],
     ok: bool,
+}
+
+/// The board as a running loop finds it, as one line of JSON; what the loop itself has open is left out.
+#[cfg(feature = "http")]
+pub(crate) fn health() -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Health<'a> {
+        kind: &'static str,
+        board: &'a str,
+        checks: &'a [Check],
+        ok: bool,
+    }
+    let system = System::at("/");
+    let boards = boards::all().unwrap_or_default();
+    let detected = detect(&system, &boards).cloned();
+    let board = detected.clone().unwrap_or_else(generic);
+    let state = State::read(&system, &board);
+    let mut checks = checks::all(&system, &board, detected.as_ref(), &state);
+    checks.push(equipment::watts(&board));
+    let ok = checks.iter().all(|check| check.status != Status::Fail);
+    let health = Health { kind: "health", board: &board.name, checks: &checks, ok };
+    json::line(&json::Versioned::new(&health)).unwrap_or_default()
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {

@@ -98,6 +98,12 @@ impl MissionArgs {
         }
     }
 
+    /// State of charge that is left at the end of the mission, in [0, 1].
+    #[cfg(feature = "live")]
+    pub(super) fn reserve(&self) -> f32 {
+        self.reserve.get()
+    }
+
     /// Length of the mission, if there is one.
     pub(super) fn duration(&self) -> Result<Option<Duration>, Failure> {
         match (self.is_mission(), self.hours) {

@@ -5,6 +5,8 @@ mod burst;
 mod mission;
 mod power;
 mod service;
+#[cfg(feature = "live")]
+mod show;
 mod source;
 mod state;
 mod steps;
@@ -27,6 +29,8 @@ use crate::args::model::{self, ModelArgs};
 use crate::args::policy::{PolicyArgs, built_in_points, mission_points};
 use crate::args::threads::Threads;
 use crate::args::watts::WattsArgs;
+#[cfg(feature = "live")]
+use crate::live::Events;
 use crate::output::failure::{Failure, chain, wrong};
 
 use battery::GaugeArgs;
@@ -41,6 +45,10 @@ use view::{Header, OutputArgs, View};
 
 /// Thresholds, the same at every exit, that the state of charge steps through when no policy is given.
 const LADDER: [f32; 6] = [0.0, 0.5, 0.7, 0.85, 0.95, 0.99];
+
+/// How often a loop that was told to pause looks whether it shall go on.
+#[cfg(feature = "live")]
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Classify frame after frame, from a camera, from files or as a demonstration
 ///
@@ -86,6 +94,12 @@ pub(crate) struct Args {
     strict: bool,
     #[command(flatten)]
     output: OutputArgs,
+    #[cfg(feature = "http")]
+    #[command(flatten)]
+    http: crate::http::HttpArgs,
+    #[cfg(feature = "mqtt")]
+    #[command(flatten)]
+    mqtt: crate::mqtt::MqttArgs,
 }
 
 impl Args {
@@ -98,6 +112,13 @@ impl Args {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let simulated = check(&args)?;
+    #[cfg(feature = "live")]
+    let outlets = show::Outlets {
+        #[cfg(feature = "http")]
+        page: args.http.bind()?,
+        #[cfg(feature = "mqtt")]
+        mqtt: args.mqtt.settings()?,
+    };
     let stop = stop_on_signals()?;
     let mut state = State::open(&args.state)?;
     let duration = args.mission.duration()?;
@@ -161,14 +182,18 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if power.source() == JoulesSource::Measured {
         state.measured(&power);
     }
+    #[cfg(feature = "live")]
+    let subject = show::Subject {
+        exits: exits.clone(),
+        labels: plan.info().labels.clone(),
+        source: source.names.to_string(),
+        resting_watts: power.resting_watts(),
+        began: resumed,
+        mission: duration.map(|length| (length, args.mission.reserve())),
+    };
     let mut view = View::new(&args.output, &exits, plan.info().labels.clone(), (source.names, source.count))?;
-    view.header(&Header {
-        model: &model::name(&plan),
-        points: points.len(),
-        battery: &args.gauge.describe(battery.as_ref(), simulated),
-        joules: &origin,
-        steps: &expected,
-    })?;
+    let (name, in_words) = (model::name(&plan), args.gauge.describe(battery.as_ref(), simulated));
+    view.header(&Header { model: &name, points: points.len(), battery: &in_words, joules: &origin, steps: &expected })?;
     let mut config = PipelineConfig::new(points, power, battery).with_period(period).with_threads(args.threads.count());
     config.compare_full = !args.no_compare;
     config.stage_seconds = modelled_time.then_some(seconds);
@@ -181,6 +206,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             None => BatteryCapacity::Unknown,
         };
         pipeline = pipeline.with_gauge(sensor.gauge, capacity);
+    }
+    #[cfg(feature = "live")]
+    {
+        let facts = crate::live::Facts::new(name, in_words, origin);
+        view.show_to(show::Show::start(outlets, subject, facts, Events::default(), pipeline.keep_frames())?);
     }
     let mut run = Loop {
         state: &mut state,
@@ -274,9 +304,17 @@ impl Loop<'_> {
             if self.limit.is_some_and(|limit| self.summary.frames() + self.skipped >= limit) {
                 break "limit reached";
             }
+            #[cfg(feature = "live")]
+            if self.view.is_paused() {
+                self.view.publish(&self.pipeline, &self.summary);
+                self.sleep_until(Instant::now() + PAUSE, &service);
+                continue;
+            }
             let ended = self.frame()?;
             // Also while no frame comes: what must be kept is kept, and a mission ends in time.
             self.tell_gauge()?;
+            #[cfg(feature = "live")]
+            self.view.publish(&self.pipeline, &self.summary);
             if self.state.is_due() {
                 self.save()?;
             }

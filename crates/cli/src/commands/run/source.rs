@@ -78,6 +78,15 @@ impl Names {
     }
 }
 
+impl std::fmt::Display for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Names::One(name) => f.write_str(name),
+            Names::Files(_) => f.write_str("image files"),
+        }
+    }
+}
+
 impl SourceArgs {
     /// Whether the user named where frames come from; else this is the demonstration.
     pub(super) fn is_named(&self) -> bool {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use dyn_perceiver::energy::{Choice, Reason};
+#[cfg(feature = "live")]
+use dyn_perceiver::pipeline::Pipeline;
 use dyn_perceiver::pipeline::{Step, Summary};
 
 use crate::args::model::class_name;
@@ -18,6 +20,8 @@ use crate::output::{message, table, text};
 
 use super::source::Names;
 use super::steps::{self, ExpectedStep};
+#[cfg(feature = "live")]
+use super::{mission::Chooser, show::Show};
 
 /// Size at which a log is put aside.
 const LOG_BYTES: u64 = 8 << 20;
@@ -54,6 +58,9 @@ pub(super) struct View {
     /// The last decision that was told.
     told: Option<(usize, Reason)>,
     skipped: u64,
+    /// Whoever looks on from elsewhere.
+    #[cfg(feature = "live")]
+    show: Option<Show>,
 }
 
 /// What is known before the first frame.
@@ -91,7 +98,29 @@ impl View {
             log_failed: false,
             told: None,
             skipped: 0,
+            #[cfg(feature = "live")]
+            show: None,
         })
+    }
+
+    /// Shows all that follows to others, too.
+    #[cfg(feature = "live")]
+    pub(super) fn show_to(&mut self, show: Option<Show>) {
+        self.show = show;
+    }
+
+    /// Whether somebody told the loop to pause.
+    #[cfg(feature = "live")]
+    pub(super) fn is_paused(&self) -> bool {
+        self.show.as_ref().is_some_and(Show::is_paused)
+    }
+
+    /// Shows the numbers of the loop to others, where it is time.
+    #[cfg(feature = "live")]
+    pub(super) fn publish(&mut self, pipeline: &Pipeline<Chooser>, summary: &Summary) {
+        if let Some(show) = &mut self.show {
+            show.publish(pipeline, summary, self.skipped);
+        }
     }
 
     /// Hands a record to the log, and to standard output if that is JSON.
@@ -148,6 +177,10 @@ impl View {
     /// Tells when the camera is lost, at each failed attempt to reconnect, and when it is back.
     pub(super) fn camera(&mut self, error: Option<&str>) -> Result<(), Failure> {
         let connected = error.is_none();
+        #[cfg(feature = "live")]
+        if let Some(show) = &mut self.show {
+            show.camera(error);
+        }
         if connected && !self.lost {
             return Ok(());
         }
@@ -162,6 +195,10 @@ impl View {
 
     /// Tells that the gauge is not believed, and why, or that it is again.
     pub(super) fn gauge(&mut self, connected: bool, message: &str) -> Result<(), Failure> {
+        #[cfg(feature = "live")]
+        if let Some(show) = &mut self.show {
+            show.gauge((!connected).then_some(message));
+        }
         self.record(&Record::Gauge { connected, message })?;
         if !self.json {
             self.note(message);
@@ -216,6 +253,10 @@ impl View {
     }
 
     pub(super) fn frame(&mut self, step: &Step) -> Result<(), Failure> {
+        #[cfg(feature = "live")]
+        if let Some(show) = &mut self.show {
+            show.frame(step);
+        }
         let outcome = &step.outcome;
         let latency_ms = 1e3 * outcome.latency().as_secs_f64();
         let label = class_name(self.labels.as_ref(), outcome.class);

@@ -1,0 +1,49 @@
+//! The newest numbers as one line of JSON, alike on the live page and in messages.
+
+use serde::Serialize;
+
+use super::State;
+use crate::output::json;
+
+/// What does not change while the loop runs.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Facts {
+    /// Version of the program.
+    pub version: &'static str,
+    /// Name of the device: the machine's, unless another was given.
+    pub device: String,
+    /// The model.
+    pub model: String,
+    /// The battery, in words.
+    pub battery: String,
+    /// Where joules come from, in words.
+    pub joules_from: String,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    kind: &'static str,
+    #[serde(flatten)]
+    facts: &'a Facts,
+    #[serde(flatten)]
+    state: &'a State,
+}
+
+impl Facts {
+    /// Of this program on this machine.
+    pub(crate) fn new(model: String, battery: String, joules_from: String) -> Self {
+        Self { version: env!("CARGO_PKG_VERSION"), device: machine(), model, battery, joules_from }
+    }
+
+    /// These and a state as one line; none where that cannot be written, which no state makes happen.
+    pub(crate) fn line(&self, state: &State) -> Option<Vec<u8>> {
+        let report = Report { kind: "live", facts: self, state };
+        json::line(&json::Versioned::new(&report)).ok()
+    }
+}
+
+/// The name of this machine.
+pub(crate) fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}

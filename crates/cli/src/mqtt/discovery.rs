@@ -1,0 +1,75 @@
+//! What Home Assistant is told of a board: one message for the device and all that it has.
+
+use serde_json::{Map, Value};
+
+use super::Topics;
+use crate::live::{EventKind, Facts};
+
+/// An object of texts.
+fn object<const N: usize>(pairs: [(&str, &str); N]) -> Value {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect::<Map<_, _>>().into()
+}
+
+/// The payload of the discovery message.
+pub(super) fn message(facts: &Facts, topics: &Topics, commands: bool) -> Value {
+    let mut parts = Map::new();
+    let mut add = |name: &str, platform: &str, title: &str, mut part: Value| {
+        part["p"] = platform.into();
+        part["name"] = title.into();
+        part["unique_id"] = format!("{}-{name}", topics.id).into();
+        parts.insert(name.to_owned(), part);
+    };
+    let text = |template: &str| object([("state_topic", &topics.state), ("value_template", template)]);
+    let number = |template: &str, unit: &str, class: Option<&str>| {
+        let mut part = text(template);
+        part["state_class"] = "measurement".into();
+        part["unit_of_measurement"] = unit.into();
+        if let Some(class) = class {
+            part["device_class"] = class.into();
+        }
+        part
+    };
+    add("class", "sensor", "Class", text("{{ value_json.answer.label if value_json.answer else None }}"));
+    let confidence = "{{ (100 * value_json.answer.confidence) | round(1) if value_json.answer else None }}";
+    add("confidence", "sensor", "Confidence", number(confidence, "%", None));
+    add("exit", "sensor", "Exit", text("{{ value_json.answer.exit if value_json.answer else None }}"));
+    add("reason", "sensor", "Decision", text("{{ value_json.answer.reason if value_json.answer else None }}"));
+    let soc = "{{ (100 * value_json.charge.soc) | round(1) if value_json.charge.soc is not none else None }}";
+    add("soc", "sensor", "State of charge", number(soc, "%", Some("battery")));
+    let watts = "{{ value_json.charge.watts | round(2) if value_json.charge.watts is not none else None }}";
+    add("power", "sensor", "Power, modelled", number(watts, "W", Some("power")));
+    let forecast = "{{ (100 * value_json.mission.forecast_soc) | round(1) if value_json.mission and \
+                    value_json.mission.forecast_soc is not none else None }}";
+    add("forecast", "sensor", "Charge at the end", number(forecast, "%", None));
+    add("latency", "sensor", "Latency", number("{{ value_json.latency_mean_ms }}", "ms", Some("duration")));
+    let mut camera = text("{{ 'ON' if value_json.camera.connected else 'OFF' }}");
+    camera["device_class"] = "connectivity".into();
+    add("camera", "binary_sensor", "Camera", camera);
+    let template = "{{ {'event_type': value_json.event, 'label': value_json.label, 'confidence': \
+                    value_json.confidence, 'time': value_json.time} | tojson }}";
+    let mut seen = object([("state_topic", &topics.event), ("value_template", template)]);
+    let kinds = [EventKind::Appeared, EventKind::StillHere, EventKind::Left];
+    seen["event_types"] = kinds.map(|kind| kind.to_string()).to_vec().into();
+    add("seen", "event", "Seen", seen);
+    let snapshot = object([("image_topic", &topics.snapshot), ("content_type", "image/jpeg")]);
+    add("snapshot", "image", "Snapshot", snapshot);
+    if commands {
+        let mut pause = text("{{ 'ON' if value_json.paused else 'OFF' }}");
+        pause["command_topic"] = topics.command("pause").into();
+        add("pause", "switch", "Pause", pause);
+        let take = object([("command_topic", &topics.command("snapshot")), ("payload_press", "NOW")]);
+        add("take", "button", "Take a snapshot", take);
+    }
+    let mut about = object([]);
+    about["dev"] = object([
+        ("ids", &topics.id),
+        ("name", &facts.device),
+        ("sw", facts.version),
+        ("mdl", &facts.model),
+        ("mf", "dyn-perceiver"),
+    ]);
+    about["o"] = object([("name", "dyn-perceiver"), ("sw", facts.version)]);
+    about["cmps"] = parts.into();
+    about["avty"] = vec![object([("topic", &topics.availability)])].into();
+    about
+}
