@@ -72,7 +72,7 @@ enum Source {
 enum Choice {
     Default,
     Thresholds(Vec<f32>),
-    Policy(ExitPolicy),
+    Policy(Box<ExitPolicy>),
     File(PathBuf),
 }
 
@@ -269,7 +269,7 @@ impl ClassifierBuilder {
     /// This policy.
     #[must_use]
     pub fn policy(mut self, policy: ExitPolicy) -> Self {
-        self.choice = Choice::Policy(policy);
+        self.choice = Choice::Policy(Box::new(policy));
         self
     }
 
@@ -314,7 +314,7 @@ impl ClassifierBuilder {
         let bundled =
             plan.bundle().and_then(|bundle| bundle.policy.as_ref()).and_then(|policy| best(policy.frontier()));
         let policy = match (self.choice, bundled) {
-            (Choice::Policy(policy), _) => policy,
+            (Choice::Policy(policy), _) => *policy,
             (Choice::Thresholds(thresholds), _) => with(&thresholds)?,
             (Choice::File(path), _) => {
                 let calibrated = policy_file::load(&path)?;

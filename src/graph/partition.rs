@@ -16,9 +16,9 @@ use crate::exit::MAX_EXITS;
 
 /// A set of exits, one bit each, bit 0 for the cheapest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub struct ExitSet(u8);
+pub struct ExitSet(u16);
 
-const _: () = assert!(MAX_EXITS <= u8::BITS as usize);
+const _: () = assert!(MAX_EXITS <= u16::BITS as usize);
 
 impl ExitSet {
     /// Adds an exit.

@@ -10,9 +10,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use dyn_perceiver::calibrate::certify::{GuaranteeError, Limit, certify};
-use dyn_perceiver::calibrate::evaluate::{CostAccuracy, Difference, ParetoCurves, PolicySummary, replay};
+use dyn_perceiver::calibrate::evaluate::{CostAccuracy, PolicySummary, replay};
 use dyn_perceiver::calibrate::records::{Records, Synthetic};
-use dyn_perceiver::calibrate::solver::{EnsembleKind, SolveOptions, exhaustive, mixed_accuracy, quantile_sweep, solve};
+use dyn_perceiver::calibrate::solver::{
+    Difference, EnsembleKind, ParetoCurves, SolveOptions, exhaustive, mixed_accuracy, quantile_sweep, solve,
+};
 use dyn_perceiver::calibrate::split;
 use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
 

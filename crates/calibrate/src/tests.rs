@@ -97,6 +97,17 @@ fn is_above_the_authors_sweep() {
 }
 
 #[test]
+fn as_many_exits_as_there_may_be_are_calibrated() {
+    let exits = dyn_perceiver_core::exit::MAX_EXITS;
+    let cumulative: Vec<f64> = (0..exits).map(|exit| 10.0 + 4.0 * exit as f64).collect();
+    let floors: Vec<f64> = (0..exits).map(|exit| 0.3 + 0.04 * exit as f64).collect();
+    let records = Synthetic::new(cumulative, floors).records(300, 5).unwrap();
+    let frontier = solve(&records, &records.rows(), &own().with_measures([Measure::MaxSoftmax])).unwrap().frontier;
+    assert!(frontier.points().len() > 1);
+    assert!(frontier.points().iter().all(|point| point.policy.rules().len() == exits));
+}
+
+#[test]
 fn one_exit_gives_one_point() {
     let frontier = solved(&records(50, 1, |s, _| s as f32 / 50.0, |s, _| s % 2 == 0));
     assert_eq!(frontier.points().len(), 1);

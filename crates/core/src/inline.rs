@@ -1,4 +1,4 @@
-//! Inline sequences of bounded length: what firmware without an allocator uses in place of `Vec` and `String`.
+//! Sequences of bounded length: what firmware without an allocator uses in place of `Vec` and `String`.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -55,63 +55,109 @@ impl<T, const N: usize> InlineVec<T, N> {
     }
 }
 
-impl<T, const N: usize> Deref for InlineVec<T, N> {
-    type Target = [T];
+/// What sequences of bounded length have in common: they are read as slices and written as sequences.
+macro_rules! sequence {
+    ($vec:ident, $visitor:ident) => {
+        impl<T, const N: usize> Deref for $vec<T, N> {
+            type Target = [T];
 
-    fn deref(&self) -> &[T] {
-        self.as_slice()
-    }
-}
-
-impl<T: PartialEq, const N: usize> PartialEq for InlineVec<T, N> {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_slice() == other.as_slice()
-    }
-}
-
-impl<T: fmt::Debug, const N: usize> fmt::Debug for InlineVec<T, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_slice().fmt(f)
-    }
-}
-
-#[cfg(feature = "defmt")]
-impl<T: defmt::Format, const N: usize> defmt::Format for InlineVec<T, N> {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        self.as_slice().format(f);
-    }
-}
-
-impl<T: Serialize, const N: usize> Serialize for InlineVec<T, N> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.as_slice().serialize(serializer)
-    }
-}
-
-impl<'de, T: Deserialize<'de> + Clone, const N: usize> Deserialize<'de> for InlineVec<T, N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Sequence(PhantomData))
-    }
-}
-
-struct Sequence<T, const N: usize>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de> + Clone, const N: usize> Visitor<'de> for Sequence<T, N> {
-    type Value = InlineVec<T, N>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a sequence of 1 to {N} values")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
-        let first = sequence.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
-        let mut values = InlineVec::one(first);
-        while let Some(value) = sequence.next_element()? {
-            values.push(value).map_err(|LengthError| A::Error::invalid_length(N + 1, &self))?;
+            fn deref(&self) -> &[T] {
+                self.as_slice()
+            }
         }
-        Ok(values)
+
+        impl<T: PartialEq, const N: usize> PartialEq for $vec<T, N> {
+            fn eq(&self, other: &Self) -> bool {
+                self.as_slice() == other.as_slice()
+            }
+        }
+
+        impl<T: fmt::Debug, const N: usize> fmt::Debug for $vec<T, N> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.as_slice().fmt(f)
+            }
+        }
+
+        #[cfg(feature = "defmt")]
+        impl<T: defmt::Format, const N: usize> defmt::Format for $vec<T, N> {
+            fn format(&self, f: defmt::Formatter<'_>) {
+                self.as_slice().format(f);
+            }
+        }
+
+        impl<T: Serialize, const N: usize> Serialize for $vec<T, N> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.as_slice().serialize(serializer)
+            }
+        }
+
+        impl<'de, T: Deserialize<'de> + Clone, const N: usize> Deserialize<'de> for $vec<T, N> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_seq($visitor(PhantomData))
+            }
+        }
+
+        struct $visitor<T, const N: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de> + Clone, const N: usize> Visitor<'de> for $visitor<T, N> {
+            type Value = $vec<T, N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a sequence of 1 to {N} values")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+                let first = sequence.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                let mut values = $vec::one(first);
+                while let Some(value) = sequence.next_element()? {
+                    values.push(value).map_err(|LengthError| A::Error::invalid_length(N + 1, &self))?;
+                }
+                Ok(values)
+            }
+        }
+    };
+}
+
+sequence!(InlineVec, InlineSequence);
+
+/// At least one and at most `N` values, for long sequences: where there is an allocator, they lie on the heap. As a local of
+/// each function that hands them on, they would fill the stack of a thread.
+#[cfg(feature = "std")]
+#[derive(Clone)]
+pub(crate) struct LongVec<T, const N: usize>(std::vec::Vec<T>);
+
+#[cfg(feature = "std")]
+impl<T: Clone, const N: usize> LongVec<T, N> {
+    /// The values of a slice.
+    pub(crate) fn from_slice(values: &[T]) -> Result<Self, LengthError> {
+        if (1..=N).contains(&values.len()) { Ok(LongVec(values.to_vec())) } else { Err(LengthError) }
+    }
+
+    fn one(value: T) -> Self {
+        LongVec(std::vec![value])
     }
 }
+
+#[cfg(feature = "std")]
+impl<T, const N: usize> LongVec<T, N> {
+    fn push(&mut self, value: T) -> Result<(), LengthError> {
+        if self.0.len() >= N {
+            return Err(LengthError);
+        }
+        self.0.push(value);
+        Ok(())
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+}
+
+#[cfg(feature = "std")]
+sequence!(LongVec, LongSequence);
+
+#[cfg(not(feature = "std"))]
+pub(crate) use InlineVec as LongVec;
 
 /// UTF-8 text of at most `N` bytes, stored inline.
 #[derive(Clone, Copy)]
@@ -213,6 +259,19 @@ mod tests {
         assert_eq!(postcard::from_bytes::<InlineVec<u16, 3>>(&[2, 1, 2]).unwrap(), values);
         for bad in ["[]", "[1,2,3,4]", "1"] {
             let error = serde_json::from_str::<InlineVec<u16, 3>>(bad).unwrap_err().to_string();
+            assert!(error.contains("a sequence of 1 to 3 values"), "{error}");
+        }
+    }
+
+    #[test]
+    fn long_vec_holds_one_to_n_values() {
+        type Three = LongVec<u16, 3>;
+        assert!(Three::from_slice(&[]).is_err() && Three::from_slice(&[1; 4]).is_err());
+        let values = Three::from_slice(&[1, 2]).unwrap();
+        assert_eq!(serde_json::to_string(&values).unwrap(), "[1,2]");
+        assert_eq!(postcard::from_bytes::<Three>(&[2, 1, 2]).unwrap(), values);
+        for bad in ["[]", "[1,2,3,4]", "1"] {
+            let error = serde_json::from_str::<Three>(bad).unwrap_err().to_string();
             assert!(error.contains("a sequence of 1 to 3 values"), "{error}");
         }
     }

@@ -6,7 +6,7 @@ use std::io;
 use dyn_perceiver_core::exit::{Curve, Ensemble, Measure, mix_logits};
 
 use super::combine::{fit_curves, fit_weights};
-use super::solve::SolveError;
+use super::error::SolveError;
 use crate::records::{ExitReading, ExitSet, Records};
 
 /// Bins a column of confidences is cut into, at most.

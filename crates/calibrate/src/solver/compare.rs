@@ -1,12 +1,13 @@
 //! Which confidence measure and kind of ensemble does best on held-out folds.
 
+use dyn_perceiver_core::exit::Measure;
+
 use super::columns::{Columns, EnsembleKind};
 use super::hull;
 use super::isotonic::isotonic;
 use super::lagrange::{Chain, NO_FOLD, Part, Score};
 use super::points::best_at;
 use super::prices::{COMPARED_PRICES, compared_prices};
-use super::solve::Compared;
 use crate::evaluate::CostAccuracy;
 use crate::random::Random;
 use crate::records::{Costs, ExitSet};
@@ -22,6 +23,18 @@ const WORTHWHILE: f64 = 2e-4;
 
 /// A kind of ensemble, its columns for a measure, and what they gave on held-out folds at every compared price.
 pub(super) type Candidate<'a> = (EnsembleKind, Columns<'a>, Vec<Score>);
+
+/// A measure with a kind of ensemble, judged on held-out folds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Compared {
+    /// The measure.
+    pub measure: Measure,
+    /// The kind of ensemble.
+    pub ensemble: EnsembleKind,
+    /// Mean held-out accuracy over budgets.
+    pub accuracy: f64,
+}
 
 /// The mean of each candidate's held-out accuracy over budgets, evenly from the cheapest to what candidates come to at the
 /// lowest price. In between, accuracy is interpolated, and smoothed to grow with cost.

@@ -3,8 +3,8 @@
 use dyn_perceiver_core::exit::{ExitPolicy, Measure};
 
 use super::columns::{EnsembleKind, Fitted};
+use super::error::SolveError;
 use super::lagrange::Chain;
-use super::solve::SolveError;
 use crate::records::{ExitSet, Records};
 
 /// The most exits of a set for which every policy is tried; fewer where there are more sets.

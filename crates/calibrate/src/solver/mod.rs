@@ -4,10 +4,13 @@
 mod columns;
 mod combine;
 mod compare;
+mod curves;
+mod error;
 mod exhaustive;
 mod hull;
 mod isotonic;
 mod lagrange;
+mod options;
 mod points;
 mod prices;
 mod sets;
@@ -15,8 +18,12 @@ mod solve;
 mod sweep;
 
 pub use columns::EnsembleKind;
+pub use compare::Compared;
+pub use curves::{Difference, ParetoCurves};
+pub use error::SolveError;
 pub use exhaustive::{FoundPolicy, exhaustive};
 pub use hull::mixed_accuracy;
+pub use options::SolveOptions;
 pub(crate) use points::increasing;
-pub use solve::{Compared, SolveError, SolveOptions, Solved, solve};
+pub use solve::{Solved, solve};
 pub use sweep::quantile_sweep;

@@ -3,10 +3,10 @@
 use dyn_perceiver_core::exit::{MAX_POINTS, OperatingPoint, PolicyError};
 
 use super::columns::Columns;
+use super::error::SolveError;
 use super::hull;
 use super::lagrange::{Chain, Part, Score};
 use super::prices::swept_prices;
-use super::solve::SolveError;
 use crate::evaluate::{CostAccuracy, PolicySummary, replay};
 use crate::records::{Costs, ExitSet, Records};
 

@@ -5,8 +5,8 @@ use dyn_perceiver_core::exit::Measure;
 use super::columns::{Columns, EnsembleKind, Fitted};
 use super::compare::deal;
 use super::lagrange::{Chain, Part};
+use super::options::SolveOptions;
 use super::prices::{COMPARED_PRICES, compared_prices};
-use super::solve::SolveOptions;
 use crate::records::{Costs, ExitSet, Records};
 
 /// Samples on which sets of exits are sifted, at most.

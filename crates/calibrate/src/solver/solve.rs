@@ -1,71 +1,15 @@
 //! From calibration records to the accuracy-cost Pareto frontier of exit policies.
 
-use std::io;
+use dyn_perceiver_core::exit::{Frontier, MAX_POINTS};
 
-use dyn_perceiver_core::exit::{Frontier, FrontierError, LogitsError, MAX_POINTS, Measure, PolicyError};
-use thiserror::Error;
-
-use super::columns::{EnsembleKind, Fitted};
-use super::compare::{COMPARED_SAMPLES, MAX_FOLDS, choose, compare, deal, held_out, optimism};
+use super::columns::Fitted;
+use super::compare::{COMPARED_SAMPLES, Compared, MAX_FOLDS, choose, compare, deal, held_out, optimism};
+use super::error::SolveError;
 use super::hull;
+use super::options::SolveOptions;
 use super::points::{Point, fill, increasing, operating_point, sweep_prices};
 use super::sets::sets_of_exits;
-use crate::evaluate::ReplayError;
 use crate::records::Records;
-
-/// What the solver chooses among.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct SolveOptions {
-    /// Confidence measures to compare.
-    pub measures: Vec<Measure>,
-    /// Kinds of ensemble to compare; those that the records do not allow are passed over.
-    pub ensembles: Vec<EnsembleKind>,
-    /// Whether exits may be left out.
-    pub subsets: bool,
-    /// Folds of cross-validation, at least 2.
-    pub folds: usize,
-    /// Seed of the deal into folds.
-    pub seed: u64,
-}
-
-impl Default for SolveOptions {
-    fn default() -> Self {
-        SolveOptions {
-            measures: Measure::ALL.to_vec(),
-            ensembles: EnsembleKind::ALL.to_vec(),
-            subsets: true,
-            folds: 5,
-            seed: 1,
-        }
-    }
-}
-
-impl SolveOptions {
-    /// Chooses among these confidence measures only.
-    #[must_use]
-    pub fn with_measures(self, measures: impl Into<Vec<Measure>>) -> Self {
-        SolveOptions { measures: measures.into(), ..self }
-    }
-
-    /// Chooses among these kinds of ensemble only.
-    #[must_use]
-    pub fn with_ensembles(self, ensembles: impl Into<Vec<EnsembleKind>>) -> Self {
-        SolveOptions { ensembles: ensembles.into(), ..self }
-    }
-
-    /// Evaluates every exit on the way: none is left out.
-    #[must_use]
-    pub fn with_every_exit(self) -> Self {
-        SolveOptions { subsets: false, ..self }
-    }
-
-    /// Deals the folds of cross-validation, and what else is dealt at random, with this seed.
-    #[must_use]
-    pub fn with_seed(self, seed: u64) -> Self {
-        SolveOptions { seed, ..self }
-    }
-}
 
 /// A frontier and how it was chosen.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,50 +23,6 @@ pub struct Solved {
     pub chosen: usize,
     /// How much better thresholds did on the samples they were fitted to than on held-out ones, in accuracy.
     pub optimism: f64,
-}
-
-/// A measure with a kind of ensemble, judged on held-out folds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Compared {
-    /// The measure.
-    pub measure: Measure,
-    /// The kind of ensemble.
-    pub ensemble: EnsembleKind,
-    /// Mean held-out accuracy over budgets.
-    pub accuracy: f64,
-}
-
-/// Why there is no frontier.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum SolveError {
-    /// There are no samples to learn from.
-    #[error("no samples to calibrate on")]
-    NoSamples,
-    /// No measure or no ensemble was allowed.
-    #[error("no confidence measure or no ensemble to choose from")]
-    NothingToChoose,
-    /// The logits could not be read.
-    #[error("reading logits")]
-    Read(#[from] io::Error),
-    /// A policy that was found cannot be replayed on the records.
-    #[error(transparent)]
-    Replay(#[from] ReplayError),
-    /// The logits are not finite.
-    #[error("logits of row {}", row + 1)]
-    Logits {
-        /// The row, from 0.
-        row: u32,
-        /// What is wrong.
-        source: LogitsError,
-    },
-    /// A policy that was found is not valid.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The points that were found are not a valid frontier.
-    #[error(transparent)]
-    Frontier(#[from] FrontierError),
 }
 
 impl Solved {

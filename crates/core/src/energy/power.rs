@@ -250,7 +250,7 @@ mod tests {
     fn power_model_refuses_impossible_figures() {
         let new = |idle, stages: &[f32]| PowerModel::new(idle, stages, JoulesSource::Measured);
         assert_eq!(new(1.0, &[]), Err(PowerModelError::StageCount { stages: 0 }));
-        assert_eq!(new(1.0, &[0.0; 9]), Err(PowerModelError::StageCount { stages: 9 }));
+        assert_eq!(new(1.0, &[0.0; MAX_EXITS + 1]), Err(PowerModelError::StageCount { stages: MAX_EXITS + 1 }));
         assert_eq!(new(1.0, &[1.0, -1.0]), Err(PowerModelError::Joules { stage: 1, joules: -1.0 }));
         assert!(new(f32::NAN, &[1.0]).is_err());
         let model = new(1.0, &[1.0]).unwrap();

@@ -5,7 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{ExitCountError, ExitPolicy, PerExit};
-use crate::inline::InlineVec;
+use crate::inline::LongVec;
 
 /// The most operating points a frontier holds.
 pub const MAX_POINTS: usize = 64;
@@ -84,7 +84,7 @@ impl OperatingPoint {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Frontier {
     unit: CostUnit,
-    points: InlineVec<OperatingPoint, MAX_POINTS>,
+    points: LongVec<OperatingPoint, MAX_POINTS>,
 }
 
 /// Two neighbouring points and how often to use the dearer one, so that mean cost meets a budget.
@@ -110,13 +110,13 @@ impl Frontier {
         if points.is_empty() {
             return Err(FrontierError::NoPoints);
         }
-        match InlineVec::from_slice(points) {
+        match LongVec::from_slice(points) {
             Ok(points) => Self::checked(unit, points),
             Err(_) => Err(FrontierError::TooManyPoints { points: points.len() }),
         }
     }
 
-    fn checked(unit: CostUnit, points: InlineVec<OperatingPoint, MAX_POINTS>) -> Result<Self, FrontierError> {
+    fn checked(unit: CostUnit, points: LongVec<OperatingPoint, MAX_POINTS>) -> Result<Self, FrontierError> {
         let Some(first) = points.first() else { return Err(FrontierError::NoPoints) };
         let exits = first.policy.rules().len();
         let mut before: Option<&OperatingPoint> = None;
@@ -191,7 +191,7 @@ impl<'de> Deserialize<'de> for Frontier {
         #[serde(deny_unknown_fields)]
         struct Unchecked {
             unit: CostUnit,
-            points: InlineVec<OperatingPoint, MAX_POINTS>,
+            points: LongVec<OperatingPoint, MAX_POINTS>,
         }
         let Unchecked { unit, points } = Unchecked::deserialize(deserializer)?;
         Frontier::checked(unit, points).map_err(serde::de::Error::custom)

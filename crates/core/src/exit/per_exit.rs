@@ -5,8 +5,10 @@ use core::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 
-use super::MAX_EXITS;
 use crate::inline::InlineVec;
+
+/// The most exits a network may have: 16, and 8 without `std`, where a policy has to fit the memory of a microcontroller.
+pub const MAX_EXITS: usize = if cfg!(feature = "std") { 16 } else { 8 };
 
 /// One value for each exit of a network, in order of cost: 1 to [`MAX_EXITS`] of them. Read as a slice.
 ///
@@ -96,6 +98,7 @@ mod tests {
         for count in [0, MAX_EXITS + 1] {
             assert_eq!(PerExit::new(&std::vec![7; count]), Err(ExitCountError { count }));
         }
-        assert_eq!(std::format!("{}", ExitCountError { count: 9 }), "9 values, expected one per exit, 1 to 8");
+        let error = std::format!("{}", ExitCountError { count: 0 });
+        assert_eq!(error, std::format!("0 values, expected one per exit, 1 to {MAX_EXITS}"));
     }
 }

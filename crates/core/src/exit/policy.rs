@@ -4,10 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ensemble, EnsembleError, ExitCountError, Measure, PerExit};
-
-/// The most exits a network may have.
-pub const MAX_EXITS: usize = 8;
+use super::{Ensemble, EnsembleError, ExitCountError, MAX_EXITS, Measure, PerExit};
 
 /// What a policy does with one exit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -281,7 +278,7 @@ mod tests {
     fn policy_refuses_what_is_none() {
         let with = |exits, thresholds: &[f32]| ExitPolicy::with_thresholds(Measure::MaxSoftmax, exits, thresholds);
         assert_eq!(with(0, &[]), Err(PolicyError::NoExits));
-        assert_eq!(with(9, &[0.5; 8]), Err(PolicyError::TooManyExits { exits: 9 }));
+        assert_eq!(with(MAX_EXITS + 1, &[0.5; MAX_EXITS]), Err(PolicyError::TooManyExits { exits: MAX_EXITS + 1 }));
         assert_eq!(with(3, &[0.5]), Err(PolicyError::ThresholdCount { exits: 3, thresholds: 1 }));
         assert_eq!(with(2, &[1.5]), Err(PolicyError::Threshold { exit: 0, threshold: 1.5 }));
         assert!(matches!(with(2, &[f32::NAN]), Err(PolicyError::Threshold { exit: 0, .. })));

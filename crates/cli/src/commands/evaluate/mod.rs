@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::ClassifierBuilder;
-use dyn_perceiver::calibrate::evaluate::{CostAccuracy, ParetoCurves, near_chance};
+use dyn_perceiver::calibrate::evaluate::{CostAccuracy, near_chance};
 use dyn_perceiver::calibrate::records::{Costs, RecordWriter, Records};
 use dyn_perceiver::calibrate::solver;
 use dyn_perceiver::collect::{self, LabelledData};
@@ -252,7 +252,7 @@ fn adaptive(
 }
 
 /// Judges the frontier, the authors' sweep and the oracle on what all exits say about the images.
-fn curves(args: &Args, plan: &Arc<Plan>, frontier: &Frontier, costs: &Costs) -> Result<ParetoCurves, Failure> {
+fn curves(args: &Args, plan: &Arc<Plan>, frontier: &Frontier, costs: &Costs) -> Result<solver::ParetoCurves, Failure> {
     let beside = args.plot.as_ref().map(|plot| plot.with_extension("records.csv"));
     let path = args.records.clone().or(beside).unwrap_or_else(|| args.policy().with_extension("evaluation.csv"));
     let data = args.data.open(plan.info(), args.load.images())?;
@@ -282,5 +282,5 @@ fn curves(args: &Args, plan: &Arc<Plan>, frontier: &Frontier, costs: &Costs) -> 
         let found = solver::exhaustive(&records, &records.rows(), Measure::MaxSoftmax, LEVELS)?;
         searched = found.into_iter().map(|found| found.policy).collect();
     }
-    Ok(ParetoCurves::judge(frontier, &sweep, &searched, &judged, &judged.rows(), LEVELS)?)
+    Ok(solver::ParetoCurves::judge(frontier, &sweep, &searched, &judged, &judged.rows(), LEVELS)?)
 }

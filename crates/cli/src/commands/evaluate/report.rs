@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use dyn_perceiver::calibrate::evaluate::{CostAccuracy, Difference, ParetoCurves};
+use dyn_perceiver::calibrate::evaluate::CostAccuracy;
+use dyn_perceiver::calibrate::solver::{Difference, ParetoCurves};
 use dyn_perceiver::exit::CostUnit;
 use dyn_perceiver::plan::Plan;
 use serde::Serialize;

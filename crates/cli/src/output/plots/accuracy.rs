@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use dyn_perceiver::calibrate::evaluate::{CostAccuracy, ParetoCurves};
+use dyn_perceiver::calibrate::evaluate::CostAccuracy;
+use dyn_perceiver::calibrate::solver::ParetoCurves;
 use dyn_perceiver::exit::CostUnit;
 use dyn_perceiver::file::atomic_write;
 use plotters::coord::Shift;

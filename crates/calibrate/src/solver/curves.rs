@@ -2,25 +2,11 @@
 
 use dyn_perceiver_core::exit::{ExitPolicy, Frontier, Measure};
 
-use super::replay::{PolicySummary, replay};
+use super::error::SolveError;
+use super::exhaustive::exhaustive;
+use super::hull::mixed_accuracy;
+use crate::evaluate::{CostAccuracy, PolicySummary, replay};
 use crate::records::Records;
-use crate::solver::{SolveError, exhaustive, mixed_accuracy};
-
-/// A point in the plane of mean cost and accuracy.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct CostAccuracy {
-    /// Mean cost per frame, in the unit of the [`Costs`](crate::records::Costs).
-    pub cost: f64,
-    /// Share answered rightly.
-    pub accuracy: f64,
-}
-
-impl CostAccuracy {
-    /// The point of this cost and accuracy.
-    pub const fn new(cost: f64, accuracy: f64) -> Self {
-        CostAccuracy { cost, accuracy }
-    }
-}
 
 /// The accuracy-cost Pareto frontier beside other policies, for a plot. All of it is judged on the same samples, and
 /// sorted by cost.
