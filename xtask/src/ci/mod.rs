@@ -1,6 +1,7 @@
 //! The one list of checks. Whoever changes the code and whatever merges it run the same.
 
 mod cross;
+mod installed;
 mod packages;
 mod report;
 mod versions;
@@ -64,6 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     report.step("format", &mut tool(["fmt", "--all", "--check"]))?;
     report.step("clippy", &mut tool(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     report.check("test", test)?;
+    installed(&mut report)?;
     if !args.quick {
         let mut doc = tool(["doc", "--workspace", "--no-deps"]);
         report.step("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
@@ -90,6 +92,15 @@ fn test() -> Result<()> {
     let line = readme.lines().find(|line| line.starts_with("cargo test")).unwrap_or_default();
     ensure!(line == TEST, "README.md names another test command than `{TEST}`: `{line}`");
     crate::run(&mut tool(line.split(' ').skip(1)))
+}
+
+/// The package, unpacked and used.
+fn installed(report: &mut Report) -> Result<()> {
+    if Command::new("dpkg").arg("--version").output().is_err() {
+        report.skip("installed package", "there is no dpkg");
+        return Ok(());
+    }
+    report.check("installed package", installed::check)
 }
 
 /// Every combination by clippy, whose warnings about code that a feature leaves unused count as errors.

@@ -12,7 +12,7 @@ use dyn_perceiver_core::file::atomic_write;
 
 use crate::elf::{Machine, Program};
 use crate::{WrongInput, root, run as run_command, target_folder};
-use package::{File, archive, debian_package};
+use package::{File, VERSION, archive, debian_package};
 
 /// Make a static program, a .deb and a .tar.gz for a board
 ///
@@ -30,7 +30,6 @@ pub(crate) struct Args {
     output: Option<PathBuf>,
 }
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 const UNIT: &str = include_str!("../../package/dyn-perceiver.service");
 /// What the service needs beyond it to be reached over a network; put in place by who wants that.
 const NETWORK: &str = include_str!("../../package/network.conf");
@@ -59,6 +58,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     write(&deb, &debian_package(architecture, &files)?)?;
     let name = format!("dyn-perceiver-{VERSION}-{}", args.target);
     write(&folder.join(format!("{name}.tar.gz")), &archive(&files, &format!("{name}/"), &[])?)
+}
+
+/// The Debian package of a program for this machine, in `folder`.
+pub(crate) fn package_of(program: &Path, folder: &Path) -> Result<PathBuf> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let machine = machine(&target)?;
+    let program = Program::read(program)?.of(machine)?.into_bytes();
+    let deb = folder.join("dyn-perceiver.deb");
+    write(&deb, &debian_package(machine.debian(), &files(program, &target)?)?)?;
+    Ok(deb)
 }
 
 /// Builds the statically linked program for `target` and returns its path.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::VERSION;
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const POSTINST: &str = include_str!("../../package/postinst");
 const PRERM: &str = include_str!("../../package/prerm");
