@@ -4,8 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Instant;
 
-use crate::preprocess::PreprocessError;
-
 /// How the bytes of a frame encode its pixels.
 ///
 /// YUV formats are BT.601, limited range, as webcams send them. The 4:2:2 ones need an even width, the 4:2:0 ones an even
@@ -205,6 +203,23 @@ impl Default for Frame {
     }
 }
 
+/// A frame whose size, format and bytes do not agree.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a {format} frame of {width}x{height} pixels and {bytes} bytes: {expected} expected")]
+#[non_exhaustive]
+pub struct FrameShapeError {
+    /// The format.
+    pub format: PixelFormat,
+    /// The width in pixels.
+    pub width: u32,
+    /// The height in pixels.
+    pub height: u32,
+    /// The bytes there are.
+    pub bytes: usize,
+    /// What was expected.
+    pub expected: String,
+}
+
 impl Frame {
     /// A frame of these pixels: the first of its stream, taken now, its class unknown. For MJPEG the width and height are
     /// whatever the caller knows, at least 1; the file itself says the true ones.
@@ -230,12 +245,11 @@ impl Frame {
     /// Checks that the size is not zero, fits the format and agrees with the number of bytes.
     ///
     /// # Errors
-    /// [`PreprocessError::FrameShape`] naming what was expected.
-    pub fn check(&self) -> Result<(), PreprocessError> {
+    /// [`FrameShapeError`] naming what was expected.
+    pub fn check(&self) -> Result<(), FrameShapeError> {
         let Self { format, width, height, .. } = *self;
-        let shape = |expected: String| {
-            Err(PreprocessError::FrameShape { format, width, height, bytes: self.pixels.len(), expected })
-        };
+        let shape =
+            |expected: String| Err(FrameShapeError { format, width, height, bytes: self.pixels.len(), expected });
         if let Some(expected) = format.wrong_size(width, height) {
             return shape(expected.into());
         }

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "tract")]
 pub mod bundle;
+#[cfg(feature = "tract")]
+mod bundle_format;
 #[cfg(feature = "camera")]
 pub mod camera;
 #[cfg(feature = "tract")]
@@ -38,9 +40,6 @@ mod quiet;
 #[cfg(feature = "tract")]
 pub mod runtime;
 pub mod sensors;
-#[cfg(feature = "camera")]
-mod slot;
-
 #[cfg(feature = "tract")]
 mod weights;
 

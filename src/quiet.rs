@@ -7,6 +7,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use dyn_perceiver_kernels::thread_pool;
+
 thread_local! {
     /// How many [`catch`]es this thread is in.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -33,12 +35,18 @@ fn install() {
     INSTALLED.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // A thread that is about to end has no thread-locals any more.
-            if DEPTH.try_with(Cell::get).unwrap_or(0) == 0 {
+            if !is_silent() {
                 before(info);
             }
         }));
     });
+}
+
+/// Whether a panic of this thread is told elsewhere: it is in a [`catch`], or a worker of a thread pool, which hands its
+/// panics on to the thread that it works for.
+fn is_silent() -> bool {
+    // A thread that is about to end has no thread-locals any more.
+    DEPTH.try_with(Cell::get).unwrap_or(0) > 0 || thread_pool::is_worker()
 }
 
 #[cfg(test)]
@@ -56,5 +64,16 @@ mod tests {
         // One inside another.
         assert_eq!(catch(|| catch(|| resume_unwind(Box::new("inner")))), Ok(Err::<(), _>("inner".into())));
         assert_eq!(DEPTH.get(), 0);
+    }
+
+    #[test]
+    fn a_panic_of_a_pools_worker_is_silent_and_handed_on() {
+        let mut pool = thread_pool::ThreadPool::new(3.try_into().unwrap()).unwrap();
+        let caller = std::thread::current().id();
+        let here = || std::thread::current().id() == caller;
+        pool.run(64, &|_| assert!(here() || is_silent()));
+        assert!(!is_silent());
+        let caught = catch(|| pool.run(64, &|part| assert!(part < 40 || !is_silent(), "part {part}")));
+        assert!(caught.is_err_and(|reason| reason.starts_with("part ")));
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::dataset::FolderError;
 use crate::preprocess::PreprocessError;
 
 /// Why a frame could not be had or used.
@@ -194,6 +195,12 @@ pub enum CameraError {
         /// Why the device was given up.
         source: Box<CameraError>,
     },
+}
+
+impl From<FolderError> for CameraError {
+    fn from(error: FolderError) -> Self {
+        CameraError::Io { path: error.path, source: error.source }
+    }
 }
 
 impl CameraError {

@@ -11,6 +11,7 @@ mod error;
 mod open;
 mod rate;
 mod request;
+pub(crate) mod slot;
 mod sources;
 mod stop;
 mod v4l;
@@ -21,8 +22,8 @@ pub use open::{open, open_path};
 pub use rate::CameraRate;
 pub use request::CameraRequest;
 pub use sources::{IdxSource, ImageLimits, ImageSource, Latest, Reconnecting, SyntheticSource, decode_image};
-pub(crate) use stop::SLICE;
 pub use stop::StopToken;
+pub(crate) use stop::{SLICE, after};
 pub use v4l::{CaptureDevice, DeviceSource, Filled, Layout, Offer};
 #[cfg(all(feature = "v4l", target_os = "linux"))]
 pub use v4l::{V4lDevice, V4lSource};

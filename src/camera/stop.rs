@@ -7,6 +7,15 @@ use std::time::{Duration, Instant};
 /// How often a wait looks whether it should end.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
+/// Longest wait that is counted: a hundred years.
+const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The time in `wait` from now; in a hundred years where that is beyond what the system's clock counts.
+pub(crate) fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait.min(LONGEST_WAIT)).unwrap_or(now)
+}
+
 /// A flag that ends waiting for frames, shared by whoever waits and whoever wants it to end.
 ///
 /// A signal handler may set it: that only stores to an atomic. Whoever waits looks at it at least twenty times a second.
@@ -56,6 +65,12 @@ impl From<Arc<AtomicBool>> for StopToken {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_may_be_of_any_length() {
+        assert!(after(Duration::MAX) > Instant::now() + Duration::from_secs(3600));
+        assert!(after(Duration::ZERO) <= Instant::now());
+    }
 
     #[test]
     fn a_stopped_token_ends_a_sleep_at_once() {

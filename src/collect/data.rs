@@ -56,7 +56,7 @@ impl LabelledData {
     }
 
     fn folder(path: &Path, model: &ModelInfo) -> Result<Self, CollectError> {
-        let folder = ImageFolder::read(path)?;
+        let folder = ImageFolder::read(path).map_err(CameraError::from)?;
         let classes = folder.match_classes(model.labels.as_deref(), model.classes)?;
         let source = ImageSource::folder(&folder, Some(&classes));
         let count = source.frames().unwrap_or(0);

@@ -4,6 +4,14 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+/// A folder that cannot be read.
+#[derive(Debug, Error)]
+#[error("{}: cannot be read", path.display())]
+pub struct FolderError {
+    pub(crate) path: PathBuf,
+    pub(crate) source: std::io::Error,
+}
+
 /// Why the labels of a folder's images cannot be known.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

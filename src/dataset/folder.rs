@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::error::FolderError;
 use super::skipped::{SkipReason, Skipped};
-use crate::camera::CameraError;
 
 /// How files of the formats that are read are called, in lower case.
 const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "bmp", "webp"];
@@ -49,12 +49,12 @@ impl ImageFolder {
     /// beside the data, such as `__MACOSX`, are left out.
     ///
     /// # Errors
-    /// [`CameraError::Io`] when the folder itself cannot be read; what cannot be read below it is in
+    /// [`FolderError`] when the folder itself cannot be read; what cannot be read below it is in
     /// [`ImageFolder::skipped`].
-    pub fn read(path: impl AsRef<Path>) -> Result<Self, CameraError> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, FolderError> {
         let path = path.as_ref();
         let mut folder = ImageFolder { path: path.into(), below: vec![], images: vec![], skipped: vec![] };
-        let names = names(path).map_err(|source| CameraError::Io { path: path.into(), source })?;
+        let names = names(path).map_err(|source| FolderError { path: path.into(), source })?;
         let mut above: Vec<PathBuf> = fs::canonicalize(path).into_iter().collect();
         for entry in folder.sort(path, names) {
             match entry {

@@ -10,6 +10,6 @@ mod folder;
 mod skipped;
 
 pub use classes::{ClassMatch, ClassOrder};
-pub use error::DatasetError;
+pub use error::{DatasetError, FolderError};
 pub use folder::{FolderImage, ImageFolder};
 pub use skipped::{SkipReason, Skipped};

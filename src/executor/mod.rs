@@ -6,6 +6,7 @@
 //! into the arena. An operator of tract's own runs by tract's executor, as a plan of one node.
 
 mod arena;
+mod error;
 mod profile;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
 
 pub(crate) use arena::Arena;
+pub use error::RunError;
 pub use profile::OperatorTime;
 
 use dyn_perceiver_kernels::memory::Floats;

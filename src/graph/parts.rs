@@ -5,6 +5,7 @@ use tract_core::internal::*;
 
 use super::partition::{self, Partition, SegmentGraph};
 use super::{ExitSet, GraphError, Slot, cost};
+use crate::deadline;
 use crate::model::{Model, ModelInfo};
 use crate::passes;
 
@@ -48,7 +49,7 @@ pub(crate) struct Parts {
 impl Parts {
     /// Rewrites a model's graph and cuts it; without `staged`, everything that any exit needs is one segment.
     pub(crate) fn of(model: Model, staged: bool) -> Result<Parts, GraphError> {
-        let Model { mut graph, mut info } = model;
+        let Model { mut graph, mut info, .. } = model;
         let path = info.path.clone();
         let refuse = |place: &str, error: TractError| GraphError {
             path: path.clone(),
@@ -70,6 +71,7 @@ impl Parts {
         let stages = stages(&parts, &slot_bytes, &costs, &info.exits);
         let Partition { mut segments, input, exits, .. } = parts;
         for segment in &mut segments {
+            deadline::check().map_err(|e| in_graph(e.into()))?;
             segment.graph.declutter().map_err(|e| refuse(stage_of(segment.need, &info.exits), e))?;
         }
         Ok(Parts { info, stages, costs, segments, slots: slot_bytes.len(), input, exits })

@@ -47,12 +47,26 @@ pub enum ModelError {
         limit: u64,
     },
     /// Loading took longer than [`super::LoadLimits::deadline`].
-    #[error("{}: loading was given up after {} s", path.display(), limit.as_secs_f32())]
+    #[error("{}: loading was given up after {} s, the limit on loading", path.display(), limit.as_secs_f32())]
     Deadline {
         /// The file.
         path: PathBuf,
         /// The limit.
         limit: std::time::Duration,
+    },
+    /// Loading is refused while so many earlier loads, given up for taking too long, have not ended.
+    #[error("{}: not loaded: {late} earlier loads were given up and still work", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+        /// How many they are.
+        late: usize,
+    },
+    /// The file is read again and is not the one that was loaded.
+    #[error("{}: the file has changed since the model was loaded from it", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
     },
     /// A node that cannot be run: its operator is not supported, it contradicts its inputs, or it asks for too much.
     #[error("{}: node {node:?} ({operator}): {reason}", path.display())]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::preprocess::{Interpolation, Preprocessing};
 
-use super::LoadOptions;
+use super::layout::{Layout, UnknownLayout};
+use super::options::LoadOptions;
 
 /// Exits in the order in which the author lists them: names separated by commas.
 pub(super) const EXITS: &str = "dyn_perceiver.exits";
@@ -27,36 +28,6 @@ const INTERPOLATION: &str = "dyn_perceiver.interpolation";
 const CROP: &str = "dyn_perceiver.crop";
 /// Class names: a JSON array of strings.
 const LABELS: &str = "dyn_perceiver.labels";
-
-/// Order of the axes of a batch of images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Layout {
-    /// (N, C, H, W), also called NCHW: PyTorch's order.
-    #[default]
-    #[serde(rename = "nchw")]
-    ChannelsFirst,
-    /// (N, H, W, C), also called NHWC: TensorFlow's order.
-    #[serde(rename = "nhwc")]
-    ChannelsLast,
-}
-
-/// A text that is not `nchw` or `nhwc`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected nchw or nhwc, got {0:?}")]
-pub struct UnknownLayout(String);
-
-impl FromStr for Layout {
-    type Err = UnknownLayout;
-
-    fn from_str(text: &str) -> Result<Self, UnknownLayout> {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "nchw" => Ok(Layout::ChannelsFirst),
-            "nhwc" => Ok(Layout::ChannelsLast),
-            _ => Err(UnknownLayout(text.into())),
-        }
-    }
-}
 
 /// Where a model's normalisation comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

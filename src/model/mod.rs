@@ -7,6 +7,7 @@ mod error;
 mod exits;
 mod file;
 mod guard;
+mod layout;
 mod metadata;
 mod onnx;
 mod options;
@@ -17,6 +18,7 @@ mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -30,7 +32,8 @@ pub use crate::preprocess::Preprocessing;
 pub use error::ModelError;
 pub(crate) use file::read as read_file;
 pub use guard::LoadLimits;
-pub use metadata::{Layout, PreprocessingSource, UnknownLayout};
+pub use layout::{Layout, UnknownLayout};
+pub use metadata::PreprocessingSource;
 pub use options::LoadOptions;
 
 /// A multi-exit image classifier, loaded and checked, not yet partitioned. Clones share the weights.
@@ -38,6 +41,8 @@ pub use options::LoadOptions;
 pub struct Model {
     pub(crate) graph: TypedModel,
     pub(crate) info: ModelInfo,
+    /// What it was loaded under, which holds for what is made of it too.
+    pub(crate) limits: LoadLimits,
 }
 
 /// What is known of a model without running it.
@@ -61,8 +66,7 @@ pub struct ModelInfo {
     pub layout: Layout,
     /// Where the normalisation in [`ModelInfo::input`] comes from.
     pub preprocessing_source: PreprocessingSource,
-    /// What a user should be told once, each a sentence without a full stop: what was assumed or left out. None for
-    /// bundles, which were told when they were compiled.
+    /// What a user should be told once, each a sentence without a full stop: what was assumed or left out.
     pub warnings: Vec<String>,
     /// How the file was understood where that is not self-evident, such as a soft-max that was cut off.
     pub notes: Vec<String>,
@@ -155,7 +159,8 @@ impl Model {
     fn in_time(bytes: Vec<u8>, path: &Path, options: &LoadOptions) -> Result<Model, ModelError> {
         let (inner, asked) = (path.to_path_buf(), options.clone());
         let work = move || Self::from_bytes_here(bytes, &inner, &asked);
-        deadline::within(options.limits.deadline, work).unwrap_or_else(|overdue| Err(late(overdue, path, options)))
+        deadline::within(options.limits.deadline, work)
+            .unwrap_or_else(|overdue| Err(late(overdue, path, options.limits.deadline)))
     }
 
     /// As [`Model::from_bytes`], on this thread and without a deadline.
@@ -207,19 +212,23 @@ impl Model {
             warnings,
             notes: std::mem::take(&mut prepared.notes),
         };
-        Ok(Model { graph: onnx::translate(prepared, path, false)?, info })
+        Ok(Model { graph: onnx::translate(prepared, path, false)?, info, limits: options.limits.clone() })
     }
 
-    /// The decluttered graph of the file that `info` is of, for any number of images at once; its outputs are the exits in
-    /// the order of `info`.
-    pub(crate) fn open_batch(info: &ModelInfo) -> Result<TypedModel, ModelError> {
+    /// The decluttered graph of the model's file, for any number of images at once; its outputs are the exits in the order
+    /// of `info`. The file must still be the one that the model was loaded from.
+    pub(crate) fn open_batch(info: &ModelInfo, limits: &LoadLimits) -> Result<TypedModel, ModelError> {
         let options = LoadOptions {
             exits: Some(info.exits.clone()),
             size: Some([info.input.height, info.input.width]),
             layout: Some(info.layout),
+            limits: limits.clone(),
             ..LoadOptions::default()
         };
-        let bytes = file::read(&info.path, options.limits.file_bytes)?;
+        let bytes = file::read(&info.path, limits.file_bytes)?;
+        if ModelDigest(Sha256::digest(&bytes).into()) != info.digest {
+            return Err(ModelError::Changed { path: info.path.clone() });
+        }
         let prepared = onnx::prepare(&bytes, &info.path, &options)?;
         drop(bytes);
         onnx::translate(prepared, &info.path, true)
@@ -232,9 +241,10 @@ impl Model {
 }
 
 /// What a deadline that was missed means for a caller.
-pub(crate) fn late(overdue: Overdue, path: &Path, options: &LoadOptions) -> ModelError {
+pub(crate) fn late(overdue: Overdue, path: &Path, limit: Option<Duration>) -> ModelError {
     match overdue {
-        Overdue::Late => ModelError::Deadline { path: path.into(), limit: options.limits.deadline.unwrap_or_default() },
+        Overdue::Late => ModelError::Deadline { path: path.into(), limit: limit.unwrap_or_default() },
+        Overdue::Busy(late) => ModelError::Busy { path: path.into(), late },
         Overdue::Panicked => ModelError::Panic { path: path.into(), reason: "the loading thread ended".into() },
     }
 }

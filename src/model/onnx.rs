@@ -11,8 +11,9 @@ use tract_onnx::prelude::*;
 use super::exits::{self, Exits};
 use super::guard::{self, Inferred, Refusal};
 use super::metadata::{self, Metadata};
-use super::prepare::{branches, constants, external, functions, heads, input, precision, quantised, training};
+use super::prepare::{branches, constants, external, forms, functions, heads, input, precision, quantised, training};
 use super::{LoadOptions, ModelError, file};
+use crate::deadline;
 
 /// A file as it is read, checked and edited, before tract sees it.
 pub(super) struct Prepared {
@@ -48,6 +49,7 @@ pub(super) fn prepare(bytes: &[u8], path: &Path, options: &LoadOptions) -> Resul
 
     let (mut warnings, mut notes) = (vec![], vec![]);
     constants::collect(graph);
+    forms::rewrite(graph, opset).map_err(refused)?;
     precision::to_float(graph).map_err(whole)?;
     training::leave_out(graph, &mut warnings).map_err(refused)?;
     quantised::to_float(graph).map_err(refused)?;
@@ -114,13 +116,16 @@ pub(super) fn translate(prepared: Prepared, path: &Path, open: bool) -> Result<T
     let translate = || -> TractResult<TypedModel> {
         let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
         let parsed = onnx.parse(&proto, None)?;
+        deadline::check()?;
         // The protobuf holds a second copy of all weights: let it go before anything else is made of them.
         drop(proto);
         let mut dims: TVec<TDim> = input.shape.iter().map(|dim| dim.to_dim()).collect();
         if open {
             dims[0] = parsed.model.symbols.sym("N").into();
         }
-        parsed.model.with_input_fact(0, f32::fact(dims).into())?.into_typed()?.into_decluttered()
+        let typed = parsed.model.with_input_fact(0, f32::fact(dims).into())?.into_typed()?;
+        deadline::check()?;
+        typed.into_decluttered()
     };
     // tract panics on some graphs that no exporter writes; a file must not be able to end the program.
     match crate::quiet::catch(translate) {

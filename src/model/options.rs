@@ -1,7 +1,7 @@
 //! What a caller may say about a model that is loaded.
 
 use super::guard::LoadLimits;
-use super::metadata::Layout;
+use super::layout::Layout;
 
 /// Options for [`super::Model::load_with`]. What is left out is taken from the file.
 ///

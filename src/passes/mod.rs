@@ -23,17 +23,20 @@ pub(crate) mod testing;
 
 use tract_core::internal::*;
 
+use crate::deadline;
+
 /// Rewrites a decluttered float32 model with concrete shapes. What no pass recognises stays as it is.
 pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
-    layer_norm::fuse(&mut model)?;
-    attention::fuse(&mut model)?;
-    convolution::fuse(&mut model)?;
-    pool::fuse(&mut model)?;
-    linear::fuse(&mut model)?;
+    for fuse in [layer_norm::fuse, attention::fuse, convolution::fuse, pool::fuse, linear::fuse] {
+        deadline::check()?;
+        fuse(&mut model)?;
+    }
     let mut model = layout::settle(&model)?;
+    deadline::check()?;
     strided_pointwise::fuse(&mut model)?;
     mean::fuse(&mut model)?;
     epilogue::fold(&mut model)?;
+    deadline::check()?;
     merge_depthwise_pool::fuse(&mut model)?;
     channel_gate::fuse(&mut model)?;
     Ok(model)

@@ -398,7 +398,7 @@ impl<G: Governor> Pipeline<G> {
         };
         self.config.drain(joules);
         self.config.rest(passed);
-        self.clock += passed;
+        self.clock = self.clock.saturating_add(passed);
         self.since_choice = (1, joules);
         Ok(Some(Step {
             sequence,
@@ -423,7 +423,7 @@ impl<G: Governor> Pipeline<G> {
             return;
         }
         let (begun, shown) = *self.started.get_or_insert((Instant::now(), self.clock));
-        let now = shown + begun.elapsed().saturating_sub(self.comparing);
+        let now = shown.saturating_add(begun.elapsed().saturating_sub(self.comparing));
         let waited = now.saturating_sub(self.clock);
         self.config.rest(waited);
         self.clock += waited;
@@ -447,7 +447,13 @@ impl<G: Governor> Pipeline<G> {
         }
         let before = gauge.last.map_or(soc, |(.., soc)| soc);
         let state = gauge.watch.observe(self.clock, if gauge.modelled { before - soc } else { 0.0 });
-        gauge.last = Some((state, Instant::now(), soc));
+        // From a reading that is believed on, the model goes on as the battery does: it may have been charged meanwhile.
+        let believed = match state {
+            GaugeState::Good(reading) | GaugeState::ExternalPower(reading) if gauge.modelled => reading.soc,
+            _ => soc,
+        };
+        gauge.last = Some((state, Instant::now(), believed));
+        self.config.battery = self.config.battery.map(|battery| battery.charged_to(believed));
         state
     }
 }

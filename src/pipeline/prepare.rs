@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::camera::slot::{Overflow, Recv, Slot};
 use crate::camera::{CameraError, Frame, FrameSource, StopToken};
 use crate::model::InputSpec;
 use crate::preparation::Preparation;
-use crate::slot::{Overflow, Recv, Slot};
 
 /// A frame as the network reads it.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-use crate::bundle::BundleError;
+use crate::bundle_format::BundleError;
 use crate::graph::GraphError;
 use crate::model::ModelError;
 

@@ -4,7 +4,6 @@
 //! segments, each needed by one and the same set of exits; see [`Plan::stages`] for what they cost and
 //! [`crate::runtime::Runtime`] for running them.
 
-mod check;
 mod error;
 
 use std::fmt;
@@ -15,7 +14,7 @@ use tract_core::internal::*;
 pub use crate::graph::parts::Stage;
 pub use error::PlanError;
 
-use crate::bundle::{self, BundleInfo};
+use crate::bundle_format::{self, BundleInfo};
 use crate::executor::Executor;
 use crate::exit::ExitPolicy;
 use crate::graph::partition::SegmentGraph;
@@ -42,7 +41,7 @@ impl Plan {
     /// Partitions the model and optimises every part.
     ///
     /// # Errors
-    /// [`PlanError`] when tract refuses a part.
+    /// [`PlanError`] when tract refuses a part, or when it takes longer than the deadline that the model was loaded under.
     pub fn new(model: Model) -> Result<Plan, PlanError> {
         Self::build(model, true)
     }
@@ -56,6 +55,13 @@ impl Plan {
     }
 
     fn build(model: Model, staged: bool) -> Result<Plan, PlanError> {
+        let (path, limit) = (model.info.path.clone(), model.limits.deadline);
+        let built = deadline::within(limit, move || Self::build_here(model, staged));
+        built.unwrap_or_else(|overdue| Err(model::late(overdue, &path, limit).into()))
+    }
+
+    /// As [`Plan::new`], on this thread and without a deadline.
+    fn build_here(model: Model, staged: bool) -> Result<Plan, PlanError> {
         let path = model.info.path.clone();
         let built = quiet::catch(|| Self::prepare(Parts::of(model, staged)?, None));
         built.unwrap_or_else(|reason| Err(panicked(&path, reason)))
@@ -71,19 +77,19 @@ impl Plan {
         let path = path.as_ref();
         let (inner, asked) = (path.to_path_buf(), options.clone());
         let loaded = deadline::within(options.limits.deadline, move || Self::load_here(&inner, &asked));
-        loaded.unwrap_or_else(|overdue| Err(model::late(overdue, path, options).into()))
+        loaded.unwrap_or_else(|overdue| Err(model::late(overdue, path, options.limits.deadline).into()))
     }
 
     fn load_here(path: &Path, options: &LoadOptions) -> Result<Plan, PlanError> {
         // A pipe can be read once; a bundle is mapped, so it is a file.
         let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-        if is_file && bundle::is_bundle(path) {
-            let (parts, bundle) = bundle::load(path, options)?;
+        if is_file && bundle_format::is_bundle(path) {
+            let (parts, bundle) = bundle_format::load(path, options)?;
             let prepared = quiet::catch(|| Self::prepare(parts, Some(Box::new(bundle))));
             return prepared.unwrap_or_else(|reason| Err(panicked(path, reason)));
         }
         let bytes = model::read_file(path, options.limits.file_bytes)?;
-        Self::new(Model::from_bytes_here(bytes, path, options)?)
+        Self::build_here(Model::from_bytes_here(bytes, path, options)?, true)
     }
 
     fn prepare(parts: Parts, bundle: Option<Box<BundleInfo>>) -> Result<Plan, PlanError> {
@@ -92,7 +98,8 @@ impl Plan {
         let mut executor = Executor::new(slots, input, &image);
         let mut needs = vec![];
         for SegmentGraph { need, mut graph, inputs, outputs } in segments {
-            let added = graph.optimize().and_then(|()| executor.add(&graph, &inputs, &outputs));
+            let ready = deadline::check().map_err(TractError::from).and_then(|()| graph.optimize());
+            let added = ready.and_then(|()| executor.add(&graph, &inputs, &outputs));
             added.map_err(|error: TractError| GraphError {
                 path: info.path.clone(),
                 place: stage_of(need, &info.exits).to_string(),

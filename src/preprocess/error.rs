@@ -1,25 +1,14 @@
 //! Why a frame could not become a network's input.
 
-use crate::frame::PixelFormat;
+use crate::frame::FrameShapeError;
 
 /// Why a frame could not be preprocessed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PreprocessError {
     /// A frame whose size, format and bytes do not agree.
-    #[error("a {format} frame of {width}x{height} pixels and {bytes} bytes: {expected} expected")]
-    FrameShape {
-        /// The format.
-        format: PixelFormat,
-        /// The width in pixels.
-        width: u32,
-        /// The height in pixels.
-        height: u32,
-        /// The bytes there are.
-        bytes: usize,
-        /// What was expected.
-        expected: String,
-    },
+    #[error(transparent)]
+    FrameShape(#[from] FrameShapeError),
     /// A compressed frame could not be decoded.
     #[error("frame {sequence}: {bytes} bytes of JPEG could not be decoded: {reason}")]
     Jpeg {

@@ -69,6 +69,6 @@ impl Runtime {
         limits: &StageLimits,
         deadline: Instant,
     ) -> Result<Option<Outcome>, RunError> {
-        self.walk(image, policy, |exit| Instant::now() + limits.of(exit) <= deadline)
+        self.walk(image, policy, |exit| Instant::now().checked_add(limits.of(exit)).is_some_and(|end| end <= deadline))
     }
 }

@@ -10,10 +10,12 @@ use tract_core::internal::*;
 use tract_core::runtime::{State, runtime_for_name};
 
 use super::{Outcome, RunError, StageTime};
+use crate::deadline;
 use crate::exit::{Decision, ExitPolicy, LogitsError, Observer};
 use crate::graph::{ExitSet, GraphError, Slot, partition};
-use crate::model::{Model, ModelInfo};
+use crate::model::{Model, ModelInfo, late};
 use crate::plan::PlanError;
+use crate::quiet;
 
 /// Where stages are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +74,22 @@ impl DeviceRuntime {
     /// Prepares the stages of a model for the device. The model's file is read again, with its batch left open.
     ///
     /// # Errors
-    /// [`PlanError`] when the file's batch is fixed, when the device is not there, which says what is missing, or when a
-    /// stage cannot be prepared for it.
+    /// [`PlanError`] when the file's batch is fixed or the file has changed, when the device is not there, which says what
+    /// is missing, when a stage cannot be prepared for it, or when it takes longer than the deadline the model was loaded
+    /// under.
     pub fn new(model: Model, device: Device) -> Result<DeviceRuntime, PlanError> {
+        let (path, limit) = (model.info.path.clone(), model.limits.deadline);
+        let prepared = deadline::within(limit, move || {
+            let path = model.info.path.clone();
+            quiet::catch(|| Self::prepare(model, device)).unwrap_or_else(|reason| {
+                Err(GraphError { path, place: format!("stages for {device}"), source: reason.into() }.into())
+            })
+        });
+        prepared.unwrap_or_else(|overdue| Err(late(overdue, &path, limit).into()))
+    }
+
+    /// As [`DeviceRuntime::new`], on this thread.
+    fn prepare(model: Model, device: Device) -> Result<DeviceRuntime, PlanError> {
         let path = model.info.path.clone();
         let refuse = |place: &str, error: TractError| GraphError {
             path: path.clone(),
@@ -86,16 +101,17 @@ impl DeviceRuntime {
         let runtime = runtime_for_name(&name)
             .and_then(|runtime| runtime.with_context(|| format!("built without the feature `{name}`")))
             .map_err(|error| refuse(&format!("device {name}"), error))?;
-        let Model { graph, mut info } = model;
+        let Model { graph, mut info, limits } = model;
         let order = partition::exits_by_cost(&graph).map_err(|e| refuse("graph", e))?;
         info.exits = order.iter().map(|&output| info.exits[output].clone()).collect();
-        let graph = Model::open_batch(&info)?;
+        let graph = Model::open_batch(&info, &limits)?;
         let prepare = || -> TractResult<DeviceRuntime> {
             let parts = partition::partition(&graph, true)?;
             let batch_axis = |outlet: &OutletId| batch_axis(graph.outlet_fact(*outlet)?);
             let axes = parts.slots.iter().map(batch_axis).collect::<TractResult<Vec<_>>>()?;
             let mut segments = vec![];
             for partition::SegmentGraph { need, graph, inputs, outputs } in parts.segments {
+                deadline::check()?;
                 let state = runtime.prepare(graph.into_decluttered()?)?.spawn()?;
                 segments.push(Segment { need, state, inputs, outputs, done: false });
             }
@@ -143,7 +159,7 @@ impl DeviceRuntime {
             return Err(RunError::NoImage);
         }
         for segment in self.segments.iter_mut().filter(|segment| segment.need.contains(exit) && !segment.done) {
-            let ran = crate::quiet::catch(|| segment.run(&mut self.places));
+            let ran = quiet::catch(|| segment.run(&mut self.places));
             ran.map_err(|reason| RunError::Tract(reason.into()))?.map_err(RunError::tract)?;
         }
         let logits = || self.places[slot.0].value.as_ref().context("no logits")?.try_as_plain_ram()?.as_slice::<f32>();

@@ -14,9 +14,9 @@
 //! ```
 
 mod batch;
+mod check;
 mod deadline;
 mod device;
-mod error;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -24,12 +24,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use crate::executor::OperatorTime;
+pub use crate::executor::RunError;
 pub use crate::graph::ExitSet;
 pub use batch::BatchRuntime;
 pub use deadline::StageLimits;
 pub use device::{Device, DeviceRuntime};
 pub use dyn_perceiver_kernels::{Isa, IsaError};
-pub use error::RunError;
 
 use crate::executor::Arena;
 use crate::exit::{Answer, Decision, ExitPolicy, LogitsError, Observer};

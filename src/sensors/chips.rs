@@ -3,7 +3,7 @@
 use linux_embedded_hal::I2cdev;
 
 use super::any::{AnyGauge, AnyMonitor, any_gauge, any_monitor};
-use super::open::{Name, OpenError};
+use super::name::{Name, OpenError};
 use crate::energy::drivers::{
     Bq27441, Channel, Ina2xx, Ina260, Ina3221, Lc709203f, Max17040, Max17048, PiJuice, PiSugar2, PiSugar3,
 };

@@ -8,6 +8,7 @@ mod chips;
 mod companion;
 pub mod linux;
 mod mission_clock;
+mod name;
 pub mod open;
 pub mod profile;
 pub mod store;

@@ -8,7 +8,7 @@ use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::{Pickle, Storage};
-use super::pytorch::{Storages, refused};
+use super::storages::{Storages, refused};
 use crate::Error;
 
 /// No pickle of a state dict is longer: it holds names and shapes, not numbers.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::pickle::{Object, Pickle, Storage};
-use super::pytorch::{Storages, refused};
+use super::storages::{Storages, refused};
 use crate::Error;
 
 const VERSION: i64 = 1001;

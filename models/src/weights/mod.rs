@@ -10,6 +10,7 @@ mod pytorch;
 mod renamed;
 mod safetensors;
 mod seeded;
+mod storages;
 
 use std::collections::BTreeMap;
 

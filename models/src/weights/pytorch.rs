@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::Weights;
 use super::archive::Archive;
 use super::legacy::Legacy;
-use super::pickle::{Object, Pickle, Refusal, Storage, Tensor};
+use super::pickle::{Object, Pickle, Storage, Tensor};
+use super::storages::Storages;
 use crate::Error;
 
 /// Where the state dict may be, best first: averaged weights are the ones to evaluate.
@@ -24,12 +25,6 @@ pub struct PyTorch {
     shapes: BTreeMap<String, Vec<usize>>,
     /// The storage read last, for tensors that share one.
     last: Option<(Storage, Vec<u8>)>,
-}
-
-/// Where the numbers of a checkpoint are.
-pub(super) trait Storages {
-    /// The bytes of a storage, all that its pickle promised.
-    fn read(&mut self, storage: &Storage) -> Result<Vec<u8>, Error>;
 }
 
 impl std::fmt::Debug for PyTorch {
@@ -86,16 +81,6 @@ impl Weights for PyTorch {
         }
         let bytes = self.last.as_ref().map_or(&[][..], |(_, bytes)| bytes);
         gather(tensor, bytes).ok_or_else(|| Error::malformed(&self.path, key, "the tensor is beyond its storage"))
-    }
-}
-
-/// A pickle's refusal as the error of its file; `place` is the pickle.
-pub(super) fn refused(path: &Path, place: &str, refusal: Refusal) -> Error {
-    match refusal {
-        Refusal::Forbidden(symbol) => {
-            Error::Forbidden { path: path.to_owned(), symbol: symbol.escape_debug().to_string() }
-        }
-        Refusal::Malformed(at, reason) => Error::malformed(path, format!("{place}, byte {at}"), reason),
     }
 }
 

@@ -3,6 +3,9 @@
 /// Longest file; more than any camera's. The search for an end is given up beyond it.
 const MAX_JPEG: usize = 32 << 20;
 
+/// Fill bytes and markers without a segment before a marker, beyond which nothing before them is looked at again.
+const LONGEST_FILL: usize = 64;
+
 /// What a stream was cut into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece {
@@ -41,6 +44,9 @@ pub struct MjpegSplitter {
     scanned: bool,
     /// Bytes skipped since the last file.
     skipped: usize,
+    /// Markers looked for, to hold the search to a bound.
+    #[cfg(test)]
+    looked: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,8 +54,8 @@ enum State {
     /// Outside of a file.
     #[default]
     Gap,
-    /// Where a marker must come. `segment` is where the last segment began, which is to blame if none does.
-    Marker { segment: usize },
+    /// Where a marker must come, from `from` on. `segment` is where the last segment began, which is to blame if none does.
+    Marker { segment: usize, from: usize },
     /// In coded data.
     Scan,
 }
@@ -61,8 +67,9 @@ impl MjpegSplitter {
         if self.start > 1 << 16 || self.start == self.buffer.len() {
             self.buffer.drain(..self.start);
             self.at -= self.start;
-            if let State::Marker { segment } = &mut self.state {
+            if let State::Marker { segment, from } = &mut self.state {
                 *segment -= self.start;
+                *from -= self.start;
             }
             self.start = 0;
         }
@@ -74,7 +81,7 @@ impl MjpegSplitter {
         loop {
             let piece = match self.state {
                 State::Gap => self.gap()?,
-                State::Marker { segment } => self.marker(segment)?,
+                State::Marker { segment, from } => self.marker(segment, from)?,
                 State::Scan => self.scan()?,
             };
             match piece {
@@ -122,11 +129,15 @@ impl MjpegSplitter {
         self.start = self.at;
         found?;
         self.at += 2;
-        self.state = State::Marker { segment: self.at };
+        self.state = State::Marker { segment: self.at, from: self.at };
         Some(None)
     }
 
-    fn marker(&mut self, segment: usize) -> Option<Option<Piece>> {
+    fn marker(&mut self, segment: usize, from: usize) -> Option<Option<Piece>> {
+        #[cfg(test)]
+        {
+            self.looked += 1;
+        }
         // Of a file that broke off, the last segment has the next one's start marker as its last bytes.
         if self.buffer[segment..self.at].ends_with(&[0xff, 0xd8]) && self.buffer.get(self.at)? == &0xff {
             return Some(self.damaged(self.at - 2, "another frame begins in its header"));
@@ -169,11 +180,13 @@ impl MjpegSplitter {
                 let segment = self.at + 2;
                 self.at += 2 + length;
                 self.scanned |= marker == 0xda;
-                self.state = if marker == 0xda { State::Scan } else { State::Marker { segment } };
+                self.state = if marker == 0xda { State::Scan } else { State::Marker { segment, from: self.at } };
                 if self.is_too_long() { Some(self.too_long()) } else { Some(None) }
             }
             [] | [0xff] | [0xff, 1..=0xff, ..] if rest.len() < 4 => None,
-            // The last segment had another length than it said, or broke off: a file may have begun inside it.
+            // The last segment had another length than it said, or broke off: a file may have begun inside it. Not looked for
+            // behind a long run of fill bytes and restart markers, which would be passed again from each start inside.
+            _ if self.at - from > LONGEST_FILL => Some(self.damaged(self.at, "its header is damaged")),
             _ => Some(self.damaged(segment, "its header is damaged")),
         }
     }
@@ -201,7 +214,7 @@ impl MjpegSplitter {
                     return Some(self.damaged(self.at - 2, "another frame begins in its header"));
                 }
                 _ => {
-                    self.state = State::Marker { segment: self.at };
+                    self.state = State::Marker { segment: self.at, from: self.at };
                     return Some(None);
                 }
             }

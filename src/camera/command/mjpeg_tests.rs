@@ -77,6 +77,33 @@ fn an_mjpeg_segment_of_a_wrong_length_costs_no_other_frame() {
 }
 
 #[test]
+fn hostile_mjpeg_markers_are_not_passed_again_and_again() {
+    // Many starts, each with a segment that ends at the same place; there, a long run of markers that ends nowhere.
+    let (starts, runs) = (1000, 20_000);
+    let end = 6 * starts;
+    let mut stream = Vec::new();
+    for start in 0..starts {
+        let length = (end - 6 * start - 4) as u16;
+        stream.extend([0xff, 0xd8, 0xff, 0xe0]);
+        stream.extend(length.to_be_bytes());
+    }
+    for (run, what) in [([0xff, 0xd0], "restart markers"), ([0xff, 0xff], "fill bytes")] {
+        let hostile = [&*stream, &run.repeat(runs), &[0x00; 2], JPEG].concat();
+        let mut splitter = MjpegSplitter::default();
+        let mut frame = Vec::new();
+        let mut whole = 0;
+        for part in hostile.chunks(4096) {
+            splitter.push(part);
+            while let Some(piece) = splitter.next_piece(&mut frame) {
+                whole += usize::from(piece == Piece::Whole && frame == JPEG);
+            }
+        }
+        assert_eq!(whole, 1, "{what}");
+        assert!(splitter.looked < 4 * hostile.len(), "{what}: {} for {} bytes", splitter.looked, hostile.len());
+    }
+}
+
+#[test]
 fn an_endless_mjpeg_frame_is_given_up() {
     // A marker that never comes, and coded data that never end.
     for (start, filling) in [(&b"\xff\xd8"[..], 0xff), (b"\xff\xd8\xff\xda\0\x02", 0x55)] {

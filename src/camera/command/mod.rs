@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub use mjpeg::{MjpegSplitter, Piece};
 use process::{Process, Readout};
 
-use super::{CameraError, CameraRequest, Frame, FrameSource, PixelFormat, StopToken};
+use super::{CameraError, CameraRequest, Frame, FrameSource, PixelFormat, StopToken, after};
 
 /// Without a frame for this long the command counts as hung; cameras take some time to start.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -149,7 +149,7 @@ fn shape(command: &str, request: CameraRequest) -> Result<(PixelFormat, Option<R
 
 impl FrameSource for CommandSource {
     fn read(&mut self, frame: &mut Frame) -> Result<bool, CameraError> {
-        let until = Instant::now() + self.timeout;
+        let until = after(self.timeout);
         let more = match self.shape {
             Some((.., bytes)) => self.raw(&mut frame.pixels, bytes, until)?,
             None => self.jpeg(&mut frame.pixels, until)?,

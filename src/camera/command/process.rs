@@ -4,10 +4,12 @@ use std::io::{self, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::camera::{SLICE, StopToken};
+use crate::camera::{SLICE, StopToken, after};
 
 /// Time for a command to end by itself when it is asked to, and for the system to end it when it does not.
 const GRACE: Duration = Duration::from_millis(500);
+/// A command that must be ended, and its group, take less than a thread is waited for.
+const _: () = assert!(SLICE.as_millis() + 2 * GRACE.as_millis() < 1500);
 /// How often a child is asked whether it has ended.
 const GLANCE: Duration = Duration::from_millis(5);
 
@@ -17,6 +19,8 @@ const GLANCE: Duration = Duration::from_millis(5);
 pub(super) struct Process {
     child: Child,
     output: ChildStdout,
+    /// How the shell ended, once its status has been taken.
+    reaped: Option<(String, Option<i32>)>,
 }
 
 /// How a read ended.
@@ -40,7 +44,7 @@ impl Process {
         std::os::unix::process::CommandExt::process_group(&mut shell, 0);
         let mut child = shell.spawn()?;
         let output = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Self { child, output })
+        Ok(Self { child, output, reaped: None })
     }
 
     /// Reads what there is into `bytes`, and waits until `until` where there is nothing.
@@ -109,12 +113,24 @@ impl Process {
         })
     }
 
+    /// Elsewhere a status cannot be looked at without taking it away, and a group whose leader was reaped may be anyone's:
+    /// so the group is ended before.
+    #[cfg(any(not(target_os = "linux"), test))]
+    fn reaped_within(&mut self, limit: Duration) -> Option<(String, Option<i32>)> {
+        if self.reaped.is_none() {
+            std::thread::sleep(limit);
+            self.kill_group();
+            self.reaped = within(GRACE, || match self.child.try_wait() {
+                Ok(status) => status.map(|status| (status.to_string(), status.code())),
+                Err(error) => Some((error.to_string(), None)),
+            });
+        }
+        self.reaped.clone()
+    }
+
     #[cfg(not(target_os = "linux"))]
     fn ended_within(&mut self, limit: Duration) -> Option<(String, Option<i32>)> {
-        within(limit, || match self.child.try_wait() {
-            Ok(status) => status.map(|status| (status.to_string(), status.code())),
-            Err(error) => Some((error.to_string(), None)),
-        })
+        self.reaped_within(limit)
     }
 
     #[cfg(unix)]
@@ -122,20 +138,31 @@ impl Process {
         nix::unistd::Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Asks the group to end, then ends it.
+    /// Ends the group, unless its leader was reaped: then its number may be another group's.
     #[cfg(unix)]
-    fn end(&mut self) {
+    fn kill_group(&self) {
         use nix::sys::signal::{Signal, killpg};
 
-        // Errors mean that nobody is left.
-        let _ = killpg(self.pid(), Signal::SIGTERM);
-        self.ended_within(GRACE);
-        let _ = killpg(self.pid(), Signal::SIGKILL);
+        if self.reaped.is_none() {
+            // An error means that nobody is left.
+            let _ = killpg(self.pid(), Signal::SIGKILL);
+        }
     }
 
     #[cfg(not(unix))]
-    fn end(&mut self) {
+    fn kill_group(&mut self) {
         let _ = self.child.kill();
+    }
+
+    /// Asks the group to end, then ends it.
+    fn end(&mut self) {
+        if self.reaped.is_some() {
+            return;
+        }
+        #[cfg(unix)]
+        let _ = nix::sys::signal::killpg(self.pid(), nix::sys::signal::Signal::SIGTERM);
+        self.ended_within(GRACE);
+        self.kill_group();
     }
 }
 
@@ -149,12 +176,32 @@ impl Drop for Process {
 
 /// What `look` finds, asked again and again for some time.
 fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let until = Instant::now() + limit;
+    let until = after(limit);
     loop {
         let found = look();
         if found.is_some() || Instant::now() >= until {
             return found;
         }
         std::thread::sleep(GLANCE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_whose_leader_was_reaped_is_ended_before_and_never_after() {
+        let mut process = Process::spawn("exit 3").unwrap();
+        let ended = process.reaped_within(Duration::from_millis(200));
+        assert!(matches!(&ended, Some((status, Some(3))) if status == "exit status: 3"), "{ended:?}");
+        assert_eq!(process.reaped, ended);
+        // A group that is left over ends with it.
+        let mut process = Process::spawn("sleep 1000 & echo; exit 0").unwrap();
+        process.reaped_within(Duration::from_millis(200));
+        let mut bytes = [0; 16];
+        let mut read = || process.read(&mut bytes, after(Duration::from_secs(60)), &StopToken::default()).unwrap();
+        while matches!(read(), Readout::Bytes(_)) {}
+        assert_eq!(read(), Readout::Closed);
     }
 }

@@ -11,7 +11,7 @@ use image::{ColorType, DynamicImage, GrayImage, ImageDecoder as _, ImageFormat, 
 use super::exif;
 use super::sniff::{Kind, SNIFFED, sniff};
 use crate::camera::{CameraError, Frame, PixelFormat};
-use crate::preprocess::{JpegDecoder, JpegError};
+use crate::preprocess::{JpegDecoder, JpegError, PreprocessError};
 
 /// More than any file of a picture within the limits.
 const MAX_FILE: u64 = 512 << 20;
@@ -104,7 +104,7 @@ impl Decoder {
             orient(frame, orientation).ok_or_else(|| refused(path, "fewer pixels than its size says"))?;
         }
         frame.captured = Instant::now();
-        Ok(frame.check()?)
+        Ok(frame.check().map_err(PreprocessError::from)?)
     }
 
     /// Reads the file to its end, whether or not its size is known beforehand; one that is no picture not further than its
@@ -141,7 +141,7 @@ impl Decoder {
         let mut limits = image::Limits::no_limits();
         limits.max_alloc = Some(self.limits.bytes);
         reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(failed)?;
+        let decoder = reader.into_decoder().map_err(failed)?;
         let (width, height) = decoder.dimensions();
         if u64::from(width) * u64::from(height) > self.limits.pixels {
             return Err(self.too_many_pixels(path, width, height));
@@ -152,8 +152,9 @@ impl Decoder {
         }
         let orientation = match format {
             ImageFormat::Png => exif::of_png(&self.file).and_then(exif::orientation),
-            // What cannot be found of metadata takes nothing away from the picture.
-            _ => decoder.exif_metadata().ok().flatten().as_deref().and_then(exif::orientation),
+            // The decoder takes memory for what a chunk claims to be.
+            ImageFormat::WebP => exif::of_webp(&self.file).and_then(exif::orientation),
+            _ => None,
         };
         let kind = decoder.color_type();
         let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;

@@ -44,6 +44,19 @@ pub(super) fn of_png(file: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// The Exif data of a WebP file, in its chunk `EXIF`: as far as the file has them, whatever length the chunk claims.
+pub(super) fn of_webp(file: &[u8]) -> Option<&[u8]> {
+    let mut rest = file.get(12..)?;
+    loop {
+        let length = usize::try_from(u32::from_le_bytes(*rest.get(4..)?.first_chunk::<4>()?)).ok()?;
+        if rest.starts_with(b"EXIF") {
+            return rest.get(8..8usize.checked_add(length)?);
+        }
+        // A chunk of an odd length has a byte behind it.
+        rest = rest.get(length.checked_add(8 + length % 2)?..)?;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +84,16 @@ mod tests {
             assert_eq!(orientation(&exif(little, 0x0100, 6)), None);
             assert_eq!(orientation(&exif(little, ORIENTATION, 9)), None);
         }
+    }
+
+    #[test]
+    fn exif_data_of_webp_are_those_that_are_there() {
+        let data = exif(true, ORIENTATION, 6);
+        let length = |length: usize| (length as u32).to_le_bytes();
+        let file = |claimed: [u8; 4]| [b"RIFF\0\0\0\0WEBPVP8X", &length(3)[..], b"abc\0EXIF", &claimed, &data].concat();
+        assert_eq!(of_webp(&file(length(data.len()))), Some(&data[..]));
+        assert_eq!(of_webp(&file([0xff; 4])), None);
+        assert_eq!(of_webp(&file(length(data.len()))[..30]), None);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::camera::slot::{Overflow, Recv, Slot};
 use crate::camera::{CameraError, CameraRate, Frame, FrameSource, StopToken};
-use crate::slot::{Overflow, Recv, Slot};
 
 /// Reads another source in a thread and hands out its newest frame.
 ///

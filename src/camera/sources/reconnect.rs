@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::camera::{CameraError, CameraRate, Frame, FrameSource, StopToken};
+use crate::camera::{CameraError, CameraRate, Frame, FrameSource, StopToken, after};
 
 /// First pause before a lost device is tried again; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -137,7 +137,7 @@ where
         let doublings = self.attempts.min(16);
         let wait = self.waits.0.saturating_mul(1 << doublings).min(self.waits.1);
         self.attempts += 1;
-        self.due = Instant::now() + wait;
+        self.due = after(wait);
         if !self.came && (self.attempts >= FIRST_ATTEMPTS || error.is_hopeless()) {
             let attempts = std::mem::take(&mut self.attempts);
             return CameraError::NeverCame { device: self.name.clone(), attempts, source: Box::new(error) };

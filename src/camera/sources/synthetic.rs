@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::camera::{CameraError, Frame, FrameSource, PixelFormat, StopToken};
+use crate::frame::FrameShapeError;
 use crate::preprocess::PreprocessError;
 
 /// A bright disc that moves over a gradient. The same frame number always shows the same picture.
@@ -99,14 +100,9 @@ impl FrameSource for SyntheticSource {
             format => format.wrong_size(self.width, self.height),
         };
         if let Some(expected) = expected {
-            return Err(PreprocessError::FrameShape {
-                format: self.format,
-                width: self.width,
-                height: self.height,
-                bytes: 0,
-                expected: expected.into(),
-            }
-            .into());
+            let (format, width, height) = (self.format, self.width, self.height);
+            let error = FrameShapeError { format, width, height, bytes: 0, expected: expected.into() };
+            return Err(PreprocessError::from(error).into());
         }
         if !self.pace() {
             return Ok(false);
@@ -135,7 +131,7 @@ impl FrameSource for SyntheticSource {
         if let Some(bytes) = self.format.frame_bytes(self.width, self.height) {
             frame.pixels.resize(bytes, 128);
         }
-        frame.check()?;
+        frame.check().map_err(PreprocessError::from)?;
         Ok(true)
     }
 

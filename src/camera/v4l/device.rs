@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::camera::{CameraError, CameraRequest, Frame, FrameSource, PixelFormat, SLICE, StopToken};
+use crate::camera::{CameraError, CameraRequest, Frame, FrameSource, PixelFormat, SLICE, StopToken, after};
 
 /// One format of a device in one size or a range of sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,7 +227,7 @@ impl<D: CaptureDevice> DeviceSource<D> {
 impl<D: CaptureDevice> DeviceSource<D> {
     /// Waits in slices until a buffer is ready, up to the timeout. Returns `None` when it was told to stop.
     fn wait(&mut self) -> Result<Option<bool>, CameraError> {
-        let until = Instant::now() + self.timeout;
+        let until = after(self.timeout);
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let ready = self.device.wait(left.min(SLICE)).map_err(|source| failed(&self.device, "waiting", source))?;

@@ -2,7 +2,8 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::node::Check;
+/// A result whose error says what is wrong with the node; the caller knows which node it is.
+pub(crate) type Check<T> = Result<T, String>;
 
 /// Values of tensors with more elements than this are not followed.
 pub(crate) const FOLLOWED: usize = 4096;

@@ -24,6 +24,7 @@ pub(super) use node::{Check, attribute, axis};
 pub(super) use structure::{check as check_structure, opset};
 
 use super::tensor;
+use crate::deadline;
 use node::Node;
 
 /// Most axes a tensor may have.
@@ -103,6 +104,7 @@ impl Judge<'_> {
             scope.own.insert(weight.name.clone(), fact);
         }
         for (index, proto) in graph.node.iter().enumerate() {
+            deadline::check().map_err(|error| Refusal::File(error.to_string()))?;
             let refuse = |reason| refusal(proto, reason);
             let inputs = proto.input.iter().map(|name| match scope.get(name) {
                 _ if name.is_empty() => Ok(None),

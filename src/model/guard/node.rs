@@ -6,11 +6,9 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
+pub(crate) use super::fact::Check;
 use super::fact::Fact;
 use super::limits::LoadLimits;
-
-/// A result whose error says what is wrong with the node; the caller knows which node it is.
-pub(crate) type Check<T> = Result<T, String>;
 
 /// A node with what its shape rule needs.
 pub(crate) struct Node<'a> {

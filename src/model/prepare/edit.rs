@@ -12,8 +12,14 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(graph: &GraphProto) -> Names {
+        Names::of_parts(graph, &[])
+    }
+
+    /// Of a graph whose `nodes` have been taken out.
+    pub(super) fn of_parts(graph: &GraphProto, nodes: &[NodeProto]) -> Names {
         let mut taken = HashSet::new();
         collect(graph, &mut taken);
+        collect_nodes(nodes, &mut taken);
         Names { taken }
     }
 
@@ -32,7 +38,11 @@ impl Names {
 fn collect(graph: &GraphProto, taken: &mut HashSet<String>) {
     taken.extend(graph.initializer.iter().map(|tensor| tensor.name.clone()));
     taken.extend(graph.input.iter().chain(&graph.output).map(|info| info.name.clone()));
-    for node in &graph.node {
+    collect_nodes(&graph.node, taken);
+}
+
+fn collect_nodes(nodes: &[NodeProto], taken: &mut HashSet<String>) {
+    for node in nodes {
         taken.insert(node.name.clone());
         taken.extend(node.input.iter().chain(&node.output).cloned());
         node.attribute.iter().filter_map(|a| a.g.as_ref()).for_each(|inner| collect(inner, taken));

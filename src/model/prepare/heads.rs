@@ -46,7 +46,7 @@ fn trace(graph: &GraphProto, producers: &HashMap<&str, usize>, facts: &HashMap<S
             "Softmax" if is_over_classes(node, facts) => Some((Ending::Softmax, first.clone())),
             "LogSoftmax" if is_over_classes(node, facts) => Some((Ending::LogSoftmax, first.clone())),
             "Sigmoid" => Some((Ending::Sigmoid, first.clone())),
-            "Div" => written_out(node, &maker).map(|logits| (Ending::Softmax, logits)),
+            "Div" => written_out(node, &maker, facts).map(|logits| (Ending::Softmax, logits)),
             _ => None,
         };
         if let Some((ending, logits)) = ending {
@@ -74,15 +74,44 @@ fn is_over_classes(node: &NodeProto, facts: &HashMap<String, Fact>) -> bool {
     axis >= 1 && others.into_iter().all(|(_, &dim)| dim == 1)
 }
 
-/// A soft-max of single operators: exp(x) / sum(exp(x)). Gives x.
-fn written_out<'a>(node: &NodeProto, maker: &impl Fn(&str) -> Option<&'a NodeProto>) -> Option<String> {
+/// A soft-max of single operators: exp(x) / sum(exp(x)), the sum over the classes. Gives x.
+fn written_out<'a>(
+    node: &NodeProto,
+    maker: &impl Fn(&str) -> Option<&'a NodeProto>,
+    facts: &HashMap<String, Fact>,
+) -> Option<String> {
     let [above, below] = &node.input[..] else { return None };
     let exp = maker(above).filter(|node| node.op_type == "Exp")?;
     let sum = maker(below).filter(|node| node.op_type == "ReduceSum")?;
-    if sum.input.first() != Some(above) {
+    if sum.input.first() != Some(above) || !sums_over_classes(sum, facts) {
         return None;
     }
     exp.input.first().cloned()
+}
+
+/// Whether a sum is over the classes of each image and nothing else, and keeps its axes for the division.
+fn sums_over_classes(sum: &NodeProto, facts: &HashMap<String, Fact>) -> bool {
+    let Some(fact) = sum.input.first().and_then(|name| facts.get(name)) else { return false };
+    let integer = |name, default| match attribute(sum, name, AttributeType::Int) {
+        Ok(found) => found.map_or(default, |a| a.i),
+        Err(_) => -1,
+    };
+    if integer("keepdims", 1) != 1 || integer("noop_with_empty_axes", 0) != 0 {
+        return false;
+    }
+    // An input since operator set 13, an attribute before; left out, it is every axis.
+    let listed = attribute(sum, "axes", AttributeType::Ints).ok().flatten().map(|a| a.ints.as_slice());
+    let axes = match sum.input.get(1).filter(|name| !name.is_empty()) {
+        Some(name) => match facts.get(name).and_then(Fact::ints) {
+            Some(axes) => axes,
+            None => return false,
+        },
+        None => listed.unwrap_or(&[]),
+    };
+    let is_summed = |axis: usize| {
+        axes.is_empty() || axes.contains(&(axis as i64)) || axes.contains(&(axis as i64 - fact.rank() as i64))
+    };
+    fact.dims.iter().enumerate().all(|(axis, &dim)| dim == 1 || is_summed(axis) == (axis > 0))
 }
 
 /// What the file ends an exit with.
@@ -163,4 +192,48 @@ fn drop_unused(graph: &mut GraphProto) {
     kept.reverse();
     graph.node = kept;
     graph.initializer.retain(|weight| needed.contains(&weight.name));
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::pb::tensor_proto::DataType;
+
+    use super::super::edit::ints;
+    use super::*;
+
+    /// The ending of exp(x) / sum(exp(x)) for logits of this shape, summed over `axes`.
+    fn written_out(dims: &[usize], axes: Option<&[i64]>, as_input: bool, keepdims: i64) -> Ending {
+        let mut facts =
+            HashMap::from(["x", "e"].map(|name| (name.to_string(), Fact::new(DataType::Float, dims.to_vec()))));
+        let mut sum = node("ReduceSum", &["e"], &["s"]);
+        sum.attribute.push(int("keepdims", keepdims));
+        match axes {
+            Some(axes) if as_input => {
+                facts.insert("axes".into(), Fact::of_ints(DataType::Int64, vec![axes.len()], axes.to_vec()));
+                sum.input.push("axes".into());
+            }
+            Some(axes) => sum.attribute.push(ints("axes", axes)),
+            None => {}
+        }
+        let nodes = vec![node("Exp", &["x"], &["e"]), sum, node("Div", &["e", "s"], &["y"])];
+        let graph = GraphProto { node: nodes, ..GraphProto::default() };
+        ending(&graph, &facts, "y")
+    }
+
+    #[test]
+    fn a_written_out_soft_max_is_one_over_the_classes_only() {
+        for as_input in [false, true] {
+            for (dims, axes) in
+                [(&[4, 10][..], &[1][..]), (&[4, 10], &[-1]), (&[4, 10, 1, 1], &[1, 2, 3]), (&[1, 10], &[0, 1])]
+            {
+                assert_eq!(written_out(dims, Some(axes), as_input, 1), Ending::Softmax, "{dims:?} {axes:?}");
+            }
+            for (dims, axes) in [(&[4, 10][..], &[0][..]), (&[4, 10], &[0, 1]), (&[4, 10, 7], &[1]), (&[1, 10], &[0])] {
+                assert_eq!(written_out(dims, Some(axes), as_input, 1), Ending::Logits, "{dims:?} {axes:?}");
+            }
+            assert_eq!(written_out(&[4, 10], Some(&[1]), as_input, 0), Ending::Logits);
+        }
+        assert_eq!(written_out(&[1, 10], None, false, 1), Ending::Softmax);
+        assert_eq!(written_out(&[4, 10], None, false, 1), Ending::Logits);
+    }
 }

@@ -6,7 +6,7 @@ use tract_onnx::pb::{AttributeProto, NodeProto};
 
 use super::super::guard::{Check, attribute};
 use super::edit::node;
-use super::quantised::Writer;
+use super::writer::Writer;
 
 /// A quantised tensor among a node's inputs: itself, its scale and its zero point.
 struct Quantised<'a> {

@@ -1,6 +1,6 @@
 //! Bits of entropy-coded data.
 
-use super::JpegError;
+use super::error::JpegError;
 
 /// Reads the bits between two markers: a byte 0xff in the data is followed by 0x00, any other byte there is a marker.
 ///

@@ -1,6 +1,6 @@
 //! Segments of a JPEG file.
 
-use super::JpegError;
+use super::error::JpegError;
 
 /// One of up to four colour components.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,6 +79,8 @@ pub(super) struct ScanHeader {
     pub(super) last: u32,
     /// Whether it refines coefficients that an earlier scan began.
     pub(super) refines: bool,
+    /// Bits of each coefficient that are left to later scans.
+    pub(super) left: u8,
 }
 
 impl ScanHeader {
@@ -98,12 +100,13 @@ impl ScanHeader {
             components.push((place, dc, ac));
         }
         // A sequential file has one scan for all coefficients, whatever it says.
-        let (first, last, refines) = if frame.progressive { (first, last, bits >> 4 != 0) } else { (0, 63, false) };
+        let (first, last, refines, left) =
+            if frame.progressive { (first, last, bits >> 4 != 0, bits & 15) } else { (0, 63, false, 0) };
         let fits =
             first <= last && last < 64 && (first == 0 || count == 1) && !(first == 0 && last > 0 && frame.progressive);
         if count == 0 || !fits {
             return Err(wrong());
         }
-        Ok(Self { components, first: first.into(), last: last.into(), refines })
+        Ok(Self { components, first: first.into(), last: last.into(), refines, left })
     }
 }

@@ -1,7 +1,7 @@
 //! Huffman tables: read from a file, and the standard ones.
 
-use super::JpegError;
 use super::bits::Bits;
+use super::error::JpegError;
 
 /// Codes of up to this many bits are found by one look into a table.
 const FAST_BITS: u32 = 10;

@@ -4,6 +4,7 @@
 //! file is walked through first (see [`verify`](verify::verify)): only one that holds every block of its picture is decoded.
 
 mod bits;
+mod error;
 mod header;
 mod huffman;
 mod verify;
@@ -12,29 +13,13 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+pub(crate) use self::error::JpegError;
 use self::verify::{Verified, Verifier};
 use super::PreprocessError;
 use crate::frame::{Frame, PixelFormat};
 
 /// Largest picture that is decoded from a camera, in pixels.
 const MAX_PIXELS: u64 = 1 << 26;
-
-/// Why a JPEG file was not decoded.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum JpegError {
-    /// It is damaged, cut short, or of an unusual kind.
-    #[error("{0}")]
-    Refused(String),
-    /// It has more pixels than allowed.
-    #[error("{width}x{height} pixels are more than the limit of {limit} pixels")]
-    TooLarge { width: u32, height: u32, limit: u64 },
-}
-
-impl JpegError {
-    fn refused(reason: impl Into<String>) -> Self {
-        Self::Refused(reason.into())
-    }
-}
 
 /// Decodes JPEG files, with buffers that are kept from one to the next.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Whether a JPEG file holds all of its picture.
 
-use super::JpegError;
 use super::bits::Bits;
+use super::error::JpegError;
 use super::header::{FrameHeader, ScanHeader};
 use super::huffman::{END, Huffman};
 
@@ -64,7 +64,8 @@ impl Verifier {
         let (dc, ac) = ([const { None }; 4], [const { None }; 4]);
         let mut walk = Walk { file, at: 2, dc, ac, restart: 0, lacks_tables: false, has_gaps: false };
         let mut frame: Option<FrameHeader> = None;
-        let mut begun = [false; 4];
+        // Of each coefficient of each component, the bits that have not come yet.
+        let mut left = [[u8::MAX; 64]; 4];
         let mut scans = 0;
         loop {
             match walk.marker()? {
@@ -97,7 +98,7 @@ impl Verifier {
                         return Err(JpegError::refused("it has more than 100 scans"));
                     }
                     for &(place, ..) in &scan.components {
-                        begun[place] |= scan.first == 0;
+                        left[place][scan.first as usize..=scan.last as usize].fill(scan.left);
                     }
                     self.scan(&mut walk, frame, &scan)?;
                 }
@@ -106,7 +107,10 @@ impl Verifier {
                 }
             }
         }
-        let frame = frame.filter(|frame| begun[..frame.components.len()].iter().all(|&begun| begun));
+        // One that was cut between two scans looks whole, only less sharp: it is judged by what every encoder sends.
+        let is_whole =
+            |frame: &FrameHeader| left[..frame.components.len()].as_flattened().iter().all(|&left| left == 0);
+        let frame = frame.filter(is_whole);
         let frame = frame.ok_or_else(|| JpegError::refused("it ends before the picture is complete"))?;
         let Walk { at: end, lacks_tables, has_gaps, .. } = walk;
         let (width, height, components) = (frame.width, frame.height, frame.components.len());

@@ -76,7 +76,7 @@ fn every_command_takes_a_bundle_in_place_of_the_model() {
     refuses(&["inspect", &broken], &["broken.dynp", "weights: checksum"]);
     let newer = [&std::fs::read(&bundle).unwrap()[..8], &9_u32.to_le_bytes(), &[0; 100]].concat();
     let newer = written(folder.path(), "newer.dynp", &newer);
-    refuses(&["inspect", &newer], &["newer.dynp", "version 9", "expected 3"]);
+    refuses(&["inspect", &newer], &["newer.dynp", "version 9", "expected 4"]);
 }
 
 /// The policy of `run` and `evaluate` is the bundle's, too.

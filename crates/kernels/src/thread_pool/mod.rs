@@ -11,6 +11,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
@@ -25,6 +26,17 @@ use crate::sink::Sink;
 
 /// Operations below which handing a part over costs more than it gives: some microseconds' work.
 const GRAIN: usize = 100_000;
+
+thread_local! {
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is a worker of some pool. A panic there is caught and handed on to the thread that it works
+/// for; a panic hook may leave it to that thread to tell.
+pub fn is_worker() -> bool {
+    // A thread that is about to end has no thread-locals any more.
+    IS_WORKER.try_with(Cell::get).unwrap_or(false)
+}
 
 /// The thread that calls, the workers that it has started, and the instruction set that kernels run on.
 ///
@@ -91,7 +103,10 @@ impl ThreadPool {
         for worker in 0..workers {
             let shared = pool.shared.clone();
             let thread = thread::Builder::new().name(format!("dynp-{worker}"));
-            let thread = thread.spawn(move || shared.worker_loop(worker));
+            let thread = thread.spawn(move || {
+                IS_WORKER.set(true);
+                shared.worker_loop(worker);
+            });
             pool.workers.push(thread.map_err(|source| PoolError::Spawn { worker, source })?);
         }
         Ok(pool)

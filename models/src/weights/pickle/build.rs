@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::machine::Machine;
 use super::names::Name;
-use super::{Id, MAX_NAME, MAX_RANK, Object, Refusal, Storage, Tensor};
+use super::object::{Id, MAX_NAME, MAX_RANK, Object, Refusal, Storage, Tensor};
 
 impl<R: BufRead> Machine<R> {
     fn get(&self, id: Id) -> &Object {

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use super::Refusal;
+use super::object::Refusal;
 
 /// A reader that counts where it is and gives no more than `length` bytes.
 pub(super) struct Input<R> {

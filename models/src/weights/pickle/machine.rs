@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::io::BufRead;
 
 use super::input::Input;
-use super::{Id, MAX_NAME, MAX_OBJECTS, Object, Refusal, names};
+use super::names;
+use super::object::{Id, MAX_NAME, MAX_OBJECTS, Object, Refusal};
 
 /// Objects that every pickle may use without making them.
 const INERT: Id = 0;

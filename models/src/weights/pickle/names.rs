@@ -1,7 +1,9 @@
 //! Names of Python objects in a pickle: the ones that weights are made of, the inert ones, and the refused ones.
 
-use super::Id;
 use crate::weights::element::Element;
+
+/// Index of an object in [`Pickle`](super::Pickle).
+pub(crate) type Id = u32;
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy)]

@@ -50,7 +50,7 @@ pub(in super::super) fn range(node: &Node<'_>) -> Check<Vec<Fact>> {
         return Err("start, limit and delta of different types".into());
     }
     if start.is_float() {
-        return Err("a range of floats, which is not supported".into());
+        return Err("a range of floats whose bounds depend on the image".into());
     }
     let one = |fact: &Fact| fact.ints().and_then(|values| values.first()).map(|&value| value as f64);
     let (Some(from), Some(to), Some(step)) = (one(start), one(limit), one(delta)) else {

@@ -52,6 +52,9 @@ pub(in super::super) fn gemm(node: &Node<'_>) -> Check<Vec<Fact>> {
     Ok(vec![Fact::new(a.element, vec![m, n])])
 }
 
+/// Letters for the axes of an ellipsis.
+const ELLIPSIS: &str = "01234567";
+
 /// `Einsum` without an ellipsis.
 pub(in super::super) fn einsum(node: &Node<'_>) -> Check<Vec<Fact>> {
     let equation: String = node.text("equation", "")?.chars().filter(|c| !c.is_whitespace()).collect();
@@ -63,14 +66,35 @@ pub(in super::super) fn einsum(node: &Node<'_>) -> Check<Vec<Fact>> {
     if terms.len() != node.inputs.len() || terms.len() > 8 {
         return Err(format!("equation {equation:?} for {} inputs", node.inputs.len()));
     }
-    if equation.contains('.') {
-        return Err(format!("equation {equation:?} with an ellipsis, which is not supported"));
+    // An ellipsis stands for the axes that a term's letters leave: letters of their own, as no equation has them.
+    let mut hidden: Option<usize> = None;
+    let mut expand = |term: &str, rank: Option<usize>| -> Check<String> {
+        let Some((before, after)) = term.split_once("...") else { return Ok(term.to_string()) };
+        let axes = match (rank, hidden) {
+            (Some(rank), _) => rank.checked_sub(before.len() + after.len()),
+            (None, known) => Some(known.unwrap_or(0)),
+        };
+        let axes = axes.ok_or_else(|| format!("term {term:?} for {} axes", rank.unwrap_or_default()))?;
+        if *hidden.get_or_insert(axes) != axes {
+            return Err(format!(
+                "equation {equation:?}: its ellipses stand for {} and {axes} axes",
+                hidden.unwrap_or(0)
+            ));
+        }
+        Ok(format!("{before}{}{after}", &ELLIPSIS[..axes.min(ELLIPSIS.len())]))
+    };
+    if equation.contains("...") && output.is_none() {
+        return Err(format!("equation {equation:?} has an ellipsis and no output"));
     }
     let mut sizes: HashMap<char, usize> = HashMap::new();
     let mut seen: Vec<(char, usize)> = vec![];
     for (index, term) in terms.iter().enumerate() {
         let fact = node.input(index)?.expect_float()?.expect_rank(0..=8)?;
-        if !term.chars().all(|c| c.is_ascii_alphabetic()) || term.len() != fact.rank() {
+        if !term.replacen("...", "", 1).chars().all(|c| c.is_ascii_alphabetic()) {
+            return Err(format!("term {term:?} for shape {:?}", fact.dims));
+        }
+        let term = expand(term, Some(fact.rank()))?;
+        if term.len() != fact.rank() {
             return Err(format!("term {term:?} for shape {:?}", fact.dims));
         }
         for (letter, &dim) in term.chars().zip(&fact.dims) {
@@ -89,7 +113,13 @@ pub(in super::super) fn einsum(node: &Node<'_>) -> Check<Vec<Fact>> {
     }
     seen.sort_unstable();
     let implied = || seen.iter().filter(|(_, count)| *count == 1).map(|(letter, _)| *letter).collect();
-    let output: String = output.map_or_else(implied, str::to_string);
+    let output: String = match output {
+        Some(output) if !output.replacen("...", "", 1).chars().all(|c| c.is_ascii_alphabetic()) => {
+            return Err(format!("equation {equation:?}"));
+        }
+        Some(output) => expand(output, None)?,
+        None => implied(),
+    };
     let size = |c: char| sizes.get(&c).copied().ok_or_else(|| format!("axis {c} is in no term"));
     let dims = output.chars().map(size).collect::<Check<Vec<_>>>()?;
     let all: Vec<usize> = sizes.values().copied().collect();

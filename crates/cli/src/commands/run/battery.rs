@@ -10,7 +10,6 @@ use dyn_perceiver::sensors::Companion;
 use dyn_perceiver::sensors::open::{SENSORS, SensorRole, companion_gauge, open_companion, open_counted, open_gauge};
 use dyn_perceiver::sensors::store::Stored;
 
-use super::Args;
 use super::mission::Chooser;
 use crate::args::battery::CapacityArgs;
 use crate::args::share::Share;
@@ -108,13 +107,14 @@ impl GaugeArgs {
 
 /// The simulated battery: of the capacity given, else as large as suits the number of frames.
 pub(super) fn simulated(
-    args: &Args,
+    gauge: &GaugeArgs,
+    capacity: CapacityArgs,
     frames: Option<u64>,
     power: &PowerModel,
     (seconds, period): (&[f32], Duration),
     stored: &Stored,
 ) -> Result<Battery, Failure> {
-    let mwh = match (args.battery.capacity.milliwatt_hours(), frames.or(args.source.limit)) {
+    let mwh = match (capacity.milliwatt_hours(), frames) {
         (Some(mwh), _) => mwh,
         (None, Some(frames)) => {
             let frame_seconds = seconds.iter().sum::<f32>().max(period.as_secs_f32());
@@ -123,11 +123,11 @@ pub(super) fn simulated(
         }
         (None, None) => return wrong("--battery simulated needs --battery-wh, as nobody knows how many frames come"),
     };
-    let soc = args.gauge.soc.map(Share::get).or(stored.coulomb.map(|state| state.soc));
+    let soc = gauge.soc.map(Share::get).or(stored.coulomb.map(|state| state.soc));
     Ok(Battery::new(mwh).charged_to(soc.unwrap_or(1.0)))
 }
 
 /// The modelled counterpart of a real battery whose capacity was given: what a stuck gauge is noticed by.
-pub(super) fn behind_gauge(args: &Args) -> Option<Battery> {
-    args.battery.capacity.milliwatt_hours().filter(|_| args.gauge.is_named()).map(Battery::new)
+pub(super) fn behind_gauge(gauge: &GaugeArgs, capacity: CapacityArgs) -> Option<Battery> {
+    capacity.milliwatt_hours().filter(|_| gauge.is_named()).map(Battery::new)
 }

@@ -89,7 +89,8 @@ pub(crate) struct Args {
     /// Do not run the full network beside each frame to compare
     #[arg(long, help_heading = "State and output")]
     no_compare: bool,
-    /// Stop at the first frame that cannot be read or classified, in place of skipping it
+    /// Stop at the first file that cannot be read or classified, in place of skipping it; frames of a camera are skipped
+    /// all the same
     #[arg(long, help_heading = "State and output")]
     strict: bool,
     #[command(flatten)]
@@ -143,8 +144,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let power::Costs { power, seconds, origin } =
         power::costs(&plan, args.profile.as_deref(), state.stored(), &watts, times)?;
     let battery = match simulated {
-        true => Some(battery::simulated(&args, source.count, &power, (&seconds, period), state.stored())?),
-        false => battery::behind_gauge(&args),
+        true => {
+            let frames = source.count.or(args.source.limit);
+            let pace = (&*seconds, period);
+            Some(battery::simulated(&args.gauge, args.battery.capacity, frames, &power, pace, state.stored())?)
+        }
+        false => battery::behind_gauge(&args.gauge, args.battery.capacity),
     };
     let sensor = args.gauge.open(args.battery.capacity, state.stored())?;
 
@@ -325,7 +330,7 @@ impl Loop<'_> {
                 break "mission over";
             }
             // After a stall the loop goes on at its pace; it does not catch up.
-            next = (next + self.pipeline.period()).max(Instant::now());
+            next = next.checked_add(self.pipeline.period()).unwrap_or(next).max(Instant::now());
             self.sleep_until(next, &service);
         };
         service.stopping();
@@ -335,7 +340,8 @@ impl Loop<'_> {
     /// One frame; why the loop is over, if it is.
     fn frame(&mut self) -> Result<Option<&'static str>, Failure> {
         let step = match self.pipeline.step() {
-            Err(error) if error.is_of_one_frame() && !self.strict => {
+            // A camera damages frames now and then, which is no reason to end.
+            Err(error) if error.is_of_one_frame() && (!self.strict || self.is_live) => {
                 self.skip(error)?;
                 return Ok(None);
             }

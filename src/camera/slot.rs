@@ -4,7 +4,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::camera::{CameraError, SLICE, StopToken};
+use super::error::CameraError;
+use super::stop::{SLICE, StopToken, after};
 
 /// What happens to an item that has not been taken when the next is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,7 @@ impl<T: Default + Send + 'static> Slot<T> {
         limit: Option<Duration>,
         stop: &StopToken,
     ) -> Result<Recv, CameraError> {
-        let until = limit.map(|limit| Instant::now() + limit);
+        let until = limit.map(after);
         let mut state = self.shared.lock();
         self.shared.want(&mut state);
         loop {
@@ -246,6 +247,9 @@ impl<T> Drop for Slot<T> {
         }
     }
 }
+
+/// However a camera hangs, a loop has ended two seconds after it was told to: one wait is noticed, and threads get this long.
+const _: () = assert!(2 * SLICE.as_millis() + LONGEST_END.as_millis() < 2000);
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ use crate::exit::MAX_EXITS;
 use crate::graph::Slot;
 use crate::graph::partition::SegmentGraph;
 use crate::graph::parts::Parts;
-use crate::model::{Layout, LoadOptions, ModelInfo, PreprocessingSource};
+use crate::model::{Layout, LoadOptions, ModelInfo};
 use crate::weights::{self, Mapping};
 
 /// Most elements that a tensor of a bundle may have.
@@ -59,8 +59,8 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
         exits: model.exits,
         labels: model.labels,
         layout: Layout::ChannelsFirst,
-        preprocessing_source: PreprocessingSource::Metadata,
-        warnings: vec![],
+        preprocessing_source: model.preprocessing_source,
+        warnings: model.warnings,
         notes: vec![],
     };
     check_info(&info).map_err(|error| content("model", format!("{error:#}")))?;
@@ -273,7 +273,7 @@ fn check_slots(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::compile;
+    use super::super::compile as bundle;
     use super::*;
     use crate::bundle::Target;
     use crate::model::Model;
@@ -283,7 +283,7 @@ mod tests {
     /// Manifest and weights of the shipped model.
     fn parts() -> (Vec<u8>, Vec<u8>) {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist/model.onnx");
-        let (bytes, _) = compile::bundle(Model::load(model).unwrap(), None, Target::host()).unwrap();
+        let (bytes, _) = bundle(Model::load(model).unwrap(), None, Target::host()).unwrap();
         let parts = container::split(&bytes, Path::new("a.dynp")).unwrap();
         (bytes[parts.manifest].to_vec(), bytes[parts.weights].to_vec())
     }

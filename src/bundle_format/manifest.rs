@@ -9,7 +9,7 @@ use crate::exit::{CalibratedPolicy, ModelDigest};
 use crate::graph::cost::GroupCost;
 use crate::graph::parts::Stage;
 use crate::graph::{ExitSet, Slot};
-use crate::model::InputSpec;
+use crate::model::{InputSpec, PreprocessingSource};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Manifest {
@@ -41,6 +41,10 @@ pub(super) struct Model {
     pub classes: usize,
     pub exits: Vec<String>,
     pub labels: Option<Vec<String>>,
+    /// Where the normalisation comes from.
+    pub preprocessing_source: PreprocessingSource,
+    /// What a user should be told.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]

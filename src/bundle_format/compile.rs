@@ -18,7 +18,7 @@ use crate::graph::partition::SegmentGraph;
 use crate::graph::parts::Parts;
 
 /// The bytes of a bundle, and how many of them are weights.
-pub(super) fn bundle(
+pub(crate) fn bundle(
     model: crate::model::Model,
     policy: Option<CalibratedPolicy>,
     target: Target,
@@ -43,6 +43,8 @@ pub(super) fn bundle(
             classes: info.classes,
             exits: info.exits,
             labels: info.labels,
+            preprocessing_source: info.preprocessing_source,
+            warnings: info.warnings,
         },
         policy,
         stages,

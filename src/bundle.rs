@@ -15,44 +15,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod compile;
-mod container;
-mod error;
-mod load;
-mod manifest;
-mod operator;
-mod target;
-
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use container::{MAGIC, VERSION};
-pub use error::BundleError;
-pub(crate) use load::load;
-pub use target::{Target, UnknownTarget};
-
-use crate::exit::{CalibratedPolicy, ModelDigest};
+pub use crate::bundle_format::{BundleError, BundleInfo, MAGIC, Target, UnknownTarget, VERSION, is_bundle};
+use crate::deadline;
+use crate::exit::CalibratedPolicy;
 use crate::file::atomic_write;
-use crate::model::Model;
+use crate::model::{Model, late};
 use crate::plan::{Plan, PlanError};
-
-/// What a bundle says beside what it says of the model.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct BundleInfo {
-    /// Name of the ONNX file that was compiled.
-    pub source: String,
-    /// Version of this library that compiled it.
-    pub program: String,
-    /// The CPU it was made for.
-    pub target: Target,
-    /// The kernel family that its weights are packed for, such as `f32-nr16`.
-    pub kernels: String,
-    /// The policy to use where no other is asked for.
-    pub policy: Option<CalibratedPolicy>,
-}
 
 /// What [`compile`] wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +47,13 @@ pub fn compile(
     path: impl AsRef<Path>,
 ) -> Result<Compiled, BundleError> {
     let path = path.as_ref();
-    check_runs(&model)?;
-    let (bytes, weight_bytes) = compile::bundle(model, policy, target)?;
+    let (source, limit) = (model.info.path.clone(), model.limits.deadline);
+    let made = deadline::within(limit, move || {
+        check_runs(&model)?;
+        crate::bundle_format::compile(model, policy, target)
+    });
+    let (bytes, weight_bytes) =
+        made.unwrap_or_else(|overdue| Err(BundleError::Model(late(overdue, &source, limit))))?;
     atomic_write(path, &bytes).map_err(|source| BundleError::Write { path: path.into(), source })?;
     Ok(Compiled { bytes: bytes.len(), weight_bytes })
 }
@@ -87,29 +63,9 @@ fn check_runs(model: &Model) -> Result<(), BundleError> {
     let path = model.info.path.clone();
     let plan = Plan::new(model.clone()).map_err(|error| match error {
         PlanError::Graph(error) => BundleError::Graph(error),
+        PlanError::Model(error) => BundleError::Model(error),
         error => BundleError::Content { path: path.clone(), place: "model".into(), reason: error.to_string() },
     })?;
     Arc::new(plan).check().map_err(|source| BundleError::Run { path, source })?;
-    Ok(())
-}
-
-/// Whether a file begins as bundles do; not when it cannot be read.
-pub fn is_bundle(path: impl AsRef<Path>) -> bool {
-    let mut begin = [0; container::MAGIC.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_ok() && begin == *container::MAGIC
-}
-
-/// That a policy is for this model and its exits.
-fn check_policy(
-    policy: &CalibratedPolicy,
-    digest: ModelDigest,
-    exits: &[String],
-    path: &Path,
-) -> Result<(), BundleError> {
-    policy.for_model(digest).map_err(|error| BundleError::Policy { path: path.into(), error })?;
-    if !policy.exits().eq(exits.iter().map(String::as_str)) {
-        let actual = policy.exits().collect::<Vec<_>>().join(", ");
-        return Err(BundleError::PolicyExits { path: path.into(), expected: exits.join(", "), actual });
-    }
     Ok(())
 }

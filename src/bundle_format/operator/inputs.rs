@@ -6,7 +6,7 @@ use super::{Operator, Padding, Window};
 
 impl Operator {
     /// That the operator takes inputs of these shapes, as far as tract takes it for granted.
-    pub(in crate::bundle) fn check_inputs(&self, inputs: &[&[usize]]) -> TractResult<()> {
+    pub(in crate::bundle_format) fn check_inputs(&self, inputs: &[&[usize]]) -> TractResult<()> {
         let expected = match self {
             // These check their inputs themselves.
             Operator::Own(_) => return Ok(()),

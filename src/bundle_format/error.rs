@@ -2,8 +2,11 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::VERSION;
+use crate::executor::RunError;
 use crate::exit::PolicyFileError;
+
+/// The version of the format that this library writes and reads.
+pub const VERSION: u32 = 4;
 
 /// Why a bundle was refused, or could not be made. Every message names the file.
 #[derive(Debug, Error)]
@@ -12,6 +15,9 @@ pub enum BundleError {
     /// The model's graph cannot be made into stages.
     #[error(transparent)]
     Graph(#[from] crate::graph::GraphError),
+    /// The model was refused when it was made a plan.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
     /// The file could not be read.
     #[error("{}: cannot be read", path.display())]
     Read {
@@ -172,6 +178,6 @@ pub enum BundleError {
         /// The model.
         path: PathBuf,
         /// Why.
-        source: crate::runtime::RunError,
+        source: RunError,
     },
 }

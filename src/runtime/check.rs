@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Plan;
-use crate::runtime::{RunError, Runtime};
+use super::{RunError, Runtime};
+use crate::plan::Plan;
 
 impl Plan {
     /// Runs two made-up images through every exit: what can be loaded can still hold an operator that fails when it runs.
