@@ -4,12 +4,14 @@
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dyn_perceiver::Classifier;
 use dyn_perceiver::bundle;
-use dyn_perceiver::camera::{Frame, FrameSource as _, IdxSource};
+use dyn_perceiver::camera::{Frame, FrameSource as _, IdxSource, PixelFormat, SyntheticSource};
 use dyn_perceiver::exit::ExitPolicy;
+use dyn_perceiver::gate::{Gate, GateSettings, Scene};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Runtime;
@@ -40,6 +42,14 @@ fn frame(c: &mut Criterion) {
         images.push(classifier.tensor(&frame).unwrap().to_vec());
     }
     c.bench_function("preprocess a frame", |b| b.iter(|| black_box(classifier.tensor(black_box(&frame)).unwrap()[0])));
+
+    // A frame as a camera sends it, in turns through a gate and through preprocessing.
+    let source = SyntheticSource::new(640, 480).with_format(PixelFormat::Yuyv).next().unwrap().unwrap();
+    let mut gate = Gate::new(GateSettings::new(GateSettings::THRESHOLD, Duration::MAX));
+    c.bench_function("gate of a camera's frame", |b| {
+        b.iter(|| gate.judge(Duration::ZERO, source.luma().map_or(Scene::default(), Scene::of)));
+    });
+    c.bench_function("preprocess a camera's frame", |b| b.iter(|| black_box(classifier.tensor(&source).unwrap()[0])));
 
     let mut runtime = Runtime::new(plan.clone()).unwrap();
     for (exit, stage) in plan.stages().iter().enumerate() {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Instant;
 
+use dyn_perceiver_core::gate::Luma;
+
 /// How the bytes of a frame encode its pixels.
 ///
 /// YUV formats are BT.601, limited range, as webcams send them. The 4:2:2 ones need an even width, the 4:2:0 ones an even
@@ -240,6 +242,28 @@ impl Frame {
     pub fn with_label(mut self, label: u32) -> Self {
         self.label = Some(label);
         self
+    }
+
+    /// The luminance where the format has it: a plane, or some of the bytes of packed pixels; of red, green and blue the
+    /// green. `None` for MJPEG, which would have to be decoded, and for a frame that contradicts itself.
+    ///
+    /// ```
+    /// use dyn_perceiver::frame::{Frame, PixelFormat};
+    ///
+    /// let frame = Frame::new(vec![128; 64 * 48 * 2], PixelFormat::Yuyv, 64, 48);
+    /// assert_eq!(frame.luma().map(|luma| luma.size()), Some((64, 48)));
+    /// ```
+    #[must_use]
+    pub fn luma(&self) -> Option<Luma<'_>> {
+        let (width, height) = (self.width as usize, self.height as usize);
+        let (first, pixel) = match self.format {
+            PixelFormat::Mjpeg => return None,
+            PixelFormat::Rgb | PixelFormat::Bgr => (1, 3),
+            PixelFormat::Yuyv | PixelFormat::Yvyu => (0, 2),
+            PixelFormat::Uyvy => (1, 2),
+            PixelFormat::Grey | PixelFormat::Nv12 | PixelFormat::Nv21 | PixelFormat::I420 | PixelFormat::Yv12 => (0, 1),
+        };
+        Luma::new(self.pixels.get(first..)?, (width, height), pixel, width * pixel)
     }
 
     /// Checks that the size is not zero, fits the format and agrees with the number of bytes.

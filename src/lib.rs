@@ -45,7 +45,7 @@ mod weights;
 
 #[cfg(feature = "calibrate")]
 pub use dyn_perceiver_calibrate as calibrate;
-pub use dyn_perceiver_core::{detect, energy, exit, file};
+pub use dyn_perceiver_core::{detect, energy, events, exit, file, gate};
 
 #[cfg(feature = "camera")]
 pub use camera::FrameSource;

@@ -1,5 +1,8 @@
 //! From a frame to a model's input tensor, in a buffer that keeps its memory.
 
+#[cfg(feature = "camera")]
+use dyn_perceiver_core::gate::Luma;
+
 use crate::frame::Frame;
 use crate::model::InputSpec;
 use crate::preprocess::{PreprocessError, Preprocessor};
@@ -24,10 +27,29 @@ impl Preparation {
     /// Writes the frame as the network's input into `tensor`, which keeps its memory from frame to frame.
     pub(crate) fn run(&mut self, frame: &Frame, tensor: &mut Vec<f32>) -> Result<(), PreprocessError> {
         self.preprocessor.run(frame, &mut self.planes)?;
+        self.hand_out(tensor);
+        Ok(())
+    }
+
+    /// The same if the frame is `wanted` by its luminance, as [`Preprocessor::run_if`] has it.
+    #[cfg(feature = "camera")]
+    pub(crate) fn run_if(
+        &mut self,
+        frame: &Frame,
+        tensor: &mut Vec<f32>,
+        wanted: impl FnOnce(Option<Luma<'_>>) -> bool,
+    ) -> Result<bool, PreprocessError> {
+        let wanted = self.preprocessor.run_if(frame, &mut self.planes, wanted)?;
+        if wanted {
+            self.hand_out(tensor);
+        }
+        Ok(wanted)
+    }
+
+    fn hand_out(&self, tensor: &mut Vec<f32>) {
         tensor.resize(self.len, 0.0);
         // A grey model takes the first of three planes, luminance repeated.
         let used = self.len.min(self.planes.len());
         tensor[..used].copy_from_slice(&self.planes[..used]);
-        Ok(())
     }
 }

@@ -44,7 +44,7 @@ impl StopToken {
     }
 
     /// Sleeps until `due` and returns true, or false as soon as it is stopped.
-    pub(crate) fn sleep_until(&self, due: Instant) -> bool {
+    pub fn sleep_until(&self, due: Instant) -> bool {
         loop {
             let left = due.saturating_duration_since(Instant::now());
             if self.is_stopped() || left.is_zero() {

@@ -5,147 +5,31 @@
 //! runs on an earlier one; each holds one item, so a slow network never has old frames before it.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
-use crate::camera::{CameraError, CameraRate, Frame, FrameSource, StopToken};
+use crate::camera::{CameraRate, Frame, FrameSource, StopToken};
 use crate::energy::estimator::{GaugeMonitor, GaugeTrouble, MonitorSettings};
-use crate::energy::{Battery, Choice, GaugeReading, GaugeState, Governor, GovernorInput, PowerModel};
-use crate::exit::{ExitPolicy, PolicyError};
+use crate::energy::{Battery, Choice, GaugeReading, GaugeState, Governor, GovernorInput};
+use crate::exit::ExitPolicy;
 use crate::plan::Plan;
-use crate::preprocess::PreprocessError;
-use crate::runtime::{Outcome, RunError, Runtime};
+use crate::runtime::{Outcome, Runtime};
 use crate::sensors::open::{AnyGauge, AnySensorError};
 
+mod config;
+mod error;
+mod gate;
 mod latencies;
 mod prepare;
 mod summary;
 
+pub use config::PipelineConfig;
+pub use error::PipelineError;
+use gate::FrameGate;
+pub use gate::{GateConfig, GateSignal};
 use prepare::{Pace, PreparedFrames};
 pub use summary::{ExitSummary, Summary};
-
-/// Why the loop stopped before its source did.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum PipelineError {
-    /// The frame source failed.
-    #[error(transparent)]
-    Camera(#[from] CameraError),
-    /// The runtime could not be set up.
-    #[error("the loop's runtime cannot be set up")]
-    Setup(#[source] RunError),
-    /// A frame could not be classified.
-    #[error("frame {sequence} cannot be classified")]
-    Run {
-        /// The frame's number in its stream.
-        sequence: u64,
-        /// What went wrong.
-        source: RunError,
-    },
-    /// The model's preprocessing makes no sense.
-    #[error(transparent)]
-    Preprocess(#[from] PreprocessError),
-    /// The full network as a policy.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// There is no operating point to choose from.
-    #[error("the pipeline needs at least one operating point")]
-    NoPoints,
-}
-
-impl PipelineError {
-    /// Whether the loop should go on with [`Pipeline::step`]: the camera is being reconnected, or one frame came damaged.
-    #[must_use]
-    pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Camera(error) if error.is_temporary())
-    }
-
-    /// Whether it is about a single frame or file, so that a loop may go on: one that came damaged, an image file that
-    /// cannot be read, a frame that the network has no answer to.
-    #[must_use]
-    pub fn is_of_one_frame(&self) -> bool {
-        match self {
-            Self::Camera(error) => error.is_of_one_frame(),
-            Self::Run { .. } => true,
-            _ => false,
-        }
-    }
-}
-
-/// What the loop runs on: everything but the frames.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct PipelineConfig {
-    /// Operating points, cheapest first.
-    pub points: Vec<ExitPolicy>,
-    /// What stages cost on the board.
-    pub power: PowerModel,
-    /// The modelled battery that frames drain; none on mains, or if nobody asks how long the board lasts.
-    pub battery: Option<Battery>,
-    /// Time from one frame to the next; a frame that takes longer delays the next one.
-    pub period: Duration,
-    /// Whether each frame is also run to the last exit, to compare; that work is not charged to the battery.
-    pub compare_full: bool,
-    /// Threads that work on one frame, the loop's own among them.
-    pub threads: NonZeroUsize,
-    /// Seconds of each stage that the loop's clock counts in place of the time that passes here: a run then comes out the
-    /// same on a busy machine as on a quiet one.
-    pub stage_seconds: Option<Vec<f32>>,
-}
-
-impl PipelineConfig {
-    /// A loop on one thread, without a pause between frames, that compares nothing.
-    pub fn new(points: Vec<ExitPolicy>, power: PowerModel, battery: impl Into<Option<Battery>>) -> Self {
-        PipelineConfig {
-            points,
-            power,
-            battery: battery.into(),
-            period: Duration::ZERO,
-            compare_full: false,
-            threads: NonZeroUsize::MIN,
-            stage_seconds: None,
-        }
-    }
-
-    /// The same with a time from one frame to the next.
-    #[must_use]
-    pub fn with_period(self, period: Duration) -> Self {
-        PipelineConfig { period, ..self }
-    }
-
-    /// The same with each frame also run to the last exit, to compare.
-    #[must_use]
-    pub fn comparing_full(self) -> Self {
-        PipelineConfig { compare_full: true, ..self }
-    }
-
-    /// The same on so many threads.
-    #[must_use]
-    pub fn with_threads(self, threads: NonZeroUsize) -> Self {
-        PipelineConfig { threads, ..self }
-    }
-
-    /// The same on a clock that counts modelled time: `stage_seconds` for the stages of a frame, and nothing between them.
-    #[must_use]
-    pub fn with_modelled_time(self, stage_seconds: Vec<f32>) -> Self {
-        PipelineConfig { stage_seconds: Some(stage_seconds), ..self }
-    }
-
-    /// Joules of resting for so long, taken from the battery.
-    fn rest(&mut self, time: Duration) {
-        self.drain(self.power.resting_watts() * time.as_secs_f32());
-    }
-
-    fn drain(&mut self, joules: f32) {
-        if let Some(battery) = &mut self.battery {
-            battery.drain(joules);
-        }
-    }
-}
 
 /// The loop over one source of frames.
 pub struct Pipeline<G> {
@@ -166,6 +50,10 @@ pub struct Pipeline<G> {
     /// Time that the last frame took for preprocessing and network.
     busy: Duration,
     gauge: Option<Gauge>,
+    /// The last answer, of a loop with a gate.
+    answer: Option<Outcome>,
+    /// Frames that could have no answer but one that there is not.
+    unanswered: u64,
 }
 
 /// Whether the configured battery has the capacity of the one that a gauge reads.
@@ -197,8 +85,10 @@ pub struct Step {
     pub sequence: u64,
     /// The true class, where the source knows it.
     pub truth: Option<usize>,
-    /// The answer.
+    /// The answer; of a frame that did not go through the network the last one, without times.
     pub outcome: Outcome,
+    /// Whether the gate let the last answer hold, so that the network did not run.
+    pub reused: bool,
     /// What the full network says, where that is compared.
     pub full: Option<Outcome>,
     /// State of charge after the frame; none without a battery, or if no gauge can tell.
@@ -248,9 +138,12 @@ impl<G: Governor> Pipeline<G> {
             .and_then(|runtime| runtime.with_threads(config.threads))
             .map_err(PipelineError::Setup)?;
         let rate = source.rate();
+        // A file has no time of its own but the pace at which it is taken.
+        let period = Some(config.period).filter(|period| !source.is_live() && !period.is_zero());
+        let gate = config.gate.clone().map(|gate| FrameGate::new(gate, period));
         Ok(Pipeline {
             rate,
-            frames: PreparedFrames::new(source, &input)?,
+            frames: PreparedFrames::new(source, &input, gate)?,
             governor,
             runtime,
             config,
@@ -262,6 +155,8 @@ impl<G: Governor> Pipeline<G> {
             since_choice: (0, 0.0),
             busy: Duration::ZERO,
             gauge: None,
+            answer: None,
+            unanswered: 0,
         })
     }
 
@@ -341,7 +236,7 @@ impl<G: Governor> Pipeline<G> {
 
     /// Frames the source made before the last one that was classified, but that never reached the loop.
     pub fn dropped(&self) -> u64 {
-        self.frames.dropped()
+        self.frames.dropped() + self.unanswered
     }
 
     /// Frames so far that came damaged or could not be decoded, of those that [`dropped`](Self::dropped) counts.
@@ -374,25 +269,48 @@ impl<G: Governor> Pipeline<G> {
         }
         // A loop that pauses prepares each frame when its time has come; one that does not prepares it meanwhile.
         let pace = if period > self.busy { Pace::Paused } else { Pace::Busy };
-        let Some(frame) = self.frames.next(pace)? else { return Ok(None) };
+        let frame = loop {
+            match self.frames.next(pace)? {
+                None => return Ok(None),
+                // Prepared before it was known that there is no answer which could hold.
+                Some(frame) if frame.reused && self.answer.is_none() => self.unanswered += 1,
+                Some(_) => break self.frames.last(),
+            }
+        };
         let point = choice.point.min(self.config.points.len() - 1);
-        let (sequence, preprocessing) = (frame.sequence, frame.preprocessing);
-        let in_frame = |source| PipelineError::Run { sequence, source };
+        let (sequence, preprocessing, reused) = (frame.sequence, frame.preprocessing, frame.reused);
+        let held = self.answer.as_ref().filter(|_| reused).map(Outcome::held);
+        if !reused {
+            // Until the network has run there is none to what the gate compares later frames with.
+            self.answer = None;
+        }
+        let in_frame = |source| {
+            self.frames.forget_answer();
+            PipelineError::Run { sequence, source }
+        };
         let policy = &self.config.points[point];
-        let outcome = self.runtime.run(&frame.tensor, policy).map_err(in_frame)?;
+        let outcome = match held {
+            Some(outcome) => outcome,
+            None => self.runtime.run(&frame.tensor, policy).map_err(in_frame)?,
+        };
         let age = frame.captured.elapsed();
         let comparing = Instant::now();
-        let full = match self.config.compare_full {
+        let full = match self.config.compare_full && !reused {
             true => Some(self.runtime.run(&frame.tensor, &self.full).map_err(in_frame)?),
             false => None,
         };
         self.comparing += comparing.elapsed();
+        if !reused && self.config.gate.is_some() {
+            self.answer = Some(outcome.clone());
+        }
         let power = &self.config.power;
-        let joules = power.policy_joules(policy, outcome.exit);
+        // The model counts the network alone, which does not run.
+        let joules = if reused { 0.0 } else { power.policy_joules(policy, outcome.exit) };
         let joules_full = power.policy_joules(&self.full, self.full.last_exit());
         self.busy = preprocessing + outcome.latency();
         // The two overlap: the slower one sets the pace.
         let passed = match &self.config.stage_seconds {
+            Some(_) if reused => period,
             Some(seconds) => period.max(modelled_time(policy, outcome.exit, seconds)),
             None => period.max(preprocessing).max(outcome.latency()),
         };
@@ -404,6 +322,7 @@ impl<G: Governor> Pipeline<G> {
             sequence,
             truth: frame.label.map(|label| label as usize),
             outcome,
+            reused,
             full,
             soc: match &self.gauge {
                 Some(_) => state.reading().map(|reading| reading.soc),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::gate::FrameGate;
 use crate::camera::slot::{Overflow, Recv, Slot};
 use crate::camera::{CameraError, Frame, FrameSource, StopToken};
 use crate::model::InputSpec;
@@ -22,6 +23,8 @@ pub(super) struct Prepared {
     pub label: Option<u32>,
     /// Time for preprocessing.
     pub preprocessing: Duration,
+    /// Whether the network need not see it, because the last answer holds; there is no tensor then.
+    pub reused: bool,
     /// Frames before it that the source had dropped, or that could not be prepared.
     dropped: u64,
 }
@@ -37,6 +40,7 @@ impl Default for Prepared {
             captured,
             label: None,
             preprocessing,
+            reused: false,
             dropped: 0,
         }
     }
@@ -64,10 +68,16 @@ pub(super) struct PreparedFrames {
     /// Whether frames are kept beside their tensors.
     keep: Arc<AtomicBool>,
     stop: StopToken,
+    /// Makes the gate forget the last answer, where there is a gate.
+    forget: Option<Arc<AtomicBool>>,
 }
 
 impl PreparedFrames {
-    pub(super) fn new(mut source: impl FrameSource + 'static, input: &InputSpec) -> Result<Self, CameraError> {
+    pub(super) fn new(
+        mut source: impl FrameSource + 'static,
+        input: &InputSpec,
+        mut gate: Option<FrameGate>,
+    ) -> Result<Self, CameraError> {
         let mut preparation = Preparation::new(input)?;
         let untaken = if source.is_live() { Overflow::OnDemand } else { Overflow::Block };
         let mut frame = Frame::default();
@@ -78,6 +88,7 @@ impl PreparedFrames {
         let ended = StopToken::default();
         source.stop_on(&ended);
         let mut failed = 0;
+        let forget = gate.as_ref().map(FrameGate::forget);
         let prepare = move |prepared: &mut Prepared| {
             let read = source.read(&mut frame);
             count.store(source.damaged() + failed, Ordering::Relaxed);
@@ -85,7 +96,14 @@ impl PreparedFrames {
                 return Ok(false);
             }
             let began = Instant::now();
-            if let Err(error) = preparation.run(&frame, &mut prepared.tensor) {
+            let tensor = &mut prepared.tensor;
+            let wanted = match &mut gate {
+                Some(gate) => preparation.run_if(&frame, tensor, |luma| gate.wants(&frame, luma)),
+                None => preparation.run(&frame, tensor).map(|()| true),
+            };
+            prepared.reused = matches!(wanted, Ok(false));
+            if let Err(error) = wanted {
+                gate.iter_mut().for_each(FrameGate::failed);
                 failed += 1;
                 count.store(source.damaged() + failed, Ordering::Relaxed);
                 return Err(error.into());
@@ -105,7 +123,7 @@ impl PreparedFrames {
             doing: "starting its thread",
             source,
         })?;
-        Ok(Self { ahead, prepared: Prepared::default(), damaged, keep, stop: StopToken::default() })
+        Ok(Self { ahead, prepared: Prepared::default(), damaged, keep, stop: StopToken::default(), forget })
     }
 
     /// Makes `stop` end a [`next`](Self::next) that waits, as the end of the source does.
@@ -136,6 +154,18 @@ impl PreparedFrames {
         self.prepared.is_kept.then_some(&self.prepared.frame)
     }
 
+    /// The frame that was returned last.
+    pub(super) fn last(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    /// Makes the next frame that is prepared go through the network: there is no answer to the last one.
+    pub(super) fn forget_answer(&self) {
+        if let Some(forget) = &self.forget {
+            forget.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Frames that came damaged or could not be decoded, so far.
     pub(super) fn damaged(&self) -> u64 {
         self.damaged.load(Ordering::Relaxed)
@@ -161,7 +191,7 @@ mod tests {
     #[test]
     fn a_slow_network_sees_new_frames_of_a_camera_and_every_frame_is_accounted_for() {
         let source = SyntheticSource::new(16, 16).with_period(Duration::from_millis(4)).with_count(60);
-        let mut frames = PreparedFrames::new(source, &input()).unwrap();
+        let mut frames = PreparedFrames::new(source, &input(), None).unwrap();
         let (mut taken, mut last) = (0, Duration::ZERO);
         while let Some(prepared) = frames.next(Pace::Paused).unwrap() {
             last = prepared.captured.elapsed();
@@ -180,7 +210,7 @@ mod tests {
     fn frames_are_kept_beside_their_tensors_while_somebody_asks() {
         let source = || SyntheticSource::new(16, 16).with_count(9);
         let mut plain = source();
-        let mut frames = PreparedFrames::new(source(), &input()).unwrap();
+        let mut frames = PreparedFrames::new(source(), &input(), None).unwrap();
         let mut kept = 0;
         while frames.next(Pace::Paused).unwrap().is_some() {
             let expected = plain.next().unwrap().unwrap();
@@ -198,7 +228,7 @@ mod tests {
     fn a_slow_network_sees_every_frame_of_a_file_as_it_would_without_a_thread() {
         let source = || SyntheticSource::new(16, 16).with_count(20);
         let (mut plain, mut preparation) = (source(), Preparation::new(&input()).unwrap());
-        let mut frames = PreparedFrames::new(source(), &input()).unwrap();
+        let mut frames = PreparedFrames::new(source(), &input(), None).unwrap();
         let mut tensor = Vec::new();
         while let Some(frame) = plain.next().unwrap() {
             preparation.run(&frame, &mut tensor).unwrap();
@@ -238,7 +268,7 @@ mod tests {
     #[test]
     fn frames_that_cannot_be_decoded_are_counted_and_the_next_ones_come() {
         for is_live in [false, true] {
-            let mut frames = PreparedFrames::new(Mjpeg { next: 0, is_live }, &input()).unwrap();
+            let mut frames = PreparedFrames::new(Mjpeg { next: 0, is_live }, &input(), None).unwrap();
             let (mut taken, mut errors) = (0, 0);
             loop {
                 match frames.next(Pace::Paused) {
@@ -261,7 +291,7 @@ mod tests {
 
     #[test]
     fn frames_of_a_camera_that_the_network_does_not_see_are_not_decoded() {
-        let mut frames = PreparedFrames::new(Mjpeg { next: 2, is_live: true }, &input()).unwrap();
+        let mut frames = PreparedFrames::new(Mjpeg { next: 2, is_live: true }, &input(), None).unwrap();
         assert_eq!(frames.next(Pace::Paused).unwrap().map(|prepared| prepared.sequence), Some(2));
         assert_eq!(frames.next(Pace::Busy).unwrap().map(|prepared| prepared.sequence), Some(3));
         // Frame 4 is damaged: it is prepared meanwhile, and frame 7 is not.
@@ -288,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_wait_for_a_silent_camera_ends_when_it_is_told_to_stop() {
-        let mut frames = PreparedFrames::new(Silent(StopToken::default()), &input()).unwrap();
+        let mut frames = PreparedFrames::new(Silent(StopToken::default()), &input(), None).unwrap();
         let stop = StopToken::default();
         frames.stop_on(stop.clone());
         let handler = std::thread::spawn(move || stop.stop());

@@ -9,7 +9,9 @@ pub struct Summary {
     exits: Vec<String>,
     latencies: Vec<Latencies>,
     full_latencies: Latencies,
+    reused: u64,
     labelled: u64,
+    full_labelled: u64,
     right: u64,
     full_right: u64,
     joules: f64,
@@ -25,7 +27,7 @@ pub struct ExitSummary {
     pub exit: String,
     /// Frames that left there.
     pub frames: u64,
-    /// Share of all frames, in [0, 1].
+    /// Share of the frames that went through the network, in [0, 1].
     pub share: f64,
     /// Mean latency in milliseconds; `None` when no frame left there.
     pub mean_ms: Option<f64>,
@@ -41,13 +43,18 @@ impl Summary {
 
     /// Takes one step in.
     pub fn add(&mut self, step: &Step) {
-        if let Some(latencies) = self.latencies.get_mut(step.outcome.exit) {
+        if step.reused {
+            self.reused += 1;
+        } else if let Some(latencies) = self.latencies.get_mut(step.outcome.exit) {
             latencies.add(step.outcome.latency());
         }
         if let Some(truth) = step.truth {
             self.labelled += 1;
             self.right += u64::from(step.outcome.class == truth);
-            self.full_right += u64::from(step.full.as_ref().is_some_and(|full| full.class == truth));
+            if let Some(full) = &step.full {
+                self.full_labelled += 1;
+                self.full_right += u64::from(full.class == truth);
+            }
         }
         if let Some(full) = &step.full {
             self.full_latencies.add(full.latency());
@@ -60,6 +67,16 @@ impl Summary {
 
     /// Frames so far.
     pub fn frames(&self) -> u64 {
+        self.ran() + self.reused
+    }
+
+    /// Frames of those for which a gate let the last answer hold, so that the network did not run.
+    pub fn reused(&self) -> u64 {
+        self.reused
+    }
+
+    /// Frames that went through the network.
+    fn ran(&self) -> u64 {
         self.latencies.iter().map(Latencies::count).sum()
     }
 
@@ -68,9 +85,9 @@ impl Summary {
         (self.labelled > 0).then(|| self.right as f64 / self.labelled as f64)
     }
 
-    /// The same for the full network, where it was compared.
+    /// The same for the full network, of the frames for which it was compared.
     pub fn accuracy_full(&self) -> Option<f64> {
-        (self.labelled > 0 && self.full_latencies.count() > 0).then(|| self.full_right as f64 / self.labelled as f64)
+        (self.full_labelled > 0).then(|| self.full_right as f64 / self.full_labelled as f64)
     }
 
     /// Joules added to idle consumption, modelled.
@@ -88,7 +105,8 @@ impl Summary {
         self.switches
     }
 
-    /// Mean and 95th percentile (to within 1 %) of the latency of all frames, in milliseconds.
+    /// Mean and 95th percentile (to within 1 %) of the latency of the frames that went through the network, in
+    /// milliseconds.
     pub fn latency_ms(&self) -> Option<(f64, f64)> {
         let mut all = Latencies::default();
         self.latencies.iter().for_each(|latencies| all.merge(latencies));
@@ -102,7 +120,7 @@ impl Summary {
 
     /// Each exit's part, in order of cost.
     pub fn exits(&self) -> Vec<ExitSummary> {
-        let frames = self.frames();
+        let frames = self.ran();
         let one = |(exit, latencies): (&String, &Latencies)| {
             let times = latencies.mean_and_p95();
             ExitSummary {

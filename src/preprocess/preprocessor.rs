@@ -1,5 +1,7 @@
 //! From a frame to the network's input: cut out, resized and normalised in one pass over the pixels.
 
+use dyn_perceiver_core::gate::Luma;
+
 use super::jpeg::JpegDecoder;
 use super::pixels::{planes, read_row};
 use super::resample::Weights;
@@ -87,6 +89,29 @@ impl Preprocessor {
         }
         let mut decoded = std::mem::take(&mut self.decoded);
         let result = self.jpeg.decode_frame(frame, &mut decoded).and_then(|()| self.resample(&decoded, out));
+        self.decoded = decoded;
+        result
+    }
+
+    /// The same if the frame is `wanted`, as its luminance decides: where a camera's own format has it, or for MJPEG an
+    /// eighth of the picture in each direction, off the file's DC coefficients. Returns whether it was; `out` is left as it
+    /// is otherwise. A frame that is damaged is refused in any case.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_if(
+        &mut self,
+        frame: &Frame,
+        out: &mut [f32],
+        wanted: impl FnOnce(Option<Luma<'_>>) -> bool,
+    ) -> Result<bool, PreprocessError> {
+        frame.check()?;
+        if frame.format != PixelFormat::Mjpeg {
+            return if wanted(frame.luma()) { self.run(frame, out).map(|()| true) } else { Ok(false) };
+        }
+        let mut decoded = std::mem::take(&mut self.decoded);
+        let result = self.jpeg.decode_frame_if(frame, &mut decoded, wanted);
+        let result = result.and_then(|wanted| if wanted { self.run(&decoded, out).map(|()| true) } else { Ok(false) });
         self.decoded = decoded;
         result
     }

@@ -8,12 +8,12 @@ use clap::Args as ClapArgs;
 use dyn_perceiver_core::file::atomic_write;
 use serde_json::Value;
 
-const TABLES: Markers = Markers { begin: "<!-- tables: begin -->", end: "<!-- tables: end -->" };
+pub(crate) const TABLES: Markers = Markers { begin: "<!-- tables: begin -->", end: "<!-- tables: end -->" };
 const WORLD: Markers = Markers { begin: "<!-- world: begin -->", end: "<!-- world: end -->" };
 
 /// Comments of the page between which a command writes.
 #[derive(Clone, Copy)]
-struct Markers {
+pub(crate) struct Markers {
     begin: &'static str,
     end: &'static str,
 }
@@ -136,7 +136,7 @@ fn simulate(args: &Args, options: &[&str]) -> Result<Value> {
 }
 
 /// The page with other text between the markers.
-fn replaced(page: &str, Markers { begin, end }: Markers, text: &str) -> Result<String> {
+pub(crate) fn replaced(page: &str, Markers { begin, end }: Markers, text: &str) -> Result<String> {
     let (before, rest) = page.split_once(begin).with_context(|| format!("the page has no `{begin}`"))?;
     let (_, after) = rest.split_once(end).with_context(|| format!("the page has no `{end}`"))?;
     Ok(format!("{before}{begin}\n\n{}\n\n{end}{after}", text.trim_end()))

@@ -10,6 +10,7 @@ mod dist;
 mod elf;
 mod emulated;
 mod energy_tables;
+mod gate_table;
 mod guest;
 mod image;
 mod initramfs;
@@ -41,6 +42,7 @@ enum Task {
     Dist(dist::Args),
     EmulatedTests(emulated::Args),
     EnergyTables(energy_tables::Args),
+    GateTable(gate_table::Args),
     Image(image::Args),
     #[command(hide = true)]
     PlayFrames(camera_cost::PlayArgs),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Task::Dist(args) => dist::run(&args),
         Task::EmulatedTests(args) => emulated::run(&args),
         Task::EnergyTables(args) => energy_tables::run(&args),
+        Task::GateTable(args) => gate_table::run(&args),
         Task::Image(args) => image::run(&args),
         Task::PlayFrames(args) => camera_cost::play(&args),
         Task::Sanitize(args) => sanitize::run(&args),

@@ -9,6 +9,8 @@ pub(super) struct Component {
     /// Sampling factors: blocks in an MCU, across and down.
     pub(super) h: usize,
     pub(super) v: usize,
+    /// Its quantisation table.
+    pub(super) table: usize,
 }
 
 /// What a frame header says.
@@ -37,7 +39,12 @@ impl FrameHeader {
         if width == 0 || height == 0 || !matches!(count, 1 | 3 | 4) {
             return Err(wrong());
         }
-        let one = |bytes: &[u8]| Component { id: bytes[0], h: (bytes[1] >> 4).into(), v: (bytes[1] & 15).into() };
+        let one = |bytes: &[u8]| Component {
+            id: bytes[0],
+            h: (bytes[1] >> 4).into(),
+            v: (bytes[1] & 15).into(),
+            table: (bytes[2] & 3).into(),
+        };
         let mut components: Vec<_> = segment[6..].chunks_exact(3).take(count.into()).map(one).collect();
         let in_range = |side| (1..=4).contains(&side);
         if components.len() != usize::from(count) || !components.iter().all(|c| in_range(c.h) && in_range(c.v)) {

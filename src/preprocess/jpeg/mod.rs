@@ -4,11 +4,14 @@
 //! file is walked through first (see [`verify`](verify::verify)): only one that holds every block of its picture is decoded.
 
 mod bits;
+mod blocks;
 mod error;
 mod header;
 mod huffman;
+mod means;
 mod verify;
 
+use dyn_perceiver_core::gate::Luma;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
@@ -32,11 +35,24 @@ pub(crate) struct JpegDecoder {
 impl JpegDecoder {
     /// Decodes an MJPEG frame into `decoded`, grey or RGB, whose buffer is reused.
     pub(crate) fn decode_frame(&mut self, frame: &Frame, decoded: &mut Frame) -> Result<(), PreprocessError> {
-        self.decode(&frame.pixels, MAX_PIXELS, decoded).map(drop).map_err(|error| PreprocessError::Jpeg {
-            sequence: frame.sequence,
-            bytes: frame.pixels.len(),
-            reason: error.to_string(),
-        })
+        self.verifier.means.wanted = false;
+        self.decode(&frame.pixels, MAX_PIXELS, decoded).map(drop).map_err(|error| refused(frame, &error))
+    }
+
+    /// The same if the frame is `wanted` by its luminance, an eighth of its size in each direction. Returns whether it was;
+    /// one that is damaged is refused in any case.
+    pub(crate) fn decode_frame_if(
+        &mut self,
+        frame: &Frame,
+        decoded: &mut Frame,
+        wanted: impl FnOnce(Option<Luma<'_>>) -> bool,
+    ) -> Result<bool, PreprocessError> {
+        self.verifier.means.wanted = true;
+        let found = self.verifier.verify(&frame.pixels, MAX_PIXELS).map_err(|error| refused(frame, &error))?;
+        if !wanted(self.verifier.means.luma()) {
+            return Ok(false);
+        }
+        self.decode_whole(&frame.pixels, found, decoded).map(|_| true).map_err(|error| refused(frame, &error))
     }
 
     /// Decodes a file of at most `max_pixels` pixels into `decoded`, grey or RGB, whose buffer is reused. Returns the Exif
@@ -48,6 +64,16 @@ impl JpegDecoder {
         decoded: &mut Frame,
     ) -> Result<Option<Vec<u8>>, JpegError> {
         let found = self.verifier.verify(file, max_pixels)?;
+        self.decode_whole(file, found, decoded)
+    }
+
+    /// Decodes a file that has been walked through.
+    fn decode_whole(
+        &mut self,
+        file: &[u8],
+        found: Verified,
+        decoded: &mut Frame,
+    ) -> Result<Option<Vec<u8>>, JpegError> {
         let Verified { width, height, components, end, .. } = found;
         let file = &file[..end];
         let file = if found.lacks_tables {
@@ -79,4 +105,8 @@ impl JpegDecoder {
         decoder.decode_into(&mut decoded.pixels).map_err(|error| JpegError::refused(error.to_string()))?;
         Ok(decoder.exif().cloned())
     }
+}
+
+fn refused(frame: &Frame, error: &JpegError) -> PreprocessError {
+    PreprocessError::Jpeg { sequence: frame.sequence, bytes: frame.pixels.len(), reason: error.to_string() }
 }

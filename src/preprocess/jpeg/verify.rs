@@ -1,16 +1,13 @@
 //! Whether a JPEG file holds all of its picture.
 
-use super::bits::Bits;
+use super::blocks::{Blocks, Pass};
 use super::error::JpegError;
 use super::header::{FrameHeader, ScanHeader};
-use super::huffman::{END, Huffman};
+use super::huffman::Huffman;
+use super::means::Means;
 
 /// More than any encoder writes; each costs a pass over the blocks, however few bytes it has.
 const MAX_SCANS: u32 = 100;
-/// Bytes between the last block of a scan and the marker behind it that may be left over. Some encoders leave a few, but
-/// after damage in the middle blocks are read from wrong places, and many are.
-const MOST_UNUSED: usize = 64;
-
 /// What was found of a file that is whole.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Verified {
@@ -32,6 +29,8 @@ pub(super) struct Verifier {
     /// Of progressive files, for each component and block, which coefficients are known not to be zero: on these depends
     /// how many bits a refinement has.
     nonzero: [Vec<u64>; 4],
+    /// Mean luminance of each block, where it is wanted.
+    pub(super) means: Means,
 }
 
 /// A walk through one file.
@@ -42,17 +41,10 @@ struct Walk<'a> {
     ac: [Option<Huffman>; 4],
     /// MCUs between restart markers; 0 for none.
     restart: usize,
+    /// By quantisation table, the step of its DC coefficients.
+    steps: [Option<u16>; 4],
     lacks_tables: bool,
     has_gaps: bool,
-}
-
-/// What a scan does to the blocks of a component.
-enum Pass {
-    Sequential { dc: Huffman, ac: Huffman },
-    DcFirst { dc: Huffman },
-    DcRefine,
-    AcFirst { ac: Huffman },
-    AcRefine { ac: Huffman },
 }
 
 impl Verifier {
@@ -62,7 +54,8 @@ impl Verifier {
             return Err(JpegError::refused("it does not begin as a JPEG does"));
         }
         let (dc, ac) = ([const { None }; 4], [const { None }; 4]);
-        let mut walk = Walk { file, at: 2, dc, ac, restart: 0, lacks_tables: false, has_gaps: false };
+        let steps = [None; 4];
+        let mut walk = Walk { file, at: 2, dc, ac, restart: 0, steps, lacks_tables: false, has_gaps: false };
         let mut frame: Option<FrameHeader> = None;
         // Of each coefficient of each component, the bits that have not come yet.
         let mut left = [[u8::MAX; 64]; 4];
@@ -73,6 +66,7 @@ impl Verifier {
                 0xd8 => return Err(JpegError::refused("another picture begins before it is complete")),
                 0x01 | 0xd0..=0xd7 => {}
                 0xc4 => walk.huffman_tables()?,
+                0xdb => walk.quantisation_tables()?,
                 0xdd => {
                     let segment = walk.segment()?;
                     let interval = segment.first_chunk().ok_or_else(|| JpegError::refused("a segment is too short"))?;
@@ -112,13 +106,15 @@ impl Verifier {
             |frame: &FrameHeader| left[..frame.components.len()].as_flattened().iter().all(|&left| left == 0);
         let frame = frame.filter(is_whole);
         let frame = frame.ok_or_else(|| JpegError::refused("it ends before the picture is complete"))?;
-        let Walk { at: end, lacks_tables, has_gaps, .. } = walk;
+        let Walk { at: end, lacks_tables, has_gaps, steps, .. } = walk;
+        self.means.finish(steps[frame.components[0].table]);
         let (width, height, components) = (frame.width, frame.height, frame.components.len());
         Ok(Verified { width, height, components, end, lacks_tables, has_gaps })
     }
 
     fn begin(&mut self, frame: &FrameHeader) {
         let (across, down) = frame.mcus();
+        self.means.begin(frame);
         for (nonzero, component) in self.nonzero.iter_mut().zip(&frame.components) {
             nonzero.clear();
             if frame.progressive {
@@ -148,7 +144,10 @@ impl Verifier {
         let single = scan.components.len() == 1;
         let (across, down) = if single { frame.blocks(frame.components[scan.components[0].0]) } else { frame.mcus() };
         let padded = frame.mcus().0;
-        let mut walker = Blocks { bits: Bits::new(walk.file, walk.at), last: scan.last, end_run: 0 };
+        if scan.components.iter().any(|&(place, ..)| place == 0) && needs_dc {
+            self.means.set_low(scan.left.into());
+        }
+        let mut walker = Blocks::new(walk.file, walk.at, scan.last);
         let mut in_interval = 0;
         let mut restarts = 0;
         for row in 0..down {
@@ -158,7 +157,7 @@ impl Verifier {
                     walk.restart_marker(restarts)?;
                     restarts += 1;
                     in_interval = 0;
-                    walker = Blocks { bits: Bits::new(walk.file, walk.at), last: scan.last, end_run: 0 };
+                    walker = Blocks::new(walk.file, walk.at, scan.last);
                 }
                 in_interval += 1;
                 for (&(place, ..), pass) in scan.components.iter().zip(&passes) {
@@ -166,8 +165,9 @@ impl Verifier {
                     let (h, v) = if single { (1, 1) } else { (component.h, component.v) };
                     for y in row * v..row * v + v {
                         for x in column * h..column * h + h {
-                            let block = self.nonzero[place].get_mut(y * padded * component.h + x);
-                            walker.block(pass, scan.first, block)?;
+                            let at = y * padded * component.h + x;
+                            let mean = if place == 0 { self.means.get_mut(at) } else { None };
+                            walker.block(pass, scan.first, self.nonzero[place].get_mut(at), mean)?;
                         }
                     }
                 }
@@ -223,6 +223,19 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    fn quantisation_tables(&mut self) -> Result<(), JpegError> {
+        let mut segment = self.segment()?;
+        while let Some((&what, rest)) = segment.split_first() {
+            let bytes = if what >> 4 == 0 { 64 } else { 128 };
+            // One that is cut short is the decoder's to refuse.
+            let Some((table, rest)) = rest.split_at_checked(bytes) else { break };
+            let step = if bytes == 64 { table[0].into() } else { u16::from_be_bytes([table[0], table[1]]) };
+            self.steps[usize::from(what & 3)] = Some(step);
+            segment = rest;
+        }
+        Ok(())
+    }
+
     /// A table, or the standard one where the file has none.
     fn table(&mut self, is_ac: bool, number: usize) -> Result<Huffman, JpegError> {
         let tables = if is_ac { &mut self.ac } else { &mut self.dc };
@@ -244,137 +257,6 @@ impl<'a> Walk<'a> {
         }
         Err(JpegError::refused("data between two restart markers are missing"))
     }
-}
-
-/// The blocks between two markers.
-struct Blocks<'a> {
-    bits: Bits<'a>,
-    /// Last coefficient of the scan.
-    last: u32,
-    /// Blocks that follow without a further coefficient.
-    end_run: u32,
-}
-
-impl Blocks<'_> {
-    /// Walks through one block; `nonzero` is there for those of progressive files.
-    #[inline]
-    fn block(&mut self, pass: &Pass, first: u32, nonzero: Option<&mut u64>) -> Result<(), JpegError> {
-        match (pass, nonzero) {
-            (Pass::Sequential { dc, ac }, _) => self.sequential(dc, ac),
-            (Pass::DcFirst { dc }, _) => self.dc_first(dc),
-            (Pass::DcRefine, _) => {
-                self.bits.take(1);
-                Ok(())
-            }
-            (Pass::AcFirst { ac }, Some(nonzero)) => self.ac_first(ac, first, nonzero),
-            (Pass::AcRefine { ac }, Some(nonzero)) => self.ac_refine(ac, first, nonzero),
-            (Pass::AcFirst { .. } | Pass::AcRefine { .. }, None) => Ok(()),
-        }
-    }
-
-    fn sequential(&mut self, dc: &Huffman, ac: &Huffman) -> Result<(), JpegError> {
-        self.dc_first(dc)?;
-        let mut k = 1;
-        while k <= 63 {
-            k += ac.step(&mut self.bits);
-        }
-        if k > 64 && k <= END { Err(too_many()) } else { Ok(()) }
-    }
-
-    fn dc_first(&mut self, dc: &Huffman) -> Result<(), JpegError> {
-        let (size, length) = dc.peek(&mut self.bits);
-        if size > 15 {
-            return Err(too_many());
-        }
-        self.bits.skip(length + u32::from(size));
-        Ok(())
-    }
-
-    fn ac_first(&mut self, ac: &Huffman, first: u32, nonzero: &mut u64) -> Result<(), JpegError> {
-        if self.end_run > 0 {
-            self.end_run -= 1;
-            return Ok(());
-        }
-        let mut k = first;
-        while k <= self.last {
-            let (symbol, length) = ac.peek(&mut self.bits);
-            let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-            self.bits.skip(length + size);
-            if size == 0 && run != 15 {
-                self.end_run = (1 << run) - 1 + self.bits.take(run);
-                break;
-            }
-            k += run;
-            if size > 0 {
-                if k > self.last {
-                    return Err(too_many());
-                }
-                *nonzero |= 1 << k;
-            }
-            k += 1;
-        }
-        Ok(())
-    }
-
-    fn ac_refine(&mut self, ac: &Huffman, first: u32, nonzero: &mut u64) -> Result<(), JpegError> {
-        let mut k = first;
-        while k <= self.last && self.end_run == 0 {
-            let (symbol, length) = ac.peek(&mut self.bits);
-            let (mut run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-            if size > 1 {
-                return Err(too_many());
-            }
-            // A new coefficient is one bit: its sign.
-            self.bits.skip(length + size);
-            if size == 0 && run != 15 {
-                self.end_run = (1 << run) + self.bits.take(run);
-                break;
-            }
-            // Pass `run` coefficients that are still zero; those that are not have a bit each on the way.
-            while k <= self.last {
-                if *nonzero >> k & 1 == 1 {
-                    self.bits.take(1);
-                } else if run == 0 {
-                    break;
-                } else {
-                    run -= 1;
-                }
-                k += 1;
-            }
-            if size > 0 {
-                if k > self.last {
-                    return Err(too_many());
-                }
-                *nonzero |= 1 << k;
-            }
-            k += 1;
-        }
-        if self.end_run > 0 {
-            self.end_run -= 1;
-            while k <= self.last {
-                if *nonzero >> k & 1 == 1 {
-                    self.bits.take(1);
-                }
-                k += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Place of the marker behind the data.
-    fn end(&mut self) -> Result<usize, JpegError> {
-        let bits = std::mem::replace(&mut self.bits, Bits::new(&[], 0));
-        match bits.finish() {
-            (at, unused) if unused <= MOST_UNUSED => Ok(at),
-            (_, unused) => {
-                Err(JpegError::refused(format!("{unused} bytes of its data belong to no part of the picture")))
-            }
-        }
-    }
-}
-
-fn too_many() -> JpegError {
-    JpegError::refused("its data hold more coefficients than a block has")
 }
 
 #[cfg(test)]

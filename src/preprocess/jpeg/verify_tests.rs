@@ -151,3 +151,44 @@ fn damaged_jpegs_never_panic_and_a_verified_one_has_its_size() {
         }
     }
 }
+
+#[test]
+fn means_of_blocks_are_those_of_the_decoded_picture() {
+    for name in KINDS.into_iter().filter(|name| *name != "cmyk.jpg") {
+        let mut decoder = JpegDecoder::default();
+        let (mut decoded, mut levels) = (Frame::default(), vec![]);
+        let frame = Frame::new(picture(name), PixelFormat::Mjpeg, 1, 1);
+        let took = decoder.decode_frame_if(&frame, &mut decoded, |luma| {
+            let mut grid = dyn_perceiver_core::gate::Grid::new();
+            let luma = luma.unwrap();
+            grid.fill(&luma);
+            levels = grid.levels().collect();
+            assert_eq!((luma.size(), grid.size()), ((9, 5), (9, 5)), "{name}");
+            true
+        });
+        assert!(took.unwrap());
+        for (block, found) in levels.into_iter().enumerate() {
+            let (left, top) = (block % 9 * 8, block / 9 * 8);
+            let luminance = |at: usize| match decoded.format {
+                PixelFormat::Grey => f32::from(decoded.pixels[at]),
+                _ => {
+                    let [r, g, b] = [0, 1, 2].map(|c| f32::from(decoded.pixels[3 * at + c]));
+                    0.299 * r + 0.587 * g + 0.114 * b
+                }
+            };
+            let sum: f32 = (0..64).map(|i| luminance((top + i / 8) * 72 + left + i % 8)).sum();
+            // Rounding, colours that were clamped, and the bits that a later scan of a progressive file brings.
+            assert!((found - sum / 64.0).abs() < 4.0, "{name} block {block}: {found} for {}", sum / 64.0);
+        }
+        assert!(!decoder.decode_frame_if(&frame, &mut decoded, |_| false).unwrap());
+    }
+}
+
+#[test]
+fn a_damaged_frame_is_refused_before_anybody_is_asked_whether_it_is_wanted() {
+    let mut file = picture("baseline-420.jpg");
+    file.truncate(file.len() / 2);
+    let frame = Frame::new(file, PixelFormat::Mjpeg, 1, 1);
+    let never = |_: Option<dyn_perceiver_core::gate::Luma<'_>>| panic!("asked");
+    assert!(JpegDecoder::default().decode_frame_if(&frame, &mut Frame::default(), never).is_err());
+}

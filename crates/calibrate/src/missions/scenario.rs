@@ -83,6 +83,9 @@ pub struct Scenario {
     pub fault: Option<InjectedFault>,
     /// Peak watts of a solar panel; 0 for none.
     pub solar_watts: f32,
+    /// Share of frames that show what the one before showed, so that a gate lets its answer hold: they cost nothing, and are
+    /// as right as that one. In [0, 1].
+    pub quiet: f32,
     /// Step of the simulation in seconds.
     pub tick: f32,
 }
@@ -112,6 +115,7 @@ impl Scenario {
             gauge_resolution: 1.0 / 256.0,
             fault: None,
             solar_watts: 0.0,
+            quiet: 0.0,
             tick: 10.0,
         }
     }

@@ -56,6 +56,8 @@ impl Trace {
         };
         let (mut hard, mut due) = (camera.bool(), 0.0f32);
         let mut made = vec![(0.0, 0.0); drawn_from.policies()];
+        // What every policy made of the last frame that was run.
+        let mut last: &[(f32, f32)] = &[];
         for index in 0..ticks {
             let hour = (index as f32 * scenario.tick + BEGINS.as_secs_f32()) / 3600.0;
             let of_day = hour.rem_euclid(24.0);
@@ -82,12 +84,18 @@ impl Trace {
             };
             made.fill((0.0f32, 0.0f32));
             for _ in 0..count {
+                // Without quiet frames nothing more is drawn: missions are those of earlier versions.
+                if scenario.quiet > 0.0 && camera.f32() < scenario.quiet && !last.is_empty() {
+                    made.iter_mut().zip(last).for_each(|(sum, held)| sum.1 += held.1);
+                    continue;
+                }
                 let from_hard = hard == (camera.f32() < scenario.spells.purity);
                 let row = drawn_from.pick(&mut camera, from_hard);
                 for (sum, one) in made.iter_mut().zip(row) {
                     sum.0 += one.0;
                     sum.1 += one.1;
                 }
+                last = row;
             }
             trace.made.iter_mut().zip(&made).for_each(|(policy, made)| policy.push(*made));
             trace.frames.push(count);
@@ -145,6 +153,24 @@ mod tests {
     use crate::records::Synthetic;
     use dyn_perceiver_core::energy::{JoulesSource, PowerModel};
     use dyn_perceiver_core::exit::ExitPolicy;
+
+    #[test]
+    fn quiet_frames_cost_nothing_and_are_as_right_as_the_others() {
+        let records = Synthetic::four_exits().records(500, 3).unwrap();
+        let power = PowerModel::new(0.5, &[1.0, 2.0, 3.0, 4.0], JoulesSource::Modelled).unwrap();
+        let policies = [ExitPolicy::only(3, 4).unwrap()];
+        let frames = Frames::new(&records, &records.rows(), &policies, &power).unwrap();
+        let of = |quiet: f32| {
+            let mut scenario = Scenario::new(Duration::from_secs(86_400), 0.1, Arrivals::Periodic(0.5), 10_000.0);
+            scenario.quiet = quiet;
+            let trace = Trace::draw(&scenario, &frames, 1);
+            let made = (0..trace.ticks()).map(|tick| trace.made(tick, 0));
+            made.fold((0.0, 0.0), |sum, made| (sum.0 + f64::from(made.0), sum.1 + f64::from(made.1)))
+        };
+        let (all, some) = (of(0.0), of(0.8));
+        assert!((some.0 / all.0 - 0.2).abs() < 0.01, "{some:?} of {all:?}");
+        assert!((some.1 / all.1 - 1.0).abs() < 0.03, "{some:?} of {all:?}");
+    }
 
     #[test]
     fn trace_of_one_seed_is_one_and_the_rates_are_those_asked_for() {

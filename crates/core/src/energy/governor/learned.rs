@@ -11,6 +11,9 @@ const VERSION: u8 = 1;
 /// Seconds over which the real cost of frames is averaged: longer than a spell of hard frames, so that a spell is paid
 /// for by the easy frames around it and not by lowering its own accuracy.
 const PRICE_SECONDS: f32 = 7200.0;
+/// Least real cost over the expected one that is believed: where a gate lets nearly every answer hold, frames cost nearly
+/// nothing.
+const LEAST_PRICE: f32 = 0.02;
 /// Seconds over which readings are averaged to see the charge rise.
 const RISE_SECONDS: f32 = 900.0;
 /// Rise of that average above its lowest value that something must have charged the battery for.
@@ -174,7 +177,7 @@ impl Learned {
         }
         if expected > 0.0 && real.is_finite() {
             let gain = 1.0 - libm::expf(-seconds / PRICE_SECONDS);
-            self.price = (self.price + gain * (real / expected - self.price)).clamp(0.25, 4.0);
+            self.price = (self.price + gain * (real / expected - self.price)).clamp(LEAST_PRICE, 4.0);
         }
     }
 

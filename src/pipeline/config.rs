@@ -1,0 +1,88 @@
+//! What the loop runs on.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::GateConfig;
+use crate::energy::{Battery, PowerModel};
+use crate::exit::ExitPolicy;
+
+/// What the loop runs on: everything but the frames.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PipelineConfig {
+    /// Operating points, cheapest first.
+    pub points: Vec<ExitPolicy>,
+    /// What stages cost on the board.
+    pub power: PowerModel,
+    /// The modelled battery that frames drain; none on mains, or if nobody asks how long the board lasts.
+    pub battery: Option<Battery>,
+    /// Time from one frame to the next; a frame that takes longer delays the next one.
+    pub period: Duration,
+    /// Whether each frame is also run to the last exit, to compare; that work is not charged to the battery.
+    pub compare_full: bool,
+    /// Threads that work on one frame, the loop's own among them.
+    pub threads: NonZeroUsize,
+    /// Seconds of each stage that the loop's clock counts in place of the time that passes here: a run then comes out the
+    /// same on a busy machine as on a quiet one.
+    pub stage_seconds: Option<Vec<f32>>,
+    /// What decides whether a frame goes through the network; without it each does.
+    pub gate: Option<GateConfig>,
+}
+
+impl PipelineConfig {
+    /// A loop on one thread, without a pause between frames, that compares nothing.
+    pub fn new(points: Vec<ExitPolicy>, power: PowerModel, battery: impl Into<Option<Battery>>) -> Self {
+        PipelineConfig {
+            points,
+            power,
+            battery: battery.into(),
+            period: Duration::ZERO,
+            compare_full: false,
+            threads: NonZeroUsize::MIN,
+            stage_seconds: None,
+            gate: None,
+        }
+    }
+
+    /// The same with a time from one frame to the next.
+    #[must_use]
+    pub fn with_period(self, period: Duration) -> Self {
+        PipelineConfig { period, ..self }
+    }
+
+    /// The same with each frame also run to the last exit, to compare.
+    #[must_use]
+    pub fn comparing_full(self) -> Self {
+        PipelineConfig { compare_full: true, ..self }
+    }
+
+    /// The same on so many threads.
+    #[must_use]
+    pub fn with_threads(self, threads: NonZeroUsize) -> Self {
+        PipelineConfig { threads, ..self }
+    }
+
+    /// The same on a clock that counts modelled time: `stage_seconds` for the stages of a frame, and nothing between them.
+    #[must_use]
+    pub fn with_modelled_time(self, stage_seconds: Vec<f32>) -> Self {
+        PipelineConfig { stage_seconds: Some(stage_seconds), ..self }
+    }
+
+    /// The same with a gate before the network.
+    #[must_use]
+    pub fn with_gate(self, gate: GateConfig) -> Self {
+        PipelineConfig { gate: Some(gate), ..self }
+    }
+
+    /// Joules of resting for so long, taken from the battery.
+    pub(super) fn rest(&mut self, time: Duration) {
+        self.drain(self.power.resting_watts() * time.as_secs_f32());
+    }
+
+    pub(super) fn drain(&mut self, joules: f32) {
+        if let Some(battery) = &mut self.battery {
+            battery.drain(joules);
+        }
+    }
+}
