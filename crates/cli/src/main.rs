@@ -1,23 +1,32 @@
 //! The `dyn-perceiver` program: one file per subcommand; each parses, calls the library and prints.
 
 #![deny(clippy::dbg_macro, clippy::print_stderr, clippy::print_stdout)]
+// The rule is for what the program prints; tests derive schemas, whose expansion has it.
+#![cfg_attr(test, allow(clippy::disallowed_macros))]
 
 mod args;
 mod commands;
 mod defaults;
+mod events;
 #[cfg(feature = "http")]
 mod http;
 mod live;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 mod output;
+#[cfg(test)]
+mod schemas;
+mod settings;
 mod version;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{calibrate, classify, compile, doctor, evaluate, import, inspect, models, profile, run, simulate};
+use commands::{
+    calibrate, classify, compile, config, doctor, evaluate, generate, import, inspect, models, profile, run, simulate,
+};
+use output::failure::OrInput as _;
 use output::out::Out;
 
 /// Multi-exit vision networks on battery-powered boards.
@@ -26,6 +35,11 @@ use output::out::Out;
 #[derive(Parser)]
 #[command(name = "dyn-perceiver", version, long_version = version::long(), about, max_term_width = 100)]
 struct Cli {
+    /// With --version: say what was built, with which features, and for which CPUs
+    // It always does; whoever asks for more is not refused.
+    #[arg(long, hide = true)]
+    #[allow(dead_code, reason = "--version tells all there is")]
+    verbose: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -41,14 +55,20 @@ enum Command {
     Calibrate(calibrate::Args),
     Evaluate(evaluate::Args),
     Doctor(doctor::Args),
+    Config(config::Args),
     Models(models::Args),
     Import(import::Args),
+    Generate(generate::Args),
 }
 
 fn main() -> ExitCode {
     output::logger::start();
     dyn_perceiver::plan::return_freed_memory();
-    let done = match Cli::parse().command {
+    let arguments = match settings::arguments(std::env::args_os().collect()).or_input() {
+        Ok(arguments) => arguments,
+        Err(failure) => return failure.report(),
+    };
+    let done = match Cli::parse_from(arguments).command {
         Command::Run(args) => run::run(*args),
         Command::Classify(args) => classify::run(args),
         Command::Inspect(args) => inspect::run(args),
@@ -58,8 +78,10 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Config(args) => config::run(args),
         Command::Models(args) => models::run(args),
         Command::Import(args) => import::run(args),
+        Command::Generate(args) => generate::run(args),
     };
     // What is still buffered belongs to the work: a full disk is not found out after success was told.
     let done = done.and_then(|()| Ok(Out::stdout().flush()?));

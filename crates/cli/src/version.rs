@@ -13,6 +13,7 @@ pub(crate) fn long() -> &'static str {
 
 fn text() -> String {
     let features: Vec<&str> = [
+        ("gpio", cfg!(feature = "gpio")),
         ("http", cfg!(feature = "http")),
         ("i2c", cfg!(feature = "i2c")),
         ("mqtt", cfg!(feature = "mqtt")),

@@ -25,6 +25,10 @@ pub(crate) struct Args {
     /// Package this program instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Take completions and man pages from this folder, as `dyn-perceiver generate` writes them [default: those of a program
+    /// that is built for this machine]
+    #[arg(long, value_name = "FOLDER")]
+    generated: Option<PathBuf>,
     /// Where the packages go [default: target/dist]
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -34,6 +38,7 @@ const UNIT: &str = include_str!("../../package/dyn-perceiver.service");
 /// What the service needs beyond it to be reached over a network; put in place by who wants that.
 const NETWORK: &str = include_str!("../../package/network.conf");
 const OPTIONS: &str = include_str!("../../package/default");
+const SETTINGS: &str = include_str!("../../package/config.toml");
 /// The shipped model and what lies beside it.
 const SHIPPED: &str = "models/pretrained/fashion-mnist";
 
@@ -53,7 +58,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => target_folder().join("dist"),
     };
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let files = files(program, &args.target)?;
+    let mut files = files(program, &args.target)?;
+    files.extend(generated(args.generated.as_deref())?);
     let deb = folder.join(format!("dyn-perceiver_{VERSION}_{architecture}.deb"));
     write(&deb, &debian_package(architecture, &files)?)?;
     let name = format!("dyn-perceiver-{VERSION}-{}", args.target);
@@ -101,6 +107,7 @@ fn files(program: Vec<u8>, target: &str) -> Result<Vec<File>> {
     let text = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
     let mut files = vec![
         file("etc/default/dyn-perceiver", 0o644, OPTIONS.into()),
+        file("etc/dyn-perceiver/config.toml", 0o644, SETTINGS.into()),
         file("usr/bin/dyn-perceiver", 0o755, program),
         file("usr/lib/systemd/system/dyn-perceiver.service", 0o644, UNIT.into()),
         file("usr/share/doc/dyn-perceiver/network.conf", 0o644, NETWORK.into()),
@@ -116,6 +123,38 @@ fn files(program: Vec<u8>, target: &str) -> Result<Vec<File>> {
         }
         files.push(file(&format!("usr/share/dyn-perceiver/{name}"), 0o644, text(&entry.path())?));
     }
+    Ok(files)
+}
+
+/// Completions and man pages: what the program says of itself, so they are made by one that runs here.
+fn generated(folder: Option<&Path>) -> Result<Vec<File>> {
+    if let Some(folder) = folder {
+        return below(folder);
+    }
+    let folder = target_folder().join("xtask/generated");
+    let _ = std::fs::remove_dir_all(&folder);
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let program = ["run", "--quiet", "--package", "dyn-perceiver-cli", "--bin", "dyn-perceiver", "--", "generate"];
+    run_command(Command::new(cargo).current_dir(root()).args(program).arg(&folder))?;
+    below(&folder)
+}
+
+/// The files below a folder, in the order of their paths.
+fn below(folder: &Path) -> Result<Vec<File>> {
+    let (mut files, mut folders) = (vec![], vec![folder.to_path_buf()]);
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).with_context(|| next.display().to_string())? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let contents = std::fs::read(&path).with_context(|| path.display().to_string())?;
+            let path = path.strip_prefix(folder)?.to_string_lossy().into_owned();
+            files.push(File { path, mode: 0o644, contents });
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }
 
@@ -163,6 +202,7 @@ mod tests {
         let args = |binary: PathBuf| Args {
             target: "aarch64-unknown-linux-gnu".into(),
             binary: Some(binary),
+            generated: None,
             output: Some(folder.path().join("out")),
         };
         // This test's own program.
@@ -216,6 +256,27 @@ mod tests {
         }
         let settings: Vec<&str> = NETWORK.lines().filter_map(|line| line.split_once('=')).map(|(key, _)| key).collect();
         assert_eq!(settings, ["PrivateNetwork", "RestrictAddressFamilies", "IPAddressDeny", "IPAddressAllow"]);
+    }
+
+    #[test]
+    fn completions_and_man_pages_are_taken_from_where_they_lie() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["usr/share/man/man1/dyn-perceiver.1", "usr/share/fish/x.fish"] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "text").unwrap();
+        }
+        let files = generated(Some(folder.path())).unwrap();
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["usr/share/fish/x.fish", "usr/share/man/man1/dyn-perceiver.1"]);
+        assert!(generated(Some(&folder.path().join("none"))).is_err());
+    }
+
+    #[test]
+    fn the_service_reads_the_settings_that_come_with_it() {
+        let exec = UNIT.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
+        assert!(exec.contains("--config /etc/dyn-perceiver/config.toml"), "{exec}");
+        assert!(sample().iter().any(|file| file.path == "etc/dyn-perceiver/config.toml"));
     }
 
     #[test]

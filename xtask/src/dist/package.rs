@@ -62,7 +62,7 @@ pub(super) fn debian_package(architecture: &str, files: &[File]) -> Result<Vec<u
     );
     let script = |name: &str, text: &str, mode| File { path: name.into(), mode, contents: text.into() };
     let control = [
-        script("conffiles", "/etc/default/dyn-perceiver\n", 0o644),
+        script("conffiles", "/etc/default/dyn-perceiver\n/etc/dyn-perceiver/config.toml\n", 0o644),
         script("control", &control, 0o644),
         script("postinst", POSTINST, 0o755),
         script("prerm", PRERM, 0o755),

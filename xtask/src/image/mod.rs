@@ -33,6 +33,7 @@ pub(crate) struct Args {
 }
 
 const OPTIONS: &str = include_str!("../../guest/dyn-perceiver.txt");
+const SETTINGS: &str = include_str!("../../guest/dyn-perceiver.toml");
 
 /// The parts of an image, which an emulator can also take apart from it.
 pub(crate) struct Parts {
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     make(&args.board, &args.output, &program, args.model.as_deref(), OPTIONS)?;
     println!(
-        "{}: write it with dd bs=4M conv=fsync, then edit dyn-perceiver.txt on its boot partition",
+        "{}: write it with dd bs=4M conv=fsync, then edit dyn-perceiver.toml on its boot partition",
         args.output.display()
     );
     Ok(())
@@ -84,6 +85,7 @@ pub(crate) fn make(board: &str, output: &Path, program: &Path, model: Option<&Pa
     std::fs::write(&initrd, &root).with_context(|| initrd.display().to_string())?;
 
     let mut files = vec![
+        ("dyn-perceiver.toml".to_owned(), SETTINGS.into()),
         ("dyn-perceiver.txt".to_owned(), options.as_bytes().to_vec()),
         ("initrd.gz".to_owned(), root),
         ("vmlinuz".to_owned(), read(&kernel.image)?),

@@ -69,7 +69,8 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     policy: Cow<'a, str>,
     records: Cow<'a, str>,
     model: String,
@@ -85,6 +86,7 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ComparedReport {
     confidence: &'static str,
     evidence: &'static str,
@@ -92,12 +94,14 @@ struct ComparedReport {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ChosenReport {
     confidence: &'static str,
     evidence: &'static str,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct GuaranteeReport {
     max_loss: f32,
     confidence: f32,
@@ -106,6 +110,7 @@ struct GuaranteeReport {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PointReport {
     accuracy: f32,
     cost: f32,

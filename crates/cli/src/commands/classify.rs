@@ -51,7 +51,8 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     image: Cow<'a, str>,
     class: usize,
     label: Option<&'a str>,
@@ -66,6 +67,7 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct StageReport<'a> {
     exit: &'a str,
     ms: f64,

@@ -42,7 +42,8 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     bundle: Cow<'a, str>,
     bytes: usize,
     weight_bytes: usize,

@@ -33,13 +33,15 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     model: Cow<'a, str>,
     digest: String,
     file_bytes: u64,
     input: Input<'a>,
     classes: usize,
     labels: Option<&'a [String]>,
+    #[cfg_attr(test, schemars(with = "Vec<crate::schemas::Stage>"))]
     stages: &'a [Stage],
     total: Total,
     bundle: Option<Bundle<'a>>,
@@ -49,6 +51,7 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Input<'a> {
     name: &'a str,
     /// N, C, H, W.
@@ -56,21 +59,26 @@ struct Input<'a> {
     mean: [f32; 3],
     std: [f32; 3],
     crop: f32,
+    #[cfg_attr(test, schemars(with = "String"))]
     interpolation: Interpolation,
     /// Order of the axes in the file; the network itself runs on NHWC.
+    #[cfg_attr(test, schemars(with = "String"))]
     layout: Layout,
     /// Where mean and deviation, of pixels in [0, 1], come from.
+    #[cfg_attr(test, schemars(with = "String"))]
     source: PreprocessingSource,
 }
 
 /// What the network would run on here.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Machine {
     isa: &'static str,
     kernels: String,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Total {
     macs: u64,
     parameters: u64,
@@ -78,6 +86,7 @@ struct Total {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Bundle<'a> {
     source: &'a str,
     program: &'a str,

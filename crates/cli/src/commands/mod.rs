@@ -3,8 +3,10 @@
 pub(crate) mod calibrate;
 pub(crate) mod classify;
 pub(crate) mod compile;
+pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod evaluate;
+pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod models;

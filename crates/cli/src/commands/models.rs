@@ -54,11 +54,13 @@ struct BuildArgs {
 }
 
 #[derive(Serialize)]
-struct Report {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report {
     models: Vec<ModelReport>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ModelReport {
     name: String,
     parameters: usize,

@@ -58,15 +58,20 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     #[serde(flatten)]
+    #[cfg_attr(test, schemars(with = "crate::schemas::Profile"))]
     profile: &'a Profile,
     machine: Machine,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Machine {
+    #[cfg_attr(test, schemars(with = "crate::schemas::State"))]
     before: State,
+    #[cfg_attr(test, schemars(with = "crate::schemas::State"))]
     after: State,
 }
 

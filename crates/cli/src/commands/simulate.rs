@@ -73,6 +73,10 @@ pub(crate) struct Args {
     /// Never go below this accuracy, such as 85% or 0.85
     #[arg(long, value_name = "SHARE", help_heading = "Mission")]
     floor: Option<Share>,
+    /// Take this share of the frames to show what the one before showed, so that a gate lets its answer hold: they cost
+    /// nothing. Such as 80% or 0.8
+    #[arg(long, default_value_t = Share::new(0.0), value_name = "SHARE", help_heading = "Mission")]
+    quiet: Share,
     /// Inject a gauge fault at a random time: nack, bus, checksum, out-of-range, stuck or jump
     #[arg(long, value_name = "FAULT", value_parser = fault, help_heading = "Mission")]
     fault: Option<InjectedFault>,
@@ -99,8 +103,10 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     scenario: ScenarioReport<'a>,
+    #[cfg_attr(test, schemars(with = "Pairs<crate::schemas::MissionSummary>"))]
     strategies: Pairs<&'a MissionSummary>,
     governor_over_steps: Ratio,
     governor_over_steps_in_hindsight: Ratio,
@@ -108,6 +114,7 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ScenarioReport<'a> {
     hours: f64,
     reserve: f32,
@@ -115,8 +122,10 @@ struct ScenarioReport<'a> {
     /// The former name of `battery_wh`.
     capacity_wh: f32,
     fault: Option<&'static str>,
+    quiet: f32,
     records: &'a str,
     samples: usize,
+    #[cfg_attr(test, schemars(with = "String"))]
     joules: JoulesSource,
     board: &'a str,
     missions: u64,
@@ -125,12 +134,14 @@ struct ScenarioReport<'a> {
 
 /// How the governor compares; null where the other has nothing.
 #[derive(Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Ratio {
     frames: f64,
     right_per_watt_hour: f64,
 }
 
 #[derive(Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Right {
     right: f64,
 }
@@ -162,6 +173,7 @@ impl Args {
         }
         scenario.mission.floor = self.floor.map(Share::get);
         scenario.fault = self.fault;
+        scenario.quiet = self.quiet.get();
         scenario.solar_watts = self.solar;
         Ok(scenario)
     }
@@ -257,6 +269,7 @@ fn print(args: &Args, origin: &Origin, summaries: &[(Strategy, MissionSummary)])
                 battery_wh,
                 capacity_wh: battery_wh,
                 fault: args.fault.map(InjectedFault::name),
+                quiet: args.quiet.get(),
                 records: &origin.records,
                 samples: origin.samples,
                 joules: origin.joules,
@@ -272,9 +285,10 @@ fn print(args: &Args, origin: &Origin, summaries: &[(Strategy, MissionSummary)])
         return Ok(());
     }
     let fault = args.fault.map_or(String::new(), |fault| format!(", gauge fault {}", fault.name()));
+    let quiet = if args.quiet.get() > 0.0 { format!(", {} of the frames quiet", args.quiet) } else { String::new() };
     writeln!(
         out,
-        "{} missions of {} h, {battery_wh} Wh, reserve {}{fault}\nframes drawn from {} records ({}); joules {}\n{}\n",
+        "{} missions of {} h, {battery_wh} Wh, reserve {}{fault}{quiet}\nframes drawn from {} records ({}); joules {}\n{}\n",
         args.seeds,
         args.hours.as_secs_f64() / 3600.0,
         args.reserve,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use dyn_perceiver::events::EventKind;
 use serde::Serialize;
 
 use crate::output::time;
@@ -13,34 +14,14 @@ const EVENTS: usize = 64;
 /// Bytes of all snapshots that are kept; the oldest go first.
 const SNAPSHOT_BYTES: usize = 4 << 20;
 
-/// What happened to a class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum EventKind {
-    /// It is there, and was not before.
-    Appeared,
-    /// It is there as before; told again and again.
-    StillHere,
-    /// It is gone.
-    Left,
-}
-
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Appeared => "appeared",
-            Self::StillHere => "still-here",
-            Self::Left => "left",
-        })
-    }
-}
-
 /// Something that happened in front of the camera.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Event {
     /// Number in this run, from 1 on.
     pub id: u64,
     /// What happened.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub event: EventKind,
     /// Index of the class.
     pub class: usize,

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 /// A loop at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct State {
     /// Time of day in UTC; none while the clock is not set.
     pub time: Option<String>,
@@ -44,6 +45,7 @@ pub(crate) struct State {
 
 /// The answer to one frame.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Answer {
     /// Number of the frame in its stream.
     pub frame: u64,
@@ -64,6 +66,7 @@ pub(crate) struct Answer {
     /// Index of the operating point in force, cheapest first.
     pub point: usize,
     /// Why that point is in force.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub reason: Reason,
     /// Milliseconds to the next frame, where the loop has a pace.
     pub period_ms: Option<u64>,
@@ -73,6 +76,7 @@ pub(crate) struct Answer {
 
 /// One exit's part in a run.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Exit {
     /// Its name.
     pub exit: String,
@@ -88,6 +92,7 @@ pub(crate) struct Exit {
 
 /// The battery.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Charge {
     /// State of charge in [0, 1]; none where there is no battery or it is not known.
     pub soc: Option<f32>,
@@ -101,6 +106,7 @@ pub(crate) struct Charge {
 
 /// The mission.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Mission {
     /// Seconds since it began.
     pub elapsed_s: f64,
@@ -114,6 +120,7 @@ pub(crate) struct Mission {
 
 /// The camera.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Camera {
     /// What frames come from.
     pub name: String,

@@ -20,6 +20,7 @@ pub(crate) struct DataNotes {
 
 /// One thing left out, as JSON.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct SkippedReport<'a> {
     path: std::borrow::Cow<'a, str>,
     reason: String,

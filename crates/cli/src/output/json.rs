@@ -15,6 +15,7 @@ const DIGITS: i32 = 10;
 
 /// A report with the version of its keys.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Versioned<'a, T: Serialize> {
     schema: u32,
     #[serde(flatten)]
@@ -56,6 +57,22 @@ impl<V: Serialize> Serialize for Pairs<V> {
             map.serialize_entry(key, value)?;
         }
         map.end()
+    }
+}
+
+#[cfg(test)]
+impl<V: schemars::JsonSchema> schemars::JsonSchema for Pairs<V> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("PairsOf{}", V::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let value = generator.subschema_for::<V>();
+        schemars::json_schema!({ "type": "object", "additionalProperties": value })
     }
 }
 

@@ -13,7 +13,8 @@ use super::out::Out;
 use super::{progress, table, text};
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     name: String,
     file: Cow<'a, str>,
     bytes: u64,

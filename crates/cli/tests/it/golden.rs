@@ -7,7 +7,7 @@ use crate::cli::Folder;
 use crate::graphs::Graph;
 use crate::models::three_exits;
 
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 17] = [
     &[],
     &["run"],
     &["classify"],
@@ -18,6 +18,10 @@ const COMMANDS: [&[&str]; 13] = [
     &["calibrate"],
     &["evaluate"],
     &["doctor"],
+    &["config"],
+    &["config", "check"],
+    &["config", "show"],
+    &["config", "schema"],
     &["models"],
     &["models", "build"],
     &["import"],

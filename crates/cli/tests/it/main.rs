@@ -8,6 +8,8 @@ mod class_folders;
 mod cli;
 mod doctor;
 mod energy_state;
+mod events;
+mod gate;
 mod golden;
 #[path = "../../../../tests/it/graphs.rs"]
 #[allow(dead_code, reason = "the library's tests use the rest")]
@@ -17,3 +19,5 @@ mod models_command;
 mod operating_points;
 mod output;
 mod program;
+mod schemas;
+mod settings;

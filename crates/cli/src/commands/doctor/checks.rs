@@ -9,6 +9,7 @@ use serde::Serialize;
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
     Ok,
@@ -30,6 +31,7 @@ impl fmt::Display for Status {
 
 /// One thing looked at.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Check {
     pub check: &'static str,
     pub status: Status,

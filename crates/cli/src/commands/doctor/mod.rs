@@ -45,15 +45,20 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Boards<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Boards<'a> {
+    #[cfg_attr(test, schemars(with = "Vec<crate::schemas::Object>"))]
     boards: &'a [Board],
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
+    #[cfg_attr(test, schemars(with = "crate::schemas::Object"))]
     board: &'a Board,
     detected: Option<&'a str>,
     model: Option<String>,
+    #[cfg_attr(test, schemars(with = "crate::schemas::State"))]
     state: &'a State,
     checks: &'a [Check],
     ok: bool,

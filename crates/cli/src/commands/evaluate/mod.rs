@@ -1,6 +1,8 @@
 //! `evaluate`: a policy file against labelled images, and against what it promised.
 
 mod report;
+#[cfg(test)]
+pub(crate) use report::Report;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -21,7 +21,8 @@ use crate::output::{table, text};
 const COMPARED: usize = 50;
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     policy: Cow<'a, str>,
     data: Cow<'a, str>,
     images: usize,
@@ -36,6 +37,7 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RunReport {
     budget: f32,
     expected: Expected,
@@ -47,12 +49,14 @@ struct RunReport {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Expected {
     accuracy: f64,
     cost: f64,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ExitReport<'a> {
     exit: &'a str,
     cost: f64,
@@ -60,6 +64,7 @@ struct ExitReport<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct DifferenceReport {
     mean: f64,
     least: f64,

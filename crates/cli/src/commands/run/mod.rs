@@ -2,8 +2,11 @@
 
 mod battery;
 mod burst;
+mod events;
+mod gate;
 mod mission;
 mod power;
+mod sensor;
 mod service;
 #[cfg(feature = "live")]
 mod show;
@@ -29,12 +32,15 @@ use crate::args::model::{self, ModelArgs};
 use crate::args::policy::{PolicyArgs, built_in_points, mission_points};
 use crate::args::threads::Threads;
 use crate::args::watts::WattsArgs;
-#[cfg(feature = "live")]
+use crate::events::Tap;
 use crate::live::Events;
-use crate::output::failure::{Failure, chain, wrong};
+use crate::output::failure::{Failure, OrInput as _, chain, wrong};
+use crate::settings::Settings;
 
 use battery::GaugeArgs;
 use burst::Burst;
+use events::EventArgs;
+use gate::GateArgs;
 use mission::{Chooser, MissionArgs, Mode};
 use power::Times;
 use service::Service;
@@ -64,6 +70,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Exit code 1 when frames were skipped or a camera never came. JSON lines: see docs/json.md.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
+    /// Read options from this settings file, whose keys are options without their dashes; what stands on the command line
+    /// comes first
+    #[arg(long, value_name = "FILE", help_heading = "State and output")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     source: SourceArgs,
     #[command(flatten)]
@@ -73,6 +83,10 @@ pub(crate) struct Args {
     threads: Threads,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    gate: GateArgs,
+    #[command(flatten)]
+    events: EventArgs,
     #[command(flatten)]
     mission: MissionArgs,
     #[command(flatten, next_help_heading = "Battery and power")]
@@ -120,6 +134,13 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         #[cfg(feature = "mqtt")]
         mqtt: args.mqtt.settings()?,
     };
+    // Its options have been read already, before those of the command line; its rules are read here.
+    let rules = match &args.config {
+        Some(path) => Settings::read(path).or_input()?.into_rules(),
+        None => vec![],
+    };
+    // Held until the loop has ended: its drop ends the sensor's thread.
+    let (gate, _sensor) = args.gate.open()?;
     let stop = stop_on_signals()?;
     let mut state = State::open(&args.state)?;
     let duration = args.mission.duration()?;
@@ -196,15 +217,23 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         began: resumed,
         mission: duration.map(|length| (length, args.mission.reserve())),
     };
+    let labels = plan.info().labels.clone();
+    let events = args.events.plan(rules, labels.as_deref(), plan.info().classes)?;
     let mut view = View::new(&args.output, &exits, plan.info().labels.clone(), (source.names, source.count))?;
     let (name, in_words) = (model::name(&plan), args.gauge.describe(battery.as_ref(), simulated));
     view.header(&Header { model: &name, points: points.len(), battery: &in_words, joules: &origin, steps: &expected })?;
     let mut config = PipelineConfig::new(points, power, battery).with_period(period).with_threads(args.threads.count());
+    config.gate = gate;
     config.compare_full = !args.no_compare;
     config.stage_seconds = modelled_time.then_some(seconds);
     let is_live = source.frames.is_live();
     let pipeline = Pipeline::new(source.frames, governor, plan, config)?;
     let mut pipeline = pipeline.resumed_at(resumed).with_stop(stop.clone().into());
+    let happened = Events::default();
+    let tap = events.map(|plan| Tap::new(plan, labels, happened.clone())).transpose()?;
+    if tap.as_ref().is_some_and(Tap::wants_frames) {
+        pipeline.keep_frames().store(true, Ordering::Relaxed);
+    }
     if let Some(sensor) = sensor {
         let capacity = match args.battery.capacity.milliwatt_hours() {
             Some(_) => BatteryCapacity::Known,
@@ -215,7 +244,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     #[cfg(feature = "live")]
     {
         let facts = crate::live::Facts::new(name, in_words, origin);
-        view.show_to(show::Show::start(outlets, subject, facts, Events::default(), pipeline.keep_frames())?);
+        view.show_to(show::Show::start(outlets, subject, facts, happened, pipeline.keep_frames())?);
     }
     let mut run = Loop {
         state: &mut state,
@@ -224,6 +253,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         soc: pipeline.battery().filter(|_| !args.gauge.is_named()).map(Battery::soc),
         pipeline,
         summary: Summary::new(&exits),
+        tap,
         stop,
         duration,
         limit: args.source.limit,
@@ -281,6 +311,8 @@ struct Loop<'a> {
     view: &'a mut View,
     pipeline: Pipeline<Chooser>,
     summary: Summary,
+    /// What makes events of answers, if anybody wants them.
+    tap: Option<Tap>,
     soc: Option<f32>,
     stop: Arc<AtomicBool>,
     /// Length of the mission, if there is one.
@@ -370,6 +402,12 @@ impl Loop<'_> {
         self.pipeline.governor_mut().spent(&step);
         self.view.camera(None)?;
         self.view.frame(&step)?;
+        if let Some(tap) = &mut self.tap {
+            let elapsed = self.pipeline.elapsed();
+            for told in tap.step(&step, elapsed, self.pipeline.frame()) {
+                self.view.event(&told, elapsed)?;
+            }
+        }
         Ok(match step.choice.reason {
             Reason::MissionOver => Some("mission over"),
             _ => self.burst.is_over(step.outcome.class).then_some("the scene is still"),
@@ -419,7 +457,11 @@ impl Loop<'_> {
     }
 
     /// Tells what the run came to.
-    fn finish(self, ended: &str) -> Result<(), Failure> {
+    fn finish(mut self, ended: &str) -> Result<(), Failure> {
+        // What was begun for the last events is done before the run is told to be over.
+        if let Some(lost) = self.tap.take().map(|tap| tap.lost()).filter(|&lost| lost > 0) {
+            self.view.note(&format!("nothing was done about {lost} events: too many came at once"));
+        }
         self.view.summary(&self.summary, self.soc, (self.pipeline.dropped(), self.pipeline.damaged()), ended)?;
         if self.skipped > 0 && !self.is_live { Err(Failure::Partial) } else { Ok(()) }
     }

@@ -65,7 +65,7 @@ pub(super) enum Names {
     /// All alike: a camera, an IDX file.
     One(String),
     /// Files, by number.
-    Files(ImageSource),
+    Files(Box<ImageSource>),
 }
 
 impl Names {
@@ -128,7 +128,7 @@ fn open_path(path: &Path, model: &ModelInfo) -> Result<(Box<dyn FrameSource>, Na
         if path.is_file() {
             open().next().or_input()?;
         }
-        return Ok((Box::new(open()), Names::Files(open())));
+        return Ok((Box::new(open()), Names::Files(Box::new(open()))));
     }
     let folder = ImageFolder::read(path).or_input()?;
     if folder.images().is_empty() {
@@ -146,5 +146,5 @@ fn open_path(path: &Path, model: &ModelInfo) -> Result<(Box<dyn FrameSource>, Na
         message::tell("left out: ", &skipped.to_string());
     }
     let open = || ImageSource::folder(&folder, classes.as_ref());
-    Ok((Box::new(open()), Names::Files(open())))
+    Ok((Box::new(open()), Names::Files(Box::new(open()))))
 }

@@ -94,6 +94,7 @@ pub(super) fn calibrated(frontier: &Frontier, power: &PowerModel) -> Result<SocS
 
 /// What is to be expected of one step.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ExpectedStep {
     /// The step holds from this state of charge in [0, 1] upwards.
     from: f32,

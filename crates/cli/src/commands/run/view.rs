@@ -11,11 +11,12 @@ use dyn_perceiver::pipeline::Pipeline;
 use dyn_perceiver::pipeline::{Step, Summary};
 
 use crate::args::model::class_name;
+use crate::events::Told;
 use crate::output::failure::{Failure, OrInput as _};
 use crate::output::json::Pairs;
 use crate::output::out::Out;
 use crate::output::progress::is_dumb;
-use crate::output::records::{self, LiveLine, Log, Record};
+use crate::output::records::{self, EventRecord, LiveLine, Log, Record};
 use crate::output::{message, table, text};
 
 use super::source::Names;
@@ -206,6 +207,30 @@ impl View {
         Ok(())
     }
 
+    /// Tells what happened in front of the camera.
+    pub(super) fn event(&mut self, told: &Told, elapsed: Duration) -> Result<(), Failure> {
+        let Told { event, lasted } = told;
+        self.record(&Record::Event(EventRecord {
+            id: event.id,
+            event: event.event,
+            class: event.class,
+            label: &event.label,
+            confidence: event.confidence,
+            frame: event.frame,
+            lasted_s: lasted.as_secs_f64(),
+        }))?;
+        if self.json {
+            return Ok(());
+        }
+        if let Some(live) = &mut self.live {
+            live.clear(&mut self.out)?;
+        }
+        let lasted = if lasted.is_zero() { String::new() } else { format!(" after {:.1} s", lasted.as_secs_f64()) };
+        let (label, confidence) = (text::name(&event.label), event.confidence);
+        writeln!(self.out, "{} {label} {}{lasted} (confidence {confidence:.2})", clock(elapsed), event.event)?;
+        Ok(())
+    }
+
     /// Tells that a frame was passed over.
     pub(super) fn skipped(&mut self, sequence: Option<u64>, message: &str) -> Result<(), Failure> {
         self.skipped += 1;
@@ -230,20 +255,11 @@ impl View {
             return Ok(());
         }
         self.told = Some(decision);
-        let seconds = elapsed.as_secs();
         let period = choice.period.map_or(String::new(), |period| format!(" every {} ms", period.as_millis()));
         let budget = budget.map(|joules| format!("{joules:.4} J a frame"));
         let facts: Vec<String> = soc.map(|soc| format!("SoC {}", percent(soc))).into_iter().chain(budget).collect();
         let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
-        writeln!(
-            self.out,
-            "{:02}:{:02}:{:02} point {}{period}: {}{facts}",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60,
-            choice.point,
-            choice.reason,
-        )?;
+        writeln!(self.out, "{} point {}{period}: {}{facts}", clock(elapsed), choice.point, choice.reason,)?;
         Ok(())
     }
 
@@ -271,6 +287,7 @@ impl View {
                 truth: step.truth,
                 exit: &exit,
                 confidence: outcome.confidence,
+                reused: step.reused,
                 exited_early: outcome.exited_early,
                 cut: outcome.exited_early,
                 latency_ms,
@@ -318,6 +335,11 @@ impl View {
         let charge = soc.map_or(String::new(), |soc| format!(" at {} charge", percent(soc)));
         let switches = summary.switches();
         writeln!(self.out, "ended    {ended}{charge}, {switches} switches of operating point")?;
+        let reused = summary.reused();
+        if reused > 0 {
+            let share = table::percent(reused as f64 / summary.frames().max(1) as f64);
+            writeln!(self.out, "reused   {reused} frames ({share}) did not go through the network")?;
+        }
         for (what, count) in [("dropped", dropped), ("damaged", damaged), ("skipped", self.skipped)] {
             if count > 0 {
                 writeln!(self.out, "{what}  {count} frames")?;
@@ -326,6 +348,12 @@ impl View {
         write!(self.out, "\n{}", tables(summary))?;
         Ok(())
     }
+}
+
+/// Hours, minutes and seconds.
+fn clock(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 fn percent(share: f32) -> String {
@@ -375,6 +403,7 @@ fn record<'a>(
     latency_ms.push("full", summary.latency_full_ms().map(Into::into));
     records::Summary {
         frames: summary.frames(),
+        reused: summary.reused(),
         accuracy: summary.accuracy(),
         accuracy_full: summary.accuracy_full(),
         exit_share: exits.into_iter().map(|exit| (exit.exit, exit.share)).collect(),

@@ -7,16 +7,20 @@ mod log;
 use std::borrow::Cow;
 
 use dyn_perceiver::energy::Reason;
+use dyn_perceiver::events::EventKind;
 use serde::Serialize;
 
 use super::json::Pairs;
 use crate::commands::run::ExpectedStep;
+#[cfg(test)]
+pub(crate) use json_lines::Stamped;
 pub(crate) use json_lines::line;
 pub(crate) use live_line::{LiveLine, columns};
 pub(crate) use log::Log;
 
 /// Something that happened in the loop.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Record<'a> {
     /// What the level of the battery steps through, told once at the start.
@@ -47,6 +51,8 @@ pub(crate) enum Record<'a> {
         /// What happened, in words.
         message: &'a str,
     },
+    /// A class appeared, is still here or left.
+    Event(EventRecord<'a>),
     /// The state was stored.
     State {
         /// How often it has been.
@@ -58,6 +64,7 @@ pub(crate) enum Record<'a> {
 
 /// The result of one frame.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Frame<'a> {
     /// Number of the frame in its stream.
     pub frame: u64,
@@ -73,6 +80,8 @@ pub(crate) struct Frame<'a> {
     pub exit: &'a str,
     /// Confidence in [0, 1] at that exit.
     pub confidence: f32,
+    /// Whether the gate let the last answer hold, so that the network did not run.
+    pub reused: bool,
     /// Whether the frame left before the last exit that the policy evaluates.
     pub exited_early: bool,
     /// The former name of `exited_early`.
@@ -86,6 +95,7 @@ pub(crate) struct Frame<'a> {
     /// Index of the operating point in force, cheapest first.
     pub point: usize,
     /// Why that point is in force.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub reason: Reason,
     /// Milliseconds to the next frame, if the governor chooses them.
     pub period_ms: Option<u64>,
@@ -93,16 +103,40 @@ pub(crate) struct Frame<'a> {
     pub joules: f32,
 }
 
+/// Something that happened in front of the camera.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct EventRecord<'a> {
+    /// Number of the event in this run, from 1 on.
+    pub id: u64,
+    /// "appeared", "still-here" or "left".
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub event: EventKind,
+    /// Index of the class.
+    pub class: usize,
+    /// Name of the class.
+    pub label: &'a str,
+    /// Highest confidence in [0, 1] with which it was seen since it appeared.
+    pub confidence: f32,
+    /// Number of the frame that decided it.
+    pub frame: u64,
+    /// Seconds for which the class has been here.
+    pub lasted_s: f64,
+}
+
 /// What a run came to.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Summary<'a> {
     /// Frames classified.
     pub frames: u64,
+    /// Frames of those for which the gate let the last answer hold, so that the network did not run.
+    pub reused: u64,
     /// Share of labelled frames answered rightly.
     pub accuracy: Option<f64>,
-    /// The same of the full network.
+    /// The same of the full network, of the frames for which it ran.
     pub accuracy_full: Option<f64>,
-    /// Share of frames by exit.
+    /// Share of the frames that ran by exit.
     pub exit_share: Pairs<f64>,
     /// Latency by exit, and of `all` frames and of the `full` network.
     pub latency_ms: Pairs<Option<Latency>>,
@@ -126,6 +160,7 @@ pub(crate) struct Summary<'a> {
 
 /// Latency in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Latency {
     pub mean: f64,
     pub p95: f64,
@@ -147,6 +182,7 @@ pub(crate) fn sample() -> Record<'static> {
         truth: Some(9),
         exit: "exit1",
         confidence: 0.875,
+        reused: false,
         exited_early: true,
         cut: true,
         latency_ms: 3.25,

@@ -1,0 +1,59 @@
+//! The gate before the network: options, and the sensor outside.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use dyn_perceiver::gate::GateSettings;
+use dyn_perceiver::pipeline::GateConfig;
+
+use super::sensor::{Sensor, SensorName};
+use crate::args::number::{self, not_negative};
+use crate::output::failure::Failure;
+
+/// What stands before the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GateKind {
+    /// Nothing: every frame goes through the network
+    Off,
+    /// The luminance of a frame, compared with that of the frame which went through the network last
+    Pixel,
+}
+
+/// The gate.
+#[derive(Args)]
+#[command(next_help_heading = "Gate")]
+pub(super) struct GateArgs {
+    /// Run the network only on frames that have changed, and use the last answer for the others
+    #[arg(long, value_enum, value_name = "KIND", default_value_t = GateKind::Off)]
+    gate: GateKind,
+    /// Take a frame as changed when the most changed cell of its 40x40 differs by more than these levels of luminance, of 255
+    #[arg(long, value_name = "LEVELS", default_value_t = GateSettings::THRESHOLD, value_parser = not_negative)]
+    gate_threshold: f32,
+    /// Use an answer for at most so many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = number::seconds)]
+    refresh: Duration,
+    /// Run the network only while this sensor is active, such as gpio:/dev/gpiochip0:17 (:low behind it where low is active),
+    /// or `command:` and a command that writes 1 and 0 as lines to its output. A sensor that fails counts as active
+    #[arg(long, value_name = "SENSOR", value_parser = SensorName::parse)]
+    gate_sensor: Option<SensorName>,
+}
+
+impl GateArgs {
+    /// The gate asked for, and the thread that reads its sensor.
+    pub(super) fn open(&self) -> Result<(Option<GateConfig>, Option<Sensor>), Failure> {
+        let sensor = self.gate_sensor.as_ref().map(SensorName::open).transpose()?;
+        let signal = sensor.as_ref().map(Sensor::signal);
+        let gate = match (self.gate, signal) {
+            (GateKind::Off, None) => None,
+            (GateKind::Off, Some(signal)) => Some(GateConfig::signal(signal, self.refresh)),
+            (GateKind::Pixel, signal) => {
+                let gate = GateConfig::pixels(GateSettings::new(self.gate_threshold, self.refresh));
+                Some(match signal {
+                    Some(signal) => gate.with_signal(signal),
+                    None => gate,
+                })
+            }
+        };
+        Ok((gate, sensor))
+    }
+}

@@ -1,0 +1,97 @@
+//! The gate before the network, as a user meets it.
+
+use serde_json::Value;
+
+use crate::cli::Folder;
+use crate::models::three_exits;
+use crate::program::{program, refuses, repository};
+
+fn run(args: &[&str]) -> Vec<Value> {
+    let output = program(&[&["run", "--json", "--battery", "simulated", "--battery-wh", "1"], args].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The same picture five times, another one three times, and the first again; as camera files or decoded.
+fn pictures(folder: &Folder, other: &str) -> String {
+    let images = folder.path("images");
+    std::fs::create_dir(&images).unwrap();
+    let fixture = |name: &str| repository().join("tests/fixtures/pictures").join(name);
+    for (number, name) in ["grey.jpg"; 5].into_iter().chain([other; 3]).chain(["grey.jpg"]).enumerate() {
+        std::fs::copy(fixture(name), format!("{images}/{number}.jpg")).unwrap();
+    }
+    images
+}
+
+#[test]
+fn frames_like_the_last_one_have_its_answer_and_cost_nothing() {
+    let folder = Folder::new();
+    let model = folder.file("three.onnx", &three_exits(&["exit1", "exit2"]).bytes());
+    let images = pictures(&folder, "orientation-6.jpg");
+    let base = ["--model", &model, "--frames", &images, "--exit", "exit2", "--fps", "200"];
+    let lines = run(&[&base[..], &["--gate", "pixel", "--refresh", "3600"]].concat());
+    let frames: Vec<&Value> = lines.iter().filter(|line| line["kind"] == "frame").collect();
+    let reused: Vec<bool> = frames.iter().map(|frame| frame["reused"].as_bool().unwrap()).collect();
+    assert_eq!(reused, [false, true, true, true, true, false, true, true, false]);
+    for pair in frames.windows(2).filter(|pair| pair[1]["reused"] == true) {
+        assert_eq!((&pair[1]["class"], &pair[1]["confidence"]), (&pair[0]["class"], &pair[0]["confidence"]));
+        assert_eq!((&pair[1]["joules"], &pair[1]["latency_ms"]), (&0.0.into(), &0.0.into()));
+    }
+    let summary = lines.last().unwrap();
+    assert_eq!((&summary["frames"], &summary["reused"]), (&9.into(), &6.into()));
+    let full = run(&base);
+    let (gated, always) = (summary["joules"].as_f64().unwrap(), full.last().unwrap()["joules"].as_f64().unwrap());
+    let spent: f64 = frames.iter().map(|frame| frame["joules"].as_f64().unwrap()).sum();
+    assert!(gated < always && (gated / spent - 1.0).abs() < 1e-3, "{gated} J of {always} J");
+
+    // At 200 frames a second an answer that holds for 10 ms holds for one more frame.
+    let lines = run(&[&base[..], &["--gate", "pixel", "--refresh", "0.01"]].concat());
+    let reused: Vec<bool> = lines.iter().filter_map(|line| line["reused"].as_bool()).collect();
+    assert_eq!(reused, [false, true, false, true, false, false, true, false, false]);
+    // Nothing differs by more than all levels there are, but pictures of another size always do.
+    let lines = run(&[&base[..], &["--gate", "pixel", "--refresh", "3600", "--gate-threshold", "256"]].concat());
+    assert!(lines.last().unwrap()["reused"].as_u64().unwrap() >= 6);
+}
+
+#[test]
+fn a_gate_needs_a_sensor_that_is_one() {
+    let folder = Folder::new();
+    let model = folder.file("three.onnx", &three_exits(&["exit1", "exit2"]).bytes());
+    let base = ["run", "--model", &model, "--synthetic", "3"];
+    let refuses = |args: &[&str], parts: &[&str]| refuses(&[&base[..], args].concat(), parts);
+    refuses(&["--gate-sensor", "pir"], &["gpio:CHIP:LINE", "command:COMMAND"]);
+    refuses(&["--gate-sensor", "gpio:17"], &["gpio:/dev/gpiochip0:17"]);
+    refuses(&["--gate-sensor", "gpio:/no/such/chip:1"], &["gpio:/no/such/chip:1"]);
+    refuses(&["--gate", "motion"], &["possible values"]);
+}
+
+/// Until the sensor has said that all is quiet, and again when its command has ended, every frame runs.
+#[test]
+fn a_quiet_sensor_lets_the_answer_hold_and_one_that_ends_does_not() {
+    let folder = Folder::new();
+    let model = folder.file("three.onnx", &three_exits(&["exit1", "exit2"]).bytes());
+    let (quiet, over) = (folder.path("quiet"), folder.path("over"));
+    let sensor = format!("command:echo 0; touch {quiet}; while [ ! -e {over} ]; do sleep 0.02; done");
+    // The camera paces the frames by the sensor: some before it speaks, some while it is quiet, some after its end.
+    let wait = |file: &str| format!("while [ ! -e {file} ]; do sleep 0.02; done; sleep 0.3");
+    let frames =
+        |count: usize| format!("i=0; while [ $i -lt {count} ]; do head -c 64 /dev/zero; sleep 0.1; i=$((i+1)); done");
+    let camera = format!("command:{}; {}; touch {over}; sleep 1; {}; sleep 60", wait(&quiet), frames(6), frames(20));
+    let lines = run(&[
+        "--model",
+        &model,
+        "--camera",
+        &camera,
+        "--camera-format",
+        "grey",
+        "--camera-size",
+        "8x8",
+        "--gate-sensor",
+        &sensor,
+        "--limit",
+        "8",
+    ]);
+    let reused: Vec<bool> = lines.iter().filter_map(|line| line["reused"].as_bool()).collect();
+    assert_eq!((reused[0], reused[2]), (false, true), "{reused:?}");
+    assert_eq!(reused.last(), Some(&false), "{reused:?}");
+}
