@@ -165,14 +165,20 @@ impl ChargeEstimator {
         }
         self.p = p;
         // After long times nothing is known, and not less than nothing.
-        for (state, most) in [(SOC, 0.25), (INCOME, 0.25), (IDLE, 0.1), (FRAMES, 0.1)] {
-            if self.p[state][state] > most {
-                for k in 0..STATES {
-                    self.p[state][k] = 0.0;
-                    self.p[k][state] = 0.0;
-                }
-                self.p[state][state] = most;
+        self.cap::<SOC>(0.25);
+        self.cap::<INCOME>(0.25);
+        self.cap::<IDLE>(0.1);
+        self.cap::<FRAMES>(0.1);
+    }
+
+    /// Keeps the variance of a state within `most`; beyond that nothing is known of how it goes with others.
+    fn cap<const STATE: usize>(&mut self, most: f32) {
+        if self.p[STATE][STATE] > most {
+            for k in 0..STATES {
+                self.p[STATE][k] = 0.0;
+                self.p[k][STATE] = 0.0;
             }
+            self.p[STATE][STATE] = most;
         }
     }
 
@@ -196,7 +202,7 @@ impl ChargeEstimator {
             return;
         }
         let most = HUBER * libm::sqrtf(variance);
-        let innovation = (seen - self.x[SOC] - self.x[ERROR]).clamp(-most, most);
+        let innovation = (seen - self.x[SOC] - self.x[ERROR]).max(-most).min(most);
         for ((x, row), part) in self.x.iter_mut().zip(&mut self.p).zip(column) {
             let gain = part / variance;
             *x += gain * innovation;

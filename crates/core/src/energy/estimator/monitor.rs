@@ -79,6 +79,8 @@ const LASTS_UNSUPPORTED: Duration = Duration::from_secs(7200);
 const VOLTS_MOVED: f32 = 0.03;
 /// By how much more than modelled a load may have taken.
 const LOAD_FACTOR: f32 = 1.6;
+/// The same once the gauge has shown another level.
+const LEFT_LOAD_FACTOR: f32 = 1.3;
 /// Time without a fault after which the same fault is told again.
 const TELL_AGAIN: Duration = Duration::from_secs(600);
 
@@ -305,8 +307,9 @@ impl<G: FuelGauge> GaugeMonitor<G> {
         let jump = self.settings.jump;
         // At the edge of a step a coarse gauge goes to and fro.
         let back = reading.soc == level.before && level.taken < 0.02;
-        let lowest = level.soc - jump - LOAD_FACTOR * level.taken;
         // A level that was left is not come back to only because the battery has drained by as much meanwhile.
+        let load = if self.other.is_none() { LOAD_FACTOR } else { LEFT_LOAD_FACTOR };
+        let lowest = level.soc - jump - load * level.taken;
         let highest = level.soc + jump - level.taken;
         let highest = if self.other.is_none() { highest.max(level.soc) } else { highest };
         back || (reading.soc >= lowest && (reading.may_rise() || reading.soc <= highest))

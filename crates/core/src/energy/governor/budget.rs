@@ -236,6 +236,13 @@ impl Governor for BudgetGovernor {
                 return self.cheapest(Reason::GaugeFailed);
             }
             Verdict::Blind { failed } => (None, failed),
+            Verdict::External(reading)
+                if reading.supply != Some(Supply::External)
+                    && self.learned.battery.has_begun()
+                    && self.learned.sags(&reading) =>
+            {
+                (None, false)
+            }
             Verdict::External(reading) => {
                 let seconds = since(self.pending.since, input.elapsed).as_secs_f32();
                 let drawn = (self.resting_watts * seconds, self.pending.joules);

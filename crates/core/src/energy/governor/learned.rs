@@ -16,6 +16,8 @@ const PRICE_SECONDS: f32 = 7200.0;
 const LEAST_PRICE: f32 = 0.02;
 /// Seconds over which readings are averaged to see the charge rise.
 const RISE_SECONDS: f32 = 900.0;
+/// Share of its highest voltage by which a full battery sags when it carries a load.
+const SAG: f32 = 0.007;
 /// Rise of that average above its lowest value that something must have charged the battery for.
 const RISE: f32 = 0.035;
 
@@ -50,6 +52,8 @@ struct Rise {
     drains: (f32, f32),
     last: f32,
     step: f32,
+    /// The highest voltage there was.
+    volts: f32,
 }
 
 impl Default for Learned {
@@ -76,7 +80,7 @@ impl Learned {
             planned: 0.0,
             income: HourlyRate::NONE,
             demand: HourlyRate::NONE,
-            rise: Rise { mean: -1.0, lowest: 1.0, drains: (1.0, 1.0), last: -1.0, step: 0.0 },
+            rise: Rise { mean: -1.0, lowest: 1.0, drains: (1.0, 1.0), last: -1.0, step: 0.0, volts: 0.0 },
         }
     }
 
@@ -109,6 +113,9 @@ impl Learned {
             let shares = (idle / self.nameplate, frames / self.nameplate);
             self.battery.predict(seconds, shares, self.income.rate(hour));
         }
+        if let Some(volts) = gauge.and_then(|reading| reading.volts).filter(|volts| volts.is_finite()) {
+            self.rise.volts = self.rise.volts.max(volts);
+        }
         let Some(soc) = soc else { return };
         if gauge.is_some_and(|reading| reading.supply == Some(Supply::Charging)) {
             self.battery.expect_income((self.battery.idle_drain(), self.battery.frame_drain()));
@@ -124,6 +131,12 @@ impl Learned {
             self.battery.begin(soc);
             self.rise = Rise { mean: soc, lowest: soc, last: soc, ..self.rise };
         }
+    }
+
+    /// Whether the voltage says of a battery that reads full that it is being emptied: the gauge's steps are too coarse to
+    /// tell, or it is stuck.
+    pub(super) fn sags(&self, reading: &GaugeReading) -> bool {
+        reading.volts.is_some_and(|volts| volts < self.rise.volts * (1.0 - SAG))
     }
 
     /// Goes on from a full battery that stays full under load although no gauge tells why: what comes in is at least what the
@@ -191,7 +204,8 @@ impl Learned {
     /// Whether every number is one that learning can produce: for state read from a file.
     pub fn is_sound(&self) -> bool {
         let positive = [self.nameplate, self.price, self.frames, self.planned];
-        let rise = [self.rise.mean, self.rise.lowest, self.rise.drains.0, self.rise.drains.1, self.rise.step];
+        let rise =
+            [self.rise.mean, self.rise.lowest, self.rise.drains.0, self.rise.drains.1, self.rise.step, self.rise.volts];
         positive.iter().all(|x| x.is_finite() && *x >= 0.0)
             && rise.iter().all(|x| x.is_finite())
             && self.battery.is_sound()

@@ -185,3 +185,44 @@ fn monitor_does_not_take_a_jump_to_full_that_stays_for_external_power() {
         assert!(matches!(state, GaugeState::Stale { .. } | GaugeState::Failed { .. }), "{i}: {state:?}");
     }
 }
+
+#[test]
+fn monitor_does_not_lose_a_gauge_over_one_low_reading() {
+    let mut script = std::vec![Ok(GaugeReading::new(0.8)), Ok(GaugeReading::new(0.8)), Ok(GaugeReading::new(0.3))];
+    script.push(Ok(GaugeReading::new(0.8)));
+    let mut w = monitor(&script);
+    let states: Vec<_> = (0..40).map(|i| w.observe(seconds(i), 0.0)).collect();
+    assert!(matches!(states[2], GaugeState::Stale { fault: Fault::Jump, .. }), "{states:?}");
+    assert!(states[3..].iter().all(|state| matches!(state, GaugeState::Good(_))), "{states:?}");
+}
+
+#[test]
+fn monitor_believes_another_level_that_lasts_after_a_gap() {
+    let mut script = std::vec![Ok(GaugeReading::new(0.8))];
+    script.extend([Err(Fault::Nack); 3 * 6]);
+    script.extend((0..20u8).map(|i| Ok(GaugeReading::new(0.55 - 0.001 * f32::from(i)))));
+    let mut w = monitor(&script);
+    let states: Vec<_> = (0..27).map(|i| w.observe(seconds(60 * i), 0.001)).collect();
+    assert!(matches!(states[8], GaugeState::Stale { fault: Fault::Jump, .. }), "{states:?}");
+    assert!(matches!(states[26], GaugeState::Good(_)), "{states:?}");
+}
+
+#[test]
+fn monitor_does_not_believe_a_fall_that_the_voltage_knows_nothing_of_but_one_that_it_does() {
+    for (volts, believed) in [(3.99, false), (3.6, true)] {
+        let mut script = std::vec![Ok(GaugeReading::new(0.8).with_volts(4.0)); 4];
+        script.extend((0..60u8).map(|i| Ok(GaugeReading::new(0.5 - 0.001 * f32::from(i)).with_volts(volts))));
+        let mut w = monitor(&script);
+        let last = (0..64).map(|i| w.observe(seconds(30 * i), 0.001)).last().unwrap();
+        assert_eq!(matches!(last, GaugeState::Good(_)), believed, "{last:?}");
+    }
+}
+
+#[test]
+fn monitor_lets_a_gauge_of_four_leds_step_and_flicker() {
+    let levels = [0.75; 13].into_iter().chain([0.5, 0.75, 0.5, 0.5]).chain([0.5; 12]).chain([0.25; 4]);
+    let script: Vec<_> = levels.map(|soc| Ok(GaugeReading::new(soc))).collect();
+    let mut w = monitor(&script);
+    let states: Vec<_> = (0..33).map(|i| w.observe(seconds(60 * i), 0.01)).collect();
+    assert!(states[13..].iter().all(|state| matches!(state, GaugeState::Good(_))), "{states:?}");
+}

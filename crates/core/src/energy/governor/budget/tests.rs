@@ -218,3 +218,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn budget_takes_a_full_reading_for_external_power_unless_the_voltage_sags() {
+    let second = FrameDemand::Period(Duration::from_secs(1));
+    let mut governor = governor(mission(second), 39_000.0);
+    let mut at = |seconds: u64, external: bool, volts: f32| {
+        let reading = GaugeReading::new(1.0).with_volts(volts);
+        let gauge = if external { GaugeState::ExternalPower(reading) } else { GaugeState::Good(reading) };
+        governor.choose(&GovernorInput::new(Duration::from_secs(seconds), gauge)).reason
+    };
+    assert_eq!(at(0, false, 4.2), Reason::Start);
+    assert_eq!(at(60, true, 4.19), Reason::ExternalPower);
+    assert_eq!(at(120, true, 4.12), Reason::StaleHold);
+    assert_eq!(at(180, true, 4.2), Reason::ExternalPower);
+}
