@@ -9,7 +9,7 @@ use super::hours::HourlyRate;
 use crate::energy::estimator::INCOME_MEMORY;
 
 /// The most steps of a plan.
-const STEPS: u32 = 336;
+const STEPS: u32 = 168;
 /// Charge at which a battery counts as full.
 const FULL: f32 = 0.99;
 
