@@ -26,6 +26,8 @@ pub struct PipelineConfig {
     /// Seconds of each stage that the loop's clock counts in place of the time that passes here: a run then comes out the
     /// same on a busy machine as on a quiet one.
     pub stage_seconds: Option<Vec<f32>>,
+    /// Watts that decoding and resizing a frame adds to the idle board while it lasts; 0 leaves it out of the account.
+    pub preparing_watts: f32,
     /// What decides whether a frame goes through the network; without it each does.
     pub gate: Option<GateConfig>,
 }
@@ -41,6 +43,7 @@ impl PipelineConfig {
             compare_full: false,
             threads: NonZeroUsize::MIN,
             stage_seconds: None,
+            preparing_watts: 0.0,
             gate: None,
         }
     }
@@ -61,6 +64,12 @@ impl PipelineConfig {
     #[must_use]
     pub fn with_threads(self, threads: NonZeroUsize) -> Self {
         PipelineConfig { threads, ..self }
+    }
+
+    /// The same, with these watts added to the idle board's while a frame is decoded and resized.
+    #[must_use]
+    pub fn with_preparing_watts(self, preparing_watts: f32) -> Self {
+        PipelineConfig { preparing_watts, ..self }
     }
 
     /// The same on a clock that counts modelled time: `stage_seconds` for the stages of a frame, and nothing between them.

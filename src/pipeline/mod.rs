@@ -95,9 +95,9 @@ pub struct Step {
     pub soc: Option<f32>,
     /// The operating point and why it is in force.
     pub choice: Choice,
-    /// Joules that the frame added to idle consumption, modelled.
+    /// Joules that the frame added to idle consumption, its preparation included, modelled.
     pub joules: f32,
-    /// Joules that the full network would have added, modelled.
+    /// Joules that the full network would have added, with the same preparation, modelled.
     pub joules_full: f32,
     /// Time for preprocessing, spent while an earlier frame was classified.
     pub preprocessing: Duration,
@@ -304,9 +304,10 @@ impl<G: Governor> Pipeline<G> {
             self.answer = Some(outcome.clone());
         }
         let power = &self.config.power;
-        // The model counts the network alone, which does not run.
-        let joules = if reused { 0.0 } else { power.policy_joules(policy, outcome.exit) };
-        let joules_full = power.policy_joules(&self.full, self.full.last_exit());
+        let preparing = self.config.preparing_watts * preprocessing.as_secs_f32();
+        // The model counts the network alone, which does not run for a frame whose answer is used again.
+        let joules = preparing + if reused { 0.0 } else { power.policy_joules(policy, outcome.exit) };
+        let joules_full = preparing + power.policy_joules(&self.full, self.full.last_exit());
         self.busy = preprocessing + outcome.latency();
         // The two overlap: the slower one sets the pace.
         let passed = match &self.config.stage_seconds {

@@ -45,6 +45,25 @@ pub struct Profile {
     pub idle_watts: f64,
     /// The stages, in the order of the exits.
     pub stages: Vec<StageProfile>,
+    /// The whole network on other numbers of threads and at other clocks, where that was measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<Variant>,
+}
+
+/// The whole network on so many threads at a clock of the processor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    /// Threads that work on a frame.
+    pub threads: usize,
+    /// Limit of the clock in megahertz; none where it was left as it is.
+    pub megahertz: Option<f64>,
+    /// Mean seconds of a frame.
+    pub seconds: f64,
+    /// Joules that a frame adds to idling; none where they can neither be measured nor modelled: nobody knows what a board
+    /// draws at another clock.
+    pub joules: Option<f64>,
+    /// Standard error of the joules; none where they are modelled.
+    pub standard_error: Option<f64>,
 }
 
 impl Profile {
@@ -55,6 +74,19 @@ impl Profile {
     pub fn power_model(&self) -> Result<PowerModel, PowerModelError> {
         let joules: Vec<f32> = self.stages.iter().map(|stage| stage.joules as f32).collect();
         PowerModel::new(self.idle_watts as f32, &joules, self.source)
+    }
+}
+
+impl Variant {
+    /// What a profile of the whole network alone says of a variant.
+    #[must_use]
+    pub fn of(profile: &Profile, threads: usize, megahertz: Option<f64>) -> Option<Self> {
+        let whole = profile.stages.last()?;
+        let seconds = profile.stages.iter().map(|stage| stage.seconds).sum();
+        // A modelled figure rests on the watts of the clock as it is.
+        let is_known = profile.source == JoulesSource::Measured || megahertz.is_none();
+        let joules = is_known.then_some(whole.cumulative_joules);
+        Some(Self { threads, megahertz, seconds, joules, standard_error: whole.standard_error })
     }
 }
 
@@ -194,7 +226,8 @@ pub fn measure<M: EnergyMeter>(
         before = (before.0 + difference, error, time);
     }
     let (idle_watts, _) = mean_and_error(&idle_watts);
-    Ok(Profile { source: JoulesSource::Measured, method: method.to_owned(), idle_watts, stages })
+    let (source, method) = (JoulesSource::Measured, method.to_owned());
+    Ok(Profile { source, method, idle_watts, stages, variants: Vec::new() })
 }
 
 /// Models joules per stage where nothing can be measured: (active - idle watts) x measured latency.
@@ -225,7 +258,7 @@ pub fn model(
         });
     }
     let method = "modelled: watts x measured latency".to_owned();
-    Profile { source: JoulesSource::Modelled, method, idle_watts, stages }
+    Profile { source: JoulesSource::Modelled, method, idle_watts, stages, variants: Vec::new() }
 }
 
 /// Mean and its standard error; no error from fewer than two values.
@@ -275,6 +308,8 @@ mod tests {
             spent.set(spent.get() + [0.5, 1.25][exit]);
         })
         .unwrap();
+        let variant = Variant::of(&profile, 4, Some(600.0)).unwrap();
+        assert_eq!((variant.threads, variant.joules), (4, Some(profile.stages[1].cumulative_joules)));
         assert!((profile.idle_watts - 2.0).abs() < 0.1);
         for (stage, expected) in profile.stages.iter().zip([0.5, 0.75]) {
             assert!((stage.joules - expected).abs() < 0.02, "{stage:?}");
@@ -308,6 +343,8 @@ mod tests {
         });
         assert_eq!(profile.source, JoulesSource::Modelled);
         assert!(profile.method.contains("watts x measured latency"));
+        assert!(Variant::of(&profile, 2, None).unwrap().joules.is_some());
+        assert!(Variant::of(&profile, 2, Some(600.0)).unwrap().joules.is_none(), "nobody knows its watts");
         assert!(profile.stages[0].joules >= 0.004 && profile.stages[0].standard_error.is_none());
     }
 }

@@ -28,6 +28,35 @@ pub enum BoardError {
     },
 }
 
+/// How far a figure can be trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Basis {
+    /// The maker's data sheet or documentation says so.
+    DataSheet,
+    /// Somebody published a measurement.
+    #[default]
+    Published,
+    /// Measured by whoever wrote the file.
+    Measured,
+    /// Nobody measured it: it follows from other figures, as the source says.
+    NotMeasured,
+}
+
+impl Basis {
+    /// In words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Basis::DataSheet => "data sheet",
+            Basis::Published => "published measurement",
+            Basis::Measured => "measured",
+            Basis::NotMeasured => "not measured",
+        }
+    }
+}
+
 /// A number and where it comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,12 +66,22 @@ pub struct Figure {
     pub value: f64,
     /// Who measured or published it, and under which conditions.
     pub source: String,
+    /// How far it can be trusted.
+    #[serde(default)]
+    pub basis: Basis,
 }
 
 impl Figure {
     /// A number and where it comes from.
     pub fn new(value: f64, source: impl Into<String>) -> Self {
-        Self { value, source: source.into() }
+        Self { value, source: source.into(), basis: Basis::default() }
+    }
+
+    /// The same on another basis than a published measurement.
+    #[must_use]
+    pub fn on(mut self, basis: Basis) -> Self {
+        self.basis = basis;
+        self
     }
 }
 
@@ -57,6 +96,8 @@ pub struct Cpu {
     pub cores: u32,
     /// Highest clock of the stock board.
     pub max_mhz: Figure,
+    /// Multiply-accumulates of a network per second on one core.
+    pub macs_per_second: Option<Figure>,
     /// Whether the cores have half-precision arithmetic and dot products (Armv8.2).
     pub fp16_dotprod: bool,
 }
@@ -70,10 +111,43 @@ pub struct Power {
     pub idle_watts: Option<Figure>,
     /// All cores busy, in watts.
     pub active_watts: Option<Figure>,
+    /// One core busy, two, and so on, in watts, as far as they are known.
+    #[serde(default)]
+    pub busy_watts: Vec<Figure>,
+    /// Booted and idle with all switched off that a camera loop does not need, in watts.
+    pub tuned_watts: Option<Figure>,
+    /// Halted and its supply cut by a switch, in watts: what the switch and what holds it draw.
+    pub off_watts: Option<Figure>,
     /// Suspended between frames, in watts, where it can be.
     pub suspend_watts: Option<Figure>,
     /// The power budget of its default mode, in watts: a limit, not a measurement.
     pub budget_watts: Option<Figure>,
+}
+
+/// What parts of the board and beside it add to what it draws, in watts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Loads {
+    /// A camera that makes frames.
+    pub camera_watts: Option<Figure>,
+    /// The radio while it is connected and little is sent.
+    pub radio_watts: Option<Figure>,
+}
+
+/// From power to a program that runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Boot {
+    /// Seconds of a system as it is shipped.
+    pub seconds: Option<Figure>,
+    /// Joules of the same.
+    pub joules: Option<Figure>,
+    /// Seconds of a system made to boot fast.
+    pub fast_seconds: Option<Figure>,
+    /// Joules of the same.
+    pub fast_joules: Option<Figure>,
 }
 
 /// How its camera is usually read.
@@ -138,6 +212,12 @@ pub struct Board {
     /// What it draws.
     #[serde(default)]
     pub power: Power,
+    /// What parts add.
+    #[serde(default)]
+    pub loads: Loads,
+    /// What booting takes.
+    #[serde(default)]
+    pub boot: Boot,
     /// Its camera.
     pub camera: Camera,
     /// Its I2C bus.
@@ -162,17 +242,29 @@ impl Board {
         if board.id.is_empty() || !board.id.chars().all(name) {
             return wrong("id", format!("`{}`", board.id), "small letters, digits and hyphens");
         }
-        let Power { idle_watts, active_watts, suspend_watts, budget_watts } = &board.power;
+        let Power { idle_watts, active_watts, suspend_watts, budget_watts, tuned_watts, off_watts, busy_watts } =
+            &board.power;
         let cpu = board.cpu.as_ref();
-        let figures = [
+        let (loads, boot) = (&board.loads, &board.boot);
+        let named = [
             ("power.idle_watts", idle_watts.as_ref()),
             ("power.active_watts", active_watts.as_ref()),
             ("power.suspend_watts", suspend_watts.as_ref()),
             ("power.budget_watts", budget_watts.as_ref()),
             ("thermal.throttle_celsius", board.thermal.throttle_celsius.as_ref()),
             ("cpu.max_mhz", cpu.map(|cpu| &cpu.max_mhz)),
+            ("cpu.macs_per_second", cpu.and_then(|cpu| cpu.macs_per_second.as_ref())),
+            ("power.tuned_watts", tuned_watts.as_ref()),
+            ("power.off_watts", off_watts.as_ref()),
+            ("loads.camera_watts", loads.camera_watts.as_ref()),
+            ("loads.radio_watts", loads.radio_watts.as_ref()),
+            ("boot.seconds", boot.seconds.as_ref()),
+            ("boot.joules", boot.joules.as_ref()),
+            ("boot.fast_seconds", boot.fast_seconds.as_ref()),
+            ("boot.fast_joules", boot.fast_joules.as_ref()),
         ];
-        for (key, figure) in figures {
+        let busy = busy_watts.iter().map(|figure| ("power.busy_watts", Some(figure)));
+        for (key, figure) in named.into_iter().chain(busy) {
             let Some(figure) = figure else { continue };
             if !(figure.value.is_finite() && figure.value > 0.0) {
                 return wrong(key, figure.value.to_string(), "a number above 0");
@@ -190,6 +282,13 @@ impl Board {
             && suspended.value > idle.value
         {
             return wrong("power.suspend_watts", suspended.value.to_string(), "no more than power.idle_watts");
+        }
+        let rising = idle_watts.iter().chain(busy_watts).collect::<Vec<_>>();
+        if let Some(pair) = rising.windows(2).find(|pair| pair[1].value < pair[0].value) {
+            return wrong("power.busy_watts", pair[1].value.to_string(), "no less than with one core fewer");
+        }
+        if cpu.is_some_and(|cpu| busy_watts.len() > cpu.cores as usize) {
+            return wrong("power.busy_watts", format!("{} figures", busy_watts.len()), "one per core at most");
         }
         Ok(board)
     }
@@ -219,6 +318,10 @@ mod tests {
         assert!(error(("[camera]", both)).contains("no less than"));
         let asleep = both.replace("active_watts = { value = 1", "suspend_watts = { value = 3");
         assert!(error(("[camera]", asleep.as_str())).contains("no more than"));
+        let busy = "[power]\nidle_watts = { value = 2, source = \"x\" }\nbusy_watts = [{ value = 1, source = \"x\" }]\n[camera]";
+        assert!(error(("[camera]", busy)).contains("one core fewer"));
+        let guess = busy.replace("value = 1,", "value = 3, basis = \"guess\",");
+        assert!(error(("[camera]", guess.as_str())).contains("guess"));
         assert!(Board::parse("x.toml", "id = ").unwrap_err().to_string().starts_with("x.toml: "));
     }
 }

@@ -2,15 +2,20 @@
 //!
 //! A board is data, a `board.toml` ([`Board`]); code is only for what data cannot say. [`State`] is what decides how fast a
 //! machine is at this moment, for the records of measurements. Everything is read below a root folder ([`System`]), so that
-//! a tree of files can stand for a board. [`Watts`] is what a board draws, as far as that is known.
+//! a tree of files can stand for a board. [`Watts`] is what a board draws, as far as that is known; [`Saving`] switches off what
+//! a camera loop does not need, and [`Clocks`] holds the processor's clock.
 
 mod board;
+mod clocks;
+mod saving;
 mod state;
 mod system;
 mod throttle;
 mod watts;
 
-pub use board::{Board, BoardError, Camera, Cpu, Figure, I2c, Power, Rail, Thermal};
+pub use board::{Basis, Board, BoardError, Boot, Camera, Cpu, Figure, I2c, Loads, Power, Rail, Thermal};
+pub use clocks::Clocks;
+pub use saving::{Saver, Saving, savers};
 pub use state::{Core, State};
 pub use system::System;
 pub use throttle::{Cooling, Throttled};

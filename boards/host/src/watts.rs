@@ -1,6 +1,6 @@
 //! What a board draws, as far as it is known, and what stands in for the rest.
 
-use crate::{Board, Figure};
+use crate::{Basis, Board, Figure};
 
 /// Power at the input of a board, in watts, with the source of each figure. Any part may be unknown.
 ///
@@ -21,6 +21,10 @@ pub struct Watts {
     pub idle: Option<Figure>,
     /// All cores busy.
     pub active: Option<Figure>,
+    /// One core busy, two, and so on, as far as they are known.
+    pub busy: Vec<Figure>,
+    /// Number of cores, where it is known.
+    pub cores: Option<u32>,
     /// Suspended between frames, where it can be.
     pub suspended: Option<Figure>,
 }
@@ -33,6 +37,8 @@ impl Watts {
         Self {
             idle: power.idle_watts.clone(),
             active: power.active_watts.clone(),
+            busy: power.busy_watts.clone(),
+            cores: board.cpu.as_ref().map(|cpu| cpu.cores),
             suspended: power.suspend_watts.clone(),
         }
     }
@@ -58,6 +64,33 @@ impl Watts {
         self
     }
 
+    /// Draw with so many cores busy: as measured, else the share of what all of them add to the idle board. `None` where
+    /// idle and active watts are not both known.
+    ///
+    /// ```
+    /// use dyn_perceiver_host::{Figure, Watts};
+    ///
+    /// let mut watts = Watts::default().with_idle(Figure::new(2.7, "a test")).with_active(Figure::new(6.7, "a test"));
+    /// watts.cores = Some(4);
+    /// assert_eq!(watts.with_busy_cores(1).unwrap().value, 3.7);
+    /// assert_eq!(watts.with_busy_cores(8).unwrap().value, 6.7);
+    /// ```
+    #[must_use]
+    pub fn with_busy_cores(&self, busy: u32) -> Option<Figure> {
+        let (idle, active) = (self.idle.as_ref()?, self.active.as_ref()?);
+        if let Some(figure) = busy.checked_sub(1).and_then(|index| self.busy.get(index as usize)) {
+            return Some(figure.clone());
+        }
+        let cores = self.cores.unwrap_or(1).max(1);
+        let busy = busy.min(cores);
+        if busy == cores {
+            return Some(active.clone());
+        }
+        let value = idle.value + (active.value - idle.value) * f64::from(busy) / f64::from(cores);
+        let source = format!("{busy} of {cores} cores' share of {:.2} to {:.2} W", idle.value, active.value);
+        Some(Figure::new(value, source).on(Basis::NotMeasured))
+    }
+
     /// Whether both what is needed to model energy, idle and active watts, are known.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -72,14 +105,17 @@ impl Watts {
     #[must_use]
     pub fn or_scaled(self, name: &str, other: &Watts) -> Self {
         let (Some(other_idle), Some(other_active)) = (&other.idle, &other.active) else { return self };
-        let lent = |figure: &Figure| Figure::new(figure.value, format!("{name}'s: {}", figure.source));
+        let lent = |figure: &Figure| Figure::new(figure.value, format!("{name}'s: {}", figure.source)).on(figure.basis);
         let scaled = |known: &Figure, top: &Figure, bottom: &Figure| {
             let ratio = top.value / bottom.value;
             Figure::new(
                 known.value * ratio,
                 format!("not known, scaled as {name}'s {} to {} W", bottom.value, top.value),
             )
+            .on(Basis::NotMeasured)
         };
+        // The other board's cores stand for this one's where all of its watts do.
+        let cores = self.cores.or(other.cores);
         let (idle, active) = match (self.idle, self.active) {
             (None, None) => (lent(other_idle), lent(other_active)),
             (Some(idle), None) => {
@@ -89,7 +125,7 @@ impl Watts {
             (None, Some(active)) => (scaled(&active, other_idle, other_active), active),
             (Some(idle), Some(active)) => (idle, active),
         };
-        Self { idle: Some(idle), active: Some(active), suspended: self.suspended }
+        Self { idle: Some(idle), active: Some(active), busy: self.busy, cores, suspended: self.suspended }
     }
 }
 

@@ -15,3 +15,4 @@ pub(crate) mod share;
 pub(crate) mod task;
 pub(crate) mod threads;
 pub(crate) mod watts;
+pub(crate) mod work;

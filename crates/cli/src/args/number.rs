@@ -43,6 +43,11 @@ pub(crate) fn hours(text: &str) -> Result<Duration, String> {
     time(text, 3600.0, "expected hours above 0, at most 10 years")
 }
 
+/// Days above 0.
+pub(crate) fn days(text: &str) -> Result<Duration, String> {
+    time(text, 86_400.0, "expected days above 0, at most 10 years")
+}
+
 /// Seconds above 0.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     time(text, 1.0, "expected seconds above 0, at most 10 years")

@@ -1,5 +1,7 @@
 //! What boards draw: known figures are kept, missing ones are estimated and told.
 
+use std::num::NonZeroUsize;
+
 use clap::Args;
 use dyn_perceiver_host::{Board, Figure, System, Watts as KnownWatts, detect, generic};
 
@@ -8,7 +10,7 @@ use super::number::not_negative;
 use crate::output::failure::{Failure, wrong};
 
 /// The board whose watts stand in where this machine's are not known.
-const PUBLISHED: &str = "raspberry-pi-4";
+pub(crate) const PUBLISHED: &str = "raspberry-pi-4";
 
 /// What a board draws, to model joules with: watts x latency.
 #[derive(Args, Clone, Debug, Default)]
@@ -20,7 +22,7 @@ pub(crate) struct WattsArgs {
     /// Set the watts of the idle board, in place of the board's figure
     #[arg(long, value_name = "WATTS", value_parser = not_negative)]
     idle_watts: Option<f32>,
-    /// Set the watts while the network runs, in place of the board's figure
+    /// Set the watts while the network runs, in place of the board's figure for as many busy cores as there are threads
     #[arg(long, value_name = "WATTS", value_parser = not_negative)]
     active_watts: Option<f32>,
     /// Set the watts of the suspended board, if it can be suspended between frames
@@ -34,6 +36,8 @@ pub(crate) struct Watts {
     pub idle: f32,
     pub active: f32,
     pub suspended: Option<f32>,
+    /// With one core busy, two, and so on up to all of them; empty where the watts while the network runs were given.
+    busy: Vec<Figure>,
     /// One line for the user.
     pub source: String,
 }
@@ -42,6 +46,31 @@ impl Watts {
     /// Watts drawn between frames.
     pub(crate) fn resting(&self) -> f32 {
         self.suspended.unwrap_or(self.idle)
+    }
+
+    /// Watts with so many threads at work.
+    pub(crate) fn busy(&self, threads: NonZeroUsize) -> f32 {
+        self.figure(threads).map_or(self.active, |figure| self.busy_of(figure))
+    }
+
+    /// Where the watts with so many threads at work come from, in one line.
+    pub(crate) fn in_words(&self, threads: NonZeroUsize) -> String {
+        match self.figure(threads) {
+            Some(figure) => {
+                let Figure { source, basis, .. } = figure;
+                let threads = if threads.get() == 1 { "1 thread".to_owned() } else { format!("{threads} threads") };
+                format!("{}; {:.2} W with {threads} ({}: {source})", self.source, self.busy_of(figure), basis.name())
+            }
+            None => self.source.clone(),
+        }
+    }
+
+    fn busy_of(&self, figure: &Figure) -> f32 {
+        (figure.value as f32).clamp(self.idle, self.active)
+    }
+
+    fn figure(&self, threads: NonZeroUsize) -> Option<&Figure> {
+        self.busy.get(threads.get() - 1).or(self.busy.last())
     }
 }
 
@@ -69,7 +98,8 @@ impl WattsArgs {
     /// What a board draws, whether it was named or detected. If a figure is missing the published board stands in.
     pub(crate) fn of(&self, board: &Board) -> Result<Watts, Failure> {
         let published = boards::find(PUBLISHED)?;
-        let known = KnownWatts::of(board).or_scaled(&published.name, &KnownWatts::of(&published));
+        let known_watts = KnownWatts::of(board).or_scaled(&published.name, &KnownWatts::of(&published));
+        let known = known_watts.clone();
         // What is given comes before what is known or scaled.
         let given = |watts: Option<f32>, option: &str, known: Option<Figure>| {
             let known = known.map(|figure| (figure.value as f32, figure.source));
@@ -87,7 +117,18 @@ impl WattsArgs {
         let source =
             format!("{}: {} W idle ({}), {} W active ({}){asleep}", board.name, idle.0, idle.1, active.0, active.1);
         let suspended = suspended.map(|(watts, _)| watts);
-        Ok(Watts { idle: idle.0, active: active.0, suspended, source })
+        let busy = match self.active_watts {
+            Some(_) => Vec::new(),
+            None => {
+                // Shares of what was given come before shares of what was known.
+                let known = match self.idle_watts {
+                    Some(watts) => known_watts.with_idle(Figure::new(watts.into(), "--idle-watts")),
+                    None => known_watts,
+                };
+                (1..=known.cores.unwrap_or(1)).map_while(|cores| known.with_busy_cores(cores)).collect()
+            }
+        };
+        Ok(Watts { idle: idle.0, active: active.0, suspended, busy, source })
     }
 }
 
@@ -116,6 +157,20 @@ mod tests {
         assert!(watts.source.contains(&board.power.idle_watts.unwrap().source), "{}", watts.source);
         let given = WattsArgs { idle_watts: Some(0.5), suspend_watts: Some(0.1), ..NONE }.published().unwrap();
         assert_eq!((given.idle, given.active, given.resting()), (0.5, watts.active, 0.1));
+    }
+
+    #[test]
+    fn one_thread_is_not_charged_for_four_cores() {
+        let threads = |count| NonZeroUsize::new(count).unwrap();
+        let watts = NONE.published().unwrap();
+        let core = (watts.active - watts.idle) / 4.0;
+        assert!((watts.busy(threads(1)) - watts.idle - core).abs() < 1e-5);
+        assert!((watts.busy(threads(3)) - watts.idle - 3.0 * core).abs() < 1e-5);
+        assert_eq!((watts.busy(threads(4)), watts.busy(threads(64))), (watts.active, watts.active));
+        assert!(watts.in_words(threads(1)).contains("3.62 W with 1 thread (not measured: 1 of 4 cores' share"));
+        // What the network draws was said: nothing is left to share.
+        let given = WattsArgs { active_watts: Some(5.0), ..NONE }.published().unwrap();
+        assert_eq!(given.busy(threads(1)), 5.0);
     }
 
     #[test]

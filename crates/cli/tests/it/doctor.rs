@@ -43,6 +43,18 @@ fn raspberry_pi(root: &Path) {
 }
 
 #[test]
+fn what_a_camera_loop_does_not_need_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    raspberry_pi(root.path());
+    write(root.path(), "sys/class/leds/ACT/trigger", "none [mmc0] timer\n");
+    let report = || json(&doctor(&["--json", "--root", root.path().to_str().unwrap()]));
+    let (status, fix) = (check(&report(), "saving").0.to_owned(), check(&report(), "saving").1.to_owned());
+    assert!(status == "warn" && fix.contains("--save-power"), "{status} {fix}");
+    write(root.path(), "sys/class/leds/ACT/trigger", "[none] mmc0 timer\n");
+    assert_eq!(check(&report(), "saving").0, "ok");
+}
+
+#[test]
 fn a_board_in_good_order_passes() {
     let root = tempfile::tempdir().unwrap();
     raspberry_pi(root.path());

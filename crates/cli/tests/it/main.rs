@@ -18,6 +18,7 @@ mod models;
 mod models_command;
 mod operating_points;
 mod output;
+mod plan;
 mod program;
 mod schemas;
 mod settings;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 
-use dyn_perceiver_host::{Board, State, System};
+use dyn_perceiver_host::{Board, State, System, savers};
 use serde::Serialize;
 
 /// How a check came out.
@@ -59,6 +59,7 @@ pub(super) fn all(system: &System, board: &Board, detected: Option<&Board>, stat
     checks.push(i2c(system, board));
     checks.push(battery(system));
     checks.extend(rails(system, board));
+    checks.extend(saving(system));
     checks
 }
 
@@ -240,6 +241,22 @@ fn battery(system: &System) -> Check {
         return bad("battery", Status::Warn, found, fix);
     }
     ok("battery", packs.join(", "))
+}
+
+/// What draws power that a camera loop does not need; nothing to say where nothing can be switched off.
+fn saving(system: &System) -> Option<Check> {
+    let savers = savers(system);
+    let on: Vec<&str> = savers.iter().filter(|saver| !saver.is_saving()).map(|saver| saver.what.as_str()).collect();
+    match (savers.is_empty(), on.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some(ok("saving", "all that a camera loop does not need is switched off")),
+        (false, false) => Some(bad(
+            "saving",
+            Status::Warn,
+            format!("on and not needed by a camera loop: {}", on.join(", ")),
+            "`run --save-power` switches them off while it runs",
+        )),
+    }
 }
 
 fn rails(system: &System, board: &Board) -> Option<Check> {

@@ -6,6 +6,7 @@ mod events;
 mod gate;
 mod mission;
 mod power;
+mod saving;
 mod sensor;
 mod service;
 #[cfg(feature = "live")]
@@ -15,6 +16,7 @@ mod state;
 mod steps;
 mod view;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +28,7 @@ use dyn_perceiver::energy::{Battery, GaugeState, JoulesSource, Reason};
 use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::pipeline::{BatteryCapacity, Pipeline, PipelineConfig, PipelineError, Summary};
 use dyn_perceiver::plan::Plan;
+use dyn_perceiver_host::System;
 
 use crate::args::battery::BatteryArgs;
 use crate::args::model::{self, ModelArgs};
@@ -43,6 +46,7 @@ use events::EventArgs;
 use gate::GateArgs;
 use mission::{Chooser, MissionArgs, Mode};
 use power::Times;
+use saving::{Restored, SavePower};
 use service::Service;
 use source::SourceArgs;
 use state::{State, StateArgs};
@@ -98,6 +102,10 @@ pub(crate) struct Args {
     /// Take the joules of each stage from this file, as `profile` writes it, in place of watts and latency
     #[arg(long, value_name = "FILE", help_heading = "Battery and power")]
     profile: Option<PathBuf>,
+    /// Switch off while running what a camera loop does not need: HDMI outputs and LEDs, and let USB devices and radios sleep
+    /// that nobody uses. All is put back at the end, also after Ctrl-C; needs the right to write below /sys
+    #[arg(long, help_heading = "Battery and power")]
+    save_power: bool,
     #[command(flatten)]
     state: StateArgs,
     /// Do not run the full network beside each frame to compare
@@ -141,7 +149,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     };
     // Held until the loop has ended: its drop ends the sensor's thread.
     let (gate, _sensor) = args.gate.open()?;
-    let stop = stop_on_signals()?;
+    let saving = SavePower::default();
+    let stop = stop_on_signals(&saving)?;
     let mut state = State::open(&args.state)?;
     let duration = args.mission.duration()?;
     let plan = args.model.plan()?;
@@ -163,7 +172,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let modelled_time = simulated && args.is_demonstration();
     let times = if modelled_time { Times::Modelled } else { Times::Measured };
     let power::Costs { power, seconds, origin } =
-        power::costs(&plan, args.profile.as_deref(), state.stored(), &watts, times)?;
+        power::costs(&plan, args.profile.as_deref(), state.stored(), (&watts, args.threads.count()), times)?;
     let battery = match simulated {
         true => {
             let frames = source.count.or(args.source.limit);
@@ -225,6 +234,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut config = PipelineConfig::new(points, power, battery).with_period(period).with_threads(args.threads.count());
     config.gate = gate;
     config.compare_full = !args.no_compare;
+    if !modelled_time {
+        // Frames are decoded by one thread beside the network's; a clock that is modelled knows no time for it.
+        config = config.with_preparing_watts(watts.busy(NonZeroUsize::MIN) - watts.idle);
+    }
     config.stage_seconds = modelled_time.then_some(seconds);
     let is_live = source.frames.is_live();
     let pipeline = Pipeline::new(source.frames, governor, plan, config)?;
@@ -245,6 +258,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     {
         let facts = crate::live::Facts::new(name, in_words, origin);
         view.show_to(show::Show::start(outlets, subject, facts, happened, pipeline.keep_frames())?);
+    }
+    let _restored = Restored(saving.clone());
+    if args.save_power {
+        saving.start(&System::default());
     }
     let mut run = Loop {
         state: &mut state,
@@ -288,12 +305,13 @@ fn check(args: &Args) -> Result<bool, Failure> {
 }
 
 /// A flag that is set by Ctrl-C and SIGTERM.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+fn stop_on_signals(saving: &SavePower) -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
+    let (stopped, saving) = (stop.clone(), saving.clone());
     ctrlc::set_handler(move || {
         // A second Ctrl-C does not wait for the frame in hand.
         if stopped.swap(true, Ordering::Relaxed) {
+            saving.end();
             std::process::exit(130);
         }
     })?;

@@ -1,5 +1,6 @@
 //! What stages cost: the profile, one stored by an earlier run, or watts x latency.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,15 +10,9 @@ use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Runtime;
 use dyn_perceiver::sensors::store::Stored;
 
-use crate::args::profile;
 use crate::args::watts::Watts;
+use crate::args::{profile, work};
 use crate::output::failure::{Failure, OrInput as _, wrong};
-
-/// Multiply-accumulates per second of modelled time: a round figure for one core of the boards this is for.
-const MODELLED_MACS_PER_SECOND: f32 = 2e9;
-/// Multiply-accumulates that take as long as what a node of the graph costs besides its own. Fitted to the stages of the
-/// built-in model on an x86-64 machine; without it the early stages of small networks would come out too cheap.
-const MACS_PER_NODE: f32 = 4300.0;
 
 /// What is counted where no profile tells how long stages take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +39,7 @@ pub(super) fn costs(
     plan: &Arc<Plan>,
     file: Option<&Path>,
     stored: &Stored,
-    watts: &Watts,
+    (watts, threads): (&Watts, NonZeroUsize),
     times: Times,
 ) -> Result<Costs, Failure> {
     let stages = plan.stages().len();
@@ -60,8 +55,8 @@ pub(super) fn costs(
                 Times::Modelled => (modelled_seconds(plan), "watts x modelled latency"),
                 Times::Measured => (stage_seconds(plan)?, "watts x latency measured here"),
             };
-            let model = PowerModel::from_latency(watts.resting(), watts.active, &seconds).or_input()?;
-            (model, seconds, format!("{measured}; {}", watts.source))
+            let model = PowerModel::from_latency(watts.resting(), watts.busy(threads), &seconds).or_input()?;
+            (model, seconds, format!("{measured}; {}", watts.in_words(threads)))
         }
     };
     if power.stages().len() != stages {
@@ -94,6 +89,5 @@ fn stage_seconds(plan: &Arc<Plan>) -> Result<Vec<f32>, Failure> {
 
 /// Seconds of each stage by its multiply-accumulates and nodes, the same on every machine and at every load.
 fn modelled_seconds(plan: &Plan) -> Vec<f32> {
-    let macs = plan.stages().iter().map(|stage| stage.macs as f32 + MACS_PER_NODE * stage.nodes.max(1) as f32);
-    macs.map(|macs| macs / MODELLED_MACS_PER_SECOND).collect()
+    work::stages(plan).map(|macs| (macs / work::MACS_PER_SECOND) as f32).collect()
 }

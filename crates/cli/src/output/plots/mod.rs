@@ -2,3 +2,4 @@
 
 pub(crate) mod accuracy;
 pub(crate) mod mission;
+pub(crate) mod plan;

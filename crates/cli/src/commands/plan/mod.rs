@@ -1,0 +1,288 @@
+//! `plan`: what a mission on a battery can be, before anything is bought or built.
+
+mod advice;
+mod facts;
+mod measures;
+mod report;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use dyn_perceiver::exit::OperatingPoint;
+use dyn_perceiver::plan::Plan;
+use dyn_perceiver::sensors::profile::Profile;
+use dyn_perceiver_host::{Board, System, detect};
+
+use crate::args::boards;
+use crate::args::model::{self, ModelArgs};
+use crate::args::number;
+use crate::args::policy::{Points, PolicyArgs, built_in_points};
+use crate::args::profile;
+use crate::args::share::Share;
+use crate::args::watts::PUBLISHED;
+use crate::args::work;
+use crate::output::failure::{Failure, wrong};
+use crate::output::out::Out;
+use crate::output::plots;
+
+pub(crate) use advice::Advice;
+use advice::{OtherBoard, Yields};
+pub(crate) use facts::Fact;
+use facts::{Draw, Facts};
+pub(crate) use measures::Row;
+use measures::{Mission, Setting, Way};
+use report::Report;
+
+/// Say what a mission on a battery can be: its life by each measure, the period, what to buy
+///
+/// Hours of life and right answers for each measure alone (early exit, a longer period, a gate for still frames, what is not
+/// needed switched off, the board switched off between bursts) and for all of them; the period that the battery lasts with; what
+/// would reach the wish. Every figure is listed with its source: what nobody measured says so. JSON: see docs/json.md.
+#[derive(ClapArgs)]
+pub(crate) struct Args {
+    /// Plan for this board: its name (`doctor --list`) or the path of a board.toml [default: the one this runs on]
+    #[arg(long, value_name = "NAME|FILE")]
+    board: Option<String>,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Take seconds and joules of the network from this file, as `profile` writes it on the board
+    #[arg(long, value_name = "FILE", help_heading = "Battery and power")]
+    profile: Option<PathBuf>,
+    #[command(flatten)]
+    supply: SupplyArgs,
+    #[command(flatten)]
+    wish: WishArgs,
+    /// Draw the hours of each measure to this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Battery and sun.
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Battery and power")]
+struct SupplyArgs {
+    /// Set the capacity of the battery in watt-hours
+    #[arg(long, value_name = "WH", value_parser = number::positive)]
+    battery_wh: f32,
+    /// Leave this state of charge at the end, such as 10% or 0.1
+    #[arg(long, value_name = "SHARE", default_value_t = Share::new(0.1))]
+    reserve: Share,
+    /// Take this share of the battery's energy to reach the board through its converter
+    #[arg(long, value_name = "SHARE", default_value_t = Share::new(0.9))]
+    efficiency: Share,
+    /// Add a solar panel of these peak watts
+    #[arg(long, value_name = "WATTS", default_value_t = 0.0, value_parser = number::not_negative)]
+    solar_wp: f32,
+    /// Take the sun to shine so many hours a day as brightly as panels are rated for
+    #[arg(long, value_name = "HOURS", default_value_t = 3.0, value_parser = number::not_negative)]
+    sun_hours: f32,
+}
+
+/// What is wished for.
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Mission")]
+struct WishArgs {
+    /// Set the length of the mission in days
+    #[arg(long, value_name = "DAYS", value_parser = number::days)]
+    days: Duration,
+    /// Wish for so many frames per second
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.0, value_parser = number::fps)]
+    fps: f64,
+    /// Accept a frame every so many seconds at the longest
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = number::seconds)]
+    longest: Duration,
+    /// Expect nothing to move in this share of the frames
+    #[arg(long, value_name = "SHARE", default_value_t = Share::new(0.9))]
+    still: Share,
+    /// Expect so many events a day, at which a board that is switched off is woken
+    #[arg(long, value_name = "COUNT", default_value_t = 50.0, value_parser = number::not_negative)]
+    events_per_day: f32,
+    /// Classify so many frames at each event
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    burst: u32,
+    /// Take the camera's frames to be JPEG of this size
+    #[arg(long, value_name = "WxH", default_value = "640x480", value_parser = number::size)]
+    camera_size: (u32, u32),
+}
+
+/// Share of a panel's rating that reaches the battery: heat, angle, dirt and charging.
+const PANEL_YIELD: f64 = 0.7;
+/// Seconds of the gate as a share of those of decoding a frame: an eighth of the size, luminance only.
+const GATE_SHARE: f64 = 0.1;
+const HOUR: f64 = 3600.0;
+const DAY_HOURS: f64 = 24.0;
+
+/// The network of the plan.
+struct Network<'a> {
+    plan: &'a Plan,
+    points: &'a Points,
+    profile: Option<&'a Profile>,
+}
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let known = boards::all()?;
+    let board = match &args.board {
+        Some(name) => boards::find(name)?,
+        None => match detect(&System::default(), &known) {
+            Some(board) => board.clone(),
+            None => boards::find(PUBLISHED)?,
+        },
+    };
+    let plan = args.model.plan()?;
+    let points = match args.policy.points(&plan)? {
+        Some(points) => Some(points),
+        None if args.policy.is_open() => built_in_points(&plan)?,
+        None => None,
+    };
+    let Some(points) = points else {
+        return wrong("a plan needs expected accuracies: name a calibrated policy with --policy");
+    };
+    let measured = args.profile.as_deref().map(profile::read).transpose()?;
+    let network = Network { plan: &plan, points: &points, profile: measured.as_ref() };
+    let mut facts = Facts::default();
+    let (mission, yields) = mission(&args, &mut facts);
+    let setting = setting(&args, &board, &network, mission, &mut facts)?;
+    let mut others = Vec::new();
+    for other in known.iter().filter(|other| other.id != board.id && other.power.idle_watts.is_some()) {
+        // A profile is of the board it was measured on.
+        let network = Network { profile: None, ..network };
+        let other_setting = self::setting(&args, other, &network, mission, &mut Facts::default())?;
+        others.push(OtherBoard::new(&other.id, &other.name, &other_setting));
+    }
+    let rows = setting.rows();
+    let report = Report {
+        board: &board.id,
+        name: &board.name,
+        model: &model::name(&plan),
+        battery_wh: args.supply.battery_wh,
+        solar_wp: args.supply.solar_wp,
+        days: mission.seconds / (DAY_HOURS * HOUR),
+        advice: advice::advise(&setting, yields, others),
+        clocks_measured: setting.clocked.is_some(),
+        rows: &rows,
+        facts: &facts.into_list(),
+    };
+    if let Some(path) = &args.plot {
+        plots::plan::draw(path, report.name, &rows, mission.seconds / HOUR)?;
+    }
+    let mut out = Out::stdout();
+    if args.json { Ok(out.json(&report)?) } else { report.print(&mut out) }
+}
+
+/// What the mission has, in joules and watts at the board.
+fn mission(args: &Args, facts: &mut Facts) -> (Mission, Yields) {
+    let SupplyArgs { battery_wh, reserve, efficiency, solar_wp, sun_hours } = &args.supply;
+    let WishArgs { days, fps, longest, still, events_per_day, burst, .. } = &args.wish;
+    let wh = facts.given("battery", "Wh", f64::from(*battery_wh), "--battery-wh: the nameplate, of a new cell");
+    let efficiency = facts.given("converter", "", f64::from(efficiency.get()), "--efficiency");
+    let reserve = facts.given("reserve", "", f64::from(reserve.get()), "--reserve");
+    let mut watts_per_wp = f64::from(*sun_hours) / DAY_HOURS * PANEL_YIELD * efficiency;
+    if *solar_wp > 0.0 {
+        facts.given("full sun a day", "h", f64::from(*sun_hours), "--sun-hours: by place and season");
+        facts.assumed("yield of a panel", "", PANEL_YIELD, "taken for heat, angle, dirt and charging");
+    }
+    watts_per_wp = watts_per_wp.max(f64::MIN_POSITIVE);
+    let still = facts.given("still frames", "", f64::from(still.get()), "--still");
+    let events = facts.given("events a day", "", f64::from(*events_per_day), "--events-per-day");
+    let joules_per_wh = HOUR * efficiency * (1.0 - reserve);
+    let period = 1.0 / fps;
+    let mission = Mission {
+        joules: wh * joules_per_wh,
+        income: f64::from(*solar_wp) * watts_per_wp,
+        seconds: days.as_secs_f64(),
+        period,
+        longest: longest.as_secs_f64().max(period),
+        still,
+        events,
+        burst: f64::from(*burst),
+    };
+    (mission, Yields { joules_per_wh: joules_per_wh.max(f64::MIN_POSITIVE), watts_per_wp })
+}
+
+/// The plan's setting on a board.
+fn setting(
+    args: &Args,
+    board: &Board,
+    network: &Network<'_>,
+    mission: Mission,
+    facts: &mut Facts,
+) -> Result<Setting, Failure> {
+    let mut draw = Draw::of(board, &boards::find(PUBLISHED)?, facts)?;
+    let speed = board.cpu.as_ref().and_then(|cpu| cpu.macs_per_second.as_ref());
+    let speed = match speed {
+        Some(figure) => facts.note("speed of a core", "MAC/s", figure),
+        None => {
+            facts.assumed("speed of a core", "MAC/s", work::MACS_PER_SECOND, "a round figure for boards of this kind")
+        }
+    };
+    let (width, height) = args.wish.camera_size;
+    let decode = work::decode_macs(width, height) / speed;
+    let decode = facts.computed("decoding a frame", "s", decode, work::DECODE_SOURCE);
+    let stages: Vec<f64> = match network.profile {
+        Some(profile) => {
+            let (seconds, joules) =
+                profile.stages.iter().fold((0.0, 0.0), |sum, stage| (sum.0 + stage.seconds, sum.1 + stage.joules));
+            if profile.stages.len() != network.plan.stages().len() || seconds <= 0.0 {
+                return wrong("the profile is of another network");
+            }
+            draw.core = joules / seconds;
+            draw.idle = profile.idle_watts;
+            draw.tuned = draw.tuned.min(draw.idle);
+            facts.computed("a busy network adds", "W", draw.core, &profile.method);
+            profile.stages.iter().map(|stage| stage.seconds).collect()
+        }
+        None => work::stages(network.plan).map(|macs| macs / speed).collect(),
+    };
+    facts.computed(
+        "the whole network",
+        "s",
+        stages.iter().sum(),
+        match network.profile {
+            Some(_) => "by the profile",
+            None => "multiply-accumulates and nodes over the speed of a core",
+        },
+    );
+    let points = network.points.frontier.points();
+    let Some(best) = points.last() else { return wrong("the policy has no operating points") };
+    let accuracy = f64::from(best.accuracy);
+    let error = network.points.samples.map_or(0.0, |n| (accuracy * (1.0 - accuracy) / f64::from(n.max(1))).sqrt());
+    let good = points.iter().find(|point| f64::from(point.accuracy) >= accuracy - error).unwrap_or(best);
+    facts.computed(
+        "expected accuracy",
+        "",
+        accuracy,
+        "the policy's most accurate point, which the whole network is taken to reach",
+    );
+    Ok(Setting {
+        draw,
+        mission,
+        decode,
+        gate: GATE_SHARE * decode,
+        whole: Way { seconds: stages.iter().sum(), accuracy },
+        early: Way { seconds: point_seconds(good, &stages), accuracy: good.accuracy.into() },
+        clocked: network.profile.and_then(|profile| clocked(profile, facts)),
+    })
+}
+
+/// Seconds and joules of the variant that adds least to idling.
+fn clocked(profile: &Profile, facts: &mut Facts) -> Option<(f64, f64)> {
+    let known = profile.variants.iter().filter_map(|variant| Some((variant, variant.joules?)));
+    let (variant, joules) = known.min_by(|a, b| a.1.total_cmp(&b.1))?;
+    facts.computed("threads that cost least", "", variant.threads as f64, &profile.method);
+    if let Some(megahertz) = variant.megahertz {
+        facts.computed("clock that costs least", "MHz", megahertz, &profile.method);
+    }
+    Some((variant.seconds, joules))
+}
+
+/// Seconds that a frame takes on average at an operating point.
+fn point_seconds(point: &OperatingPoint, stages: &[f64]) -> f64 {
+    let until = |exit: usize| stages.iter().take(exit + 1).sum::<f64>();
+    point.shares.iter().enumerate().map(|(exit, share)| f64::from(*share) * until(exit)).sum()
+}

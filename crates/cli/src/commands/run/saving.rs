@@ -1,0 +1,75 @@
+//! Switching off what a camera loop does not need, for as long as it runs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dyn_perceiver_host::{Saving, System};
+
+use crate::output::message;
+
+/// What was switched off, shared with whoever ends the program.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SavePower(Arc<Mutex<Saving>>);
+
+impl SavePower {
+    /// Switches off what can be, and tells it.
+    pub(super) fn start(&self, system: &System) {
+        let (saving, failed) = Saving::start(system);
+        let names = |changed: &[dyn_perceiver_host::Saver]| {
+            changed.iter().map(|saver| saver.what.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        match saving.changed() {
+            [] => message::note("--save-power: nothing was switched off"),
+            changed => message::note(&format!("--save-power: switched off {}", names(changed))),
+        }
+        if let Some((saver, error)) = failed.first() {
+            let others = if failed.len() > 1 { format!(", nor {} others", failed.len() - 1) } else { String::new() };
+            message::warning(&format!("--save-power: {} cannot be switched off{others}: {error}", saver.what));
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = saving;
+    }
+
+    /// Puts everything back; a second time there is nothing left to do.
+    pub(super) fn end(&self) {
+        let failed = self.0.lock().unwrap_or_else(PoisonError::into_inner).restore();
+        for (saver, error) in failed {
+            message::warning(&format!("{} was switched off and cannot be switched on again: {error}", saver.what));
+        }
+    }
+}
+
+/// Puts everything back when the run ends, also by an error.
+#[derive(Debug)]
+pub(super) struct Restored(pub SavePower);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_switched_off_is_put_back_however_the_run_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let led = folder.path().join("sys/class/leds/ACT");
+        std::fs::create_dir_all(&led).unwrap();
+        std::fs::write(led.join("trigger"), "none [mmc0]\n").unwrap();
+        let read = || std::fs::read_to_string(led.join("trigger")).unwrap();
+        let system = System::at(folder.path());
+        let power = SavePower::default();
+        {
+            let _restored = Restored(power.clone());
+            power.start(&system);
+            assert_eq!(read(), "none");
+        }
+        assert_eq!(read(), "mmc0");
+        // As the handler of a second signal does.
+        std::fs::write(led.join("trigger"), "none [mmc0]\n").unwrap();
+        power.start(&system);
+        power.clone().end();
+        assert_eq!(read(), "mmc0");
+    }
+}
