@@ -9,6 +9,7 @@ use dyn_perceiver_core::energy::drivers::Max17048;
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
 use embedded_io::Write;
 
+use crate::wake::{Board, Clock, Counts, Event, WakePlan, Waker};
 use crate::{Companion, Config, ConfigError};
 
 /// Seconds from one step of the companion to the next.
@@ -35,6 +36,66 @@ pub fn play<U: Write<Error = Infallible>>(
         each(step, &message);
     }
     Ok(())
+}
+
+/// A day of wakes on the bench: by the clock every half hour but at night, and by motion now and then. The board halts of
+/// itself after eight seconds, at noon it hangs. What happens goes to `each` with the second of the day.
+pub fn wakes(mut each: impl FnMut(u32, Event)) -> Counts {
+    let hours = |hours: u64| Duration::from_secs(3600 * hours);
+    let plan = WakePlan::by_motion().and_every(Duration::from_secs(1800)).quiet_between(hours(20), hours(6));
+    let lines = Cell::new(Lines::default());
+    let mut waker = Waker::new(plan, Second(&lines), Wired(&lines));
+    for second in 1..=86_400 {
+        let before = lines.get();
+        lines.set(Lines { second, ..before });
+        if let Some(event) = waker.step(Some(0.8)) {
+            each(second, event);
+        }
+    }
+    waker.counts()
+}
+
+/// The lines to the board on the bench, and what its clock shows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lines {
+    second: u32,
+    on: bool,
+    since: u32,
+    asked: bool,
+}
+
+#[derive(Debug)]
+struct Second<'a>(&'a Cell<Lines>);
+
+impl Clock for Second<'_> {
+    fn now(&self) -> Duration {
+        Duration::from_secs(self.0.get().second.into())
+    }
+}
+
+#[derive(Debug)]
+struct Wired<'a>(&'a Cell<Lines>);
+
+impl Board for Wired<'_> {
+    fn supply(&mut self, on: bool) {
+        let lines = self.0.get();
+        self.0.set(Lines { on, since: lines.second, ..lines });
+    }
+
+    fn ask_to_halt(&mut self, asked: bool) {
+        self.0.set(Lines { asked, ..self.0.get() });
+    }
+
+    fn has_halted(&self) -> bool {
+        const NOON: core::ops::Range<u32> = 43_200..43_260;
+        let Lines { second, on, since, asked } = self.0.get();
+        on && !NOON.contains(&since) && (asked || second.wrapping_sub(since) >= 8)
+    }
+
+    fn sees_motion(&self) -> bool {
+        // Half a minute of motion every two and three quarter hours.
+        self.0.get().second % 9900 < 30 && self.0.get().second > 30
+    }
 }
 
 /// The bus as the driver holds it.

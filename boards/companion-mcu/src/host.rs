@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use companion_mcu::Config;
-use companion_mcu::bench::play;
+use companion_mcu::bench::{play, wakes};
+use companion_mcu::wake::Counts;
 use dyn_perceiver::{file::atomic_write, policy_file};
 use dyn_perceiver_calibrate::records::Synthetic;
 use dyn_perceiver_calibrate::solver::{EnsembleKind, SolveOptions, solve};
@@ -17,6 +18,7 @@ const USAGE: &str = "\
 usage: companion-mcu pack POLICY CONFIG.json OUT.postcard   check policy and configuration, write them for the flash
        companion-mcu bench-policy OUT.json                  the policy of a synthetic network, for the bench
        companion-mcu play CONFIG.postcard                   the day on the bench: the bytes of the UART on stdout
+       companion-mcu wakes                                  a day of wakes on the bench, one event a line
        companion-mcu read                                   messages from the bytes on stdin, one a line";
 
 pub(crate) fn main() -> ExitCode {
@@ -25,6 +27,7 @@ pub(crate) fn main() -> ExitCode {
         ["pack", policy, config, to] => pack(policy, config, to),
         ["bench-policy", to] => bench_policy(to),
         ["play", from] => play_to_stdout(from),
+        ["wakes"] => wakes_to_stdout(),
         ["read"] => read(),
         _ => {
             tell(USAGE);
@@ -77,6 +80,17 @@ fn play_to_stdout(from: &str) -> Result<(), String> {
     let mut line = Bytes(Vec::new());
     play(&config, &mut line, |_, _| {}).map_err(|error| format!("{from}: {error}"))?;
     std::io::stdout().write_all(&line.0).map_err(|error| error.to_string())
+}
+
+fn wakes_to_stdout() -> Result<(), String> {
+    let mut text = String::new();
+    let counts = wakes(|second, event| {
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        text += &format!("{hour:02}:{minute:02}:{second:02} {event:?}\n");
+    });
+    let Counts { boots, by_motion, cuts, missed, on, .. } = counts;
+    text += &format!("{boots} boots, {by_motion} by motion, {cuts} cut off, {missed} missed, {} s on\n", on.as_secs());
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| error.to_string())
 }
 
 fn read() -> Result<(), String> {

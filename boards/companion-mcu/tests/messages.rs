@@ -37,6 +37,18 @@ fn the_bench_gives_the_golden_messages() {
 }
 
 #[test]
+fn a_day_of_wakes_boots_by_clock_and_motion_and_cuts_off_what_hangs() {
+    let (played, text) = tool(&["wakes"], Vec::new());
+    assert!(played);
+    let text = String::from_utf8(text).unwrap();
+    // Half-hours from 6 to 20 o'clock, and motion at multiples of 9900 s; twice they come together.
+    assert_eq!(text.matches("WokenByClock").count(), 26, "{text}");
+    assert_eq!(text.matches("WokenByMotion").count(), 8, "{text}");
+    assert!(text.contains("12:00:00 WokenByClock\n12:02:00 AskedToHalt\n12:02:30 Cut\n"), "{text}");
+    assert!(text.ends_with("34 boots, 8 by motion, 1 cut off, 0 missed, 414 s on\n"), "{text}");
+}
+
+#[test]
 fn the_configuration_in_flash_is_the_readable_one() {
     let packed = std::env::temp_dir().join(format!("companion-{}.postcard", std::process::id()));
     let (done, _) = tool(&["pack", "policy.json", "config.json", packed.to_str().unwrap()], Vec::new());

@@ -3,8 +3,10 @@
 //! A board is data, a `board.toml` ([`Board`]); code is only for what data cannot say. [`State`] is what decides how fast a
 //! machine is at this moment, for the records of measurements. Everything is read below a root folder ([`System`]), so that
 //! a tree of files can stand for a board. [`Watts`] is what a board draws, as far as that is known; [`Saving`] switches off what
-//! a camera loop does not need, and [`Clocks`] holds the processor's clock.
+//! a camera loop does not need, [`Clocks`] holds the processor's clock, and
+//! [`WakeAlarm`] wakes a board that is halted.
 
+mod alarm;
 mod board;
 mod clocks;
 mod saving;
@@ -13,6 +15,7 @@ mod system;
 mod throttle;
 mod watts;
 
+pub use alarm::WakeAlarm;
 pub use board::{Basis, Board, BoardError, Boot, Camera, Cpu, Figure, I2c, Loads, Power, Rail, Thermal};
 pub use clocks::Clocks;
 pub use saving::{Saver, Saving, savers};

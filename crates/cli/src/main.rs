@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    calibrate, classify, compile, config, doctor, evaluate, generate, import, inspect, models, plan, profile, run, simulate,
+    calibrate, classify, compile, config, doctor, evaluate, generate, import, inspect, meter, models, plan, profile, run, simulate,
 };
 use output::failure::OrInput as _;
 use output::out::Out;
@@ -50,6 +50,7 @@ enum Command {
     Classify(classify::Args),
     Inspect(inspect::Args),
     Compile(compile::Args),
+    Meter(meter::Args),
     Plan(Box<plan::Args>),
     Profile(profile::Args),
     Simulate(Box<simulate::Args>),
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         Command::Classify(args) => classify::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Compile(args) => compile::run(args),
+        Command::Meter(args) => meter::run(args),
         Command::Plan(args) => plan::run(*args),
         Command::Profile(args) => profile::run(args),
         Command::Simulate(args) => simulate::run(*args),

@@ -1,9 +1,10 @@
 //! The firmware for Arm's MPS2 board with image AN386 (Cortex-M4F), as QEMU emulates it, on a mocked I2C bus.
 //!
-//! For another board: its HAL's I2C and UART take the places of the bench and of [`Uart`], and a timer that of the bench's steps.
+//! For another board: its HAL's I2C and UART take the places of the bench and of [`Uart`], a timer that of the bench's steps, and
+//! its real-time clock and pins those of the bench's lines.
 
 use companion_mcu::Config;
-use companion_mcu::bench::play;
+use companion_mcu::bench::{play, wakes};
 use cortex_m_rt::entry;
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
 
@@ -61,6 +62,9 @@ fn run() -> Option<()> {
         }
         return None;
     }
+    let _counts = wakes(|_second, _event| {});
+    #[cfg(feature = "log")]
+    defmt::info!("wakes: {} boots, {} by motion, {} cut off", _counts.boots, _counts.by_motion, _counts.cuts);
     #[cfg(feature = "log")]
     {
         measure(&config);

@@ -38,6 +38,8 @@ pub(crate) struct Watts {
     pub suspended: Option<f32>,
     /// With one core busy, two, and so on up to all of them; empty where the watts while the network runs were given.
     busy: Vec<Figure>,
+    /// What a camera that makes frames adds, where that is known.
+    camera: Option<Figure>,
     /// One line for the user.
     pub source: String,
 }
@@ -46,6 +48,19 @@ impl Watts {
     /// Watts drawn between frames.
     pub(crate) fn resting(&self) -> f32 {
         self.suspended.unwrap_or(self.idle)
+    }
+
+    /// The same with a camera that makes frames all the time.
+    pub(crate) fn with_camera(mut self) -> Self {
+        let Some(camera) = self.camera.take() else { return self };
+        let added = camera.value as f32;
+        self.idle += added;
+        self.active += added;
+        self.suspended = self.suspended.map(|watts| watts + added);
+        self.busy.iter_mut().for_each(|figure| figure.value += camera.value);
+        self.source +=
+            &format!("; of all of them {added} W of the camera ({}: {})", camera.basis.name(), camera.source);
+        self
     }
 
     /// Watts with so many threads at work.
@@ -128,7 +143,7 @@ impl WattsArgs {
                 (1..=known.cores.unwrap_or(1)).map_while(|cores| known.with_busy_cores(cores)).collect()
             }
         };
-        Ok(Watts { idle: idle.0, active: active.0, suspended, busy, source })
+        Ok(Watts { idle: idle.0, active: active.0, suspended, busy, camera: board.loads.camera_watts.clone(), source })
     }
 }
 
@@ -171,6 +186,21 @@ mod tests {
         // What the network draws was said: nothing is left to share.
         let given = WattsArgs { active_watts: Some(5.0), ..NONE }.published().unwrap();
         assert_eq!(given.busy(threads(1)), 5.0);
+    }
+
+    #[test]
+    fn a_camera_adds_what_it_draws_to_all_watts() {
+        let threads = NonZeroUsize::MIN;
+        let (watts, board) = (NONE.published().unwrap(), boards::find(PUBLISHED).unwrap());
+        let added = board.loads.camera_watts.unwrap().value as f32;
+        let with = watts.clone().with_camera();
+        for (with, without) in
+            [(with.idle, watts.idle), (with.active, watts.active), (with.busy(threads), watts.busy(threads))]
+        {
+            assert!((with - without - added).abs() < 1e-5, "{with} {without}");
+        }
+        assert!(with.source.contains("of the camera (data sheet"), "{}", with.source);
+        assert_eq!(with.clone().with_camera(), with, "it is added once");
     }
 
     #[test]

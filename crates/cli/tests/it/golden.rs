@@ -14,6 +14,7 @@ const COMMANDS: [&[&str]; 17] = [
     &["inspect"],
     &["compile"],
     &["profile"],
+    &["meter"],
     &["plan"],
     &["simulate"],
     &["calibrate"],

@@ -22,13 +22,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::Args as ClapArgs;
 use dyn_perceiver::camera::FrameSource as _;
 use dyn_perceiver::energy::{Battery, GaugeState, JoulesSource, Reason};
 use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::pipeline::{BatteryCapacity, Pipeline, PipelineConfig, PipelineError, Summary};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver_host::System;
+use dyn_perceiver_host::{System, WakeAlarm};
 
 use crate::args::battery::BatteryArgs;
 use crate::args::model::{self, ModelArgs};
@@ -169,6 +170,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let period = args.source.fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f64(1.0 / fps));
     let source = args.source.open(plan.info(), args.mission.shortest().unwrap_or(period))?;
     let watts = args.watts.here()?;
+    let watts = if args.source.is_camera() { watts.with_camera() } else { watts };
     let modelled_time = simulated && args.is_demonstration();
     let times = if modelled_time { Times::Modelled } else { Times::Measured };
     let power::Costs { power, seconds, origin } =
@@ -285,7 +287,18 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let saved = run.save();
     let ended = ended?;
     saved?;
+    if let Some(after) = args.source.wake_after {
+        wake_after(&System::default(), after)?;
+    }
     run.finish(ended)
+}
+
+/// Sets the alarm that switches the halted board on again. One that cannot be set must be known before it halts.
+fn wake_after(system: &System, after: Duration) -> Result<(), Failure> {
+    let Some(alarm) = WakeAlarm::of(system) else {
+        return Err(anyhow::anyhow!("--wake-after: no clock of this board has an alarm (/sys/class/rtc)").into());
+    };
+    Ok(alarm.set(system, after).context("--wake-after: the alarm cannot be set")?)
 }
 
 /// Checks what options mean together, and says whether a battery is simulated.
@@ -294,6 +307,9 @@ fn check(args: &Args) -> Result<bool, Failure> {
     let simulated = args.battery.is_simulated(gauge, args.source.is_named())?;
     if args.mission.is_mission() && gauge && args.battery.capacity.milliwatt_hours().is_none() {
         return wrong("a mission on a gauge needs --battery-wh: a state of charge is no energy");
+    }
+    if args.source.wake_after.is_some() && WakeAlarm::of(&System::default()).is_none() {
+        return wrong("--wake-after: no clock of this board has an alarm (/sys/class/rtc)");
     }
     if args.mission.steps.is_some() && args.mission.mode != Mode::Steps {
         return wrong("--steps is for mode steps");

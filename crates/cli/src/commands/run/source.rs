@@ -47,6 +47,9 @@ pub(super) struct SourceArgs {
     /// End after so many frames in a row with the same answer: the scene is still, and the board may be switched off
     #[arg(long, value_name = "COUNT")]
     pub burst: Option<NonZeroU32>,
+    /// Set the alarm of the board's clock to so many seconds after the end, which switches a halted board on again
+    #[arg(long, value_name = "SECONDS", value_parser = number::seconds)]
+    pub wake_after: Option<Duration>,
     /// Take so many frames per second [default: each as soon as the one before is done]
     #[arg(long, value_name = "NUMBER", value_parser = number::fps)]
     pub fps: Option<f64>,
@@ -91,6 +94,11 @@ impl SourceArgs {
     /// Whether the user named where frames come from; else this is the demonstration.
     pub(super) fn is_named(&self) -> bool {
         self.frames.is_some() || self.camera.is_some()
+    }
+
+    /// Whether frames come from a camera.
+    pub(super) fn is_camera(&self) -> bool {
+        self.camera.is_some()
     }
 
     /// Opens the source, from which a frame is taken every `shortest` at most.
