@@ -21,6 +21,8 @@ mod executor;
 pub mod frame;
 #[cfg(feature = "tract")]
 mod graph;
+#[cfg(feature = "calibrate")]
+pub mod learn;
 #[cfg(feature = "tract")]
 pub mod model;
 #[cfg(feature = "tract")]

@@ -21,7 +21,9 @@ pub use error::CameraError;
 pub use open::{open, open_path};
 pub use rate::CameraRate;
 pub use request::CameraRequest;
-pub use sources::{IdxSource, ImageLimits, ImageSource, Latest, Reconnecting, SyntheticSource, decode_image};
+pub use sources::{
+    IdxSource, ImageLimits, ImageSource, Latest, MemoryImage, MemorySource, Reconnecting, SyntheticSource, decode_image,
+};
 pub use stop::StopToken;
 pub(crate) use stop::{SLICE, after};
 pub use v4l::{CaptureDevice, DeviceSource, Filled, Layout, Offer};

@@ -2,6 +2,7 @@
 
 mod batch;
 mod bundle;
+mod clothing;
 mod examples;
 mod exports;
 mod facade;
@@ -9,6 +10,7 @@ mod family;
 mod gauge;
 mod graphs;
 mod instruction_sets;
+mod learning;
 mod loading;
 mod preprocessing;
 mod staging;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use dyn_perceiver::camera::IdxSource;
+use dyn_perceiver::camera::{MemoryImage, MemorySource};
 use dyn_perceiver::exit::CalibratedPolicy;
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::policy_file;
@@ -13,6 +13,11 @@ use crate::output::failure::{Failure, OrInput as _};
 
 /// What the model and the images are called where a path would stand.
 pub(crate) const NAME: &str = pretrained::NAME;
+
+/// The trained model's ONNX file.
+pub(crate) fn bytes() -> &'static [u8] {
+    pretrained::MODEL
+}
 
 /// The trained model.
 pub(crate) fn model(options: &LoadOptions) -> Result<Model, Failure> {
@@ -25,6 +30,9 @@ pub(crate) fn policy() -> Result<CalibratedPolicy, Failure> {
 }
 
 /// Its test images, with their labels.
-pub(crate) fn frames() -> Result<IdxSource, Failure> {
-    Ok(IdxSource::from_bytes(NAME, pretrained::FRAMES, Some(pretrained::FRAME_LABELS))?)
+pub(crate) fn frames() -> MemorySource {
+    let photos = pretrained::photos().into_iter().enumerate();
+    MemorySource::new(
+        photos.map(|(i, photo)| MemoryImage::new(format!("photo {i}"), photo.jpeg, Some(photo.label))).collect(),
+    )
 }

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    calibrate, classify, compile, config, doctor, evaluate, generate, import, inspect, meter, models, plan, profile, run, simulate,
+    calibrate, classify, compile, config, doctor, evaluate, generate, import, inspect, learn, meter, models, plan, profile, run, simulate,
 };
 use output::failure::OrInput as _;
 use output::out::Out;
@@ -58,6 +58,7 @@ enum Command {
     Evaluate(evaluate::Args),
     Doctor(doctor::Args),
     Config(config::Args),
+    Learn(learn::Args),
     Models(models::Args),
     Import(import::Args),
     Generate(generate::Args),
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Config(args) => config::run(args),
+        Command::Learn(args) => learn::run(args),
         Command::Models(args) => models::run(args),
         Command::Import(args) => import::run(args),
         Command::Generate(args) => generate::run(args),

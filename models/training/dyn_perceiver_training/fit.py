@@ -257,6 +257,8 @@ class Training:
         weights = {k: v.contiguous() for k, v in self.average.state_dict().items()}
         save_atomically(out / "weights.safetensors", lambda path: save_file(weights, path))
         (out / "labels.txt").write_text("".join(f"{name}\n" for name in self.data.classes))
+        splits = {split: [[str(path.absolute()), label] for path, label in items] for split, items in self.data.splits.items()}
+        (out / "splits.json").write_text(json.dumps(splits) + "\n")
         scores = {split: self.evaluate(self.average, split) for split in ("val", "test") if split in self.sources}
         write_report(self, scores, epochs)
 

@@ -94,6 +94,21 @@ impl Decoder {
     /// orientation of the Exif data is applied.
     pub(super) fn read(&mut self, path: &Path, frame: &mut Frame) -> Result<(), CameraError> {
         let kind = self.load(path)?;
+        self.loaded(kind, path, frame)
+    }
+
+    /// As [`read`](Self::read), of a file's bytes; `path` only names them in errors.
+    pub(super) fn read_bytes(&mut self, path: &Path, bytes: &[u8], frame: &mut Frame) -> Result<(), CameraError> {
+        if bytes.is_empty() {
+            return Err(CameraError::Empty { path: path.into(), expected: "an image" });
+        }
+        self.file.clear();
+        self.file.extend_from_slice(bytes);
+        let kind = sniff(&self.file[..self.file.len().min(SNIFFED)]);
+        self.loaded(kind, path, frame)
+    }
+
+    fn loaded(&mut self, kind: Kind, path: &Path, frame: &mut Frame) -> Result<(), CameraError> {
         let orientation = match kind {
             Kind::Jpeg => self.jpeg(path, frame)?,
             Kind::Other(format) => self.other(path, format, frame)?,

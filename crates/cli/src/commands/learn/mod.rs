@@ -1,0 +1,260 @@
+//! `learn`: classifiers for a user's own classes, on the machine at hand.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args as ClapArgs;
+use dyn_perceiver::bundle::{self, BundleError, Target};
+use dyn_perceiver::calibrate::learn::{Crossed, Estimate, Features, LearnError, Options, learn};
+use dyn_perceiver::calibrate::records::Records;
+use dyn_perceiver::calibrate::solver::{self, SolveOptions};
+use dyn_perceiver::camera::{ImageLimits, decode_image};
+use dyn_perceiver::collect;
+use dyn_perceiver::exit::CalibratedPolicy;
+use dyn_perceiver::learn::{HeadsError, Learner};
+use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::plan::Plan;
+use serde::Serialize;
+
+use crate::args::load::LoadArgs;
+use crate::defaults;
+use crate::output::failure::{Failure, OrInput as _, wrong};
+use crate::output::json::{self, Pairs};
+use crate::output::out::Out;
+use crate::output::skipped::Skipped;
+use crate::output::{memory, progress, table, text};
+
+mod photos;
+
+use photos::{Addition, Photos};
+
+/// With what confidence intervals of accuracy are given.
+const CONFIDENCE: f64 = 0.95;
+
+/// Learn your own classes from a few photos each, without Python
+///
+/// Runs the network once over every photo, fits new classifiers to what stands in front of its exits, and writes a bundle
+/// with a calibrated policy. Ten photos a class are enough to begin with; the accuracy shown is that of classifiers on photos
+/// they were not fitted to, with its 95 % interval. The network itself stays as it is. JSON: see docs/json.md.
+#[derive(ClapArgs)]
+pub(crate) struct Args {
+    /// ONNX file, all of whose exits end in a linear layer [default: the built-in model]
+    model: Option<PathBuf>,
+    /// Learn from the photos of this folder: a folder per class
+    #[arg(long, value_name = "FOLDER")]
+    data: PathBuf,
+    /// Copy this photo into the folder of its class first, a new one or one that is there; may be repeated
+    #[arg(long, value_name = "CLASS=IMAGE")]
+    add: Vec<Addition>,
+    /// Write the bundle to this file
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Also write the network with its new classifiers as an ONNX file
+    #[arg(long, value_name = "FILE")]
+    onnx: Option<PathBuf>,
+    /// Stop at the first photo that cannot be used, in place of leaving it out and saying so at the end
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Print one JSON object
+    #[arg(long, help_heading = None)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    bundle: Cow<'a, str>,
+    classes: Pairs<usize>,
+    samples: usize,
+    skipped: usize,
+    exits: Vec<ExitReport>,
+    points: usize,
+    seconds: f64,
+    peak_bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct ExitReport {
+    exit: String,
+    macs: u64,
+    features: usize,
+    penalty: f64,
+    accuracy: f64,
+    low: f64,
+    high: f64,
+}
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let began = Instant::now();
+    photos::add(&args.data, &args.add)?;
+    let photos = Photos::read(&args.data)?;
+    let mut learner = learner(&args)?;
+    let mut skipped = Skipped::new("photos", args.strict);
+    let (seen, names, labels) = look(&args, &photos, &mut learner, &mut skipped)?;
+    let crossed: Vec<Crossed> = seen
+        .iter()
+        .map(|features| learn(features, &Options::default()).map_err(|error| refused(error, &photos)))
+        .collect::<Result<_, _>>()?;
+    let classifiers: Vec<_> = crossed.iter().map(|crossed| crossed.classifier.clone()).collect();
+    let onnx = learner.finish(&classifiers, photos.classes())?;
+    let exits = learner.exits().to_vec();
+    let widths = learner.widths();
+    // What ran the photos is not needed any more, and a small board has no room for both.
+    drop(learner);
+    if let Some(path) = &args.onnx {
+        dyn_perceiver::file::atomic_write(path, &onnx)?;
+    }
+    let model = Model::from_bytes(onnx, &args.output, &LoadOptions::default())?;
+    let plan = Arc::new(Plan::new(model.clone())?);
+    let order: Vec<usize> =
+        plan.stages().iter().map(|stage| exits.iter().position(|exit| *exit == stage.exit).unwrap_or(0)).collect();
+    let records = records(&plan, &order, &crossed, &names, &labels)?;
+    let solved = solver::solve(&records, &records.rows(), &SolveOptions::default())?;
+    let stages = plan.stages().iter().map(|stage| stage.exit.as_str());
+    let policy = CalibratedPolicy::new(collect::digest(&plan), stages, records.len() as u32, None, solved.frontier)?;
+    let points = policy.frontier().points().len();
+    let reports = plan.stages().iter().zip(&order).map(|(stage, &exit)| {
+        let right = (0..labels.len()).filter(|&i| best(&crossed[exit].unseen[i]) == labels[i]).count();
+        let estimate = Estimate::new(right, labels.len(), CONFIDENCE);
+        ExitReport {
+            exit: stage.exit.clone(),
+            macs: stage.exit_alone_macs,
+            features: widths[exit],
+            penalty: crossed[exit].penalty,
+            accuracy: estimate.accuracy,
+            low: estimate.low,
+            high: estimate.high,
+        }
+    });
+    let reports: Vec<ExitReport> = reports.collect();
+    drop(plan);
+    bundle::compile(model, Some(policy), Target::host(), &args.output).map_err(|error| match error {
+        BundleError::Write { .. } => Failure::Failed(error.into()),
+        error => Failure::Input(error.into()),
+    })?;
+    let counts = photos.classes().iter().cloned().zip(photos.counts(&labels)).collect();
+    let report = Report {
+        bundle: json::path(&args.output),
+        classes: counts,
+        samples: labels.len(),
+        skipped: skipped.count(),
+        exits: reports,
+        points,
+        seconds: began.elapsed().as_secs_f64(),
+        peak_bytes: memory::peak(),
+    };
+    show(&args, &report, photos.classes().len())?;
+    skipped.finish()
+}
+
+fn learner(args: &Args) -> Result<Learner, Failure> {
+    let options = args.load.options()?;
+    let learner = match &args.model {
+        None => Learner::from_bytes(defaults::bytes().to_vec(), defaults::NAME, &options),
+        Some(path) if bundle::is_bundle(path) => {
+            return wrong(format!(
+                "{}: a bundle, whose layers are fused; give the ONNX file it was compiled from",
+                path.display()
+            ));
+        }
+        Some(path) => Learner::load(path, &options),
+    };
+    learner.map_err(|error| match error {
+        HeadsError::Network(_) | HeadsError::Exit { .. } => Failure::Input(error.into()),
+        other => Failure::Failed(other.into()),
+    })
+}
+
+/// Features of every exit, names and classes of all photos that can be used.
+type Looked = (Vec<Features>, Vec<String>, Vec<usize>);
+
+fn look(args: &Args, photos: &Photos, learner: &mut Learner, skipped: &mut Skipped) -> Result<Looked, Failure> {
+    let classes = photos.classes().len();
+    let mut seen: Vec<Features> = learner.widths().into_iter().map(|width| Features::new(width, classes)).collect();
+    let (mut names, mut labels) = (vec![], vec![]);
+    let bar = progress::images(photos.all().len(), 0, args.json);
+    for (path, class) in photos.all() {
+        let frame = decode_image(path, ImageLimits::default());
+        let rows = frame.or_input().and_then(|frame| learner.features(&frame).map_err(Failure::from));
+        bar.inc(1);
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(failure) => {
+                skipped.skip(failure)?;
+                continue;
+            }
+        };
+        if rows.iter().flatten().any(|value| !value.is_finite()) {
+            skipped.add(format!("{}: the network gives no finite numbers for it", path.display()));
+            continue;
+        }
+        for (features, row) in seen.iter_mut().zip(&rows) {
+            features.push(row, *class)?;
+        }
+        names.push(text::path(path.strip_prefix(&args.data).unwrap_or(path)).into_owned());
+        labels.push(*class);
+    }
+    bar.finish_and_clear();
+    Ok((seen, names, labels))
+}
+
+/// What cannot be learned, with the name of the class.
+fn refused(error: LearnError, photos: &Photos) -> Failure {
+    let folder = photos.folder().display();
+    match error {
+        LearnError::TooFew { class, images } => {
+            let name = photos.classes().get(class).map_or("?", String::as_str);
+            let text = format!(
+                "{folder}: class {name} has {images} photos that can be used, at least 2 are needed and 10 advised"
+            );
+            Failure::Input(anyhow::anyhow!(text))
+        }
+        error => Failure::Input(anyhow::Error::new(error).context(folder.to_string())),
+    }
+}
+
+/// What classifiers say of photos they have not seen, as calibration records.
+fn records(
+    plan: &Plan,
+    order: &[usize],
+    crossed: &[Crossed],
+    names: &[String],
+    labels: &[usize],
+) -> Result<Records, Failure> {
+    let mut records = collect::header(plan, collect::mac_costs(plan)?);
+    for (i, (name, &label)) in names.iter().zip(labels).enumerate() {
+        let logits: Vec<Vec<f32>> = order.iter().map(|&exit| crossed[exit].unseen[i].clone()).collect();
+        records.push_logits_of(name.clone(), label as u32, &logits)?;
+    }
+    Ok(records)
+}
+
+fn best(logits: &[f32]) -> usize {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a))).unwrap_or(0)
+}
+
+fn show(args: &Args, report: &Report<'_>, classes: usize) -> Result<(), Failure> {
+    let mut out = Out::stdout();
+    if args.json {
+        return Ok(out.json(report)?);
+    }
+    let memory =
+        report.peak_bytes.map_or(String::new(), |bytes| format!(", {} of memory at most", table::bytes(bytes)));
+    writeln!(out, "learned  {classes} classes from {} photos in {:.1} s{memory}", report.samples, report.seconds)?;
+    writeln!(out, "bundle   {} ({} operating points)\n", text::shown(&args.output), report.points)?;
+    let rows: Vec<Vec<String>> = report
+        .exits
+        .iter()
+        .map(|exit| {
+            let interval = format!("{} to {}", table::percent(exit.low), table::percent(exit.high));
+            vec![text::name(&exit.exit).into_owned(), table::count(exit.macs), table::percent(exit.accuracy), interval]
+        })
+        .collect();
+    write!(out, "{}", table::render(&["exit", "MACs to it", "accuracy", "95 % interval"], &rows))?;
+    writeln!(out, "\nnext     dyn-perceiver run --model {} --camera /dev/video0", text::shown(&args.output))?;
+    Ok(())
+}

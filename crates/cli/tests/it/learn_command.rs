@@ -1,0 +1,83 @@
+//! `learn`: own classes from photos, as a user runs it.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::program::{program, refuses};
+
+/// Photos of classes that differ in colour, as bitmaps.
+fn photos(folder: &Path, classes: &[(&str, [u8; 3])], count: usize) {
+    const SIDE: usize = 48;
+    for (class, [red, green, blue]) in classes {
+        std::fs::create_dir_all(folder.join(class)).unwrap();
+        for number in 0..count {
+            let noise = |i: usize| ((i * 7 + i / SIDE * 3 + number * 13) % 40) as u8;
+            let pixels = (0..SIDE * SIDE).flat_map(|i| [blue, green, red].map(|c| c.saturating_add(noise(i))));
+            let mut file = b"BM".to_vec();
+            let words = [54 + 3 * SIDE * SIDE, 0, 54, 40, SIDE, SIDE, 1 | 24 << 16, 0, 3 * SIDE * SIDE, 0, 0, 0, 0];
+            file.extend(words.iter().flat_map(|&word| (word as u32).to_le_bytes()));
+            file.extend(pixels);
+            std::fs::write(folder.join(class).join(format!("{number}.bmp")), file).unwrap();
+        }
+    }
+}
+
+const CLASSES: [(&str, [u8; 3]); 2] = [("leaf", [10, 160, 20]), ("sky", [30, 60, 200])];
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn ten_photos_a_class_become_a_bundle_that_runs() {
+    let folder = TempDir::new().unwrap();
+    let (data, bundle) = (folder.path().join("photos"), folder.path().join("mine.dynp"));
+    photos(&data, &CLASSES, 10);
+    std::fs::write(data.join("sky/broken.jpg"), b"no photo").unwrap();
+    let output = program(&["learn", "--data", text(&data), "-o", text(&bundle), "--json"]);
+    // One photo could not be used: told, and exit code 1.
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("broken.jpg"));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report["samples"].as_u64(), report["skipped"].as_u64()), (Some(20), Some(1)));
+    let exits = report["exits"].as_array().unwrap();
+    assert_eq!(exits.len(), 4);
+    for exit in exits {
+        let of = |key: &str| exit[key].as_f64().unwrap();
+        assert!(of("low") <= of("accuracy") && of("accuracy") <= of("high") && of("accuracy") > 0.8, "{exit}");
+        // Twenty photos do not tell more than this.
+        assert!(of("high") - of("low") > 0.1, "{exit}");
+    }
+    std::fs::remove_file(data.join("sky/broken.jpg")).unwrap();
+    let photo = data.join("leaf/0.bmp");
+    let output = program(&["classify", text(&photo), "--model", text(&bundle), "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["label"], "leaf", "{answer}");
+
+    // A class is added, and a photo moved to another one.
+    let more = folder.path().join("more");
+    photos(&more, &[("sand", [200, 180, 90])], 3);
+    let additions: Vec<String> =
+        (0..3).map(|i| format!("sand={}", text(&more.join(format!("sand/{i}.bmp"))))).collect();
+    let mut args = vec!["learn", "--data", text(&data), "-o", text(&bundle), "--json"];
+    additions.iter().for_each(|addition| args.extend(["--add", addition]));
+    let report: Value = serde_json::from_slice(&program(&args).stdout).unwrap();
+    assert_eq!(report["classes"]["sand"], 3, "{report}");
+}
+
+#[test]
+fn what_cannot_be_learned_from_is_wrong_input() {
+    let folder = TempDir::new().unwrap();
+    let (data, bundle) = (folder.path().join("photos"), folder.path().join("mine.dynp"));
+    let args = ["learn", "--data", text(&data), "-o", text(&bundle)];
+    refuses(&args, &["photos"]);
+    photos(&data, &CLASSES[..1], 3);
+    refuses(&args, &["at least 2 classes", "found 1"]);
+    photos(&data, &CLASSES[1..], 1);
+    refuses(&args, &["class sky has 1 photos", "at least 2"]);
+    refuses(&[&args[..], &["--add", "sky"]].concat(), &["CLASS=IMAGE"]);
+    refuses(&[&args[..], &["--add", "sky=nowhere.jpg"]].concat(), &["nowhere.jpg"]);
+    assert!(!bundle.exists());
+}

@@ -1,0 +1,232 @@
+//! The linear layers that a network's exits end in, found in its ONNX graph and replaced.
+
+use std::collections::{HashMap, HashSet};
+
+use dyn_perceiver_calibrate::learn::Linear;
+use prost::Message as _;
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, TypeProto, ValueInfoProto,
+    type_proto,
+};
+
+use super::HeadsError;
+
+/// Layers between the linear one and the exit that leave the order of classes as it is.
+const PASSED: [&str; 6] = ["Softmax", "LogSoftmax", "Identity", "Flatten", "Squeeze", "Cast"];
+
+/// One exit.
+struct Head {
+    exit: String,
+    /// The tensor (N, features) in front of its linear layer.
+    input: String,
+    /// Number of features.
+    width: usize,
+}
+
+/// The exits of a network.
+pub(super) struct Heads {
+    model: ModelProto,
+    heads: Vec<Head>,
+    exits: Vec<String>,
+}
+
+impl Heads {
+    /// Finds the linear layers behind `exits`. The file has been judged.
+    pub(super) fn find(bytes: &[u8], exits: &[String]) -> Result<Self, HeadsError> {
+        let model = ModelProto::decode(bytes).unwrap_or_default();
+        let graph = model.graph.clone().unwrap_or_default();
+        let producers: HashMap<&str, &NodeProto> =
+            graph.node.iter().flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect();
+        let heads = exits.iter().map(|exit| {
+            find(&graph, &producers, exit).map_err(|reason| HeadsError::Exit { exit: exit.clone(), reason })
+        });
+        let heads = heads.collect::<Result<Vec<_>, _>>()?;
+        Ok(Heads { model, heads, exits: exits.to_vec() })
+    }
+
+    pub(super) fn exits(&self) -> &[String] {
+        &self.exits
+    }
+
+    pub(super) fn widths(&self) -> Vec<usize> {
+        self.heads.iter().map(|head| head.width).collect()
+    }
+
+    /// A network whose exits give their features, filled up with zeros to the widest: classifiers of one width are what
+    /// the loader knows.
+    pub(super) fn features(&self) -> Vec<u8> {
+        let widest = self.widths().into_iter().max().unwrap_or(0);
+        let select = |head: &Head| {
+            Linear::new(
+                (0..widest * head.width).map(|i| f32::from(u8::from(i / head.width == i % head.width))).collect(),
+                vec![0.0; widest],
+            )
+        };
+        let classifiers: Vec<Linear> = self.heads.iter().map(select).collect();
+        self.replaced(&classifiers, None).encode_to_vec()
+    }
+
+    /// The network with these classifiers.
+    pub(super) fn with(&self, classifiers: &[Linear], labels: &[String]) -> Result<Vec<u8>, HeadsError> {
+        let wrong = |reason: String| Err(HeadsError::Classifiers { reason });
+        if classifiers.len() != self.heads.len() {
+            return wrong(format!("{} for {} exits", classifiers.len(), self.heads.len()));
+        }
+        for (head, linear) in self.heads.iter().zip(classifiers) {
+            let (weights, bias) = (linear.weights.len(), linear.bias.len());
+            if bias != labels.len() || weights != labels.len() * head.width {
+                let expected = format!("{} classes of {} features", labels.len(), head.width);
+                return wrong(format!(
+                    "exit {:?} has {weights} weights, {bias} biases, expected {expected}",
+                    head.exit
+                ));
+            }
+        }
+        Ok(self.replaced(classifiers, Some(labels)).encode_to_vec())
+    }
+
+    fn replaced(&self, classifiers: &[Linear], labels: Option<&[String]>) -> ModelProto {
+        let mut model = self.model.clone();
+        let classes = classifiers.first().map_or(0, |linear| linear.bias.len());
+        if let Some(graph) = &mut model.graph {
+            for (head, linear) in self.heads.iter().zip(classifiers) {
+                replace(graph, head, linear);
+            }
+            graph.output = self.heads.iter().map(|head| output(&head.exit, classes)).collect();
+            prune(graph);
+        }
+        model.metadata_props.retain(|entry| {
+            !["dyn_perceiver.labels", "dyn_perceiver.exits", "dyn_perceiver.arch"].contains(&entry.key.as_str())
+        });
+        let mut entry = |key: &str, value: String| {
+            model.metadata_props.push(StringStringEntryProto { key: key.into(), value });
+        };
+        entry("dyn_perceiver.exits", self.exits.join(","));
+        if let Some(labels) = labels {
+            entry("dyn_perceiver.labels", serde_json::Value::from(labels.to_vec()).to_string());
+        }
+        model
+    }
+}
+
+/// Walks back from an exit to its linear layer.
+fn find(graph: &GraphProto, producers: &HashMap<&str, &NodeProto>, exit: &str) -> Result<Head, String> {
+    let mut name = exit;
+    for _ in 0..graph.node.len() {
+        let node = producers.get(name).ok_or("no layer computes it")?;
+        let first = node.input.first().map_or("", String::as_str);
+        match node.op_type.as_str() {
+            operator if PASSED.contains(&operator) => name = first,
+            // The bias of a linear layer that was exported as two.
+            "Add" => {
+                let product = node
+                    .input
+                    .iter()
+                    .find(|input| producers.get(input.as_str()).is_some_and(|node| node.op_type == "MatMul"));
+                name = product.ok_or("it ends in a sum that is no linear layer")?;
+            }
+            "Gemm" | "MatMul" => {
+                let weight = node.input.get(1).map_or("", String::as_str);
+                let dims = dims(graph, producers, weight).ok_or("the weights of its last layer are no constant")?;
+                let transposed = node.attribute.iter().any(|a| a.name == "transB" && a.i != 0);
+                let other = node.attribute.iter().any(|a| a.name == "transA" && a.i != 0);
+                let &[rows, columns] = dims.as_slice() else {
+                    return Err("the weights of its last layer are no matrix".into());
+                };
+                let width = usize::try_from(if transposed { columns } else { rows }).unwrap_or(0);
+                if other || width == 0 {
+                    return Err("its last layer is turned round".into());
+                }
+                return Ok(Head { exit: exit.into(), input: first.into(), width });
+            }
+            other => return Err(format!("it ends in {other}, expected a linear layer (Gemm or MatMul)")),
+        }
+    }
+    Err("its layers form a circle".into())
+}
+
+/// Dimensions of a constant: an initializer, also one behind a `Cast`.
+fn dims(graph: &GraphProto, producers: &HashMap<&str, &NodeProto>, name: &str) -> Option<Vec<i64>> {
+    if let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.name == name) {
+        return Some(tensor.dims.clone());
+    }
+    let node = producers.get(name)?;
+    match node.op_type.as_str() {
+        "Cast" | "Identity" => dims(graph, producers, node.input.first()?),
+        "Constant" => Some(node.attribute.iter().find_map(|a| a.t.as_ref())?.dims.clone()),
+        _ => None,
+    }
+}
+
+/// Puts a new linear layer under the exit's name; whoever read the old logits still does.
+fn replace(graph: &mut GraphProto, head: &Head, linear: &Linear) {
+    let before = format!("{}/before", head.exit);
+    for node in &mut graph.node {
+        for name in node.input.iter_mut().chain(&mut node.output).filter(|name| **name == head.exit) {
+            name.clone_from(&before);
+        }
+    }
+    // Features that are an exit themselves have got another name, too.
+    let input = if head.input == head.exit { before } else { head.input.clone() };
+    let classes = linear.bias.len();
+    let [weight, bias] = ["weight", "bias"].map(|part| format!("{}/learned/{part}", head.exit));
+    graph.initializer.push(tensor(&weight, &[classes, head.width], &linear.weights));
+    graph.initializer.push(tensor(&bias, &[classes], &linear.bias));
+    graph.node.push(NodeProto {
+        name: format!("{}/learned", head.exit),
+        op_type: "Gemm".into(),
+        input: vec![input, weight, bias],
+        output: vec![head.exit.clone()],
+        attribute: vec![AttributeProto {
+            name: "transB".into(),
+            r#type: AttributeType::Int as i32,
+            i: 1,
+            ..AttributeProto::default()
+        }],
+        ..NodeProto::default()
+    });
+}
+
+fn tensor(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        dims: dims.iter().map(|&d| d as i64).collect(),
+        data_type: DataType::Float as i32,
+        raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ..TensorProto::default()
+    }
+}
+
+fn output(name: &str, classes: usize) -> ValueInfoProto {
+    let dimension = |value| Dimension { value: Some(value), ..Dimension::default() };
+    let dim =
+        vec![dimension(dimension::Value::DimParam("N".into())), dimension(dimension::Value::DimValue(classes as i64))];
+    let shape = Some(tract_onnx::pb::TensorShapeProto { dim });
+    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
+    let value = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
+    ValueInfoProto { name: name.into(), r#type: Some(value), ..ValueInfoProto::default() }
+}
+
+/// Drops what no exit needs: old classifiers whose logits nobody reads, and their weights.
+fn prune(graph: &mut GraphProto) {
+    let mut needed: HashSet<String> = graph.output.iter().map(|output| output.name.clone()).collect();
+    // Nodes stand behind what they read.
+    let mut kept: Vec<NodeProto> = Vec::with_capacity(graph.node.len());
+    for node in graph.node.drain(..).rev() {
+        let nested = node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
+        if nested || node.output.iter().any(|name| needed.contains(name)) {
+            needed.extend(node.input.iter().cloned());
+            kept.push(node);
+        }
+    }
+    kept.reverse();
+    let nested = kept.iter().any(|node| node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()));
+    graph.node = kept;
+    if !nested {
+        graph.initializer.retain(|tensor| needed.contains(&tensor.name));
+    }
+    graph.value_info.clear();
+}

@@ -1,0 +1,148 @@
+//! New classifiers for a network that is there: features in front of each exit, and the network with other heads.
+//!
+//! The network's own layers stay as they are, also the old classifiers where a later exit reads their logits: it sees what
+//! it saw in training. What is learned from the features stands in [`calibrate::learn`](crate::calibrate::learn).
+
+mod heads;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dyn_perceiver_calibrate::learn::Linear;
+use thiserror::Error;
+
+use crate::frame::Frame;
+use crate::model::{LoadOptions, Model};
+use crate::plan::Plan;
+use crate::{Classifier, Error};
+use heads::Heads;
+
+/// Why a network's exits cannot be learned anew.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HeadsError {
+    /// The network cannot be read or run.
+    #[error(transparent)]
+    Network(#[from] Box<Error>),
+    /// An exit that does not end in one linear layer.
+    #[error("exit {exit:?} cannot be learned anew: {reason}")]
+    Exit {
+        /// The exit.
+        exit: String,
+        /// What it ends in.
+        reason: String,
+    },
+    /// Not as many classifiers as exits, or of another width.
+    #[error("classifiers do not fit: {reason}")]
+    Classifiers {
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+/// A network whose exits are learned anew.
+///
+/// # Examples
+/// ```no_run
+/// use dyn_perceiver::calibrate::learn::{Features, Options, learn};
+/// use dyn_perceiver::learn::Learner;
+/// use dyn_perceiver::{Frame, LoadOptions};
+///
+/// let mut learner = Learner::load("model.onnx", &LoadOptions::default())?;
+/// let labels = ["cat".to_owned(), "dog".to_owned()];
+/// let mut seen: Vec<Features> = learner.widths().iter().map(|&width| Features::new(width, 2)).collect();
+/// # let photos: Vec<(Frame, usize)> = vec![];
+/// for (photo, class) in &photos {
+///     for (exit, row) in learner.features(photo)?.iter().enumerate() {
+///         seen[exit].push(row, *class)?;
+///     }
+/// }
+/// let learned = seen.iter().map(|features| Ok(learn(features, &Options::default())?.classifier));
+/// let learned = learned.collect::<Result<Vec<_>, dyn_perceiver::calibrate::learn::LearnError>>()?;
+/// std::fs::write("mine.onnx", learner.finish(&learned, &labels)?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Learner {
+    heads: Heads,
+    classifier: Classifier,
+    /// For each exit of the heads its place among the plan's stages.
+    stages: Vec<usize>,
+}
+
+impl std::fmt::Debug for Learner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Learner").field("exits", &self.exits()).finish_non_exhaustive()
+    }
+}
+
+impl Learner {
+    /// The ONNX model at `path`.
+    ///
+    /// # Errors
+    /// [`HeadsError`].
+    pub fn load(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, HeadsError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path);
+        let read = bytes.map_err(|source| crate::model::ModelError::Read { path: path.into(), source });
+        let bytes = read.map_err(|error| Box::new(Error::from(error)))?;
+        Self::from_bytes(bytes, path, options)
+    }
+
+    /// The ONNX model in `bytes`; `path` only names it in errors.
+    ///
+    /// # Errors
+    /// [`HeadsError`].
+    pub fn from_bytes(bytes: Vec<u8>, path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, HeadsError> {
+        let path = path.as_ref();
+        let network = |error: Error| HeadsError::Network(Box::new(error));
+        // Judged as any model is, before a word of it is believed.
+        let model = Model::from_bytes(bytes.clone(), path, options).map_err(|error| network(error.into()))?;
+        let heads = Heads::find(&bytes, &model.info().exits)?;
+        drop(model);
+        let options = options.clone().with_exits(None);
+        let model = Model::from_bytes(heads.features(), path, &options).map_err(|error| network(error.into()))?;
+        let plan = Arc::new(Plan::new(model).map_err(|error| network(error.into()))?);
+        let place = |exit: &String| plan.stages().iter().position(|stage| stage.exit == *exit).unwrap_or(0);
+        let stages = heads.exits().iter().map(place).collect();
+        let classifier = Classifier::new(plan).map_err(network)?;
+        Ok(Learner { heads, classifier, stages })
+    }
+
+    /// The exits, in the order of the network's outputs.
+    pub fn exits(&self) -> &[String] {
+        self.heads.exits()
+    }
+
+    /// How many features stand in front of each exit.
+    pub fn widths(&self) -> Vec<usize> {
+        self.heads.widths()
+    }
+
+    /// Runs the whole network once: the features in front of each exit.
+    ///
+    /// # Errors
+    /// [`HeadsError::Network`] when the image cannot be prepared or run.
+    pub fn features(&mut self, frame: &Frame) -> Result<Vec<Vec<f32>>, HeadsError> {
+        let mut run = || {
+            let input = self.classifier.tensor(frame)?.to_vec();
+            Ok(self.classifier.runtime().all_logits(&input)?)
+        };
+        let mut all: Vec<Vec<f32>> = run().map_err(|error: Error| HeadsError::Network(Box::new(error)))?;
+        let widths = self.heads.widths();
+        let rows = self.stages.iter().zip(widths).map(|(&stage, width)| {
+            let mut row = std::mem::take(&mut all[stage]);
+            row.truncate(width);
+            row
+        });
+        Ok(rows.collect())
+    }
+
+    /// The network as an ONNX file with these classifiers in place of its own, in the order of [`Learner::exits`], and these
+    /// names of classes.
+    ///
+    /// # Errors
+    /// [`HeadsError::Classifiers`].
+    pub fn finish(&self, classifiers: &[Linear], labels: &[String]) -> Result<Vec<u8>, HeadsError> {
+        self.heads.with(classifiers, labels)
+    }
+}

@@ -1,0 +1,76 @@
+//! Exits learned anew: the features in front of them, and the network with other classifiers.
+
+use std::sync::Arc;
+
+use dyn_perceiver::calibrate::learn::{Features, Linear, Options, learn};
+use dyn_perceiver::frame::PixelFormat;
+use dyn_perceiver::learn::{HeadsError, Learner};
+use dyn_perceiver::model::LoadOptions;
+use dyn_perceiver::{Classifier, Frame, Model, Plan};
+use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
+
+fn onnx(name: &str, half: bool) -> Vec<u8> {
+    let config = Config::from_name(name).unwrap().with_input_size(64).with_classes(10).with_sa_widening(1);
+    let network = Network::new(&config).unwrap().with_half_weights(half);
+    network.to_bytes(&mut Seeded, &Metadata::imagenet(10)).unwrap()
+}
+
+/// A picture of one colour with some structure.
+fn picture(class: usize, number: usize) -> Frame {
+    let pixel = |i: usize| ((i * 37 + number * 11) % 60) as u8 + if i % 3 == class { 150 } else { 20 };
+    Frame::new((0..70 * 70 * 3).map(pixel).collect(), PixelFormat::Rgb, 70, 70)
+}
+
+#[test]
+fn a_network_learns_other_classes_and_its_exits_give_what_was_fitted() {
+    for (name, half) in [("efficientnet_lite0_perceiver_t8", true), ("mobilenetV3_0x1_perceiver_t8", false)] {
+        let mut learner = Learner::from_bytes(onnx(name, half), "model.onnx", &LoadOptions::default()).unwrap();
+        assert_eq!(learner.exits(), ["early3", "att", "cnn", "merge"]);
+        let mut seen: Vec<Features> = learner.widths().into_iter().map(|width| Features::new(width, 3)).collect();
+        let photos: Vec<(usize, Frame)> = (0..12).map(|i| (i % 3, picture(i % 3, i))).collect();
+        for (class, photo) in &photos {
+            for (features, row) in seen.iter_mut().zip(learner.features(photo).unwrap()) {
+                features.push(&row, *class).unwrap();
+            }
+        }
+        let learned: Vec<_> = seen.iter().map(|features| learn(features, &Options::default()).unwrap()).collect();
+        let linear: Vec<Linear> = learned.iter().map(|crossed| crossed.classifier.clone()).collect();
+        let labels = ["blue", "green", "red"].map(str::to_owned);
+        let bytes = learner.finish(&linear, &labels).unwrap();
+        let model = Model::from_bytes(bytes, "mine.onnx", &LoadOptions::default()).unwrap();
+        assert_eq!((model.info().classes, model.info().labels.clone().unwrap()), (3, labels.to_vec()));
+        let plan = Arc::new(Plan::new(model).unwrap());
+        let mut classifier = Classifier::new(plan.clone()).unwrap();
+        for (class, photo) in &photos {
+            let rows = learner.features(photo).unwrap();
+            let input = classifier.tensor(photo).unwrap().to_vec();
+            let logits = classifier.runtime().all_logits(&input).unwrap();
+            for (stage, logits) in plan.stages().iter().zip(logits) {
+                let exit = learner.exits().iter().position(|exit| *exit == stage.exit).unwrap();
+                let expected = linear[exit].logits(&rows[exit]);
+                let largest = expected.iter().fold(1.0f32, |most, value| most.max(value.abs()));
+                for (found, expected) in logits.iter().zip(&expected) {
+                    assert!((found - expected).abs() < 1e-3 * largest, "{name} {}: {found} {expected}", stage.exit);
+                }
+                let best = (0..3).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+                assert_eq!(best, *class, "{name} {}", stage.exit);
+            }
+        }
+    }
+}
+
+#[test]
+fn classifiers_that_do_not_fit_are_refused() {
+    let bytes = onnx("mobilenetV3_0x05_perceiver_t8", false);
+    let learner = Learner::from_bytes(bytes, "model.onnx", &LoadOptions::default()).unwrap();
+    let labels = ["a", "b"].map(str::to_owned);
+    let fitting = |width: usize| Linear::new(vec![0.0; 2 * width], vec![0.0; 2]);
+    let mut linear: Vec<Linear> = learner.widths().into_iter().map(fitting).collect();
+    assert!(learner.finish(&linear, &labels).is_ok());
+    linear[1].weights.pop();
+    let error = learner.finish(&linear, &labels).unwrap_err();
+    assert!(matches!(error, HeadsError::Classifiers { .. }) && error.to_string().contains("\"att\""), "{error}");
+    assert!(learner.finish(&linear[..2], &labels).unwrap_err().to_string().contains("2 for 4 exits"));
+    let damaged = Learner::from_bytes(b"no model".to_vec(), "x.onnx", &LoadOptions::default()).unwrap_err();
+    assert!(damaged.to_string().contains("x.onnx"), "{damaged}");
+}
