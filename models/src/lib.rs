@@ -14,6 +14,7 @@ mod onnx;
 pub mod pretrained;
 mod recognise;
 mod task;
+pub mod training;
 mod weights;
 
 pub use config::{Config, family};

@@ -24,7 +24,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    calibrate, classify, compile, config, doctor, evaluate, generate, import, inspect, learn, meter, models, plan, profile, run, simulate,
+    calibrate, classify, compile, config, doctor, evaluate, generate, import, inspect, learn, meter, models, plan, profile, records, run,
+    simulate, train,
 };
 use output::failure::OrInput as _;
 use output::out::Out;
@@ -56,9 +57,11 @@ enum Command {
     Simulate(Box<simulate::Args>),
     Calibrate(calibrate::Args),
     Evaluate(evaluate::Args),
+    Records(records::Args),
     Doctor(doctor::Args),
     Config(config::Args),
     Learn(learn::Args),
+    Train(train::Args),
     Models(models::Args),
     Import(import::Args),
     Generate(generate::Args),
@@ -82,9 +85,11 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(*args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Records(args) => records::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Config(args) => config::run(args),
         Command::Learn(args) => learn::run(args),
+        Command::Train(args) => train::run(args),
         Command::Models(args) => models::run(args),
         Command::Import(args) => import::run(args),
         Command::Generate(args) => generate::run(args),

@@ -40,7 +40,7 @@ const NETWORK: &str = include_str!("../../package/network.conf");
 const OPTIONS: &str = include_str!("../../package/default");
 const SETTINGS: &str = include_str!("../../package/config.toml");
 /// The shipped model and what lies beside it.
-const SHIPPED: &str = "models/pretrained/fashion-mnist";
+const SHIPPED: &str = "models/pretrained/clothing";
 
 /// What training goes on from: of no use on a board.
 const WEIGHTS: &str = "weights.safetensors";

@@ -1,7 +1,7 @@
 //! The strength of the penalty by cross-validation, and what classifiers say of images they have not seen.
 
 use super::features::{Features, LearnError};
-use super::logistic::{Linear, fit};
+use super::logistic::{KEPT, Linear, TRIED, fit};
 use crate::random::Random;
 
 /// How to learn.
@@ -83,19 +83,24 @@ pub fn learn(features: &Features, options: &Options) -> Result<Crossed, LearnErr
     features.check()?;
     let parts = parts(features, options);
     let mut best: Option<(f64, f64, Vec<Vec<f32>>)> = None;
+    let mut worse = 0;
     for &penalty in &options.penalties {
         let unseen = unseen(features, &parts, penalty);
         let loss = loss(features.labels(), &unseen);
         if best.as_ref().is_none_or(|(least, ..)| loss < least - 1e-9) {
             best = Some((loss, penalty, unseen));
-        } else if best.as_ref().is_some_and(|(least, ..)| loss > least * 1.5) {
+            worse = 0;
+        } else {
+            worse += 1;
+        }
+        if worse == 2 {
             // The loss over penalties has one valley: beyond it there is nothing to find.
             break;
         }
     }
     let (_, penalty, unseen) = best.unwrap_or((0.0, 1.0, unseen(features, &parts, 1.0)));
     let all: Vec<usize> = (0..features.len()).collect();
-    Ok(Crossed { classifier: fit(features, &all, penalty), penalty, unseen })
+    Ok(Crossed { classifier: fit(features, &all, penalty, KEPT), penalty, unseen })
 }
 
 /// The part of each image: every class is dealt evenly.
@@ -120,7 +125,7 @@ fn unseen(features: &Features, parts: &[usize], penalty: f64) -> Vec<Vec<f32>> {
     let mut unseen = vec![Vec::new(); features.len()];
     for part in 0..=parts.iter().copied().max().unwrap_or(0) {
         let (held, used): (Vec<usize>, Vec<usize>) = (0..features.len()).partition(|&image| parts[image] == part);
-        let classifier = fit(features, &used, penalty);
+        let classifier = fit(features, &used, penalty, TRIED);
         for image in held {
             unseen[image] = classifier.logits(features.row(image));
         }

@@ -3,8 +3,10 @@
 use super::features::Features;
 use super::lbfgs::minimise;
 
-/// The gradient's largest element at which fitting ends, of a loss per image.
-const TOLERANCE: f64 = 1e-7;
+/// The gradient's largest element at which fitting ends, of a loss per image: for a classifier that is kept, and for one
+/// that only tells how good a penalty is.
+pub(super) const KEPT: f64 = 1e-7;
+pub(super) const TRIED: f64 = 1e-4;
 const ITERATIONS: usize = 500;
 
 /// A linear classifier: logits = weights x features + bias.
@@ -33,7 +35,7 @@ impl Linear {
 
 /// Fits a classifier to some of the images. `penalty` multiplies half the squared weights of standardised features, beside
 /// the mean loss of an image.
-pub(super) fn fit(features: &Features, images: &[usize], penalty: f64) -> Linear {
+pub(super) fn fit(features: &Features, images: &[usize], penalty: f64, tolerance: f64) -> Linear {
     let (width, classes) = (features.width(), features.classes());
     let standard = Standard::of(features, images);
     let rows: Vec<f64> = images.iter().flat_map(|&image| standard.row(features.row(image))).collect();
@@ -42,7 +44,7 @@ pub(super) fn fit(features: &Features, images: &[usize], penalty: f64) -> Linear
     let mut x = vec![0.0; classes * (width + 1)];
     let each = 1.0 / labels.len().max(1) as f64;
     let mut logits = vec![0.0; classes];
-    minimise(&mut x, TOLERANCE, ITERATIONS, |x, gradient| {
+    minimise(&mut x, tolerance, ITERATIONS, |x, gradient| {
         let (weights, bias) = x.split_at(classes * width);
         let mut value = 0.0;
         let (weight_gradient, bias_gradient) = gradient.split_at_mut(classes * width);
@@ -131,7 +133,7 @@ mod tests {
             features.push(&row, label).unwrap();
         }
         let images: Vec<usize> = (0..60).collect();
-        let linear = fit(&features, &images, 1e-3);
+        let linear = fit(&features, &images, 1e-3, KEPT);
         // Without a penalty on biases, the mean probability of a class is its share.
         let mut mean = [0.0; 3];
         for &image in &images {
@@ -153,7 +155,7 @@ mod tests {
         for i in 0..10 {
             features.push(&[7.0, i as f32], usize::from(i >= 5)).unwrap();
         }
-        let linear = fit(&features, &(0..10).collect::<Vec<_>>(), 1e-2);
+        let linear = fit(&features, &(0..10).collect::<Vec<_>>(), 1e-2, KEPT);
         assert!(linear.weights.iter().chain(&linear.bias).all(|w| w.is_finite()));
         assert!(linear.logits(&[7.0, 0.0])[0] > linear.logits(&[7.0, 0.0])[1]);
         assert!(linear.logits(&[7.0, 9.0])[1] > linear.logits(&[7.0, 9.0])[0]);

@@ -6,6 +6,7 @@ mod exit_set;
 mod format;
 mod read;
 mod samples;
+mod shards;
 mod synthetic;
 mod writer;
 
@@ -13,5 +14,6 @@ pub use costs::{CostError, Costs};
 pub use error::RecordsError;
 pub use exit_set::ExitSet;
 pub use samples::{ExitReading, Records};
+pub use shards::{Shard, ShardError, mark, merge};
 pub use synthetic::{Optimum, Synthetic};
 pub use writer::RecordWriter;

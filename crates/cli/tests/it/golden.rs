@@ -7,7 +7,7 @@ use crate::cli::Folder;
 use crate::graphs::Graph;
 use crate::models::three_exits;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 21] = [
     &[],
     &["run"],
     &["classify"],
@@ -24,7 +24,10 @@ const COMMANDS: [&[&str]; 18] = [
     &["config", "check"],
     &["config", "show"],
     &["config", "schema"],
+    &["records", "collect"],
+    &["records", "merge"],
     &["learn"],
+    &["train"],
     &["models"],
     &["models", "build"],
     &["import"],
