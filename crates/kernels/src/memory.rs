@@ -45,6 +45,32 @@ impl DerefMut for Floats {
     }
 }
 
+/// The bytes of words that hold four int8 weights each.
+pub fn as_i8(words: &[f32]) -> &[i8] {
+    bytemuck::cast_slice(words)
+}
+
+/// Words that hold one 32-bit integer each.
+pub fn as_i32(words: &[f32]) -> &[i32] {
+    bytemuck::cast_slice(words)
+}
+
+/// Scratch memory as bytes.
+pub fn as_bytes_mut(words: &mut [f32]) -> &mut [u8] {
+    bytemuck::cast_slice_mut(words)
+}
+
+/// Integers as the words that an arena of floats holds.
+pub fn as_floats(words: &[i32]) -> &[f32] {
+    bytemuck::cast_slice(words)
+}
+
+/// int8 weights, four in a word; a part of a word at the end is filled with zeros.
+pub fn words_of(weights: &[i8]) -> Vec<i32> {
+    let word = |four: &[i8]| i32::from_ne_bytes(std::array::from_fn(|i| four.get(i).map_or(0, |w| *w as u8)));
+    weights.chunks(4).map(word).collect()
+}
+
 /// Tells glibc's allocator to give large blocks back to the system when they are freed: it would otherwise keep as much
 /// as the largest block ever freed, which after loading a model is the model. Call it once, at the start of a process;
 /// elsewhere it does nothing.
@@ -61,6 +87,17 @@ pub fn return_freed_memory() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_hold_what_was_put_in() {
+        let weights = [1, -2, 3, -4, 5, -6];
+        let words = words_of(&weights);
+        assert_eq!(as_i8(as_floats(&words)), [1, -2, 3, -4, 5, -6, 0, 0]);
+        assert_eq!(as_i32(as_floats(&words)), words);
+        let mut scratch = [0.0; 2];
+        as_bytes_mut(&mut scratch)[4] = 7;
+        assert_eq!(as_i32(&scratch), [0, i32::from_ne_bytes([7, 0, 0, 0])]);
+    }
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri maps no memory")]

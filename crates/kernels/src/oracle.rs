@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use crate::Activation;
 use crate::convolution::{Shape, Window};
 use crate::dispatch::Isa;
+use crate::gemm::Int8Isa;
 use crate::thread_pool::ThreadPool;
 
 thread_local! {
@@ -29,6 +30,18 @@ fn pools() -> Vec<Vec<ThreadPool>> {
 /// Calls `f` with a pool of every number of threads on every instruction set of this CPU.
 pub(crate) fn for_each_pool(mut f: impl FnMut(&mut ThreadPool)) {
     POOLS.with_borrow_mut(|pools| pools.iter_mut().flatten().for_each(&mut f));
+}
+
+/// Calls `f` with pools as [`for_each_pool`], for each of the int8 instructions that belong to their instruction set.
+pub(crate) fn for_each_int8(mut f: impl FnMut(&mut ThreadPool)) {
+    for_each_pool(|pool| {
+        let best = pool.dot();
+        for int8 in Int8Isa::available(pool.isa()) {
+            pool.set_dot(int8.token().expect("it is available"));
+            f(pool);
+        }
+        pool.set_dot(best);
+    });
 }
 
 /// Runs a kernel that fills `len` entries on every instruction set of this CPU and every number of threads. `check`

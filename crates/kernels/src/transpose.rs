@@ -3,38 +3,78 @@
 /// Side of the square blocks a matrix is transposed in: a block's rows and columns stay in L1.
 const BLOCK: usize = 16;
 
-/// Axes of size 1 dropped, and axes that stay neighbours merged: shape and order of the same movement in fewest axes.
-fn simplified(shape: &[usize], order: &[usize]) -> (Vec<usize>, Vec<usize>) {
-    let mut groups: Vec<Vec<usize>> = vec![];
-    for &axis in order.iter().filter(|a| shape[**a] != 1) {
-        match groups.last_mut() {
-            Some(group)
-                if group.last().is_some_and(|last| *last < axis && shape[last + 1..axis].iter().all(|d| *d == 1)) =>
-            {
-                group.push(axis);
-            }
-            _ => groups.push(vec![axis]),
-        }
+/// The most axes that a tensor has here: sizes are kept in place, since a frame allocates nothing.
+pub const MOST_AXES: usize = 16;
+
+/// A value for each of some axes.
+#[derive(Clone, Copy)]
+struct Axes {
+    values: [usize; MOST_AXES],
+    len: usize,
+}
+
+impl Axes {
+    fn new() -> Axes {
+        Axes { values: [0; MOST_AXES], len: 0 }
     }
-    let mut sources: Vec<usize> = (0..groups.len()).collect();
-    sources.sort_by_key(|g| groups[*g][0]);
-    let shape = sources.iter().map(|g| groups[*g].iter().map(|a| shape[*a]).product()).collect();
-    let mut order = vec![0; sources.len()];
-    for (source, g) in sources.iter().enumerate() {
-        order[*g] = source;
+
+    fn push(&mut self, value: usize) {
+        self.values[self.len] = value;
+        self.len += 1;
+    }
+
+    fn map(&self, f: impl Fn(usize) -> usize) -> Axes {
+        Axes { values: self.values.map(f), len: self.len }
+    }
+}
+
+impl std::ops::Deref for Axes {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.values[..self.len]
+    }
+}
+
+/// Axes of size 1 dropped, and axes that stay neighbours merged: shape and order of the same movement in fewest axes.
+fn simplified(shape: &[usize], order: &[usize]) -> (Axes, Axes) {
+    assert!(order.len() <= MOST_AXES, "{} axes", order.len());
+    // Of each group of neighbours: its first axis, its last and its size.
+    let (mut firsts, mut last, mut sizes) = (Axes::new(), 0, Axes::new());
+    for &axis in order.iter().filter(|a| shape[**a] != 1) {
+        let follows = firsts.len > 0 && last < axis && shape[last + 1..axis].iter().all(|d| *d == 1);
+        if follows {
+            sizes.values[sizes.len - 1] *= shape[axis];
+        } else {
+            firsts.push(axis);
+            sizes.push(shape[axis]);
+        }
+        last = axis;
+    }
+    // A group's place in the source is how many groups begin before it.
+    let order = firsts.map(|first| firsts.iter().filter(|other| **other < first).count());
+    let mut shape = sizes;
+    for (group, source) in order.iter().enumerate() {
+        shape.values[*source] = sizes[group];
     }
     (shape, order)
 }
 
 /// Whether the movement leaves every element where it is in memory.
+///
+/// # Panics
+/// There are more than [`MOST_AXES`] axes.
 pub fn is_reshape(shape: &[usize], order: &[usize]) -> bool {
     simplified(shape, order).1.is_sorted()
 }
 
 /// `out[.., i, ..]` with axis `k` of `out` being axis `order[k]` of `x`.
+///
+/// # Panics
+/// There are more than [`MOST_AXES`] axes, or a slice is shorter than `shape` says.
 pub fn transpose(x: &[f32], shape: &[usize], order: &[usize], out: &mut [f32]) {
     let (shape, order) = simplified(shape, order);
-    match order.as_slice() {
+    match *order {
         [1, 0] => matrix(x, shape[0], shape[1], out),
         [0, 2, 1] => {
             let size = shape[1] * shape[2];
@@ -42,8 +82,8 @@ pub fn transpose(x: &[f32], shape: &[usize], order: &[usize], out: &mut [f32]) {
                 matrix(x, shape[1], shape[2], out);
             }
         }
-        order if order.is_sorted() => out.copy_from_slice(x),
-        order => general(x, &shape, order, out),
+        _ if order.is_sorted() => out.copy_from_slice(x),
+        _ => general(x, &shape, &order, out),
     }
 }
 
@@ -55,9 +95,8 @@ fn matrix(x: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
         _ => {}
     }
     if rows < BLOCK {
-        let x: Vec<&[f32]> = x.chunks_exact(columns).collect();
         for (column, out) in out.chunks_exact_mut(rows).enumerate() {
-            out.iter_mut().zip(&x).for_each(|(o, x)| *o = x[column]);
+            out.iter_mut().zip(x.chunks_exact(columns)).for_each(|(o, x)| *o = x[column]);
         }
         return;
     }
@@ -80,17 +119,17 @@ fn interleave<const ROWS: usize>(x: &[f32], columns: usize, out: &mut [f32]) {
     }
 }
 
-fn general(x: &[f32], shape: &[usize], order: &[usize], out: &mut [f32]) {
-    let mut strides = vec![1; shape.len()];
+fn general(x: &[f32], shape: &[usize], order: &Axes, out: &mut [f32]) {
+    let mut strides = [1; MOST_AXES];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis];
     }
-    let out_shape: Vec<usize> = order.iter().map(|a| shape[*a]).collect();
-    let out_strides: Vec<usize> = order.iter().map(|a| strides[*a]).collect();
+    let out_shape = order.map(|a| shape[a.min(shape.len() - 1)]);
+    let out_strides = order.map(|a| strides[a]);
     let last = shape.len() - 1;
-    let mut index = vec![0; last];
+    let mut index = [0; MOST_AXES];
     for row in out.chunks_exact_mut(out_shape[last]) {
-        let base: usize = index.iter().zip(&out_strides).map(|(i, s)| i * s).sum();
+        let base: usize = index[..last].iter().zip(out_strides.iter()).map(|(i, s)| i * s).sum();
         for (i, value) in row.iter_mut().enumerate() {
             *value = x[base + i * out_strides[last]];
         }

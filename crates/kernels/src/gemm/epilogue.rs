@@ -1,5 +1,6 @@
 //! Fused epilogue: bias, residual and activation are applied to f32 accumulators before they are stored.
 
+use super::store;
 use crate::activation::Activation;
 use crate::simd::Simd;
 use crate::sink::Sink;
@@ -44,6 +45,27 @@ pub(crate) fn start<S: Simd, const M: usize, const N: usize>(simd: S, start: &[f
 }
 
 impl Epilogue<'_> {
+    /// Sums of `N` columns times `scales`, then plus `bias`. Not fused: the product is rounded, as it is written.
+    #[inline(always)]
+    pub(crate) fn rescale<S: Simd, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        mut sums: Accumulators<S, M>,
+        scales: &[f32; NR],
+        bias: &[f32; NR],
+    ) -> Accumulators<S, M> {
+        for row in &mut sums {
+            for (v, sum) in row.iter_mut().enumerate().take(const { vectors::<S, N>() }) {
+                // SAFETY: the first N scales and biases are read.
+                let (scale, bias) = unsafe {
+                    (simd.load(scales.as_ptr().add(v * S::LANES)), simd.load(bias.as_ptr().add(v * S::LANES)))
+                };
+                *sum = simd.add(simd.mul(*sum, scale), bias);
+            }
+        }
+        sums
+    }
+
     /// Applies it to accumulators of `N` columns that began with their bias, and stores row `i` of them from
     /// `at + i * stride`.
     #[inline(always)]
@@ -99,6 +121,33 @@ impl Epilogue<'_> {
             for i in 0..M {
                 self.activation.apply_row(simd, out.entries(at + i * stride, N));
             }
+        }
+    }
+
+    /// As [`Epilogue::finish`], where only the first `width` of the columns exist. The activation is not applied to whole
+    /// rows.
+    #[inline(always)]
+    pub(crate) fn finish_some<S: Simd, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        accumulators: &Accumulators<S, M>,
+        width: usize,
+        at: usize,
+        stride: usize,
+        out: &mut Sink<'_>,
+    ) {
+        for (i, sums) in accumulators.iter().enumerate() {
+            let mut values = [0.0; N];
+            for (v, sum) in sums.iter().enumerate().take(const { vectors::<S, N>() }) {
+                // SAFETY: the N values are written.
+                unsafe { simd.store(values.as_mut_ptr().add(v * S::LANES), *sum) };
+            }
+            let at = at + i * stride;
+            if let Some(residual) = self.residual {
+                values.iter_mut().zip(&residual[at..at + width]).for_each(|(v, r)| *v += r);
+            }
+            self.activation.apply::<S, N>(simd, &mut values);
+            store(out.entries(at, width), &values);
         }
     }
 }

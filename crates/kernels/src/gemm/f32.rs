@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
+use super::KernelFamily;
 use super::epilogue::{Accumulators, Epilogue, NR, start, vectors};
 use super::micro_kernel::{MicroKernel, Tile};
 use super::operands::Operands;
 use super::prefetch::prefetch_line;
-use super::{KernelFamily, store};
 use crate::activation::Activation;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Avx2;
@@ -130,17 +130,5 @@ fn run<S: F32MicroKernel, const M: usize, const N: usize>(simd: S, tile: &Tile<'
     if tile.width == N {
         return tile.epilogue.finish::<S, M, N>(simd, sums, tile.at, tile.stride, out);
     }
-    for (i, sums) in sums.iter().enumerate() {
-        let mut values = [0.0; N];
-        for (v, sum) in sums.iter().enumerate().take(const { vectors::<S, N>() }) {
-            // SAFETY: the N values are written.
-            unsafe { simd.store(values.as_mut_ptr().add(v * S::LANES), *sum) };
-        }
-        let at = tile.at + i * tile.stride;
-        if let Some(residual) = tile.epilogue.residual {
-            values.iter_mut().zip(&residual[at..at + tile.width]).for_each(|(v, r)| *v += r);
-        }
-        tile.epilogue.activation.apply::<S, N>(simd, &mut values);
-        store(out.entries(at, tile.width), &values);
-    }
+    tile.epilogue.finish_some::<S, M, N>(simd, &sums, tile.width, tile.at, tile.stride, out);
 }

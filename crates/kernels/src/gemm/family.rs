@@ -59,7 +59,7 @@ impl Reduction {
 }
 
 /// A family of micro-kernels that read the same packed weights: element type, NR, and how many entries of a column lie
-/// together. Shown and parsed as `f32-nr16` or `i8-nr8-k4`.
+/// together. Shown and parsed as `f32-nr16` or `i8-nr16-k4`.
 ///
 /// ```
 /// use dyn_perceiver_kernels::gemm::KernelFamily;
@@ -79,7 +79,7 @@ pub struct KernelFamily {
 
 /// A name that is no kernel family's.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("no kernel family {name:?}: expected a name such as f32-nr16 or i8-nr8-k4")]
+#[error("no kernel family {name:?}: expected a name such as f32-nr16 or i8-nr16-k4")]
 pub struct UnknownFamily {
     name: String,
 }
@@ -91,8 +91,12 @@ impl KernelFamily {
     /// f32 in panels of 16 columns: the layout of every f32 kernel of this crate.
     pub const F32: KernelFamily = KernelFamily::new(Element::F32, 16, 1);
 
-    /// The layouts that this crate has a kernel for. Weights of another are to be repacked or refused.
-    pub const SUPPORTED: [KernelFamily; 2] = [KernelFamily::F32, super::i8::FAMILY];
+    /// Signed bytes in panels of 16 columns, four entries of a column together: the layout of every int8 kernel of this
+    /// crate, whatever the instruction set. A row of groups is a cache line.
+    pub const I8: KernelFamily = KernelFamily::new(Element::I8, 16, 4);
+
+    /// The layouts that this crate has a kernel for; weights of another are refused.
+    const SUPPORTED: [KernelFamily; 2] = [KernelFamily::F32, KernelFamily::I8];
 
     /// A family by its parts.
     pub(crate) const fn new(element: Element, nr: usize, group: usize) -> KernelFamily {
@@ -166,23 +170,6 @@ impl KernelFamily {
         weights
     }
 
-    /// Weights packed for this family, packed anew for another of the same element type.
-    ///
-    /// # Panics
-    /// `packed` does not have [`KernelFamily::packed_len`] elements.
-    pub fn repack<T: Copy + Default>(
-        self,
-        to: KernelFamily,
-        reduction: Reduction,
-        columns: usize,
-        packed: &[T],
-    ) -> Vec<T> {
-        let weights = self.unpack(reduction, columns, packed);
-        let mut repacked = vec![T::default(); to.packed_len(reduction, columns)];
-        to.pack(reduction, columns, |k, n| weights[k * columns + n], &mut repacked);
-        repacked
-    }
-
     /// Calls `f` for each packed element in order, with the entry (k, n) of B that it holds; none for padding.
     #[inline(always)]
     fn visit(self, reduction: Reduction, columns: usize, mut f: impl FnMut(Option<(usize, usize)>)) {
@@ -252,7 +239,7 @@ mod tests {
 
     #[test]
     fn kernel_family_names_are_parsed_and_others_refused() {
-        for (family, name) in KernelFamily::SUPPORTED.into_iter().zip(["f32-nr16", "i8-nr8-k4"]) {
+        for (family, name) in KernelFamily::SUPPORTED.into_iter().zip(["f32-nr16", "i8-nr16-k4"]) {
             assert_eq!(family.to_string(), name);
             assert_eq!(name.parse::<KernelFamily>().unwrap(), family);
             assert!(family.is_supported());
@@ -262,7 +249,7 @@ mod tests {
         assert!(!f16.is_supported());
         for name in ["", "f32", "f32-nr0", "f32-nr016", "f32-nr16-k1", "f32-nr16-k2-", "f64-nr8", "f32-nr99999"] {
             let error = name.parse::<KernelFamily>().unwrap_err();
-            let expected = format!("no kernel family {name:?}: expected a name such as f32-nr16 or i8-nr8-k4");
+            let expected = format!("no kernel family {name:?}: expected a name such as f32-nr16 or i8-nr16-k4");
             assert_eq!(error.to_string(), expected);
         }
     }
@@ -283,19 +270,15 @@ mod tests {
         #![proptest_config(cases(256))]
 
         #[test]
-        fn repacked_weights_are_those_packed_directly(
+        fn unpacked_weights_are_those_that_were_packed(
             fragments in 1_usize..4, len in 1_usize..9, columns in 1_usize..40, nr in 1_usize..20, group in 1_usize..5,
         ) {
-            let (from, to) = (KernelFamily::F32, KernelFamily::new(Element::F32, nr, group));
+            let family = KernelFamily::new(Element::F32, nr, group);
             let reduction = Reduction { fragments, len };
-            let weight = |k: usize, n: usize| (k * columns + n) as f32 + 1.0;
-            let pack = |family: KernelFamily| {
-                let mut packed = vec![f32::NAN; family.packed_len(reduction, columns)];
-                family.pack(reduction, columns, weight, &mut packed);
-                packed
-            };
-            prop_assert_eq!(from.repack(to, reduction, columns, &pack(from)), pack(to));
-            prop_assert_eq!(to.repack(from, reduction, columns, &pack(to)), pack(from));
+            let weights: Vec<f32> = (0..reduction.entries() * columns).map(|i| i as f32 + 1.0).collect();
+            let mut packed = vec![f32::NAN; family.packed_len(reduction, columns)];
+            family.pack(reduction, columns, |k, n| weights[k * columns + n], &mut packed);
+            prop_assert_eq!(family.unpack(reduction, columns, &packed), weights);
         }
     }
 }

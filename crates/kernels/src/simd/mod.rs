@@ -7,12 +7,14 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod fused;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod plain;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
+pub use fused::Fused;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use plain::Plain;

@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use self::shared::Shared;
 use crate::dispatch::{Isa, IsaError, Token, isa, select_isa};
+use crate::gemm::{DotToken, Int8Isa};
 use crate::sink::Sink;
 
 /// Operations below which handing a part over costs more than it gives: some microseconds' work.
@@ -57,6 +58,7 @@ pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     token: Token,
+    dot: DotToken,
     grain: usize,
 }
 
@@ -79,7 +81,11 @@ pub enum PoolError {
 
 impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ThreadPool").field("threads", &self.threads()).field("isa", &self.isa()).finish()
+        f.debug_struct("ThreadPool")
+            .field("threads", &self.threads())
+            .field("isa", &self.isa())
+            .field("int8_isa", &self.int8_isa())
+            .finish()
     }
 }
 
@@ -99,7 +105,9 @@ impl ThreadPool {
     pub fn with_isa(threads: NonZeroUsize, isa: Isa) -> Result<ThreadPool, PoolError> {
         let workers = threads.get() - 1;
         let token = Token::detect(isa)?;
-        let mut pool = ThreadPool { shared: Arc::new(Shared::new(workers)), workers: vec![], token, grain: GRAIN };
+        let dot = DotToken::best(isa);
+        let shared = Arc::new(Shared::new(workers));
+        let mut pool = ThreadPool { shared, workers: vec![], token, dot, grain: GRAIN };
         for worker in 0..workers {
             let shared = pool.shared.clone();
             let thread = thread::Builder::new().name(format!("dynp-{worker}"));
@@ -116,7 +124,8 @@ impl ThreadPool {
     pub fn single() -> ThreadPool {
         // What `isa` reports is available; plain code always is.
         let token = Token::detect(isa()).unwrap_or(Token::Plain(crate::simd::Plain));
-        ThreadPool { shared: Arc::new(Shared::new(0)), workers: vec![], token, grain: GRAIN }
+        let dot = DotToken::best(token.isa());
+        ThreadPool { shared: Arc::new(Shared::new(0)), workers: vec![], token, dot, grain: GRAIN }
     }
 
     /// How many threads work, the caller's with them.
@@ -127,6 +136,21 @@ impl ThreadPool {
     /// The instruction set that kernels run on.
     pub fn isa(&self) -> Isa {
         self.token.isa()
+    }
+
+    /// The instructions that int8 kernels run on: the best of this CPU that belong to [`ThreadPool::isa`].
+    pub fn int8_isa(&self) -> Int8Isa {
+        self.dot.isa()
+    }
+
+    pub(crate) fn dot(&self) -> DotToken {
+        self.dot
+    }
+
+    /// Takes other instructions for int8 kernels, so that tests reach all that the CPU has.
+    #[cfg(test)]
+    pub(crate) fn set_dot(&mut self, dot: DotToken) {
+        self.dot = dot;
     }
 
     pub(crate) fn token(&self) -> Token {

@@ -75,7 +75,10 @@ fn thread_pool_runs_on_the_instruction_set_asked_for() {
     for isa in Isa::available() {
         let pool = ThreadPool::with_isa(NonZeroUsize::MIN, isa).unwrap();
         assert_eq!(pool.isa(), isa);
-        assert_eq!(format!("{pool:?}"), format!("ThreadPool {{ threads: 1, isa: {isa:?} }}"));
+        assert_eq!(
+            format!("{pool:?}"),
+            format!("ThreadPool {{ threads: 1, isa: {isa:?}, int8_isa: {:?} }}", pool.int8_isa())
+        );
     }
     let foreign = if cfg!(target_arch = "x86_64") { Isa::Neon } else { Isa::Avx2 };
     let error = ThreadPool::with_isa(NonZeroUsize::MIN, foreign).unwrap_err();

@@ -1,0 +1,118 @@
+//! Products in f32 and int8 side by side, in turns: what else the machine does meets both.
+//!
+//! `cargo run --release -p dyn-perceiver-kernels --example precision` prints medians and ratios for sizes of the networks.
+//! With `f32|int8 ROWS REDUCTION COLUMNS COUNT` it computes one product COUNT times and prints nothing: for a program that
+//! counts instructions.
+
+use std::time::{Duration, Instant};
+
+use dyn_perceiver_kernels::gemm::{
+    Epilogue, Reduction, Rescale, gemm, gemm_i8, pack, pack_i8, packed_len, padded_i8, quantise,
+};
+use dyn_perceiver_kernels::testing::values;
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
+
+const SIZES: [[usize; 3]; 9] = [
+    [12544, 16, 48],
+    [3136, 48, 24],
+    [784, 320, 320],
+    [196, 504, 88],
+    [128, 96, 96],
+    [49, 720, 720],
+    [32, 144, 576],
+    [16, 320, 1280],
+    [1, 960, 1000],
+];
+const ROUNDS: usize = 31;
+
+/// A product in both precisions, with what each needs.
+struct Product {
+    pool: ThreadPool,
+    x: Vec<f32>,
+    reduction: usize,
+    weights: Vec<f32>,
+    int8: Vec<i8>,
+    column_sums: Vec<i32>,
+    scales: Vec<f32>,
+    bytes: Vec<u8>,
+    out: Vec<f32>,
+}
+
+impl Product {
+    fn new([m, k, n]: [usize; 3]) -> Product {
+        let w = values(2, k * n);
+        let mut weights = vec![0.0; packed_len(k, n)];
+        pack(k, n, |k, column| w[k * n + column], &mut weights);
+        let int8 = pack_i8(Reduction::whole(k), n, |k, column| w[k * n + column]);
+        let scales = int8.scales.iter().map(|scale| scale * 2.0 / 255.0).collect();
+        Product {
+            pool: ThreadPool::single(),
+            x: values(1, m * k),
+            reduction: k,
+            weights,
+            int8: int8.weights,
+            column_sums: int8.column_sums,
+            scales,
+            bytes: vec![0; m * padded_i8(k)],
+            out: vec![0.0; m * n],
+        }
+    }
+
+    fn f32(&mut self) {
+        let columns = self.scales.len();
+        gemm(&mut self.pool, &self.x, self.reduction, &self.weights, columns, Epilogue::default(), &mut self.out);
+    }
+
+    /// Rows are quantised each time, as a layer does.
+    fn int8(&mut self) {
+        let rescale = Rescale { zero_point: 128, column_sums: &self.column_sums, scales: &self.scales };
+        quantise(&mut self.pool, &self.x, self.reduction, 2.0 / 255.0, 128, &mut self.bytes);
+        let (bytes, out) = (&self.bytes, &mut self.out);
+        gemm_i8(&mut self.pool, bytes, self.reduction, &self.int8, rescale, Epilogue::default(), out);
+    }
+}
+
+fn time(times: usize, mut work: impl FnMut()) -> Duration {
+    let begun = Instant::now();
+    (0..times).for_each(|_| work());
+    begun.elapsed() / times as u32
+}
+
+fn table() {
+    let pool = ThreadPool::single();
+    println!("{} for f32, {} for int8; medians of {ROUNDS} rounds in turns", pool.isa(), pool.int8_isa());
+    println!("{:>16}  {:>10}  {:>10}  {:>6}", "size", "f32, us", "int8, us", "ratio");
+    for size @ [m, k, n] in SIZES {
+        let mut product = Product::new(size);
+        let times = (20_000_000 / (m * k * n)).max(1);
+        let mut both: Vec<(f64, f64)> = (0..=ROUNDS)
+            .map(|_| {
+                let f32 = time(times, || product.f32()).as_secs_f64();
+                (f32, time(times, || product.int8()).as_secs_f64())
+            })
+            .collect();
+        // The first round warms up.
+        both.remove(0);
+        let median = |of: &dyn Fn(&(f64, f64)) -> f64| {
+            let mut values: Vec<f64> = both.iter().map(of).collect();
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        let (f32, int8, ratio) = (median(&|b| b.0), median(&|b| b.1), median(&|b| b.1 / b.0));
+        println!("{:>16}  {:>10.1}  {:>10.1}  {ratio:>6.2}", format!("{m}x{k}x{n}"), 1e6 * f32, 1e6 * int8);
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [kind, numbers @ ..] = arguments.as_slice() else { return table() };
+    let numbers: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
+    let [m, k, n, count] = numbers[..] else { return eprintln!("expected f32|int8 ROWS REDUCTION COLUMNS COUNT") };
+    let mut product = Product::new([m, k, n]);
+    for _ in 0..count {
+        match kind.as_str() {
+            "f32" => product.f32(),
+            _ => product.int8(),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! int8 GEMM: bytes times signed bytes in exact 32-bit sums, then one written requantisation to f32.
+//!
+//! Rows of A are f32 quantised to bytes with a zero point ([`quantise`]); weights are signed bytes with one scale per
+//! column ([`pack_i8`]). A result is `activation((sum as f32) * scale + bias + residual)`, each step rounded once and in
+//! this order. Integer sums do not depend on order, so every kernel gives the same bits, on every instruction set.
+
+mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod pack;
+mod plain;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::ops::Range;
+
+pub(crate) use self::isa::DotToken;
+pub use self::isa::Int8Isa;
+use self::isa::dispatch_dot;
+pub use self::pack::{PackedI8, pack_i8};
+use super::epilogue::{Accumulators, NR};
+use super::family::{KernelFamily, Reduction};
+use super::micro_kernel::{MicroKernel, Tile};
+use super::operands::Operands;
+use super::{Columns, Epilogue, Split, gemm_body};
+use crate::activation::Activation;
+use crate::dispatch::dispatch;
+use crate::simd::Simd;
+use crate::sink::Sink;
+use crate::thread_pool::ThreadPool;
+
+/// Entries of a column that one lane of a dot-product instruction takes.
+const GROUP: usize = KernelFamily::I8.group();
+const _: () = assert!(KernelFamily::I8.nr() == NR, "f32 accumulators have as many columns");
+/// The largest weight: -128 is left out, so that weights are symmetric.
+const LARGEST: f32 = 127.0;
+/// The longest reduction whose sum, 255 x 127 an entry, fits 32 bits.
+pub(crate) const LONGEST: usize = i32::MAX as usize / (255 * 127);
+
+/// Entries of a quantised row of so many f32: whole groups of four.
+pub const fn padded_i8(reduction: usize) -> usize {
+    reduction.next_multiple_of(GROUP)
+}
+
+/// How a sum of bytes times weights becomes f32 again.
+#[derive(Clone, Copy, Debug)]
+pub struct Rescale<'a> {
+    /// The byte that stands for 0.
+    pub zero_point: u8,
+    /// For each column, the sum of its weights.
+    pub column_sums: &'a [i32],
+    /// For each column, the scale of the rows times the scale of its weights.
+    pub scales: &'a [f32],
+}
+
+/// The micro-kernel's epilogue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct I8Epilogue<'a> {
+    rescale: Rescale<'a>,
+    float: Epilogue<'a>,
+}
+
+/// What the columns of a panel begin with and are scaled by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PanelRow {
+    offset: [i32; NR],
+    scale: [f32; NR],
+    bias: [f32; NR],
+}
+
+/// The inner loop of the int8 micro-kernel for an instruction set.
+pub(crate) trait DotKernel: Copy + Send + Sync + 'static {
+    /// Vectors of the results.
+    type Simd: Simd;
+    /// Rows of a whole tile, at most 6.
+    const MR: usize;
+    /// How the bytes of A are read: as they are, or as signed bytes, by 128 less.
+    const IS_SIGNED: bool;
+
+    /// Vectors of the results.
+    fn simd(self) -> Self::Simd;
+
+    /// The sums of `M` rows of A and a panel of B, each added to `offset`, as f32.
+    fn sums<const M: usize>(self, operands: &Operands<'_, u8, i8>, offset: &[i32; NR]) -> Accumulators<Self::Simd, M>;
+}
+
+/// The int8 micro-kernel of an instruction set.
+#[derive(Clone, Copy, Debug)]
+struct Dot<K>(K);
+
+impl<K: DotKernel> MicroKernel for Dot<K> {
+    type Lhs = u8;
+    type Rhs = i8;
+    type Out = f32;
+    type Row = PanelRow;
+    type Epilogue<'a> = I8Epilogue<'a>;
+
+    const MR: usize = K::MR;
+    const FAMILY: KernelFamily = KernelFamily::I8;
+
+    #[inline(always)]
+    fn columns<'a>(epilogue: Self::Epilogue<'a>, columns: Range<usize>) -> Self::Epilogue<'a> {
+        let I8Epilogue { rescale, float } = epilogue;
+        let (column_sums, scales) = (&rescale.column_sums[columns.clone()], &rescale.scales[columns.clone()]);
+        let bias = float.bias.map(|bias| &bias[columns]);
+        I8Epilogue { rescale: Rescale { column_sums, scales, ..rescale }, float: Epilogue { bias, ..float } }
+    }
+
+    #[inline(always)]
+    fn split_epilogue<'a>(self, epilogue: Self::Epilogue<'a>) -> (Self::Epilogue<'a>, bool) {
+        if epilogue.float.activation.is_costly() {
+            let float = Epilogue { activation: Activation::Identity, ..epilogue.float };
+            (I8Epilogue { float, ..epilogue }, true)
+        } else {
+            (epilogue, false)
+        }
+    }
+
+    #[inline(always)]
+    fn start(self, epilogue: I8Epilogue<'_>, columns: Range<usize>) -> PanelRow {
+        let I8Epilogue { rescale, float } = epilogue;
+        let zero_point = i32::from(rescale.zero_point) - if K::IS_SIGNED { 128 } else { 0 };
+        let mut row = PanelRow { offset: [0; NR], scale: [0.0; NR], bias: [0.0; NR] };
+        for (offset, sum) in row.offset.iter_mut().zip(&rescale.column_sums[columns.clone()]) {
+            // Sums of a file that lies wrap; those of real weights do not.
+            *offset = sum.wrapping_mul(-zero_point);
+        }
+        row.scale[..columns.len()].copy_from_slice(&rescale.scales[columns.clone()]);
+        if let Some(bias) = float.bias {
+            row.bias[..columns.len()].copy_from_slice(&bias[columns]);
+        }
+        row
+    }
+
+    #[inline(always)]
+    fn tile(self, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
+        match tile.rows {
+            1 => run::<K, 1>(self.0, tile, out),
+            2 => run::<K, 2>(self.0, tile, out),
+            3 if K::MR >= 3 => run::<K, 3>(self.0, tile, out),
+            4 if K::MR >= 4 => run::<K, 4>(self.0, tile, out),
+            5 if K::MR >= 5 => run::<K, 5>(self.0, tile, out),
+            _ if K::MR >= 6 => run::<K, 6>(self.0, tile, out),
+            rows => unreachable!("{rows} rows in a tile of {}", K::MR),
+        }
+    }
+
+    #[inline(always)]
+    fn finish_row(self, epilogue: I8Epilogue<'_>, row: &mut [f32]) {
+        epilogue.float.activation.apply_row(self.0.simd(), row);
+    }
+}
+
+#[inline(always)]
+fn run<K: DotKernel, const M: usize>(kernel: K, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
+    let simd = kernel.simd();
+    let PanelRow { offset, scale, bias } = tile.start;
+    let sums = kernel.sums::<M>(&tile.operands, offset);
+    let sums = tile.epilogue.float.rescale::<K::Simd, M, NR>(simd, sums, scale, bias);
+    let float = tile.epilogue.float;
+    if tile.width == NR {
+        float.finish::<K::Simd, M, NR>(simd, sums, tile.at, tile.stride, out);
+    } else {
+        float.finish_some::<K::Simd, M, NR>(simd, &sums, tile.width, tile.at, tile.stride, out);
+    }
+}
+
+#[inline(always)]
+fn i8_gemm_body<K: DotKernel>(
+    kernel: K,
+    x: &[u8],
+    reduction: usize,
+    packed: &[i8],
+    to: Columns,
+    epilogue: I8Epilogue<'_>,
+    out: Sink<'_>,
+) {
+    gemm_body(Dot(kernel), x, reduction, packed, to, epilogue, out);
+}
+
+dispatch_dot! {
+    fn i8_gemm(x: &[u8], reduction: usize, packed: &[i8], to: Columns, epilogue: I8Epilogue<'_>, out: Sink<'_>) = i8_gemm_body;
+}
+
+/// Adding it rounds to the nearest integer, to even where two are as near, and leaves that integer in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// `bytes = clamp(round(x * inverse) + zero_point, 0, 255) ^ flip`, row by row; NaN becomes the lowest byte.
+#[inline(always)]
+fn quantise_body<S: Simd>(
+    _simd: S,
+    x: &[f32],
+    reduction: usize,
+    (inverse, zero_point): (f32, u8),
+    flip: u8,
+    bytes: &mut [u8],
+) {
+    let (low, high) = (-f32::from(zero_point), f32::from(255 - zero_point));
+    let byte = |x: f32| {
+        let scaled = x * inverse;
+        let raised = if scaled > low { scaled } else { low };
+        let limited = if raised < high { raised } else { high };
+        (((limited + ROUND).to_bits() as u8).wrapping_add(zero_point)) ^ flip
+    };
+    let padded = padded_i8(reduction);
+    if padded == reduction {
+        bytes.iter_mut().zip(x).for_each(|(byte_, x)| *byte_ = byte(*x));
+        return;
+    }
+    for (bytes, x) in bytes.chunks_exact_mut(padded).zip(x.chunks_exact(reduction)) {
+        bytes.iter_mut().zip(x).for_each(|(byte_, x)| *byte_ = byte(*x));
+        // They meet weights that are 0; written, so that nothing depends on what was there.
+        bytes[reduction..].fill(0);
+    }
+}
+
+dispatch! {
+    fn quantise_rows(x: &[f32], reduction: usize, scheme: (f32, u8), flip: u8, bytes: &mut [u8]) = quantise_body;
+}
+
+/// Quantises rows of `reduction` entries to `bytes`, each row padded to [`padded_i8`] entries:
+/// `clamp(round(x / scale) + zero_point, 0, 255)`, rounded to even, NaN as the lowest byte. On instruction sets that
+/// multiply signed bytes the result is 128 less, so it is good for [`gemm_i8`] on the same pool only.
+///
+/// # Panics
+/// `bytes` is shorter than the rows need.
+pub fn quantise(pool: &mut ThreadPool, x: &[f32], reduction: usize, scale: f32, zero_point: u8, bytes: &mut [u8]) {
+    let (rows, padded) = (x.len() / reduction, padded_i8(reduction));
+    let parts = pool.parts(x.len(), rows);
+    let flip = if pool.dot().is_signed() { 0x80 } else { 0 };
+    let (token, sink) = (pool.token(), Sink::new(&mut bytes[..rows * padded]));
+    pool.run(parts, &|part| {
+        let (from, until) = (part * rows / parts, (part + 1) * rows / parts);
+        // SAFETY: each part writes its own rows.
+        let mut bytes = unsafe { sink.share() };
+        let bytes = bytes.entries(from * padded, (until - from) * padded);
+        quantise_rows(
+            token,
+            &x[from * reduction..until * reduction],
+            reduction,
+            (1.0 / scale, zero_point),
+            flip,
+            bytes,
+        );
+    });
+}
+
+/// `out = activation((bytes - zero point) * weights * scales + bias + residual)`: `bytes` are rows of `reduction` entries
+/// from [`quantise`] on the same pool, `packed` the weights from [`pack_i8`], `out` row-major with one entry per scale in
+/// a row. Sums are exact.
+///
+/// # Panics
+/// `reduction` is longer than 66,311 entries, whose sums might not fit 32 bits, or a slice is too short.
+///
+/// ```
+/// use dyn_perceiver_kernels::gemm::{Epilogue, KernelFamily, Reduction, Rescale, gemm_i8, pack_i8, quantise};
+/// use dyn_perceiver_kernels::thread_pool::ThreadPool;
+///
+/// // Two rows of four entries, one column of weights 0.5, 1, 0, -1.
+/// let (x, weights) = ([1.0, 2.0, 3.0, 4.0, -1.0, 0.0, 1.0, 0.0], [0.5, 1.0, 0.0, -1.0]);
+/// let packed = pack_i8(Reduction::whole(4), 1, |k, _| weights[k]);
+/// let (mut bytes, mut out) = ([0; 8], [0.0; 2]);
+/// let pool = &mut ThreadPool::single();
+/// // Bytes 0 to 255 stand for -1 to 4.1.
+/// let (scale, zero_point) = (0.02, 50);
+/// quantise(pool, &x, 4, scale, zero_point, &mut bytes);
+/// let scales: Vec<f32> = packed.scales.iter().map(|weights| scale * weights).collect();
+/// let rescale = Rescale { zero_point, column_sums: &packed.column_sums, scales: &scales };
+/// gemm_i8(pool, &bytes, 4, &packed.weights, rescale, Epilogue::default(), &mut out);
+/// assert!((out[0] - -1.5).abs() < 0.03 && (out[1] - -0.5).abs() < 0.03, "{out:?}");
+/// ```
+pub fn gemm_i8(
+    pool: &mut ThreadPool,
+    bytes: &[u8],
+    reduction: usize,
+    packed: &[i8],
+    rescale: Rescale<'_>,
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+) {
+    assert!(reduction <= LONGEST, "a reduction of {reduction} entries");
+    assert_eq!(rescale.scales.len(), rescale.column_sums.len(), "columns");
+    let padded = padded_i8(reduction);
+    let (token, split) = (pool.dot(), Split { reduction: Reduction::whole(padded), columns: rescale.scales.len() });
+    let epilogue = I8Epilogue { rescale, float: epilogue };
+    split.run::<Dot<plain::Plain>>(pool, bytes, packed, epilogue, out, &|x, packed, to, epilogue, out| {
+        i8_gemm(token, x, padded, packed, to, epilogue, out);
+    });
+}

@@ -1,0 +1,38 @@
+//! The int8 inner loop in portable code: the reference that kernels with special instructions are tested against.
+
+use super::{Accumulators, DotKernel, GROUP, NR, Operands};
+use crate::simd::Fused;
+
+/// Token of portable code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain;
+
+impl DotKernel for Plain {
+    type Simd = Fused;
+    const MR: usize = 4;
+    const IS_SIGNED: bool = false;
+
+    #[inline(always)]
+    fn simd(self) -> Fused {
+        Fused
+    }
+
+    #[inline(always)]
+    fn sums<const M: usize>(self, operands: &Operands<'_, u8, i8>, offset: &[i32; NR]) -> Accumulators<Fused, M> {
+        let mut sums = [*offset; M];
+        for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
+            for (sums, fragment) in sums.iter_mut().zip(operands.fragments::<M>(t)) {
+                // SAFETY: a fragment has `len` entries, which the driver has checked.
+                let fragment = unsafe { std::slice::from_raw_parts(fragment, operands.len) };
+                let groups = fragment.as_chunks::<GROUP>().0;
+                for (entries, weights) in groups.iter().zip(weights.as_chunks::<{ GROUP * NR }>().0) {
+                    for (sum, weights) in sums.iter_mut().zip(weights.as_chunks::<GROUP>().0) {
+                        let products = entries.iter().zip(weights).map(|(x, w)| i32::from(*x) * i32::from(*w));
+                        *sum = sum.wrapping_add(products.sum());
+                    }
+                }
+            }
+        }
+        sums.map(|row| std::array::from_fn(|v| std::array::from_fn(|lane| row[4 * v + lane] as f32)))
+    }
+}
