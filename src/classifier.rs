@@ -1,7 +1,6 @@
 //! The facade: a model file and an image to a label.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use crate::model::LoadOptions;
 use crate::plan::Plan;
 use crate::policy_file;
 use crate::preparation::Preparation;
-use crate::runtime::{Outcome, Runtime};
+use crate::runtime::{Outcome, Runtime, Threads};
 
 /// Confidence at which an exit is left when neither thresholds nor a policy are given.
 const DEFAULT_THRESHOLD: f32 = 0.9;
@@ -58,7 +57,7 @@ pub struct ClassifierBuilder {
     options: LoadOptions,
     choice: Choice,
     measure: Measure,
-    threads: NonZeroUsize,
+    threads: Threads,
 }
 
 #[derive(Clone, Debug)]
@@ -247,7 +246,7 @@ impl ClassifierBuilder {
             options: LoadOptions::default(),
             choice: Choice::Default,
             measure: Measure::MaxSoftmax,
-            threads: NonZeroUsize::MIN,
+            threads: Threads::default(),
         }
     }
 
@@ -280,11 +279,12 @@ impl ClassifierBuilder {
         self
     }
 
-    /// Threads that work on one image, the calling one among them; 1 unless told otherwise, and 0 counts as 1. Results do
-    /// not depend on how many there are.
+    /// Threads that work on one image, the calling one among them, or [`Threads::Auto`] to measure in
+    /// [`build`](Self::build) how many are fastest here; 1 unless told otherwise, and 0 counts as 1. Results do not depend
+    /// on how many there are.
     #[must_use]
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
+    pub fn threads(mut self, threads: impl Into<Threads>) -> Self {
+        self.threads = threads.into();
         self
     }
 
@@ -324,6 +324,7 @@ impl ClassifierBuilder {
             (Choice::Default, Some(policy)) => policy,
             (Choice::Default, None) => with(&vec![DEFAULT_THRESHOLD; exits - 1])?,
         };
+        let threads = self.threads.choose(&plan)?.threads;
         let info = plan.info();
         let names = |names: &[String]| names.iter().map(|name| Arc::from(name.as_str())).collect();
         Ok(Classifier {
@@ -334,7 +335,7 @@ impl ClassifierBuilder {
             frame: Frame::default(),
             exits: names(&info.exits),
             labels: info.labels.as_deref().map_or_else(Vec::new, names),
-            runtime: Runtime::new(plan.clone())?.with_threads(self.threads)?,
+            runtime: Runtime::new(plan.clone())?.with_threads(threads)?,
         })
     }
 }

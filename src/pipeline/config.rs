@@ -1,11 +1,11 @@
 //! What the loop runs on.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::GateConfig;
 use crate::energy::{Battery, PowerModel};
 use crate::exit::ExitPolicy;
+use crate::runtime::Threads;
 
 /// What the loop runs on: everything but the frames.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct PipelineConfig {
     /// Whether each frame is also run to the last exit, to compare; that work is not charged to the battery.
     pub compare_full: bool,
     /// Threads that work on one frame, the loop's own among them.
-    pub threads: NonZeroUsize,
+    pub threads: Threads,
     /// Seconds of each stage that the loop's clock counts in place of the time that passes here: a run then comes out the
     /// same on a busy machine as on a quiet one.
     pub stage_seconds: Option<Vec<f32>>,
@@ -41,7 +41,7 @@ impl PipelineConfig {
             battery: battery.into(),
             period: Duration::ZERO,
             compare_full: false,
-            threads: NonZeroUsize::MIN,
+            threads: Threads::default(),
             stage_seconds: None,
             preparing_watts: 0.0,
             gate: None,
@@ -60,10 +60,10 @@ impl PipelineConfig {
         PipelineConfig { compare_full: true, ..self }
     }
 
-    /// The same on so many threads.
+    /// The same on so many threads, or on as many as [`Pipeline::new`](super::Pipeline::new) measures to be fastest here.
     #[must_use]
-    pub fn with_threads(self, threads: NonZeroUsize) -> Self {
-        PipelineConfig { threads, ..self }
+    pub fn with_threads(self, threads: impl Into<Threads>) -> Self {
+        PipelineConfig { threads: threads.into(), ..self }
     }
 
     /// The same, with these watts added to the idle board's while a frame is decoded and resized.

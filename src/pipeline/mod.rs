@@ -134,8 +134,9 @@ impl<G: Governor> Pipeline<G> {
         let exits = plan.stages().len();
         let full = ExitPolicy::only(exits.saturating_sub(1), exits)?;
         let input = plan.info().input.clone();
+        let choice = config.threads.choose(&plan).map_err(PipelineError::Setup)?;
         let runtime = Runtime::new(plan)
-            .and_then(|runtime| runtime.with_threads(config.threads))
+            .and_then(|runtime| runtime.with_threads(choice.threads))
             .map_err(PipelineError::Setup)?;
         let rate = source.rate();
         // A file has no time of its own but the pace at which it is taken.

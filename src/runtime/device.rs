@@ -9,7 +9,7 @@ use std::time::Instant;
 use tract_core::internal::*;
 use tract_core::runtime::{State, runtime_for_name};
 
-use super::{Outcome, RunError, StageTime};
+use super::{Outcome, RunError, StageTime, StageTimes};
 use crate::deadline;
 use crate::exit::{Decision, ExitPolicy, LogitsError, Observer};
 use crate::graph::{ExitSet, GraphError, Slot, partition};
@@ -199,7 +199,7 @@ impl DeviceRuntime {
         let mut scratch = vec![vec![0.0; classes]; self.images];
         let mut observers: Vec<_> = scratch.iter_mut().map(|scratch| Observer::new(policy, scratch)).collect();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; self.images];
-        let mut stages = vec![];
+        let mut stages = StageTimes::default();
         let mut passed_over = vec![ExitSet::default(); self.images];
         let names = self.info.exits.clone();
         let mut there: Vec<usize> = (0..self.images).collect();
@@ -236,7 +236,7 @@ impl DeviceRuntime {
                     answered_by: answer.exit,
                     exited_early: exit < last,
                     passed_over: ExitSet::default(),
-                    stages: stages.clone(),
+                    stages,
                 });
             }
             if staying.is_empty() {

@@ -17,6 +17,9 @@ mod batch;
 mod check;
 mod deadline;
 mod device;
+mod error;
+mod stage_times;
+mod threads;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -30,6 +33,9 @@ pub use batch::BatchRuntime;
 pub use deadline::StageLimits;
 pub use device::{Device, DeviceRuntime};
 pub use dyn_perceiver_kernels::{Isa, IsaError};
+pub use error::RunError;
+pub use stage_times::{StageTime, StageTimes};
+pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
 
 use crate::executor::Arena;
 use crate::exit::{Answer, Decision, ExitPolicy, LogitsError, Observer};
@@ -81,16 +87,7 @@ pub struct Outcome {
     /// Exits that were evaluated but passed over, because a logit was not a finite number.
     pub passed_over: ExitSet,
     /// For each exit evaluated, how long what it needed anew took.
-    pub stages: Vec<StageTime>,
-}
-
-/// Time spent for one exit, without what earlier exits had computed already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StageTime {
-    /// The exit.
-    pub exit: usize,
-    /// Wall time.
-    pub time: Duration,
+    pub stages: StageTimes,
 }
 
 impl Outcome {
@@ -255,7 +252,7 @@ impl Runtime {
         mut may_start: impl FnMut(usize) -> bool,
     ) -> Result<Option<Outcome>, RunError> {
         let last = policy.last_exit();
-        let mut stages = Vec::with_capacity(self.plan.exits.len());
+        let mut stages = StageTimes::default();
         let mut seen: Option<(usize, Answer)> = None;
         let mut passed_over = ExitSet::default();
         let mut unreadable = None;

@@ -3,6 +3,7 @@
 //! Exit by exit the network runs for a while between idle intervals; what the meter counts above the idle power, over the
 //! number of frames, is the energy of a frame up to that exit. Rounds give standard errors.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,9 @@ pub struct Profile {
     pub idle_watts: f64,
     /// The stages, in the order of the exits.
     pub stages: Vec<StageProfile>,
+    /// Threads that the network ran on, if known: time and joules of a stage are those of this number.
+    #[serde(default)]
+    pub threads: Option<NonZeroUsize>,
     /// The whole network on other numbers of threads and at other clocks, where that was measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<Variant>,
@@ -227,7 +231,7 @@ pub fn measure<M: EnergyMeter>(
     }
     let (idle_watts, _) = mean_and_error(&idle_watts);
     let (source, method) = (JoulesSource::Measured, method.to_owned());
-    Ok(Profile { source, method, idle_watts, stages, variants: Vec::new() })
+    Ok(Profile { source, method, idle_watts, stages, threads: None, variants: Vec::new() })
 }
 
 /// Models joules per stage where nothing can be measured: (active - idle watts) x measured latency.
@@ -258,7 +262,7 @@ pub fn model(
         });
     }
     let method = "modelled: watts x measured latency".to_owned();
-    Profile { source: JoulesSource::Modelled, method, idle_watts, stages, variants: Vec::new() }
+    Profile { source: JoulesSource::Modelled, method, idle_watts, stages, threads: None, variants: Vec::new() }
 }
 
 /// Mean and its standard error; no error from fewer than two values.

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write as _};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ pub use super::mission_clock::{Boot, MissionClock};
 use crate::energy::PowerModel;
 use crate::energy::estimator::CoulombState;
 use crate::energy::governor::Learned;
+use crate::exit::ModelDigest;
 use crate::file::atomic_write_with;
 
 /// What is stored.
@@ -33,6 +35,37 @@ pub struct Stored {
     pub power: Option<PowerModel>,
     /// How far the mission has come.
     pub mission: Option<MissionClock>,
+    /// How many threads were measured to be fastest.
+    pub threads: Option<KeptThreads>,
+}
+
+/// A number of threads that was measured to be the fastest, and for what: for another model, or where the program may use
+/// other cores, it says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptThreads {
+    /// How many threads.
+    pub threads: NonZeroUsize,
+    /// Cores that the program could use.
+    pub cores: NonZeroUsize,
+    /// The model that was run.
+    pub model: ModelDigest,
+}
+
+impl KeptThreads {
+    /// That `threads` are fastest for `model` on the cores that this process may use.
+    pub fn here(threads: NonZeroUsize, model: ModelDigest) -> Self {
+        KeptThreads { threads, cores: cores(), model }
+    }
+
+    /// The number of threads, if it was measured for `model` and as many cores as this process may use.
+    pub fn for_model(&self, model: ModelDigest) -> Option<NonZeroUsize> {
+        (self.model == model && self.cores == cores()).then_some(self.threads)
+    }
+}
+
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Why state could not be saved or loaded.

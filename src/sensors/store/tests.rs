@@ -30,6 +30,22 @@ fn state_round_trips_and_counts_generations() {
 }
 
 #[test]
+fn threads_are_kept_for_one_model_on_as_many_cores() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let Opened { mut file, mut stored, .. } = StateFile::open(&path).unwrap();
+    let (model, three) = (ModelDigest([7; 32]), NonZeroUsize::new(3).unwrap());
+    let kept = KeptThreads::here(three, model);
+    stored.threads = Some(kept.clone());
+    file.save(&mut stored).unwrap();
+    assert_eq!(load(&path).unwrap().unwrap().threads.as_ref(), Some(&kept));
+    assert_eq!(kept.for_model(model), Some(three));
+    assert_eq!(kept.for_model(ModelDigest([8; 32])), None);
+    let elsewhere = KeptThreads { cores: kept.cores.saturating_add(1), ..kept };
+    assert_eq!(elsewhere.for_model(model), None);
+}
+
+#[test]
 fn state_of_an_older_version_is_read_and_the_counter_does_not_wrap() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");

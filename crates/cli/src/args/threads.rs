@@ -1,53 +1,39 @@
 //! How many threads a command works on.
 
 use std::num::NonZeroUsize;
-use std::str::FromStr;
+use std::sync::Arc;
 
-/// A number of threads, or as many as there are cores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Threads {
-    Auto,
-    Count(NonZeroUsize),
+use clap::Args;
+use dyn_perceiver::plan::Plan;
+use dyn_perceiver::runtime::{ThreadChoice, Threads};
+
+use crate::output::failure::Failure;
+use crate::output::message;
+
+/// How many threads a command works on.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ThreadsArgs {
+    /// Run the network on so many threads, or auto to measure at the start how many are fastest here
+    #[arg(long, value_name = "N|auto", default_value_t)]
+    threads: Threads,
 }
 
-impl Threads {
-    /// The number of threads.
-    pub(crate) fn count(self) -> NonZeroUsize {
-        match self {
-            Threads::Count(count) => count,
-            Threads::Auto => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+impl ThreadsArgs {
+    /// The number of threads, measured if that is asked for and nothing is `kept`. What was measured is told.
+    pub(crate) fn choose(&self, plan: &Arc<Plan>, kept: Option<NonZeroUsize>) -> Result<ThreadChoice, Failure> {
+        let choice = match (self.threads, kept) {
+            (Threads::Auto, Some(kept)) => ThreadChoice::given(kept),
+            (threads, _) => threads.choose(plan)?,
+        };
+        if self.is_auto() {
+            let origin = if kept.is_some() { ", as measured before" } else { "" };
+            message::note(&format!("threads: {choice}{origin}"));
         }
+        Ok(choice)
     }
-}
 
-impl FromStr for Threads {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        /// More would only be a slip of the finger.
-        const MOST: usize = 1024;
-        match text {
-            "auto" => Ok(Threads::Auto),
-            number => number
-                .parse()
-                .ok()
-                .filter(|count: &NonZeroUsize| count.get() <= MOST)
-                .map(Threads::Count)
-                .ok_or("expected a number from 1 to 1024, or auto for one thread per core"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threads_are_a_number_or_auto() {
-        assert_eq!("auto".parse(), Ok(Threads::Auto));
-        assert_eq!("4".parse(), Ok(Threads::Count(NonZeroUsize::new(4).unwrap())));
-        for text in ["0", "-1", "all", "5000", ""] {
-            assert!(text.parse::<Threads>().is_err(), "{text}");
-        }
+    /// Whether the number is to be measured.
+    pub(crate) fn is_auto(&self) -> bool {
+        self.threads == Threads::Auto
     }
 }

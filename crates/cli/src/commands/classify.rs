@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::args::model::{ModelArgs, class_name};
 use crate::args::number::time_with_unit;
 use crate::args::policy::{Points, PolicyArgs};
-use crate::args::threads::Threads;
+use crate::args::threads::ThreadsArgs;
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::output::out::Out;
 use crate::output::skipped::Skipped;
@@ -34,9 +34,8 @@ pub(crate) struct Args {
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
-    /// Run the network on so many threads, or auto for one per core
-    #[arg(long, value_name = "N|auto", default_value = "1", help_heading = "Model")]
-    threads: Threads,
+    #[command(flatten, next_help_heading = "Model")]
+    threads: ThreadsArgs,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Answer within this time, such as 20ms: no stage is started that might not be finished by then
@@ -63,6 +62,7 @@ pub(crate) struct Report<'a> {
     /// The former name of `exited_early`.
     cut: bool,
     latency_ms: f64,
+    threads: usize,
     stages_ms: Vec<StageReport<'a>>,
 }
 
@@ -83,14 +83,15 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         None => args.policy.with_thresholds(&plan, &vec![threshold; plan.stages().len() - 1])?,
     };
     let info = plan.info().clone();
-    let mut classifier = ClassifierBuilder::from(plan).threads(args.threads.count().get()).build()?;
+    let threads = args.threads.choose(&plan, None)?.threads;
+    let mut classifier = ClassifierBuilder::from(plan).threads(threads).build()?;
     let mut out = Out::stdout();
     let images = images(&args.images)?;
     let mut skipped = Skipped::new("files", args.strict || images.len() == 1);
     for path in &images {
         let policy = points.as_mut().map_or(&fixed, Points::next_policy);
         match classify(path, &mut classifier, policy, args.deadline) {
-            Ok(outcome) => print(&mut out, args.json, path, &info, &outcome)?,
+            Ok(outcome) => print(&mut out, args.json, path, &info, (&outcome, threads.get()))?,
             Err(failure) => skipped.skip(failure)?,
         }
     }
@@ -129,7 +130,13 @@ fn classify(
     }
 }
 
-fn print(out: &mut Out, as_json: bool, path: &Path, info: &ModelInfo, outcome: &Outcome) -> Result<(), Failure> {
+fn print(
+    out: &mut Out,
+    as_json: bool,
+    path: &Path,
+    info: &ModelInfo,
+    (outcome, threads): (&Outcome, usize),
+) -> Result<(), Failure> {
     let exit_name = |exit: usize| info.exits.get(exit).map_or("", String::as_str);
     let latency_ms = 1e3 * outcome.latency().as_secs_f64();
     let exit = exit_name(outcome.exit);
@@ -146,6 +153,7 @@ fn print(out: &mut Out, as_json: bool, path: &Path, info: &ModelInfo, outcome: &
             exited_early: outcome.exited_early,
             cut: outcome.exited_early,
             latency_ms,
+            threads,
             stages_ms: stages.map(|(exit, ms)| StageReport { exit: exit_name(exit), ms }).collect(),
         })?;
     } else {

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::args::load::LoadArgs;
 use crate::args::number;
-use crate::args::threads::Threads;
+use crate::args::threads::ThreadsArgs;
 use crate::args::watts::{Watts, WattsArgs};
 use crate::output::failure::{Failure, OrInput as _};
 use crate::output::json::Versioned;
@@ -44,9 +44,8 @@ pub(crate) struct Args {
     /// Go over all exits so many times
     #[arg(long, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rounds: u64,
-    /// Run the network on so many threads, or auto for one per core
-    #[arg(long, value_name = "N|auto", default_value = "1")]
-    threads: Threads,
+    #[command(flatten)]
+    threads: ThreadsArgs,
     /// Measure the whole network on one thread, two and so on up to one per core, too, each at every clock that the processor
     /// can be held at (below /sys/devices/system/cpu/cpufreq, which needs the right to write there; it is put back)
     #[arg(long)]
@@ -139,8 +138,9 @@ impl Meter {
 fn profile(args: &Args, plan: &Arc<Plan>, settings: &ProfileSettings) -> Result<Profile, Failure> {
     let exits: Vec<String> = plan.stages().iter().map(|stage| stage.exit.clone()).collect();
     let mut meter = Meter::open(args)?;
-    let mut profile =
-        network(plan, args.threads.count(), |threads, frame| meter.profile(&exits, settings, threads, frame))?;
+    let threads = args.threads.choose(plan, None)?.threads;
+    let mut profile = network(plan, threads, |threads, frame| meter.profile(&exits, settings, threads, frame))?;
+    profile.threads = Some(threads);
     if args.sweep {
         profile.variants = sweep(plan, &mut meter, settings, &System::default())?;
     }
@@ -209,7 +209,11 @@ fn print(out: &mut Out, report: &Report<'_>) -> Result<(), Failure> {
         JoulesSource::Measured => write!(out, "measured by {}", profile.method)?,
         JoulesSource::Modelled => write!(out, "{}", profile.method)?,
     }
-    writeln!(out, "; idle {:.2} W\n", profile.idle_watts)?;
+    writeln!(out, "; idle {:.2} W", profile.idle_watts)?;
+    if let Some(threads) = profile.threads {
+        writeln!(out, "on {threads} threads")?;
+    }
+    writeln!(out)?;
     let rows: Vec<Vec<String>> = profile
         .stages
         .iter()

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use crate::graphs::Graph;
 use crate::models::three_exits;
-use crate::program::{program, refuses};
+use crate::program::{json, program, refuses};
 use tempfile::TempDir;
 
 fn stdout(output: &Output) -> String {
@@ -80,6 +80,28 @@ fn one_file_that_is_no_image_is_wrong_input_to_run_and_classify() {
     let empty = folder.file("empty.png", b"");
     refuses(&["classify", &empty], &["empty.png", "it is empty"]);
     refuses(&["run", "--frames", &empty], &["empty.png", "it is empty"]);
+}
+
+#[test]
+fn classify_answers_alike_on_any_number_of_threads_and_says_how_many() {
+    let image = fixture_image();
+    let image = image.to_str().unwrap();
+    let answer = |threads: &str| {
+        // The built-in model, whose products are large enough to be split.
+        let mut answer = json(&["classify", image, "--threads", threads, "--json"]);
+        let used = answer["threads"].take().as_u64().unwrap();
+        for changing in ["latency_ms", "stages_ms"] {
+            answer[changing].take();
+        }
+        (used, answer)
+    };
+    let (one, expected) = answer("1");
+    assert_eq!(one, 1);
+    for threads in ["2", "3", "4", "auto"] {
+        let (used, found) = answer(threads);
+        assert!(threads == "auto" || used.to_string() == threads);
+        assert_eq!(found, expected, "{threads} threads");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod report;
 #[cfg(test)]
 pub(crate) use report::Report;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::args::load::LoadArgs;
 use crate::args::model;
 use crate::args::policy::{accuracy_point, for_plan};
 use crate::args::share::Share;
-use crate::args::threads::Threads;
+use crate::args::threads::ThreadsArgs;
 use crate::output::data_notes::DataNotes;
 use crate::output::failure::{Failure, OrInput as _, chain, wrong};
 use crate::output::{plots, progress};
@@ -66,9 +67,8 @@ pub(crate) struct Args {
     /// Count joules by this profile of the board, for a policy in joules
     #[arg(long, value_name = "FILE")]
     cost: Option<PathBuf>,
-    /// Run the network on so many threads, or auto for one per core
-    #[arg(long, value_name = "N|auto", default_value = "1")]
-    threads: Threads,
+    #[command(flatten)]
+    threads: ThreadsArgs,
     /// Draw accuracy against cost
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -127,7 +127,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let data = args.data.open(plan.info(), args.load.images())?;
     let mut notes = DataNotes::of(&data);
     let mut runs: Vec<Run> = budgets.into_iter().map(|budget| Run::new(budget, frontier)).collect();
-    let labels = adaptive(&args, &plan, data, (frontier, &costs), &mut runs, &mut notes)?;
+    let threads = args.threads.choose(&plan, None)?.threads;
+    let labels = adaptive(&args, &plan, data, (frontier, &costs, threads), &mut runs, &mut notes)?;
     let images = labels.len();
     if images == 0 {
         notes.tell();
@@ -144,7 +145,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         let title = format!("{} on {images} images", model::name(&plan));
         plots::accuracy::draw(path, &title, frontier.unit(), &plan.info().exits, curves, &realised)?;
     }
-    report::print(&args, &plan, frontier.unit(), &runs, curves.as_ref(), &notes)?;
+    report::print(&args, (&plan, threads), frontier.unit(), &runs, curves.as_ref(), &notes)?;
     notes.tell();
     notes.end()
 }
@@ -214,11 +215,10 @@ fn adaptive(
     args: &Args,
     plan: &Arc<Plan>,
     data: LabelledData,
-    (frontier, costs): (&Frontier, &Costs),
+    (frontier, costs, threads): (&Frontier, &Costs, NonZeroUsize),
     runs: &mut [Run],
     notes: &mut DataNotes,
 ) -> Result<Vec<u32>, Failure> {
-    let threads = args.threads.count().get();
     let mut classifier = ClassifierBuilder::from(plan.clone()).threads(threads).build()?;
     let bar = progress::images(data.len(), 0, args.json);
     let names = data.names().to_vec();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 
 use dyn_perceiver::calibrate::evaluate::CostAccuracy;
 use dyn_perceiver::calibrate::solver::{Difference, ParetoCurves};
@@ -27,6 +28,7 @@ pub(crate) struct Report<'a> {
     data: Cow<'a, str>,
     images: usize,
     unit: &'a str,
+    threads: usize,
     runs: Vec<RunReport>,
     exits: Option<Vec<ExitReport<'a>>>,
     sweep: Option<DifferenceReport>,
@@ -80,7 +82,7 @@ struct Differences {
 
 pub(super) fn print(
     args: &Args,
-    plan: &Plan,
+    (plan, threads): (&Plan, NonZeroUsize),
     unit: CostUnit,
     runs: &[Run],
     curves: Option<&ParetoCurves>,
@@ -103,6 +105,7 @@ pub(super) fn print(
             data: json::path(&args.data.data),
             images,
             unit: unit.name(),
+            threads: threads.get(),
             runs: runs.iter().map(|run| run_report(run, exits, images)).collect(),
             exits: curves.map(|curves| names.zip(&curves.exits).map(exit).collect()),
             sweep: difference(differences.sweep),

@@ -29,12 +29,14 @@ use dyn_perceiver::energy::{Battery, GaugeState, JoulesSource, Reason};
 use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::pipeline::{BatteryCapacity, Pipeline, PipelineConfig, PipelineError, Summary};
 use dyn_perceiver::plan::Plan;
+use dyn_perceiver::sensors::store::KeptThreads;
 use dyn_perceiver_host::{System, WakeAlarm};
 
 use crate::args::battery::BatteryArgs;
 use crate::args::model::{self, ModelArgs};
 use crate::args::policy::{PolicyArgs, built_in_points, mission_points};
-use crate::args::threads::Threads;
+use crate::args::profile;
+use crate::args::threads::ThreadsArgs;
 use crate::args::watts::WattsArgs;
 use crate::events::Tap;
 use crate::live::Events;
@@ -83,9 +85,8 @@ pub(crate) struct Args {
     source: SourceArgs,
     #[command(flatten)]
     model: ModelArgs,
-    /// Run the network on so many threads, or auto for one per core
-    #[arg(long, value_name = "N|auto", default_value = "1", help_heading = "Model")]
-    threads: Threads,
+    #[command(flatten, next_help_heading = "Model")]
+    threads: ThreadsArgs,
     #[command(flatten)]
     policy: PolicyArgs,
     #[command(flatten)]
@@ -170,11 +171,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let period = args.source.fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f64(1.0 / fps));
     let source = args.source.open(plan.info(), args.mission.shortest().unwrap_or(period))?;
     let watts = args.watts.here()?;
+    let threads = threads(&args, &plan, &mut state)?;
     let watts = if args.source.is_camera() { watts.with_camera() } else { watts };
     let modelled_time = simulated && args.is_demonstration();
-    let times = if modelled_time { Times::Modelled } else { Times::Measured };
+    let times = if modelled_time { Times::Modelled } else { Times::Measured(threads) };
     let power::Costs { power, seconds, origin } =
-        power::costs(&plan, args.profile.as_deref(), state.stored(), (&watts, args.threads.count()), times)?;
+        power::costs(&plan, args.profile.as_deref(), state.stored(), (&watts, threads), times)?;
     let battery = match simulated {
         true => {
             let frames = source.count.or(args.source.limit);
@@ -232,8 +234,15 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let events = args.events.plan(rules, labels.as_deref(), plan.info().classes)?;
     let mut view = View::new(&args.output, &exits, plan.info().labels.clone(), (source.names, source.count))?;
     let (name, in_words) = (model::name(&plan), args.gauge.describe(battery.as_ref(), simulated));
-    view.header(&Header { model: &name, points: points.len(), battery: &in_words, joules: &origin, steps: &expected })?;
-    let mut config = PipelineConfig::new(points, power, battery).with_period(period).with_threads(args.threads.count());
+    view.header(&Header {
+        model: &name,
+        points: points.len(),
+        battery: &in_words,
+        joules: &origin,
+        steps: &expected,
+        threads,
+    })?;
+    let mut config = PipelineConfig::new(points, power, battery).with_period(period).with_threads(threads);
     config.gate = gate;
     config.compare_full = !args.no_compare;
     if !modelled_time {
@@ -299,6 +308,23 @@ fn wake_after(system: &System, after: Duration) -> Result<(), Failure> {
         return Err(anyhow::anyhow!("--wake-after: no clock of this board has an alarm (/sys/class/rtc)").into());
     };
     Ok(alarm.set(system, after).context("--wake-after: the alarm cannot be set")?)
+}
+
+/// How many threads: what was said; else what the profile ran on, since its joules are of that number; else what an
+/// earlier run measured and stored; else what is measured now.
+fn threads(args: &Args, plan: &Arc<Plan>, state: &mut State) -> Result<NonZeroUsize, Failure> {
+    let profiled = match &args.profile {
+        Some(path) if args.threads.is_auto() => profile::read(path)?.threads,
+        _ => None,
+    };
+    let model = plan.info().digest;
+    let kept = || state.stored().threads.as_ref().and_then(|kept| kept.for_model(model));
+    let kept = profiled.or_else(kept);
+    let threads = args.threads.choose(plan, kept)?.threads;
+    if args.threads.is_auto() && profiled.is_none() {
+        state.measured_threads(KeptThreads::here(threads, model));
+    }
+    Ok(threads)
 }
 
 /// Checks what options mean together, and says whether a battery is simulated.

@@ -17,8 +17,8 @@ use crate::output::failure::{Failure, OrInput as _, wrong};
 /// What is counted where no profile tells how long stages take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Times {
-    /// The time that passes here.
-    Measured,
+    /// The time that passes here, on so many threads.
+    Measured(NonZeroUsize),
     /// A time that is the same on every machine.
     Modelled,
 }
@@ -53,7 +53,7 @@ pub(super) fn costs(
         (None, None) => {
             let (seconds, measured) = match times {
                 Times::Modelled => (modelled_seconds(plan), "watts x modelled latency"),
-                Times::Measured => (stage_seconds(plan)?, "watts x latency measured here"),
+                Times::Measured(threads) => (stage_seconds(plan, threads)?, "watts x latency measured here"),
             };
             let model = PowerModel::from_latency(watts.resting(), watts.busy(threads), &seconds).or_input()?;
             (model, seconds, format!("{measured}; {}", watts.in_words(threads)))
@@ -66,10 +66,10 @@ pub(super) fn costs(
     Ok(Costs { power, seconds, origin })
 }
 
-/// Median seconds that each stage takes on this machine.
-fn stage_seconds(plan: &Arc<Plan>) -> Result<Vec<f32>, Failure> {
+/// Median seconds that each stage takes on this machine, on so many threads.
+fn stage_seconds(plan: &Arc<Plan>, threads: NonZeroUsize) -> Result<Vec<f32>, Failure> {
     const RUNS: usize = 15;
-    let mut runtime = Runtime::new(plan.clone())?;
+    let mut runtime = Runtime::new(plan.clone())?.with_threads(threads)?;
     let image = vec![0.0; plan.info().input.len()];
     let mut times = vec![vec![]; plan.stages().len()];
     for _ in 0..RUNS {

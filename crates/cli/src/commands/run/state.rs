@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use dyn_perceiver::energy::PowerModel;
 use dyn_perceiver::energy::estimator::CoulombState;
-use dyn_perceiver::sensors::store::{MissionClock, Opened, StateFile, StoreError, Stored};
+use dyn_perceiver::sensors::store::{KeptThreads, MissionClock, Opened, StateFile, StoreError, Stored};
 
 use crate::args::number;
 use crate::output::failure::{Failure, OrInput as _};
@@ -71,6 +71,11 @@ impl State {
     /// Keeps a power model that was measured, to be used again if no profile is named.
     pub(super) fn measured(&mut self, power: &PowerModel) {
         self.stored.power = Some(power.clone());
+    }
+
+    /// Keeps how many threads are fastest, so that the next run need not measure it.
+    pub(super) fn measured_threads(&mut self, threads: KeptThreads) {
+        self.stored.threads = Some(threads);
     }
 
     /// Whether a period has passed, so that something new should be stored.

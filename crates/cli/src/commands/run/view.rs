@@ -1,6 +1,7 @@
 //! What the user sees of the run: records for programs, a live line or decisions for people, and a summary for both.
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ pub(super) struct View {
     /// The last decision that was told.
     told: Option<(usize, Reason)>,
     skipped: u64,
+    threads: usize,
     /// Whoever looks on from elsewhere.
     #[cfg(feature = "live")]
     show: Option<Show>,
@@ -74,6 +76,8 @@ pub(super) struct Header<'a> {
     pub joules: &'a str,
     /// What the battery's level steps through, where that is calibrated.
     pub steps: &'a [ExpectedStep],
+    /// Threads that the network runs on.
+    pub threads: NonZeroUsize,
 }
 
 impl View {
@@ -99,6 +103,7 @@ impl View {
             log_failed: false,
             told: None,
             skipped: 0,
+            threads: 1,
             #[cfg(feature = "live")]
             show: None,
         })
@@ -161,6 +166,7 @@ impl View {
         if !header.steps.is_empty() {
             self.record(&Record::Steps { steps: header.steps })?;
         }
+        self.threads = header.threads.get();
         if !self.json {
             let count = self.count.map_or("unlimited".to_string(), |n| n.to_string());
             let exits = text::names(&self.exits);
@@ -168,6 +174,7 @@ impl View {
             writeln!(self.out, "frames   {count}, {} operating points", header.points)?;
             writeln!(self.out, "battery  {}", header.battery)?;
             writeln!(self.out, "joules   {}", header.joules)?;
+        self.threads = header.threads.get();
             if !header.steps.is_empty() {
                 write!(self.out, "\n{}\n", steps::render(header.steps))?;
             }
@@ -328,7 +335,8 @@ impl View {
         if let Some(live) = &mut self.live {
             live.clear(&mut self.out)?;
         }
-        self.record(&Record::Summary(record(summary, soc, (dropped, damaged, self.skipped), ended)))?;
+        let counts = (dropped, damaged, self.skipped);
+        self.record(&Record::Summary(record(summary, (soc, self.threads), counts, ended)))?;
         if self.json {
             return Ok(());
         }
@@ -392,7 +400,7 @@ fn tables(summary: &Summary) -> String {
 
 fn record<'a>(
     summary: &Summary,
-    soc: Option<f32>,
+    (soc, threads): (Option<f32>, usize),
     (dropped, damaged, skipped): (u64, u64, u64),
     ended: &'a str,
 ) -> records::Summary<'a> {
@@ -415,6 +423,7 @@ fn record<'a>(
         dropped,
         damaged,
         skipped,
+        threads,
         ended,
     }
 }

@@ -154,6 +154,8 @@ pub(crate) struct Summary<'a> {
     pub damaged: u64,
     /// Frames or files passed over.
     pub skipped: u64,
+    /// Threads that the network ran on.
+    pub threads: usize,
     /// Why the run ended.
     pub ended: &'a str,
 }
