@@ -17,7 +17,6 @@ mod batch;
 mod check;
 mod deadline;
 mod device;
-mod error;
 mod stage_times;
 mod threads;
 
@@ -33,7 +32,6 @@ pub use batch::BatchRuntime;
 pub use deadline::StageLimits;
 pub use device::{Device, DeviceRuntime};
 pub use dyn_perceiver_kernels::{Isa, IsaError};
-pub use error::RunError;
 pub use stage_times::{StageTime, StageTimes};
 pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
 
@@ -99,7 +97,7 @@ impl Outcome {
     /// The same answer for a later frame, for which nothing was run.
     #[cfg(feature = "camera")]
     pub(crate) fn held(&self) -> Outcome {
-        Outcome { stages: vec![], ..self.clone() }
+        Outcome { stages: StageTimes::default(), ..self.clone() }
     }
 }
 

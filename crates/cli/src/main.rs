@@ -24,8 +24,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    calibrate, classify, compile, config, doctor, evaluate, generate, import, inspect, learn, meter, models, plan, profile, records, run,
-    simulate, train,
+    calibrate, classify, compile, config, doctor, evaluate, generate, import, inspect, learn, meter, models, plan,
+    profile, records, run, simulate, train,
 };
 use output::failure::OrInput as _;
 use output::out::Out;

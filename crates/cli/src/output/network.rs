@@ -43,6 +43,7 @@ pub(crate) struct Report<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct DetectionReport {
     classes: usize,
     pyramid: usize,
@@ -54,6 +55,7 @@ struct DetectionReport {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct VideoReport {
     mode: &'static str,
     frames: usize,

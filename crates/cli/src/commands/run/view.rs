@@ -174,7 +174,7 @@ impl View {
             writeln!(self.out, "frames   {count}, {} operating points", header.points)?;
             writeln!(self.out, "battery  {}", header.battery)?;
             writeln!(self.out, "joules   {}", header.joules)?;
-        self.threads = header.threads.get();
+            self.threads = header.threads.get();
             if !header.steps.is_empty() {
                 write!(self.out, "\n{}\n", steps::render(header.steps))?;
             }
