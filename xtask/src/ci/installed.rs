@@ -37,7 +37,7 @@ pub(super) fn check() -> Result<()> {
         &["compile", &model, "--policy", &share("policy.json"), "-o", &made("model.dynp")],
         &["run", "--model", &made("model.dynp"), "--limit", "5"],
         &["models"],
-        &["simulate", "--hours", "1", "--missions", "2"],
+        &["simulate", "--hours", "1", "--seeds", "2"],
         &["doctor"],
     ] {
         program.succeeds(arguments)?;
