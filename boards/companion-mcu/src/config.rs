@@ -2,18 +2,17 @@
 
 use core::fmt;
 
-use dyn_perceiver_core::energy::{
-    BudgetGovernor, GovernorSettings, Ladder, LadderError, Mission, MissionError, PowerModel,
-};
-use dyn_perceiver_core::exit::Frontier;
+use dyn_perceiver_core::energy::{BudgetGovernor, GovernorSettings, Ladder, Mission, MissionError, PowerModel};
 use serde::{Deserialize, Serialize};
 
 /// Everything the governor needs, stored as postcard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// The operating points of the network that the Linux board runs.
-    pub frontier: Frontier,
-    /// What they cost on that board.
+    /// The operating points of the network that the Linux board runs, and what they cost there. The policies themselves
+    /// stay with that board: the whole frontier takes tens of kilobytes of stack to read, of which the governor needs the
+    /// ladder alone.
+    pub ladder: Ladder,
+    /// What that board draws.
     pub power: PowerModel,
     /// The mission.
     pub mission: Mission,
@@ -27,8 +26,6 @@ pub struct Config {
 pub enum ConfigError {
     /// The bytes are no configuration.
     Bytes,
-    /// Frontier and power model do not fit together.
-    Ladder(LadderError),
     /// The mission or the settings are out of range.
     Mission(MissionError),
 }
@@ -37,7 +34,6 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConfigError::Bytes => f.write_str("the bytes are not a postcard of a configuration"),
-            ConfigError::Ladder(error) => error.fmt(f),
             ConfigError::Mission(error) => error.fmt(f),
         }
     }
@@ -49,7 +45,7 @@ impl Config {
     /// Reads a configuration.
     ///
     /// # Errors
-    /// [`ConfigError::Bytes`] when the bytes are none or the frontier or power model in them is unsound.
+    /// [`ConfigError::Bytes`] when the bytes are none or the ladder or power model in them is unsound.
     pub fn from_postcard(bytes: &[u8]) -> Result<Self, ConfigError> {
         postcard::from_bytes(bytes).map_err(|_| ConfigError::Bytes)
     }
@@ -59,7 +55,6 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] when the parts do not fit together.
     pub fn governor(&self) -> Result<BudgetGovernor, ConfigError> {
-        let ladder = Ladder::new(&self.frontier, &self.power).map_err(ConfigError::Ladder)?;
-        BudgetGovernor::new(ladder, &self.power, self.mission, self.settings).map_err(ConfigError::Mission)
+        BudgetGovernor::new(self.ladder.clone(), &self.power, self.mission, self.settings).map_err(ConfigError::Mission)
     }
 }

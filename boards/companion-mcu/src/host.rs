@@ -11,7 +11,7 @@ use dyn_perceiver::{file::atomic_write, policy_file};
 use dyn_perceiver_calibrate::records::Synthetic;
 use dyn_perceiver_calibrate::solver::{EnsembleKind, SolveOptions, solve};
 use dyn_perceiver_core::energy::companion::{Decoder, Message};
-use dyn_perceiver_core::energy::{GovernorSettings, Mission, PowerModel};
+use dyn_perceiver_core::energy::{GovernorSettings, Ladder, Mission, PowerModel};
 use dyn_perceiver_core::exit::CalibratedPolicy;
 
 const USAGE: &str = "\
@@ -57,7 +57,8 @@ fn pack(policy: &str, from: &str, to: &str) -> Result<(), String> {
     let text = std::fs::read_to_string(from).map_err(|error| format!("{from}: {error}"))?;
     let board: Board = serde_json::from_str(&text).map_err(|error| format!("{from}: {error}"))?;
     let Board { power, mission, settings } = board;
-    let config = Config { frontier: policy.frontier().clone(), power, mission, settings };
+    let ladder = Ladder::new(policy.frontier(), &power).map_err(|error| format!("{from}: {error}"))?;
+    let config = Config { ladder, power, mission, settings };
     config.governor().map_err(|error| format!("{from}: {error}"))?;
     let mut buffer = vec![0; 64 * 1024];
     let bytes = postcard::to_slice(&config, &mut buffer).map_err(|error| format!("{from}: {error}"))?;

@@ -42,7 +42,7 @@ pub struct Rung {
 /// assert_eq!(ladder.rung(ladder.top()).joules, 10.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ladder {
     rungs: InlineVec<Rung, MAX_POINTS>,
@@ -213,6 +213,26 @@ impl Ladder {
     }
 }
 
+impl<'de> Deserialize<'de> for Ladder {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Unchecked {
+            rungs: InlineVec<Rung, MAX_POINTS>,
+        }
+        let Unchecked { rungs } = Unchecked::deserialize(deserializer)?;
+        let sound = |rung: &Rung| {
+            (0.0..=1.0).contains(&rung.accuracy) && rung.joules.is_finite() && rung.joules >= 0.0 && rung.spread >= 0.0
+        };
+        let rises =
+            |pair: &[Rung]| matches!(pair, [low, high] if low.joules < high.joules && low.accuracy < high.accuracy);
+        if rungs.iter().all(sound) && rungs.windows(2).all(rises) {
+            Ok(Ladder { rungs })
+        } else {
+            Err(serde::de::Error::custom("expected rungs whose joules and accuracy rise"))
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::vec::Vec;
@@ -251,6 +271,15 @@ pub(crate) mod tests {
         assert!((ladder.position_of_accuracy(0.85) - 1.5).abs() < 1e-5);
         assert_eq!(ladder.most_per_joule(0.0), 0.0);
         assert_eq!(ladder.most_per_joule(0.5), 0.5);
+    }
+
+    #[test]
+    fn ladder_in_a_file_is_the_ladder_and_one_that_falls_is_refused() {
+        let ladder = Ladder::new(&frontier(&[(0.0, 0.5), (0.5, 0.8), (1.0, 0.9)]), &power()).unwrap();
+        let text = serde_json::to_string(&ladder).unwrap();
+        assert_eq!(serde_json::from_str::<Ladder>(&text).unwrap(), ladder);
+        assert!(serde_json::from_str::<Ladder>(&text.replace("10.0", "0.5")).is_err(), "{text}");
+        assert!(serde_json::from_str::<Ladder>(r#"{"rungs":[]}"#).is_err());
     }
 
     #[test]
