@@ -77,7 +77,7 @@ fn world(missions: u32) -> Result<String> {
     let table = String::from_utf8(output.stdout).context("the table is no text")?;
     Ok(format!(
         "{missions} missions a row, seeds from 1000. Made by `cargo {}` on {}, which `cargo xtask energy-tables \
-         --world-only` writes here.\n\n{table}",
+         --world-only --seeds {missions}` writes here.\n\n{table}",
         words.join(" "),
         std::env::consts::ARCH
     ))

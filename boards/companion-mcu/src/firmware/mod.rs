@@ -52,9 +52,6 @@ fn run() -> Option<()> {
     if let Err(_error) = played {
         #[cfg(feature = "log")]
         match _error {
-            companion_mcu::ConfigError::Ladder(error) => {
-                defmt::error!("the configuration in flash is refused: {}", error)
-            }
             companion_mcu::ConfigError::Mission(error) => {
                 defmt::error!("the configuration in flash is refused: {}", error)
             }
