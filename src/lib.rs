@@ -15,6 +15,8 @@ pub mod collect;
 pub mod dataset;
 #[cfg(feature = "tract")]
 mod deadline;
+#[cfg(feature = "tract")]
+pub mod detector;
 mod error;
 #[cfg(feature = "tract")]
 mod executor;
@@ -53,6 +55,8 @@ pub use dyn_perceiver_core::{detect, energy, events, exit, file, gate};
 pub use camera::FrameSource;
 #[cfg(feature = "tract")]
 pub use classifier::{Classifier, ClassifierBuilder, Prediction};
+#[cfg(feature = "tract")]
+pub use detector::Detector;
 pub use error::{Error, Result};
 pub use exit::ExitPolicy;
 pub use frame::Frame;

@@ -23,7 +23,7 @@ pub(crate) fn bundle(
     policy: Option<CalibratedPolicy>,
     target: Target,
 ) -> Result<(Vec<u8>, usize), BundleError> {
-    let Parts { info, stages, costs, segments, slots, input, exits } = Parts::of(model, true)?;
+    let Parts { info, stages, costs, segments, slots, input, exits, levels, states } = Parts::of(model, true)?;
     let path = info.path.as_path();
     if let Some(policy) = &policy {
         check_policy(policy, info.digest, &info.exits, path)?;
@@ -45,6 +45,9 @@ pub(crate) fn bundle(
             labels: info.labels,
             preprocessing_source: info.preprocessing_source,
             warnings: info.warnings,
+            boxes: info.boxes,
+            presence: info.presence,
+            video: info.video,
         },
         policy,
         stages,
@@ -53,6 +56,8 @@ pub(crate) fn bundle(
         slots,
         input,
         exits,
+        levels,
+        states,
     };
     let content = |reason: String| BundleError::Content { path: path.into(), place: "manifest".into(), reason };
     let manifest = postcard::to_allocvec(&manifest).map_err(|error| content(error.to_string()))?;

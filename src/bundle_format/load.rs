@@ -13,9 +13,9 @@ use tract_core::internal::*;
 use super::manifest::{Kind, Manifest, Node, Outlet, StoredSegment};
 use super::{BundleError, BundleInfo, check_policy, container, operator::Operator, target};
 use crate::exit::MAX_EXITS;
-use crate::graph::Slot;
-use crate::graph::partition::SegmentGraph;
-use crate::graph::parts::Parts;
+use crate::graph::partition::{MAX_LEVEL_GOALS, SegmentGraph};
+use crate::graph::parts::{Parts, goals};
+use crate::graph::{Slot, StateSlots};
 use crate::model::{Layout, LoadOptions, ModelInfo};
 use crate::weights::{self, Mapping};
 
@@ -39,8 +39,9 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
         Ok((_, rest)) => return Err(content("manifest", format!("{} bytes too many", rest.len()))),
         Err(error) => return Err(content("manifest", error.to_string())),
     };
-    let Manifest { program, target, kernels, layout, model, policy, stages, costs, segments, slots, input, exits } =
-        manifest;
+    let Manifest { program, target, kernels, layout, model, policy, stages, costs, segments, slots, .. } = manifest;
+    let found =
+        Found { input: manifest.input, exits: manifest.exits, levels: manifest.levels, states: manifest.states };
     // Operators of this version read float32 panels of 16 columns only; weights of another family are not repacked here.
     if kernels != KernelFamily::F32 {
         let (found, expected) = (kernels.to_string(), KernelFamily::F32.to_string());
@@ -58,6 +59,9 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
         classes: model.classes,
         exits: model.exits,
         labels: model.labels,
+        boxes: model.boxes,
+        presence: model.presence,
+        video: model.video,
         layout: Layout::ChannelsFirst,
         preprocessing_source: model.preprocessing_source,
         warnings: model.warnings,
@@ -76,7 +80,7 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
     // tract asserts where its own translators never err.
     let built = crate::quiet::catch(|| -> TractResult<Vec<SegmentGraph>> {
         let segments = segments.into_iter().map(|s| segment(s, &weights)).collect::<TractResult<Vec<_>>>()?;
-        check_slots(&segments, slots, input, &exits, &info)?;
+        check_slots(&segments, slots, &found, &info)?;
         Ok(segments)
     });
     let segments = match built {
@@ -86,7 +90,8 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
             return Err(content("graph", format!("an operator's attributes contradict each other ({reason})")));
         }
     };
-    let parts = Parts { info, stages, costs, segments, slots, input, exits };
+    let Found { input, exits, levels, states } = found;
+    let parts = Parts { info, stages, costs, segments, slots, input, exits, levels, states };
     Ok((parts, BundleInfo { source: model.source, program, target, kernels: kernels.to_string(), policy }))
 }
 
@@ -104,6 +109,15 @@ fn check_info(info: &ModelInfo) -> TractResult<()> {
     ensure!((1..=MAX_EXITS).contains(&info.exits.len()), "{} exits, expected 1 to {MAX_EXITS}", info.exits.len());
     let labels = info.labels.as_ref().map_or(info.classes, Vec::len);
     ensure!(labels == info.classes, "{labels} labels for {} classes", info.classes);
+    if let Some(boxes) = &info.boxes {
+        boxes.check().map_err(|reason| format_err!(reason))?;
+    }
+    if let Some(presence) = &info.presence {
+        ensure!(presence.nothing < info.classes, "class {} of nothing", presence.nothing);
+    }
+    for state in info.video.iter().flat_map(|video| &video.states) {
+        elements(&state.shape)?;
+    }
     Ok(())
 }
 
@@ -222,23 +236,36 @@ fn segment(stored: StoredSegment, weights: &Weights) -> TractResult<SegmentGraph
     Ok(SegmentGraph { need, graph, inputs, outputs })
 }
 
-/// That every tensor which crosses from one segment to another is there, of one shape, whenever it is needed.
-fn check_slots(
-    segments: &[SegmentGraph],
-    slots: usize,
+/// Where a bundle says that its image goes and its results are found.
+struct Found {
     input: Slot,
-    exits: &[Slot],
-    info: &ModelInfo,
-) -> TractResult<()> {
-    let spec = &info.input;
+    exits: Vec<Slot>,
+    levels: Vec<Vec<Slot>>,
+    states: Vec<StateSlots>,
+}
+
+/// That every tensor which crosses from one segment to another is there, of one shape, whenever it is needed.
+fn check_slots(segments: &[SegmentGraph], slots: usize, found: &Found, info: &ModelInfo) -> TractResult<()> {
+    let Found { input, exits, levels, states } = found;
+    let (input, spec) = (*input, &info.input);
+    let goals = goals(info);
+    ensure!(goals.levels.len() <= MAX_LEVEL_GOALS, "{} goals of boxes", goals.levels.len());
     // For each slot, its shape and which exits it is there for.
     let mut known: Vec<Option<(TVec<usize>, Vec<usize>)>> = vec![];
     ensure!(slots <= 1 << 16, "{slots} slots");
     known.resize(slots, None);
     let place = |slot: Slot| format!("slot {}", slot.0);
-    let all = |need: &dyn Fn(usize) -> bool| (0..info.exits.len()).filter(|exit| need(*exit)).collect::<Vec<_>>();
+    let all = |need: &dyn Fn(usize) -> bool| (0..goals.len()).filter(|goal| need(*goal)).collect::<Vec<_>>();
     let image = tvec!(spec.batch, spec.channels, spec.height, spec.width);
     *known.get_mut(input.0).with_context(|| place(input))? = Some((image, all(&|_| true)));
+    let shapes: Vec<&[usize]> =
+        info.video.iter().flat_map(|video| &video.states).map(|state| state.shape.as_slice()).collect();
+    ensure!(states.len() == shapes.len(), "{} states, expected {}", states.len(), shapes.len());
+    for (state, shape) in states.iter().zip(&shapes) {
+        let read = known.get_mut(state.input.0).with_context(|| place(state.input))?;
+        ensure!(read.is_none(), "{} takes two inputs", place(state.input));
+        *read = Some(((*shape).into(), all(&|_| true)));
+    }
     for segment in segments {
         let shape = |outlet: OutletId| -> TractResult<TVec<usize>> {
             Ok(segment.graph.outlet_fact(outlet)?.shape.as_concrete().context("an open shape")?.into())
@@ -246,7 +273,7 @@ fn check_slots(
         ensure!(segment.inputs.len() == segment.graph.inputs.len(), "a segment with other inputs than its graph");
         ensure!(segment.outputs.len() == segment.graph.outputs.len(), "a segment with other outputs than its graph");
         let need = all(&|exit| segment.need.contains(exit));
-        ensure!(!need.is_empty(), "a segment that no exit needs");
+        ensure!(!need.is_empty(), "a segment that no goal needs");
         for (slot, outlet) in segment.inputs.iter().zip(&segment.graph.inputs) {
             let found = known.get(slot.0).and_then(Option::as_ref);
             let (expected, there) = found.with_context(|| format!("{} is read before it is made", place(*slot)))?;
@@ -265,6 +292,33 @@ fn check_slots(
         let (shape, there) = found.with_context(|| format!("nothing makes {}", place(*slot)))?;
         ensure!(shape.as_slice() == [spec.batch, info.classes], "{} has shape {shape:?}", info.exits[exit]);
         ensure!(there.contains(&exit), "exit {} is not made for itself", info.exits[exit]);
+    }
+    ensure!(levels.len() == goals.levels.len(), "{} goals of boxes, expected {}", levels.len(), goals.levels.len());
+    for (place_of, (maps, expected)) in levels.iter().zip(&goals.levels).enumerate() {
+        ensure!(maps.len() == expected.len(), "{} maps of a goal, expected {}", maps.len(), expected.len());
+        for pair in maps.chunks(2) {
+            let map = |slot: &Slot, per_anchor: usize| -> TractResult<TVec<usize>> {
+                let found = known.get(slot.0).and_then(Option::as_ref);
+                let (shape, there) = found.with_context(|| format!("nothing makes {}", place(*slot)))?;
+                ensure!(there.contains(&(exits.len() + place_of)), "{} is not made for its goal", place(*slot));
+                let anchors = info.boxes.as_ref().map_or(0, |b| b.anchors.ratios.len() * b.anchors.scales.len());
+                ensure!(
+                    shape.len() == 4 && shape[0] == spec.batch && shape[1] == anchors * per_anchor,
+                    "a map of {shape:?}"
+                );
+                Ok(shape[2..].into())
+            };
+            let [scores, deltas] = pair else { bail!("scores without deltas") };
+            let classes = info.boxes.as_ref().map_or(0, |boxes| boxes.classes);
+            ensure!(map(scores, classes)? == map(deltas, 4)?, "maps of one level differ in size");
+        }
+    }
+    for (state, expected) in states.iter().zip(&shapes) {
+        let found = known.get(state.next.0).and_then(Option::as_ref);
+        let (shape, _) = found.with_context(|| format!("nothing makes {}", place(state.next)))?;
+        ensure!(shape.as_slice() == *expected, "{} has shape {shape:?}, expected {expected:?}", place(state.next));
+        let made = segments.iter().any(|segment| segment.outputs.contains(&state.next));
+        ensure!(made, "no segment makes {}", place(state.next));
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use super::operator::Operator;
 use crate::exit::{CalibratedPolicy, ModelDigest};
 use crate::graph::cost::GroupCost;
 use crate::graph::parts::Stage;
-use crate::graph::{ExitSet, Slot};
-use crate::model::{InputSpec, PreprocessingSource};
+use crate::graph::{ExitSet, Slot, StateSlots};
+use crate::model::{BoxSpec, InputSpec, PreprocessingSource, Presence, VideoSpec};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Manifest {
@@ -28,6 +28,9 @@ pub(super) struct Manifest {
     pub slots: usize,
     pub input: Slot,
     pub exits: Vec<Slot>,
+    /// For each goal of boxes, class scores and deltas of each of its levels.
+    pub levels: Vec<Vec<Slot>>,
+    pub states: Vec<StateSlots>,
 }
 
 /// What is known of the model that was compiled.
@@ -45,6 +48,9 @@ pub(super) struct Model {
     pub preprocessing_source: PreprocessingSource,
     /// What a user should be told.
     pub warnings: Vec<String>,
+    pub boxes: Option<BoxSpec>,
+    pub presence: Option<Presence>,
+    pub video: Option<VideoSpec>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -73,6 +73,42 @@ impl Arena {
         Ok(())
     }
 
+    /// Sets a slot that takes an input to zeros.
+    pub(crate) fn clear(&mut self, executor: &Executor, slot: Slot) -> TractResult<()> {
+        let operand = executor.slot(slot)?;
+        let Place::Buffer(buffer) = operand.place else { bail!("an input's slot is no buffer") };
+        self.floats[self.starts[buffer]..][..operand.len()].fill(0.0);
+        Ok(())
+    }
+
+    /// Makes what one slot holds the content of another, of an input: by swapping their buffers, which
+    /// [`Executor::can_swap`] has to allow, or by copying.
+    pub(crate) fn carry(&mut self, executor: &Executor, from: Slot, to: Slot, swap: bool) -> TractResult<()> {
+        let (source, target) = (executor.slot(from)?, executor.slot(to)?);
+        let Place::Buffer(target_buffer) = target.place else { bail!("an input's slot is no buffer") };
+        if let (Place::Buffer(source_buffer), true) = (&source.place, swap) {
+            self.starts.swap(*source_buffer, target_buffer);
+            return Ok(());
+        }
+        let len = target.len();
+        let at = self.starts[target_buffer];
+        match &source.place {
+            Place::Buffer(buffer) => {
+                let begin = self.starts[*buffer];
+                self.floats.copy_within(begin..begin + len, at);
+            }
+            Place::Held(held) => {
+                let value = self.held[*held].as_deref().context("a state is carried before it is made")?;
+                self.floats[at..at + len].copy_from_slice(weights::floats(value)?);
+            }
+            Place::Weights { segment, at: from } => {
+                self.floats[at..at + len].copy_from_slice(&executor.weights[*segment][*from..*from + len]);
+            }
+            Place::Constant(tensor) => self.floats[at..at + len].copy_from_slice(weights::floats(tensor)?),
+        }
+        Ok(())
+    }
+
     /// What a slot holds after the segment that makes it has run.
     pub(crate) fn get<'a>(&'a self, executor: &'a Executor, slot: Slot) -> TractResult<&'a [f32]> {
         find(executor, self.buffers(), &self.starts, &self.held, executor.slot(slot)?)

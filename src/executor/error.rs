@@ -4,6 +4,7 @@ use dyn_perceiver_kernels::IsaError;
 use dyn_perceiver_kernels::thread_pool::PoolError;
 use thiserror::Error;
 
+use crate::detect::MapError;
 use crate::exit::LogitsError;
 
 /// Why an image could not be classified.
@@ -34,6 +35,23 @@ pub enum RunError {
         /// How many there are.
         exits: usize,
     },
+    /// A goal of boxes that the model does not have.
+    #[error("there are no boxes {}, the model has {goals} goals of boxes", goal + 1)]
+    NoSuchGoal {
+        /// The goal, from 0.
+        goal: usize,
+        /// How many there are.
+        goals: usize,
+    },
+    /// A runtime of images that have nothing to do with each other was given a network of videos.
+    #[error("the model carries states from frame to frame, and images of a batch have no order")]
+    States,
+    /// Boxes were asked of a model that is no detector.
+    #[error("the model is no detector: its metadata say nothing of boxes")]
+    NoBoxes,
+    /// The maps of a level are not those of its places and classes.
+    #[error("the maps of a level do not fit")]
+    Maps(#[source] MapError),
     /// The policy is for a model with another number of exits.
     #[error("the policy is for {actual} exits, the model has {expected}")]
     PolicyExits {

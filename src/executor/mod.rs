@@ -93,11 +93,13 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// A executor without segments, for a plan with `slots` slots, one of which takes the image, of `shape`.
-    pub(crate) fn new(slots: usize, image: Slot, shape: &[usize]) -> Executor {
+    /// An executor without segments, for a plan with `slots` slots, some of which take inputs of the given shapes.
+    pub(crate) fn new(slots: usize, inputs: &[(Slot, &[usize])]) -> Executor {
         let mut executor = Executor { slots: vec![None; slots], ..Executor::default() };
-        let place = Place::Buffer(executor.new_buffer(shape.iter().product()));
-        executor.slots[image.0] = Some(Operand { place, shape: shape.into() });
+        for (slot, shape) in inputs {
+            let place = Place::Buffer(executor.new_buffer(shape.iter().product()));
+            executor.slots[slot.0] = Some(Operand { place, shape: (*shape).into() });
+        }
         executor
     }
 
@@ -132,6 +134,28 @@ impl Executor {
 
     fn slot(&self, Slot(slot): Slot) -> TractResult<&Operand> {
         self.slots[slot].as_ref().with_context(|| format!("slot {slot} is read before any segment makes it"))
+    }
+
+    /// Shape of what a slot holds.
+    pub(crate) fn shape(&self, slot: Slot) -> TractResult<&[usize]> {
+        Ok(&self.slot(slot)?.shape)
+    }
+
+    /// Whether two slots have a buffer each that nothing else has, of equal length: then these can change places.
+    pub(crate) fn can_swap(&self, from: Slot, to: Slot) -> bool {
+        let buffer = |slot: Slot| match self.slots.get(slot.0).and_then(Option::as_ref) {
+            Some(Operand { place: Place::Buffer(buffer), .. }) => Some(*buffer),
+            _ => None,
+        };
+        let (Some(a), Some(b)) = (buffer(from), buffer(to)) else { return false };
+        let has = |operand: &Operand| matches!(operand.place, Place::Buffer(buffer) if buffer == a);
+        let others = self.slots.iter().enumerate().filter(|(slot, _)| *slot != from.0);
+        let written = self.segments.iter().flatten().flat_map(|step| &step.outputs).filter(|output| has(output));
+        a != b
+            && self.buffers[a] == self.buffers[b]
+            && !self.shared.contains(&a)
+            && written.count() == 1
+            && others.into_iter().all(|(_, operand)| !operand.as_ref().is_some_and(has))
     }
 
     /// Runs one segment, whose inputs are in `memory`.

@@ -7,4 +7,4 @@ pub(crate) mod parts;
 
 pub(crate) use error::GraphError;
 pub use partition::ExitSet;
-pub(crate) use partition::Slot;
+pub(crate) use partition::{Slot, StateSlots};

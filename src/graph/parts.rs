@@ -3,10 +3,10 @@
 
 use tract_core::internal::*;
 
-use super::partition::{self, Partition, SegmentGraph};
+use super::partition::{self, Goals, MAX_LEVEL_GOALS, Partition, SegmentGraph, StateSlots};
 use super::{ExitSet, GraphError, Slot, cost};
 use crate::deadline;
-use crate::model::{Model, ModelInfo};
+use crate::model::{BoxSpec, Model, ModelInfo};
 use crate::passes;
 
 /// What one stage costs when every exit is evaluated.
@@ -44,6 +44,10 @@ pub(crate) struct Parts {
     pub input: Slot,
     /// Where each exit's logits are found.
     pub exits: Vec<Slot>,
+    /// Where the maps of each goal of boxes are found: class scores and deltas of each of its levels.
+    pub levels: Vec<Vec<Slot>>,
+    /// What goes from frame to frame.
+    pub states: Vec<StateSlots>,
 }
 
 impl Parts {
@@ -57,30 +61,43 @@ impl Parts {
             source: error.into(),
         };
         let in_graph = |error| refuse("graph", error);
-        let order = partition::exits_by_cost(&graph).map_err(in_graph)?;
+        let goals = goals(&info);
+        if goals.levels.len() > MAX_LEVEL_GOALS {
+            return Err(in_graph(format_err!("{} goals beside the exits", goals.levels.len())));
+        }
+        let mut order = partition::exits_by_cost(&graph, goals.exits).map_err(in_graph)?;
         info.exits = order.iter().map(|&output| info.exits[output].clone()).collect();
+        order.extend(goals.exits..graph.outputs.len());
         let outlets: Vec<OutletId> = order.iter().map(|&output| graph.outputs[output]).collect();
         graph.select_output_outlets(&outlets).map_err(in_graph)?;
-        let costs = partition::costs(&graph, staged).map_err(in_graph)?;
+        let costs = partition::costs(&graph, &goals, staged).map_err(in_graph)?;
         let graph = passes::rewrite(graph).map_err(|e| refuse("rewriting", e))?;
-        let parts = partition::partition(&graph, staged).map_err(in_graph)?;
+        let parts = partition::partition(&graph, &goals, staged).map_err(in_graph)?;
         let bytes = |&outlet: &OutletId| cost::bytes(graph.outlet_fact(outlet)?);
         let slot_bytes: Vec<usize> = parts.slots.iter().map(bytes).collect::<TractResult<_>>().map_err(in_graph)?;
         // From here on the segments own the weights.
         drop(graph);
         let stages = stages(&parts, &slot_bytes, &costs, &info.exits);
-        let Partition { mut segments, input, exits, .. } = parts;
+        let Partition { mut segments, input, exits, levels, states, .. } = parts;
         for segment in &mut segments {
             deadline::check().map_err(|e| in_graph(e.into()))?;
             segment.graph.declutter().map_err(|e| refuse(stage_of(segment.need, &info.exits), e))?;
         }
-        Ok(Parts { info, stages, costs, segments, slots: slot_bytes.len(), input, exits })
+        Ok(Parts { info, stages, costs, segments, slots: slot_bytes.len(), input, exits, levels, states })
     }
+}
+
+/// What a model can be asked for.
+pub(crate) fn goals(info: &ModelInfo) -> Goals {
+    let maps = |level: &usize| [2 * level, 2 * level + 1];
+    let levels = info.boxes.iter().flat_map(BoxSpec::goals).map(|goal| goal.levels.iter().flat_map(maps).collect());
+    let states = info.video.as_ref().map_or(0, |video| video.states.len());
+    Goals { exits: info.exits.len(), levels: levels.collect(), states }
 }
 
 /// The exit at whose stage a segment runs first.
 pub(crate) fn stage_of(need: ExitSet, exits: &[String]) -> &str {
-    need.first().and_then(|exit| exits.get(exit)).map_or("", String::as_str)
+    need.first().and_then(|exit| exits.get(exit)).map_or("boxes", String::as_str)
 }
 
 fn stages(

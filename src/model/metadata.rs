@@ -9,6 +9,7 @@ use crate::preprocess::{Interpolation, Preprocessing};
 
 use super::layout::{Layout, UnknownLayout};
 use super::options::LoadOptions;
+use super::task::{BoxSpec, Presence};
 
 /// Exits in the order in which the author lists them: names separated by commas.
 pub(super) const EXITS: &str = "dyn_perceiver.exits";
@@ -28,6 +29,20 @@ const INTERPOLATION: &str = "dyn_perceiver.interpolation";
 const CROP: &str = "dyn_perceiver.crop";
 /// Class names: a JSON array of strings.
 const LABELS: &str = "dyn_perceiver.labels";
+
+/// How the maps of a detector become boxes: a JSON object.
+pub(super) const BOXES: &str = "dyn_perceiver.boxes";
+/// Which exits tell an empty image: a JSON object.
+pub(super) const PRESENCE: &str = "dyn_perceiver.presence";
+/// What goes from frame to frame: a JSON array of pairs of an input and the output that becomes it.
+pub(super) const STATES: &str = "dyn_perceiver.states";
+/// Frames over which answers are summed.
+const WINDOW: &str = "dyn_perceiver.window";
+/// Seconds between the frames of a video.
+const FRAME_PERIOD: &str = "dyn_perceiver.frame_period";
+
+/// Most states of a network of videos.
+const MOST_STATES: usize = 256;
 
 /// Where a model's normalisation comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +72,12 @@ pub(super) struct Metadata {
     pub crop: Option<f32>,
     pub interpolation: Option<Interpolation>,
     pub labels: Option<Vec<String>>,
+    pub boxes: Option<BoxSpec>,
+    pub presence: Option<Presence>,
+    /// Input and output of each.
+    pub states: Vec<[String; 2]>,
+    pub window: Option<usize>,
+    pub frame_period: Option<f32>,
 }
 
 /// What metadata and options together say of the input.
@@ -186,7 +207,42 @@ pub(super) fn read(entries: &HashMap<&str, &str>) -> Result<Metadata, (&'static 
             serde_json::from_str(text).map_err(|e| (LABELS, format!("expected a JSON array of names: {e}")))?;
         metadata.labels = Some(labels);
     }
+    read_task(entries, &mut metadata)?;
     Ok(metadata)
+}
+
+/// Reads what makes a model a detector or a network of videos.
+fn read_task(entries: &HashMap<&str, &str>, metadata: &mut Metadata) -> Result<(), (&'static str, String)> {
+    if let Some(text) = entries.get(BOXES) {
+        let boxes: BoxSpec =
+            serde_json::from_str(text).map_err(|e| (BOXES, format!("expected a JSON object of boxes: {e}")))?;
+        boxes.check().map_err(|reason| (BOXES, reason))?;
+        metadata.boxes = Some(boxes);
+    }
+    if let Some(text) = entries.get(PRESENCE) {
+        let presence = serde_json::from_str(text);
+        metadata.presence = Some(presence.map_err(|e| (PRESENCE, format!("expected exits and a class: {e}")))?);
+    }
+    if let Some(text) = entries.get(STATES) {
+        let states: Vec<[String; 2]> =
+            serde_json::from_str(text).map_err(|e| (STATES, format!("expected pairs of names: {e}")))?;
+        let names: std::collections::HashSet<&String> = states.iter().flatten().collect();
+        if states.len() > MOST_STATES || names.len() != 2 * states.len() {
+            return Err((STATES, format!("expected at most {MOST_STATES} pairs, each name once")));
+        }
+        metadata.states = states;
+    }
+    if let Some(text) = entries.get(WINDOW) {
+        metadata.window = Some(number(WINDOW, text)?);
+    }
+    if let Some(text) = entries.get(FRAME_PERIOD) {
+        let period: f32 = number(FRAME_PERIOD, text)?;
+        if !(period.is_finite() && period > 0.0) {
+            return Err((FRAME_PERIOD, format!("expected seconds above 0, got {text:?}")));
+        }
+        metadata.frame_period = Some(period);
+    }
+    Ok(())
 }
 
 /// `224`, `192x256` or `192,256`: height and width, above 0.
@@ -254,6 +310,11 @@ mod tests {
             (INTERPOLATION, "nearest"),
             (LABELS, "[1, 2]"),
             (LABELS, "cat,dog"),
+            (BOXES, "{}"),
+            (PRESENCE, "1"),
+            (STATES, "[[\"a\", \"b\"], [\"a\", \"c\"]]"),
+            (WINDOW, "x"),
+            (FRAME_PERIOD, "0"),
         ] {
             assert_eq!(read(&HashMap::from([(key, text)])).unwrap_err().0, key, "{key} = {text}");
         }

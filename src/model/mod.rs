@@ -12,6 +12,7 @@ mod metadata;
 mod onnx;
 mod options;
 mod prepare;
+mod task;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use guard::LoadLimits;
 pub use layout::{Layout, UnknownLayout};
 pub use metadata::PreprocessingSource;
 pub use options::LoadOptions;
+pub use task::{AnchorSpec, BoxLevel, BoxSpec, CodeSpec, LevelGoal, Presence, StateSpec, VideoSpec};
 
 /// A multi-exit image classifier, loaded and checked, not yet partitioned. Clones share the weights.
 #[derive(Clone)]
@@ -62,6 +64,12 @@ pub struct ModelInfo {
     pub exits: Vec<String>,
     /// One name per class, when the file has them.
     pub labels: Option<Vec<String>>,
+    /// How its maps become boxes, where it is a detector.
+    pub boxes: Option<BoxSpec>,
+    /// Which exits tell an empty image, where it is a detector that says so.
+    pub presence: Option<Presence>,
+    /// What goes from frame to frame, where it is a network of videos.
+    pub video: Option<VideoSpec>,
     /// How the file orders the axes of its input. Plans take (N, C, H, W) whatever it is.
     pub layout: Layout,
     /// Where the normalisation in [`ModelInfo::input`] comes from.
@@ -197,6 +205,26 @@ impl Model {
                 format!("{} labels for {classes} classes", labels.len()),
             )));
         }
+        if let Some(presence) = &metadata.presence {
+            let exits = &prepared.exits.names;
+            let unknown = presence.exits.iter().find(|exit| !exits.contains(exit));
+            if let (true, Some(exit)) = (options.exits.is_none(), unknown) {
+                return Err(in_metadata((metadata::PRESENCE, format!("there is no exit {exit:?}"))));
+            }
+            if presence.nothing >= classes {
+                return Err(in_metadata((metadata::PRESENCE, format!("there is no class {}", presence.nothing))));
+            }
+        }
+        let states = metadata.states.iter().zip(&prepared.input.states);
+        let state = |([input, output], (_, shape)): (&[String; 2], &(String, Vec<usize>))| StateSpec {
+            input: input.clone(),
+            output: output.clone(),
+            shape: shape.clone(),
+        };
+        let states: Vec<StateSpec> = states.map(state).collect();
+        let is_video = !states.is_empty();
+        let (window, frame_period) = (metadata.window, metadata.frame_period);
+        let video = is_video.then_some(VideoSpec { states, window, frame_period });
         let [batch, channels, height, width] = prepared.input.shape;
         let name = prepared.input.name.clone();
         let info = ModelInfo {
@@ -207,6 +235,9 @@ impl Model {
             classes,
             exits: std::mem::take(&mut prepared.exits.names),
             labels,
+            boxes: metadata.boxes,
+            presence: metadata.presence,
+            video,
             layout: prepared.input.layout,
             preprocessing_source: source,
             warnings,

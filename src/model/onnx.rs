@@ -6,12 +6,15 @@ use std::path::Path;
 
 use prost::Message;
 use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::*;
 
 use super::exits::{self, Exits};
-use super::guard::{self, Inferred, Refusal};
+use super::guard::{self, Fact, Inferred, Refusal};
 use super::metadata::{self, Metadata};
-use super::prepare::{branches, constants, external, forms, functions, heads, input, precision, quantised, training};
+use super::prepare::{
+    branches, constants, external, forms, functions, heads, input, precision, quantised, training, upsample,
+};
 use super::{LoadOptions, ModelError, file};
 use crate::deadline;
 
@@ -53,15 +56,17 @@ pub(super) fn prepare(bytes: &[u8], path: &Path, options: &LoadOptions) -> Resul
     precision::to_float(graph).map_err(whole)?;
     training::leave_out(graph, &mut warnings).map_err(refused)?;
     quantised::to_float(graph).map_err(refused)?;
+    upsample::write_out(graph);
     let batch = options.batch.max(1);
-    let input = input::adapt(graph, &metadata.settings(options), batch).map_err(|e| ModelError::Input {
+    let states: Vec<String> = metadata.states.iter().map(|[state, _]| state.clone()).collect();
+    let input = input::adapt(graph, &metadata.settings(options), batch, &states).map_err(|e| ModelError::Input {
         path: path.into(),
         input: e.input,
         actual: e.actual,
     })?;
 
     let mut judge = || -> Result<Exits, ModelError> {
-        let infer = |graph: &_| guard::infer(graph, opset, &input.tensor, input::fact(&input), limits);
+        let infer = |graph: &_| guard::infer(graph, opset, input::facts(&input), limits);
         let mut inferred = infer(graph).map_err(refused)?;
         for _ in 0..limits.depth {
             if inferred.decided.is_empty() {
@@ -74,7 +79,12 @@ pub(super) fn prepare(bytes: &[u8], path: &Path, options: &LoadOptions) -> Resul
         let Inferred { facts, .. } = inferred;
         let wanted = options.exits.as_deref().or(metadata.exits.as_deref());
         let exits = exits::find(path, graph, &facts, batch, wanted, &mut notes, &mut warnings)?;
-        heads::cut(graph, &facts, &exits.names, exits.classes == 1).map_err(whole)?;
+        let beside = beside(&metadata, &input, &facts).map_err(|(key, reason)| ModelError::Metadata {
+            path: path.into(),
+            key,
+            reason,
+        })?;
+        heads::cut(graph, &facts, &exits.names, exits.classes == 1, &beside).map_err(whole)?;
         infer(graph).map_err(refused)?;
         Ok(exits)
     };
@@ -86,6 +96,39 @@ pub(super) fn prepare(bytes: &[u8], path: &Path, options: &LoadOptions) -> Resul
         (Err(error), None) => return Err(error),
     };
     Ok(Prepared { proto, metadata, input, exits, warnings, notes })
+}
+
+/// The outputs beside the exits, as [`translate`] has them behind these: maps of the levels, then what becomes the states.
+fn beside(
+    metadata: &Metadata,
+    input: &input::Input,
+    facts: &HashMap<String, Fact>,
+) -> Result<Vec<String>, (&'static str, String)> {
+    let mut outputs = vec![];
+    let float = |name: &str| facts.get(name).filter(|fact| fact.element == DataType::Float);
+    if let Some(boxes) = &metadata.boxes {
+        let anchors = boxes.anchors.ratios.len() * boxes.anchors.scales.len();
+        for level in &boxes.levels {
+            let refuse = |name: &str| (metadata::BOXES, format!("output {name:?} is no map of {anchors} anchors"));
+            let map = |name: &str, per_anchor: usize| {
+                let map = float(name).filter(|fact| fact.dims.len() == 4 && fact.dims[0] == input.shape[0]);
+                map.filter(|fact| fact.dims[1] == anchors * per_anchor).map(|fact| fact.dims[2..].to_vec())
+            };
+            let scores = map(&level.classes, boxes.classes).ok_or_else(|| refuse(&level.classes))?;
+            let deltas = map(&level.boxes, 4).ok_or_else(|| refuse(&level.boxes))?;
+            if scores != deltas || scores.contains(&0) {
+                return Err((metadata::BOXES, format!("the maps of level {:?} differ in size", level.name)));
+            }
+        }
+        outputs.extend(boxes.outputs());
+    }
+    for ([_, next], (name, shape)) in metadata.states.iter().zip(&input.states) {
+        if float(next).is_none_or(|fact| fact.dims != *shape) {
+            return Err((metadata::STATES, format!("output {next:?} has not the shape of {name:?}, {shape:?}")));
+        }
+        outputs.push(next.clone());
+    }
+    Ok(outputs)
 }
 
 fn decode(bytes: &[u8], path: &Path) -> Result<ModelProto, ModelError> {
@@ -110,7 +153,7 @@ fn entries(proto: &ModelProto) -> HashMap<&str, &str> {
     proto.metadata_props.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect()
 }
 
-/// The decluttered graph with all shapes known; its outputs are the exits. With `open`, the batch stays a symbol.
+/// The decluttered graph with all shapes known; its outputs are the exits, behind them those of [`beside`]. With `open`, the batch stays a symbol.
 pub(super) fn translate(prepared: Prepared, path: &Path, open: bool) -> Result<TypedModel, ModelError> {
     let Prepared { proto, input, .. } = prepared;
     let translate = || -> TractResult<TypedModel> {
@@ -123,7 +166,11 @@ pub(super) fn translate(prepared: Prepared, path: &Path, open: bool) -> Result<T
         if open {
             dims[0] = parsed.model.symbols.sym("N").into();
         }
-        let typed = parsed.model.with_input_fact(0, f32::fact(dims).into())?.into_typed()?;
+        let mut model = parsed.model.with_input_fact(0, f32::fact(dims).into())?;
+        for (i, (_, shape)) in input.states.iter().enumerate() {
+            model = model.with_input_fact(i + 1, f32::fact(shape).into())?;
+        }
+        let typed = model.into_typed()?;
         deadline::check()?;
         typed.into_decluttered()
     };

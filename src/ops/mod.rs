@@ -9,6 +9,7 @@ pub(crate) mod channel_gate;
 pub(crate) mod convolution;
 pub(crate) mod epilogue;
 pub(crate) mod fused;
+pub(crate) mod join;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod mean;

@@ -7,6 +7,7 @@ use super::attention::Attention;
 use super::channel_gate::Scale;
 use super::convolution::{Convolution, Depthwise};
 use super::fused::Fused;
+use super::join::{Join, Part};
 use super::layer_norm::LayerNorm;
 use super::linear::Linear;
 use super::mean::Mean;
@@ -51,7 +52,7 @@ macro_rules! operators {
         }
     };
 }
-operators!(Attention, Convolution, Depthwise, LayerNorm, Linear, Permute, Pool, Scale, Mean);
+operators!(Attention, Convolution, Depthwise, LayerNorm, Linear, Permute, Pool, Scale, Mean, Join, Part);
 
 #[cfg(test)]
 mod tests {
@@ -71,7 +72,7 @@ mod tests {
         let clamp = Activation::Clamp { low: 0.0, high: f32::INFINITY };
         let tail = |bias, residual, activation| Tail { bias, residual, activation };
         let numbers: Vec<u8> = (1..=10).collect();
-        let forms: [(Box<dyn TypedOp>, Vec<u8>); 9] = [
+        let forms: [(Box<dyn TypedOp>, Vec<u8>); 11] = [
             (Box::new(Attention { sizes, scale: 6, shape: tvec!(7, 8) }), vec![0, 1, 2, 3, 4, 5, 6, 2, 7, 8]),
             (
                 Box::new(Convolution { shape, tail: tail(true, false, Activation::HardSwish) }),
@@ -98,6 +99,8 @@ mod tests {
             ),
             (Box::new(Scale { batch: 3 }), vec![7, 3]),
             (Box::new(Mean { from: 1, to: 2, scale: 3 }), vec![8, 1, 2, 3]),
+            (Box::new(Join { axis: 1 }), vec![9, 1]),
+            (Box::new(Part { axis: 1, start: 2, end: 3 }), vec![10, 1, 2, 3]),
         ];
         for (op, expected) in forms {
             let bytes = postcard::to_allocvec(&Operator::of(&*op).unwrap()).unwrap();

@@ -45,7 +45,8 @@ fn position(order: &[usize], axis: usize) -> TractResult<usize> {
 
 impl Settler<'_> {
     fn view(&self, outlet: OutletId) -> TractResult<&View> {
-        self.views.get(&outlet).with_context(|| format!("{outlet:?} is read before it is made"))
+        let made = self.views.get(&outlet);
+        made.with_context(|| format!("{} is read before it is made", self.source.node(outlet.node)))
     }
 
     fn wire(&mut self, name: &str, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> TractResult<OutletId> {
@@ -145,6 +146,18 @@ impl Settler<'_> {
         Ok(leading)
     }
 
+    /// The order of the largest input, the first of equals: the others cost less to move.
+    fn largest_order(&self, node: &TypedNode) -> TractResult<TVec<usize>> {
+        let mut largest = (0, &node.inputs[0]);
+        for input in &node.inputs {
+            let elements = self.source.outlet_fact(*input)?.shape.volume().to_usize().unwrap_or(0);
+            if elements > largest.0 {
+                largest = (elements, input);
+            }
+        }
+        Ok(self.view(*largest.1)?.order.clone())
+    }
+
     fn axis_op(&mut self, node: &TypedNode, op: &AxisOp) -> TractResult<()> {
         let View { outlet, order } = self.view(node.inputs[0])?.clone();
         let rank = order.len();
@@ -224,6 +237,7 @@ impl Settler<'_> {
             let axis = position(&order, op.axis)?;
             self.along(node, Box::new(RmsNorm { axis, eps: op.eps.clone() }), order)
         } else if let Some(op) = node.op_as::<TypedConcat>() {
+            let order = self.largest_order(node)?;
             let axis = position(&order, op.axis)?;
             self.along(node, Box::new(TypedConcat { axis }), order)
         } else if let Some(op) = node.op_as::<Downsample>() {

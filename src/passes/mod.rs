@@ -10,6 +10,7 @@ mod attention;
 mod channel_gate;
 mod convolution;
 mod epilogue;
+mod join;
 mod layer_norm;
 mod layout;
 mod linear;
@@ -39,5 +40,6 @@ pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     deadline::check()?;
     merge_depthwise_pool::fuse(&mut model)?;
     channel_gate::fuse(&mut model)?;
+    join::fuse(&mut model)?;
     Ok(model)
 }

@@ -19,8 +19,8 @@ use crate::executor::Executor;
 use crate::exit::ExitPolicy;
 use crate::graph::partition::SegmentGraph;
 use crate::graph::parts::{Parts, stage_of};
-use crate::graph::{ExitSet, GraphError, Slot, cost};
-use crate::model::{self, LoadOptions, Model, ModelInfo};
+use crate::graph::{ExitSet, GraphError, Slot, StateSlots, cost};
+use crate::model::{self, BoxSpec, LevelGoal, LoadOptions, Model, ModelInfo};
 use crate::{deadline, quiet};
 
 /// Stage plans of one model, ready to run. Immutable; share one between threads with an `Arc`.
@@ -34,7 +34,30 @@ pub struct Plan {
     pub(crate) executor: Executor,
     pub(crate) input: Slot,
     pub(crate) exits: Vec<Slot>,
+    /// For each goal of boxes, where the maps of its levels are found.
+    pub(crate) levels: Vec<Vec<Slot>>,
+    pub(crate) states: Vec<State>,
+    goals: Vec<LevelGoal>,
     bundle: Option<Box<BundleInfo>>,
+}
+
+/// What goes from frame to frame in a plan.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub slots: StateSlots,
+    /// The segment that makes what becomes it.
+    pub segment: usize,
+    /// The segments that read it: where none of them ran, it is held.
+    pub readers: Vec<usize>,
+    /// Whether two buffers change places, or a copy is made.
+    pub swap: bool,
+}
+
+impl State {
+    /// Whether a frame that ran these segments makes it anew.
+    pub(crate) fn is_new(&self, done: &[bool]) -> bool {
+        done[self.segment] && (self.readers.is_empty() || self.readers.iter().any(|&segment| done[segment]))
+    }
 }
 
 impl Plan {
@@ -93,9 +116,14 @@ impl Plan {
     }
 
     fn prepare(parts: Parts, bundle: Option<Box<BundleInfo>>) -> Result<Plan, PlanError> {
-        let Parts { info, stages, costs, segments, slots, input, exits } = parts;
+        let Parts { info, stages, costs, segments, slots, input, exits, levels, states } = parts;
         let image = [info.input.batch, info.input.channels, info.input.height, info.input.width];
-        let mut executor = Executor::new(slots, input, &image);
+        let shapes = info.video.iter().flat_map(|video| &video.states).map(|state| state.shape.as_slice());
+        let inputs = states.iter().map(|state| state.input).zip(shapes);
+        let inputs: Vec<(Slot, &[usize])> = std::iter::once((input, &image[..])).chain(inputs).collect();
+        let mut executor = Executor::new(slots, &inputs);
+        let made: Vec<Vec<Slot>> = segments.iter().map(|segment| segment.outputs.clone()).collect();
+        let read: Vec<Vec<Slot>> = segments.iter().map(|segment| segment.inputs.clone()).collect();
         let mut needs = vec![];
         for SegmentGraph { need, mut graph, inputs, outputs } in segments {
             let ready = deadline::check().map_err(TractError::from).and_then(|()| graph.optimize());
@@ -107,7 +135,16 @@ impl Plan {
             })?;
             needs.push(need);
         }
-        Ok(Plan { info, stages, costs, executor, needs, input, exits, bundle })
+        let shared = |next: Slot| states.iter().filter(|state| state.next == next).count() > 1;
+        let state = |slots: &StateSlots| {
+            let segment = made.iter().position(|outputs| outputs.contains(&slots.next));
+            let swap = !shared(slots.next) && executor.can_swap(slots.next, slots.input);
+            let readers = (0..read.len()).filter(|&segment| read[segment].contains(&slots.input)).collect();
+            segment.map(|segment| State { slots: *slots, segment, readers, swap })
+        };
+        let found: Vec<State> = states.iter().filter_map(state).collect();
+        let goals = info.boxes.as_ref().map(BoxSpec::goals).unwrap_or_default();
+        Ok(Plan { info, stages, costs, executor, needs, input, exits, levels, states: found, goals, bundle })
     }
 
     /// Bytes of memory that hold the weights, mapped from the system past the allocator; none of them in a plan from a
@@ -139,6 +176,27 @@ impl Plan {
     /// Nodes of the model's graph that a frame leaving at `exit` under `policy` evaluates.
     pub fn nodes(&self, policy: &ExitPolicy, exit: usize) -> usize {
         self.costs_to(policy, exit).map(|cost| cost.nodes).sum()
+    }
+
+    /// What can be asked for beside the exits, coarse to fine: boxes of levels. None where the model is no detector.
+    pub fn goals(&self) -> &[LevelGoal] {
+        &self.goals
+    }
+
+    /// Multiply-accumulates of a frame that evaluates these exits and the first `goals` of [`Plan::goals`].
+    pub fn macs_with_boxes(&self, exits: ExitSet, goals: usize) -> u64 {
+        self.costs_with_boxes(exits, goals).map(|cost| cost.macs).sum()
+    }
+
+    /// Nodes of the model's graph that such a frame evaluates.
+    pub fn nodes_with_boxes(&self, exits: ExitSet, goals: usize) -> usize {
+        self.costs_with_boxes(exits, goals).map(|cost| cost.nodes).sum()
+    }
+
+    fn costs_with_boxes(&self, exits: ExitSet, goals: usize) -> impl Iterator<Item = &cost::GroupCost> {
+        let first = self.exits.len();
+        let asked = (first..first + goals.min(self.goals.len())).fold(exits, ExitSet::with);
+        self.costs.iter().filter(move |(need, _)| need.intersects(asked)).map(|(_, cost)| cost)
     }
 
     fn costs_to(&self, policy: &ExitPolicy, exit: usize) -> impl Iterator<Item = &cost::GroupCost> {

@@ -23,11 +23,15 @@ impl BatchRuntime {
     /// A runtime with its own buffers over shared plans, on the calling thread alone.
     ///
     /// # Errors
-    /// [`RunError::Batch`] for a plan that takes several images at once itself; otherwise as [`Runtime::new`].
+    /// [`RunError::Batch`] for a plan that takes several images at once itself, [`RunError::States`] for one that carries
+    /// states from frame to frame; otherwise as [`Runtime::new`].
     pub fn new(plan: Arc<Plan>) -> Result<BatchRuntime, RunError> {
         let batch = plan.info().input.batch;
         if batch != 1 {
             return Err(RunError::Batch { batch });
+        }
+        if plan.info().video.is_some() {
+            return Err(RunError::States);
         }
         Ok(BatchRuntime { runtimes: vec![Runtime::new(plan)?] })
     }

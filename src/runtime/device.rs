@@ -12,6 +12,7 @@ use tract_core::runtime::{State, runtime_for_name};
 use super::{Outcome, RunError, StageTime, StageTimes};
 use crate::deadline;
 use crate::exit::{Decision, ExitPolicy, LogitsError, Observer};
+use crate::graph::partition::Goals;
 use crate::graph::{ExitSet, GraphError, Slot, partition};
 use crate::model::{Model, ModelInfo, late};
 use crate::plan::PlanError;
@@ -102,11 +103,16 @@ impl DeviceRuntime {
             .and_then(|runtime| runtime.with_context(|| format!("built without the feature `{name}`")))
             .map_err(|error| refuse(&format!("device {name}"), error))?;
         let Model { graph, mut info, limits } = model;
-        let order = partition::exits_by_cost(&graph).map_err(|e| refuse("graph", e))?;
+        if info.video.is_some() || info.boxes.is_some() {
+            let reason = "a device computes exits of single images, neither boxes nor what goes from frame to frame";
+            return Err(refuse("outputs", format_err!(reason)).into());
+        }
+        let goals = Goals::exits_only(info.exits.len());
+        let order = partition::exits_by_cost(&graph, goals.exits).map_err(|e| refuse("graph", e))?;
         info.exits = order.iter().map(|&output| info.exits[output].clone()).collect();
         let graph = Model::open_batch(&info, &limits)?;
         let prepare = || -> TractResult<DeviceRuntime> {
-            let parts = partition::partition(&graph, true)?;
+            let parts = partition::partition(&graph, &goals, true)?;
             let batch_axis = |outlet: &OutletId| batch_axis(graph.outlet_fact(*outlet)?);
             let axes = parts.slots.iter().map(batch_axis).collect::<TractResult<Vec<_>>>()?;
             let mut segments = vec![];

@@ -37,7 +37,8 @@ pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
 
 use crate::executor::Arena;
 use crate::exit::{Answer, Decision, ExitPolicy, LogitsError, Observer};
-use crate::plan::Plan;
+use crate::graph::{Slot, StateSlots};
+use crate::plan::{Plan, State};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// Runs the stage plans of one [`Plan`], one image (or batch) at a time. Make one per thread; weights are shared.
@@ -86,6 +87,20 @@ pub struct Outcome {
     pub passed_over: ExitSet,
     /// For each exit evaluated, how long what it needed anew took.
     pub stages: StageTimes,
+}
+
+/// The maps of one level of a detector, (batch, channels, rows, columns) each.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct BoxMaps<'a> {
+    /// The level, a place in [`BoxSpec::levels`](crate::model::BoxSpec::levels).
+    pub level: usize,
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// Class scores, as logits.
+    pub scores: &'a [f32],
+    /// Deltas of boxes.
+    pub deltas: &'a [f32],
 }
 
 impl Outcome {
@@ -176,10 +191,67 @@ impl Runtime {
             let index = image.iter().position(|v| !v.is_finite()).unwrap_or(0);
             return Err(RunError::InputNotFinite { index, value: image[index] });
         }
+        self.carry_states()?;
         self.arena.set(&self.plan.executor, self.plan.input, image).map_err(RunError::tract)?;
         self.done.fill(false);
         self.begun = true;
         Ok(())
+    }
+
+    /// States that the image before read and made anew become those of this one; others are held.
+    fn carry_states(&mut self) -> Result<(), RunError> {
+        for state in self.plan.states.iter().filter(|state| state.is_new(&self.done)) {
+            let StateSlots { input, next } = state.slots;
+            self.arena.carry(&self.plan.executor, next, input, state.swap).map_err(RunError::tract)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what a network of videos carries from frame to frame: the next image is the first of another video. Other
+    /// networks carry nothing.
+    pub fn reset(&mut self) {
+        self.done.fill(false);
+        self.begun = false;
+        for state in &self.plan.states {
+            // An input's slot is a buffer, always.
+            let _ = self.arena.clear(&self.plan.executor, state.slots.input);
+        }
+    }
+
+    /// The states that the next image will be given, each as it lies in memory, batch first; those of [`VideoSpec::states`].
+    ///
+    /// [`VideoSpec::states`]: crate::model::VideoSpec::states
+    ///
+    /// # Errors
+    /// What tract says.
+    pub fn next_states(&self) -> Result<Vec<Vec<f32>>, RunError> {
+        let of = |state: &State| {
+            let slot = if state.is_new(&self.done) { state.slots.next } else { state.slots.input };
+            self.arena.get(&self.plan.executor, slot).map(<[f32]>::to_vec).map_err(RunError::tract)
+        };
+        self.plan.states.iter().map(of).collect()
+    }
+
+    /// Computes the maps of `goal`, of [`Plan::goals`], as far as they have not been computed for this image, and gives
+    /// those of each of its levels.
+    ///
+    /// # Errors
+    /// [`RunError::NoSuchGoal`], [`RunError::NoImage`] before [`Runtime::begin`], or what tract says.
+    pub fn advance_to_boxes(&mut self, goal: usize) -> Result<Vec<BoxMaps<'_>>, RunError> {
+        let goals = self.plan.levels.len();
+        if goal >= goals {
+            return Err(RunError::NoSuchGoal { goal, goals });
+        }
+        self.compute(self.plan.exits.len() + goal)?;
+        let plan = &self.plan;
+        let map = |slot: Slot| self.arena.get(&plan.executor, slot).map_err(RunError::tract);
+        let levels = plan.goals()[goal].levels.iter().zip(plan.levels[goal].chunks_exact(2));
+        let maps = levels.map(|(&level, pair)| {
+            let shape = plan.executor.shape(pair[0]).map_err(RunError::tract)?;
+            let shape = [shape[2], shape[3]];
+            Ok(BoxMaps { level, shape, scores: map(pair[0])?, deltas: map(pair[1])? })
+        });
+        maps.collect()
     }
 
     /// Computes what exit `exit` needs and has not been computed for this image, and gives its logits, (batch, classes)
@@ -190,24 +262,31 @@ impl Runtime {
     pub fn advance(&mut self, exit: usize) -> Result<&[f32], RunError> {
         let exits = self.plan.exits.len();
         let slot = *self.plan.exits.get(exit).ok_or(RunError::NoSuchExit { exit, exits })?;
+        self.compute(exit)?;
+        self.arena.get(&self.plan.executor, slot).map_err(RunError::tract)
+    }
+
+    /// Runs the segments of a goal, exits first and then boxes, that have not run for this image.
+    fn compute(&mut self, goal: usize) -> Result<(), RunError> {
         if !self.begun {
             return Err(RunError::NoImage);
         }
         for (segment, need) in self.plan.needs.iter().enumerate() {
-            if need.contains(exit) && !self.done[segment] {
+            if need.contains(goal) && !self.done[segment] {
                 let (plan, arena, pool) = (&self.plan, &mut self.arena, &mut self.pool);
                 // What a panic leaves behind is written anew by the next image.
                 match crate::quiet::catch(|| plan.executor.run(segment, arena, pool)) {
                     Ok(ran) => ran.map_err(RunError::tract)?,
                     Err(reason) => {
-                        self.begun = false;
+                        // States of one image are of no use beside those of another.
+                        self.reset();
                         return Err(RunError::Tract(reason.into()));
                     }
                 }
                 self.done[segment] = true;
             }
         }
-        self.arena.get(&self.plan.executor, slot).map_err(RunError::tract)
+        Ok(())
     }
 
     /// Runs one image exit by exit and answers at the first whose confidence reaches its threshold.

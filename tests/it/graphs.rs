@@ -22,6 +22,12 @@ impl Graph {
         Graph { graph, metadata: vec![], seed }
     }
 
+    /// Another input of this shape; dimensions that are 0 are left open.
+    #[allow(dead_code, reason = "not every test that has this module has several inputs")]
+    pub(crate) fn input(&mut self, name: &str, shape: &[i64]) {
+        self.graph.input.push(value(name, shape));
+    }
+
     /// An entry of the model's metadata.
     #[allow(dead_code, reason = "not every test that has this module writes metadata")]
     pub(crate) fn metadata(mut self, key: &str, value: &str) -> Self {

@@ -14,3 +14,5 @@ mod learning;
 mod loading;
 mod preprocessing;
 mod staging;
+mod states;
+mod tasks;

@@ -24,8 +24,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    calibrate, classify, compile, config, doctor, evaluate, generate, import, inspect, learn, meter, models, plan,
-    profile, records, run, simulate, train,
+    calibrate, classify, compile, config, detect, doctor, evaluate, generate, import, inspect, learn, meter, models,
+    plan, profile, records, run, simulate, train,
 };
 use output::failure::OrInput as _;
 use output::out::Out;
@@ -49,6 +49,7 @@ struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Classify(classify::Args),
+    Detect(detect::Args),
     Inspect(inspect::Args),
     Compile(compile::Args),
     Meter(meter::Args),
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse_from(arguments).command {
         Command::Run(args) => run::run(*args),
         Command::Classify(args) => classify::run(args),
+        Command::Detect(args) => detect::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Compile(args) => compile::run(args),
         Command::Meter(args) => meter::run(args),

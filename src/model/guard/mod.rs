@@ -60,28 +60,27 @@ impl Scope<'_> {
     }
 }
 
-/// Infers every shape for an input of this shape.
+/// Infers every shape for inputs of these shapes, the first of which is the image.
 ///
 /// # Errors
 /// The first node that cannot be run or asks for too much.
 pub(super) fn infer(
     graph: &GraphProto,
     opset: i64,
-    input: &str,
-    shape: Fact,
+    inputs: Vec<(String, Fact)>,
     limits: &LoadLimits,
 ) -> Result<Inferred, Refusal> {
     let held = graph.initializer.iter().filter_map(|weight| elements(&tensor::dims(weight).ok()?).ok()).sum::<usize>();
     let mut judge = Judge {
         opset,
         limits,
-        batch: shape.dims.first().copied().unwrap_or(1).max(1),
+        batch: inputs.first().and_then(|(_, fact)| fact.dims.first()).copied().unwrap_or(1).max(1),
         constant_elements: 0,
         most_constant: limits.constant_elements.saturating_add(held.saturating_mul(4)),
         constant_macs: 0,
         decided: vec![],
     };
-    let mut scope = Scope { own: HashMap::from([(input.to_string(), shape)]), around: None };
+    let mut scope = Scope { own: inputs.into_iter().collect(), around: None };
     judge.graph(graph, &mut scope)?;
     Ok(Inferred { facts: scope.own, decided: judge.decided })
 }

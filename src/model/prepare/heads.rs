@@ -124,7 +124,8 @@ fn producers(graph: &GraphProto) -> HashMap<&str, usize> {
     made.flat_map(|(index, node)| node.output.iter().map(move |name| (name.as_str(), index))).collect()
 }
 
-/// Makes the exits of these outputs the graph's only outputs, as logits of shape (N, classes).
+/// Makes the exits of these outputs, as logits of shape (N, classes), and the outputs `beside` them, as they are, the
+/// graph's only outputs.
 ///
 /// # Errors
 /// None that a checked graph has; said in words.
@@ -133,6 +134,7 @@ pub(in super::super) fn cut(
     facts: &HashMap<String, Fact>,
     exits: &[String],
     one_output: bool,
+    beside: &[String],
 ) -> Check<()> {
     let mut names = Names::of(graph);
     let mut added = vec![];
@@ -171,6 +173,8 @@ pub(in super::super) fn cut(
         outputs.push(ValueInfoProto { name: at, ..ValueInfoProto::default() });
     }
     graph.node.extend(added);
+    let as_is = |name: &String| ValueInfoProto { name: name.clone(), ..ValueInfoProto::default() };
+    outputs.extend(beside.iter().map(as_is));
     graph.output = outputs;
     drop_unused(graph);
     Ok(())

@@ -36,6 +36,8 @@ pub(in super::super) struct Input {
     pub layout: Layout,
     /// Whether the file takes pixels of 0 to 255 as bytes.
     pub bytes: bool,
+    /// Inputs beside it, each with its shape: what one frame hands to the next.
+    pub states: Vec<(String, Vec<usize>)>,
     /// The batch that the file fixes, if it is another one than is wanted.
     pub rebatched: Option<usize>,
 }
@@ -44,10 +46,18 @@ pub(in super::super) struct Input {
 ///
 /// # Errors
 /// The input, and what it is instead of a batch of images.
-pub(in super::super) fn adapt(graph: &mut GraphProto, settings: &Settings, batch: usize) -> Result<Input, InputError> {
+///
+/// `states` are inputs that are no image.
+pub(in super::super) fn adapt(
+    graph: &mut GraphProto,
+    settings: &Settings,
+    batch: usize,
+    states: &[String],
+) -> Result<Input, InputError> {
     let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let places: Vec<usize> =
-        (0..graph.input.len()).filter(|&i| !weights.contains(graph.input[i].name.as_str())).collect();
+    let is_image = |name: &str| !weights.contains(name) && !states.iter().any(|state| state == name);
+    let places: Vec<usize> = (0..graph.input.len()).filter(|&i| is_image(&graph.input[i].name)).collect();
+    let states = states.iter().map(|state| state_shape(graph, state, batch)).collect::<Result<Vec<_>, _>>()?;
     let &[place] = &places[..] else {
         let names: Vec<&str> = places.iter().map(|&i| graph.input[i].name.as_str()).collect();
         return Err(InputError { input: names.join(", "), actual: format!("{} inputs", names.len()) });
@@ -100,11 +110,12 @@ pub(in super::super) fn adapt(graph: &mut GraphProto, settings: &Settings, batch
     let rebatched = n.filter(|&n| n != batch);
     let shape = [batch, channels, height, width];
 
-    let mut input = Input { tensor: name.clone(), name, shape, layout, bytes, rebatched };
+    let mut input = Input { tensor: name.clone(), name, shape, layout, bytes, states, rebatched };
     let front = adapters(graph, &mut input);
     graph.node.splice(0..0, front);
     // Old files list weights among the inputs, which they are no more.
     graph.input = vec![declare(&input.tensor, &shape)];
+    graph.input.extend(input.states.iter().map(|(name, shape)| declare(name, shape)));
     if let Some(fixed) = rebatched {
         follow_batch(graph, fixed);
     }
@@ -112,6 +123,26 @@ pub(in super::super) fn adapt(graph: &mut GraphProto, settings: &Settings, batch
     graph.value_info.clear();
     graph.output.iter_mut().for_each(|output| output.r#type = None);
     Ok(input)
+}
+
+/// Name and shape of a state, the batch in front.
+fn state_shape(graph: &GraphProto, state: &str, batch: usize) -> Result<(String, Vec<usize>), InputError> {
+    let refuse = |actual: String| InputError { input: state.to_owned(), actual };
+    let declared = graph.input.iter().find(|input| input.name == state);
+    let declared = declared.ok_or_else(|| refuse("a state that is no input of the graph".into()))?;
+    let Some(type_proto::Value::TensorType(tensor)) = declared.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(refuse("a state that is no tensor".into()));
+    };
+    if tensor.elem_type != DataType::Float as i32 {
+        return Err(refuse("a state that is not of floats".into()));
+    }
+    let dims: Vec<Option<usize>> = tensor.shape.iter().flat_map(|shape| &shape.dim).map(known_size).collect();
+    let inner: Option<Vec<usize>> = dims.iter().skip(1).copied().collect();
+    let inner = inner.filter(|inner| !inner.is_empty()).ok_or_else(|| refuse("a state of open shape".into()))?;
+    if inner.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim)).is_none_or(|len| len > MOST_PIXELS) {
+        return Err(refuse(format!("a state with more than {MOST_PIXELS} numbers")));
+    }
+    Ok((state.to_owned(), std::iter::once(batch).chain(inner).collect()))
 }
 
 fn known_size(dim: &Dimension) -> Option<usize> {
@@ -130,9 +161,11 @@ fn declare(name: &str, shape: &[usize]) -> ValueInfoProto {
     ValueInfoProto { name: name.into(), r#type, ..ValueInfoProto::default() }
 }
 
-/// What is known of the input.
-pub(in super::super) fn fact(input: &Input) -> Fact {
-    Fact::new(DataType::Float, input.shape.to_vec())
+/// What is known of the inputs, the image first.
+pub(in super::super) fn facts(input: &Input) -> Vec<(String, Fact)> {
+    let image = (input.tensor.clone(), Fact::new(DataType::Float, input.shape.to_vec()));
+    let state = |(name, shape): &(String, Vec<usize>)| (name.clone(), Fact::new(DataType::Float, shape.clone()));
+    std::iter::once(image).chain(input.states.iter().map(state)).collect()
 }
 
 /// The nodes between the floats and what the file takes.

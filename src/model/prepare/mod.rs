@@ -12,4 +12,5 @@ pub(super) mod precision;
 mod qlinear;
 pub(super) mod quantised;
 pub(super) mod training;
+pub(super) mod upsample;
 mod writer;

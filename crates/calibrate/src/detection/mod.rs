@@ -1,9 +1,11 @@
-//! What a detector is worth on labelled pictures: average precision and recall as COCO has them.
+//! What a detector is worth on labelled pictures: average precision and recall as COCO has them, and the gate by its exits.
 
 mod average_precision;
 mod matching;
+mod presence;
 
 pub use average_precision::{AveragePrecision, ClassPrecision, Detected, Truth, average_precision};
+pub use presence::{Gate, GateSample, gate};
 
 /// Boxes must overlap by this much to be the same object: 0.5, 0.55, ..., 0.95.
 pub(crate) const OVERLAPS: usize = 10;

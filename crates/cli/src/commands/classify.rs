@@ -99,7 +99,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// The files named, and those in the folders named.
-fn images(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn images(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut images = Vec::new();
     for path in named {
         if path.is_dir() {

@@ -4,6 +4,7 @@ pub(crate) mod calibrate;
 pub(crate) mod classify;
 pub(crate) mod compile;
 pub(crate) mod config;
+pub(crate) mod detect;
 pub(crate) mod doctor;
 pub(crate) mod evaluate;
 pub(crate) mod generate;

@@ -4,6 +4,7 @@
 //! once, and a stderr that cannot be written never ends anything.
 
 pub(crate) mod data_notes;
+pub(crate) mod draw;
 pub(crate) mod failure;
 pub(crate) mod json;
 pub(crate) mod logger;

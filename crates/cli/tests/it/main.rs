@@ -6,6 +6,7 @@ mod calibration;
 mod camera;
 mod class_folders;
 mod cli;
+mod detection;
 mod doctor;
 mod energy_state;
 mod events;

@@ -2,7 +2,7 @@
 //!
 //! This module needs neither `std` nor an allocator, and nothing in it panics: it is the part that also runs on a
 //! microcontroller. See [`Measure`] for how a number in [0, 1] is read off an exit's logits, and [`ExitPolicy`] for what
-//! is done with it; [`Ensemble`] for what earlier exits contribute, and [`Frontier`] for the policies worth having.
+//! is done with it; [`OverTime`] for the frames of a video; [`Ensemble`] for what earlier exits contribute, and [`Frontier`] for the policies worth having.
 
 mod calibrated;
 mod confidence;
@@ -11,6 +11,7 @@ mod ensemble;
 mod frontier;
 mod mixer;
 mod observer;
+mod over_time;
 mod per_exit;
 mod policy;
 
@@ -21,5 +22,6 @@ pub use ensemble::{Curve, Ensemble, EnsembleError, mix_logits};
 pub use frontier::{CostUnit, Frontier, FrontierError, MAX_POINTS, Mix, OperatingPoint};
 pub use mixer::Mixer;
 pub use observer::{Answer, Observer};
+pub use over_time::{FrameAnswer, MAX_WINDOW, OverTime, OverTimeError, OverTimeSettings, is_gap};
 pub use per_exit::{ExitCountError, MAX_EXITS, PerExit};
 pub use policy::{Decision, ExitPolicy, ExitRule, PolicyError};
