@@ -12,7 +12,10 @@ use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::commands::{calibrate, classify, compile, config, doctor, evaluate, inspect, models, profile, simulate};
+use crate::commands::{
+    calibrate, classify, compile, config, doctor, evaluate, inspect, learn, meter, models, plan, profile,
+    records as parts, simulate, train,
+};
 use crate::live;
 use crate::output::{json, network, records};
 
@@ -44,6 +47,22 @@ pub(crate) struct Profile {
     method: String,
     idle_watts: f64,
     stages: Vec<StageProfile>,
+    /// Threads that the network ran on, if known.
+    threads: Option<usize>,
+    /// The whole network on other numbers of threads and at other clocks, where that was measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    variants: Vec<Variant>,
+}
+
+/// The whole network on so many threads at a clock of the processor.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Variant {
+    threads: usize,
+    megahertz: Option<f64>,
+    seconds: f64,
+    joules: Option<f64>,
+    standard_error: Option<f64>,
 }
 
 /// What one stage costs.
@@ -153,13 +172,18 @@ fn all() -> Vec<(&'static str, Value)> {
         ("evaluate", report::<evaluate::Report<'static>>()),
         ("event", report::<live::Event>()),
         ("inspect", report::<inspect::Report<'static>>()),
+        ("learn", report::<learn::Report<'static>>()),
+        ("meter", report::<meter::Report>()),
         ("models", report::<models::Report>()),
         ("network", report::<network::Report<'static>>()),
+        ("plan", report::<plan::Report<'static>>()),
         ("profile", report::<profile::Report<'static>>()),
+        ("records", report::<parts::Report<'static>>()),
         ("run", of::<records::Stamped<'static>>()),
         ("settings", crate::settings::schema()),
         ("simulate", report::<simulate::Report<'static>>()),
         ("state", of::<live::State>()),
+        ("train", report::<train::Report<'static>>()),
     ]
 }
 

@@ -44,7 +44,8 @@ pub(crate) struct Args {
 
 /// What was read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Report {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report {
     monitor: String,
     seconds: f64,
     watts: f64,

@@ -80,7 +80,8 @@ struct MergeArgs {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     records: Cow<'a, str>,
     samples: usize,
     shard: Option<String>,

@@ -66,7 +66,8 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     bundle: Cow<'a, str>,
     classes: Pairs<usize>,
     samples: usize,
@@ -78,7 +79,8 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
-struct ExitReport {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ExitReport {
     exit: String,
     macs: u64,
     features: usize,

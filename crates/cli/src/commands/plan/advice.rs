@@ -6,6 +6,7 @@ use super::measures::Setting;
 
 /// What the mission can be, and what it takes to be what was wished for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Advice {
     /// Watts on average that battery and sun allow.
     pub allowed_watts: f64,
@@ -25,6 +26,7 @@ pub(crate) struct Advice {
 
 /// The same mission on another board.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct OtherBoard {
     pub board: String,
     pub name: String,

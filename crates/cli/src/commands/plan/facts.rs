@@ -7,6 +7,7 @@ use crate::output::failure::{Failure, wrong};
 
 /// One figure that the plan uses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Fact {
     pub name: &'static str,
     pub value: f64,

@@ -49,6 +49,7 @@ pub(super) struct Setting {
 
 /// What a measure comes to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Row {
     pub measure: &'static str,
     /// Seconds from frame to frame; null where frames come in bursts.

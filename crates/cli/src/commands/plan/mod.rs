@@ -32,7 +32,7 @@ pub(crate) use facts::Fact;
 use facts::{Draw, Facts};
 pub(crate) use measures::Row;
 use measures::{Mission, Setting, Way};
-use report::Report;
+pub(crate) use report::Report;
 
 /// Say what a mission on a battery can be: its life by each measure, the period, what to buy
 ///

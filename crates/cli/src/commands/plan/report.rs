@@ -11,7 +11,8 @@ use crate::output::table;
 
 /// All that a plan says.
 #[derive(Debug, Serialize)]
-pub(super) struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     pub board: &'a str,
     pub name: &'a str,
     pub model: &'a str,

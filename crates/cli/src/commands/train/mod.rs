@@ -99,7 +99,8 @@ struct Splits {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
     bundle: Cow<'a, str>,
     classes: &'a [String],
     calibrated_on: usize,
@@ -109,7 +110,8 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
-struct Row {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Row {
     exit: String,
     macs: f64,
     accuracy: f64,
