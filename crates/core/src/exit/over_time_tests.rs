@@ -79,6 +79,7 @@ fn states_held_too_long_are_stale_and_the_next_full_frame_is_warming() {
     // Sure of one class, or unsure of the other: that disagrees, and goes on.
     let (early, full) = ([sure(1, 0.99), sure(1, 0.99)], [sure(0, 0.6), sure(0, 0.99)]);
     for frames in [2, 3] {
+        video.reset();
         for deep in [&full, &early] {
             let answer = frame(&mut video, deep).1;
             assert_eq!((answer.held, answer.warming), (0, false));

@@ -33,7 +33,7 @@ pub(super) struct Horizon<'a> {
 impl Horizon<'_> {
     /// Charge an hour that may go into frames now; negative where even idling is too much.
     pub(super) fn spending(&self) -> f32 {
-        let left = self.left.max(1e-3);
+        let left = self.left.max(1e-6);
         let Some((now, days)) = self.income else {
             return (self.charge - self.floor) / left - self.idle;
         };

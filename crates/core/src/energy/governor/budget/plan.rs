@@ -24,6 +24,8 @@ const DRIFT_HOURS: f32 = 12.0;
 const WEATHER: f32 = 0.15;
 /// Hours before the end within which a deviation is no longer made up for: frames would all bunch up or fail to come.
 const LAST_HOURS: f32 = 0.2;
+/// The same as a share of the mission: a mission of minutes has no such end.
+const LAST_SHARE: f32 = 0.02;
 /// Seconds over which the planned watts are smoothed.
 const SMOOTHING: f32 = 900.0;
 /// Share of the right answers per joule given up to tell easy frames from hard ones.
@@ -60,10 +62,11 @@ impl BudgetGovernor {
     /// Watts that may go into frames, by the power model, on average until the end.
     fn planned_watts(&mut self, elapsed: Duration, blind: bool, seconds: f32) -> f32 {
         let battery = &self.learned.battery;
-        let left = self.seconds_left(elapsed).max(1.0) / 3600.0;
+        let left = self.seconds_left(elapsed) / 3600.0;
         let per_hour = 3600.0 / self.learned.nameplate();
+        let last = LAST_HOURS.min(LAST_SHARE * self.mission.duration.as_secs_f32() / 3600.0);
         let horizon = |margin: f32| Horizon {
-            left: left.max(LAST_HOURS),
+            left: left.max(last),
             charge: battery.energy(battery.soc()),
             floor: battery.energy(self.mission.reserve + margin),
             idle: battery.idle_drain() * self.resting_watts * per_hour,
@@ -87,7 +90,7 @@ impl BudgetGovernor {
         self.plan.deviation = deviation;
         self.plan.margin = margin;
         // Estimates tremble; frames need not.
-        let gain = 1.0 - libm::expf(-seconds / SMOOTHING.min(0.25 * left * 3600.0).max(1.0));
+        let gain = 1.0 - libm::expf(-seconds / SMOOTHING.min(0.25 * left * 3600.0).max(1e-3));
         let smooth = self.watts.map_or(watts, |before| before + gain * (watts - before));
         let smooth = if smooth.is_finite() { smooth } else { 0.0 };
         self.watts = Some(smooth);
