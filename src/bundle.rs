@@ -18,11 +18,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 pub use crate::bundle_format::{BundleError, BundleInfo, MAGIC, Target, UnknownTarget, VERSION, is_bundle};
 use crate::deadline;
-use crate::exit::CalibratedPolicy;
+use crate::exit::{CalibratedPolicy, ModelDigest};
 use crate::file::atomic_write;
+use crate::graph::parts::Parts;
 use crate::model::{Model, late};
+use crate::passes::halves;
 use crate::plan::{Plan, PlanError};
 
 /// What [`compile`] wrote.
@@ -33,6 +37,41 @@ pub struct Compiled {
     pub bytes: usize,
     /// Bytes of its weights, as they are packed.
     pub weight_bytes: usize,
+}
+
+/// How a bundle's weights are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precision {
+    /// As float32.
+    #[default]
+    F32,
+    /// As float16, where that gains: every linear layer for a CPU that multiplies halves, else those of one row, which
+    /// wait for memory. Sums of long reductions, and everything that is no linear layer or pointwise convolution, stay
+    /// float32. The model has a digest of its own, so that a policy has to be calibrated on the bundle.
+    F16,
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+        })
+    }
+}
+
+/// A name that is no precision's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected f32 or f16")]
+pub struct UnknownPrecision;
+
+impl std::str::FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(name: &str) -> Result<Precision, UnknownPrecision> {
+        [Precision::F32, Precision::F16].into_iter().find(|known| known.to_string() == name).ok_or(UnknownPrecision)
+    }
 }
 
 /// Compiles a model into a bundle at `path`. The file is there whole or not at all.
@@ -46,14 +85,59 @@ pub fn compile(
     target: Target,
     path: impl AsRef<Path>,
 ) -> Result<Compiled, BundleError> {
+    compile_with(model, policy, target, Precision::F32, path)
+}
+
+/// As [`compile`], with weights of a precision.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with(
+    model: Model,
+    policy: Option<CalibratedPolicy>,
+    target: Target,
+    precision: Precision,
+    path: impl AsRef<Path>,
+) -> Result<Compiled, BundleError> {
     let path = path.as_ref();
     let (source, limit) = (model.info.path.clone(), model.limits.deadline);
     let made = deadline::within(limit, move || {
         check_runs(&model)?;
-        crate::bundle_format::compile(model, policy, target)
+        let source = model.info.path.clone();
+        let mut parts = Parts::of(model, true)?;
+        if precision == Precision::F16 {
+            halve(&mut parts, target.multiplies_halves()).map_err(|error| BundleError::Content {
+                path: source,
+                place: "graph".into(),
+                reason: format!("{error:#}"),
+            })?;
+        }
+        crate::bundle_format::compile(parts, policy, target)
     });
-    let (bytes, weight_bytes) =
-        made.unwrap_or_else(|overdue| Err(BundleError::Model(late(overdue, &source, limit))))?;
+    store(made.unwrap_or_else(|overdue| Err(BundleError::Model(late(overdue, &source, limit))))?, path)
+}
+
+/// Stores weights as halves, under a digest of its own.
+fn halve(parts: &mut Parts, every: bool) -> tract_core::prelude::TractResult<()> {
+    for segment in &mut parts.segments {
+        halves::store(&mut segment.graph, every)?;
+    }
+    let digest = Sha256::new().chain_update(parts.info.digest.0).chain_update(b"f16").chain_update([u8::from(every)]);
+    parts.info.digest = ModelDigest(digest.finalize().into());
+    Ok(())
+}
+
+/// Writes a model that is in segments already.
+pub(crate) fn write(
+    parts: Parts,
+    policy: Option<CalibratedPolicy>,
+    target: Target,
+    path: &Path,
+) -> Result<Compiled, BundleError> {
+    store(crate::bundle_format::compile(parts, policy, target)?, path)
+}
+
+fn store((bytes, weight_bytes): (Vec<u8>, usize), path: &Path) -> Result<Compiled, BundleError> {
     atomic_write(path, &bytes).map_err(|source| BundleError::Write { path: path.into(), source })?;
     Ok(Compiled { bytes: bytes.len(), weight_bytes })
 }

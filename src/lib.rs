@@ -40,6 +40,8 @@ pub mod policy_file;
 mod preparation;
 pub mod preprocess;
 #[cfg(feature = "tract")]
+pub mod quantise;
+#[cfg(feature = "tract")]
 mod quiet;
 #[cfg(feature = "tract")]
 pub mod runtime;

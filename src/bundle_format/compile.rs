@@ -19,11 +19,11 @@ use crate::graph::parts::Parts;
 
 /// The bytes of a bundle, and how many of them are weights.
 pub(crate) fn bundle(
-    model: crate::model::Model,
+    parts: Parts,
     policy: Option<CalibratedPolicy>,
     target: Target,
 ) -> Result<(Vec<u8>, usize), BundleError> {
-    let Parts { info, stages, costs, segments, slots, input, exits, levels, states } = Parts::of(model, true)?;
+    let Parts { info, stages, costs, segments, slots, input, exits, levels, states } = parts;
     let path = info.path.as_path();
     if let Some(policy) = &policy {
         check_policy(policy, info.digest, &info.exits, path)?;
@@ -105,8 +105,10 @@ fn segment(segment: &SegmentGraph, weights: &mut Weights, path: &Path) -> Result
             operator: node.op.name().into_owned(),
             reason,
         };
+        let is_constant = node.op_is::<Const>();
         for output in &node.outputs {
-            if output.fact.datum_type != f32::datum_type() {
+            let is_words = is_constant && crate::weights::is_words(output.fact.datum_type);
+            if output.fact.datum_type != f32::datum_type() && !is_words {
                 return Err(refuse(format!(": it makes {:?}, only float32 can be stored", output.fact.datum_type)));
             }
         }
@@ -118,7 +120,11 @@ fn segment(segment: &SegmentGraph, weights: &mut Weights, path: &Path) -> Result
             Kind::Source { shape: shape(0)? }
         } else if let Some(constant) = node.op_as::<Const>() {
             let floats = crate::weights::floats(constant.val()).map_err(content)?;
-            Kind::Weights { shape: shape(0)?, at: weights.store(floats) }
+            let (shape, at) = (shape(0)?, weights.store(floats));
+            match crate::weights::is_words(constant.val().datum_type()) {
+                true => Kind::Words { shape, at },
+                false => Kind::Weights { shape, at },
+            }
         } else {
             let operator = Operator::of(&*node.op).ok_or_else(|| refuse(String::new()))?;
             Kind::Operator { operator, inputs: node.inputs.iter().map(outlet).collect() }

@@ -42,7 +42,7 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
     let Manifest { program, target, kernels, layout, model, policy, stages, costs, segments, slots, .. } = manifest;
     let found =
         Found { input: manifest.input, exits: manifest.exits, levels: manifest.levels, states: manifest.states };
-    // Operators of this version read float32 panels of 16 columns only; weights of another family are not repacked here.
+    // What float32 operators of this version read; int8 and float16 weights are of the families that `layout` covers.
     if kernels != KernelFamily::F32 {
         let (found, expected) = (kernels.to_string(), KernelFamily::F32.to_string());
         return Err(BundleError::Kernels { path: path.into(), found, expected });
@@ -193,17 +193,24 @@ fn segment(stored: StoredSegment, weights: &Weights) -> TractResult<SegmentGraph
         found.with_context(|| format!("output {} of node {} is read before it is made", outlet.output, outlet.node))
     };
     for (Node { name, kind }, in_place) in stored.nodes.into_iter().zip(in_place) {
+        let expected = if matches!(kind, Kind::Words { .. }) { i32::datum_type() } else { f32::datum_type() };
         let outlets = match kind {
             Kind::Source { shape } => {
                 elements(&shape)?;
                 tvec!(graph.add_source(name, f32::fact(&shape))?)
             }
+            Kind::Words { shape, at } => {
+                ensure!(in_place, "{name} is read by an operator that takes floats");
+                let range = weights.range(at, &shape)?;
+                let constant = weights::constant(&weights.mapping, range, i32::datum_type(), &shape)?;
+                graph.wire_node(name, constant.with_context(|| format!("weights at {at} are not aligned"))?, &[])?
+            }
             Kind::Weights { shape, at } => {
                 let range = weights.range(at, &shape)?;
                 let misaligned = || format!("weights at {at} are not aligned");
                 if in_place {
-                    let constant = weights::constant(&weights.mapping, range, &shape)?.with_context(misaligned)?;
-                    graph.wire_node(name, constant, &[])?
+                    let constant = weights::constant(&weights.mapping, range, f32::datum_type(), &shape)?;
+                    graph.wire_node(name, constant.with_context(misaligned)?, &[])?
                 } else {
                     let floats = weights.mapping.floats(range).with_context(misaligned)?;
                     tvec!(graph.add_const(name, Tensor::from_shape(&shape, floats)?)?)
@@ -226,7 +233,7 @@ fn segment(stored: StoredSegment, weights: &Weights) -> TractResult<SegmentGraph
             let fact = graph.outlet_fact(*outlet)?;
             let shape = fact.shape.as_concrete().with_context(|| format!("a tensor of shape {:?}", fact.shape))?;
             elements(shape)?;
-            ensure!(fact.datum_type == f32::datum_type(), "a tensor of {:?}", fact.datum_type);
+            ensure!(fact.datum_type == expected, "a tensor of {:?}", fact.datum_type);
         }
         made.push(outlets);
     }
@@ -337,7 +344,8 @@ mod tests {
     /// Manifest and weights of the shipped model.
     fn parts() -> (Vec<u8>, Vec<u8>) {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist/model.onnx");
-        let (bytes, _) = bundle(Model::load(model).unwrap(), None, Target::host()).unwrap();
+        let parts = Parts::of(Model::load(model).unwrap(), true).unwrap();
+        let (bytes, _) = bundle(parts, None, Target::host()).unwrap();
         let parts = container::split(&bytes, Path::new("a.dynp")).unwrap();
         (bytes[parts.manifest].to_vec(), bytes[parts.weights].to_vec())
     }

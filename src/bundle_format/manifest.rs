@@ -92,4 +92,9 @@ pub(super) enum Kind {
         operator: Operator,
         inputs: Vec<Outlet>,
     },
+    /// Words of integers from byte `at` of the weights on: int8 weights, four in each, and their sums.
+    Words {
+        shape: Vec<usize>,
+        at: usize,
+    },
 }

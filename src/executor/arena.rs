@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
 use tract_core::internal::*;
 
 use crate::weights;
@@ -9,6 +10,9 @@ use crate::weights;
 use super::{Action, Executor, LINE, Operand, Place, Slot, Step};
 use dyn_perceiver_kernels::memory::Floats;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
+
+/// What a kernel reads, with shapes, in place: a frame allocates nothing.
+type Inputs<'a> = SmallVec<[(&'a [f32], &'a [usize]); 8]>;
 
 /// The memory that one runtime works in; made for one [`Executor`].
 pub(crate) struct Arena {
@@ -137,6 +141,16 @@ impl Arena {
         Ok(tensor.into_tvalue())
     }
 
+    /// What a kernel reads, before it runs.
+    pub(super) fn inputs<'a>(&'a self, executor: &'a Executor, step: &'a Step) -> TractResult<Inputs<'a>> {
+        let operands = step.inputs.iter();
+        let input = |operand: &'a Operand| {
+            let floats = find(executor, self.buffers(), &self.starts, &self.held, operand)?;
+            Ok((floats, operand.shape.as_slice()))
+        };
+        operands.map(input).collect()
+    }
+
     pub(super) fn run(&mut self, executor: &Executor, step: &Step, pool: &mut ThreadPool) -> TractResult<()> {
         match &step.action {
             Action::Kernel(kernel) => {
@@ -146,7 +160,7 @@ impl Arena {
                 let (before, rest) = self.floats.split_at_mut(self.starts[*buffer]);
                 let (result, behind) = rest.split_at_mut(shape.iter().product());
                 let buffers = Buffers { before, end: before.len() + result.len(), behind };
-                let inputs: TVec<(&[f32], &[usize])> = step
+                let inputs: Inputs<'_> = step
                     .inputs
                     .iter()
                     .map(|operand| {

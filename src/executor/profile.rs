@@ -8,6 +8,9 @@ use tract_core::internal::*;
 use super::{Action, Arena, Executor, Step};
 use crate::graph::Slot;
 
+/// Is given each kernel's name in the graph and its inputs, with their shapes, before it runs.
+pub(crate) type Watcher<'a> = dyn FnMut(&str, &[(&[f32], &[usize])]) + 'a;
+
 /// What one operator of a plan took.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -49,6 +52,24 @@ impl Executor {
             times[times.len() / 2]
         };
         Ok(steps.into_iter().zip(times).map(|(step, times)| self.operator_time(step, median(times))).collect())
+    }
+
+    /// Runs a whole frame of `image`; `see` is given each kernel's name in the graph and its inputs before it runs.
+    pub(crate) fn observe(
+        &self,
+        arena: &mut Arena,
+        pool: &mut ThreadPool,
+        (input, image): (Slot, &[f32]),
+        see: &mut Watcher<'_>,
+    ) -> TractResult<()> {
+        arena.set(self, input, image)?;
+        for step in self.segments.iter().flatten() {
+            if matches!(step.action, Action::Kernel(_)) {
+                see(&step.name, &arena.inputs(self, step)?);
+            }
+            arena.run(self, step, pool)?;
+        }
+        Ok(())
     }
 
     fn operator_time(&self, step: &Step, time: Duration) -> OperatorTime {

@@ -128,6 +128,7 @@ pub(crate) struct StateSlots {
 pub(crate) struct Slot(pub usize);
 
 /// Nodes of equal need, as a graph of their own.
+#[derive(Clone)]
 pub(crate) struct SegmentGraph {
     pub need: ExitSet,
     pub graph: TypedModel,

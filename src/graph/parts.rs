@@ -31,6 +31,7 @@ pub struct Stage {
 }
 
 /// A model in segments; exits are in order of cost.
+#[derive(Clone)]
 pub(crate) struct Parts {
     pub info: ModelInfo,
     pub stages: Vec<Stage>,

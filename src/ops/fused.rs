@@ -36,6 +36,11 @@ pub(crate) trait Fused: Send + Sync + 'static {
         false
     }
 
+    /// Which inputs are words of integers and no floats, see [`crate::weights::is_words`].
+    fn words(&self) -> std::ops::Range<usize> {
+        0..0
+    }
+
     /// Multiply-accumulates per evaluation, from the shapes of the inputs.
     fn macs(&self, _inputs: &[&[usize]]) -> TractResult<usize> {
         Ok(0)
@@ -130,8 +135,12 @@ macro_rules! fused_op {
         impl TypedOp for $op {
             fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
                 use $crate::ops::fused::{Fused, shapes};
-                let floats = inputs.iter().all(|fact| fact.datum_type == f32::datum_type());
-                ensure!(floats, "{} of {inputs:?}, expected floats", Fused::name(self));
+                let expected = |input: usize| match self.words().contains(&input) {
+                    true => i32::datum_type(),
+                    false => f32::datum_type(),
+                };
+                let typed = inputs.iter().enumerate().all(|(i, fact)| fact.datum_type == expected(i));
+                ensure!(typed, "{} of {inputs:?}", Fused::name(self));
                 let inputs = shapes(inputs)?;
                 self.check(&inputs)?;
                 let shape = self.output_shape(&inputs)?;

@@ -9,6 +9,7 @@ pub(crate) mod channel_gate;
 pub(crate) mod convolution;
 pub(crate) mod epilogue;
 pub(crate) mod fused;
+pub(crate) mod half_linear;
 pub(crate) mod join;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
@@ -16,6 +17,7 @@ pub(crate) mod mean;
 pub(crate) mod operator;
 pub(crate) mod permute;
 pub(crate) mod pool;
+pub(crate) mod quantised_linear;
 
 use tract_core::internal::*;
 

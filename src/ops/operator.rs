@@ -7,12 +7,14 @@ use super::attention::Attention;
 use super::channel_gate::Scale;
 use super::convolution::{Convolution, Depthwise};
 use super::fused::Fused;
+use super::half_linear::HalfLinear;
 use super::join::{Join, Part};
 use super::layer_norm::LayerNorm;
 use super::linear::Linear;
 use super::mean::Mean;
 use super::permute::Permute;
 use super::pool::Pool;
+use super::quantised_linear::QuantisedLinear;
 
 /// One of this project's operators. They read constants where these lie, in memory of their own or in a mapped file.
 #[derive(Serialize, Deserialize)]
@@ -52,7 +54,21 @@ macro_rules! operators {
         }
     };
 }
-operators!(Attention, Convolution, Depthwise, LayerNorm, Linear, Permute, Pool, Scale, Mean, Join, Part);
+operators!(
+    Attention,
+    Convolution,
+    Depthwise,
+    LayerNorm,
+    Linear,
+    Permute,
+    Pool,
+    Scale,
+    Mean,
+    Join,
+    Part,
+    QuantisedLinear,
+    HalfLinear
+);
 
 #[cfg(test)]
 mod tests {
@@ -72,7 +88,7 @@ mod tests {
         let clamp = Activation::Clamp { low: 0.0, high: f32::INFINITY };
         let tail = |bias, residual, activation| Tail { bias, residual, activation };
         let numbers: Vec<u8> = (1..=10).collect();
-        let forms: [(Box<dyn TypedOp>, Vec<u8>); 11] = [
+        let forms: [(Box<dyn TypedOp>, Vec<u8>); 13] = [
             (Box::new(Attention { sizes, scale: 6, shape: tvec!(7, 8) }), vec![0, 1, 2, 3, 4, 5, 6, 2, 7, 8]),
             (
                 Box::new(Convolution { shape, tail: tail(true, false, Activation::HardSwish) }),
@@ -101,6 +117,25 @@ mod tests {
             (Box::new(Mean { from: 1, to: 2, scale: 3 }), vec![8, 1, 2, 3]),
             (Box::new(Join { axis: 1 }), vec![9, 1]),
             (Box::new(Part { axis: 1, start: 2, end: 3 }), vec![10, 1, 2, 3]),
+            (
+                Box::new(QuantisedLinear {
+                    linear: Linear { reduction: 1, columns: 2, shape: tvec!(3, 4), tail: tail(true, true, clamp) },
+                    scale: 5,
+                    zero_point: 6,
+                }),
+                vec![11, 1, 2, 2, 3, 4, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0x80, 0x7f, 5, 6],
+            ),
+            (
+                Box::new(HalfLinear {
+                    linear: Linear {
+                        reduction: 1,
+                        columns: 2,
+                        shape: tvec!(3, 4),
+                        tail: tail(true, false, Activation::HardSwish),
+                    },
+                }),
+                vec![12, 1, 2, 2, 3, 4, 1, 0, 2],
+            ),
         ];
         for (op, expected) in forms {
             let bytes = postcard::to_allocvec(&Operator::of(&*op).unwrap()).unwrap();

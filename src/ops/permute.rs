@@ -27,6 +27,8 @@ impl Fused for Permute {
 
     fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
         ensure!(inputs.len() == 1, "expected 1 input, found {}", inputs.len());
+        let (rank, most) = (inputs[0].len(), transpose::MOST_AXES);
+        ensure!(rank <= most, "{rank} axes, expected {most} at most");
         let mut sorted = self.order.clone();
         sorted.sort_unstable();
         ensure!(sorted.iter().copied().eq(0..inputs[0].len()), "order {:?} on shape {:?}", self.order, inputs[0]);

@@ -10,6 +10,7 @@ mod attention;
 mod channel_gate;
 mod convolution;
 mod epilogue;
+pub(crate) mod halves;
 mod join;
 mod layer_norm;
 mod layout;

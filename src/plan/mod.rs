@@ -90,6 +90,12 @@ impl Plan {
         built.unwrap_or_else(|reason| Err(panicked(&path, reason)))
     }
 
+    /// Optimises every part of a model that is in segments already.
+    pub(crate) fn from_parts(parts: Parts) -> Result<Plan, PlanError> {
+        let path = parts.info.path.clone();
+        quiet::catch(|| Self::prepare(parts, None)).unwrap_or_else(|reason| Err(panicked(&path, reason)))
+    }
+
     /// Loads a model or a [bundle], whichever the file is, and makes it ready to run.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub use dyn_perceiver_kernels::{Isa, IsaError};
 pub use stage_times::{StageTime, StageTimes};
 pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
 
-use crate::executor::Arena;
+use crate::executor::{Arena, Watcher};
 use crate::exit::{Answer, Decision, ExitPolicy, LogitsError, Observer};
 use crate::graph::{Slot, StateSlots};
 use crate::plan::{Plan, State};
@@ -154,6 +154,11 @@ impl Runtime {
     /// The instruction set that kernels run on.
     pub fn isa(&self) -> Isa {
         self.pool.isa()
+    }
+
+    /// The instructions that int8 kernels run on, such as `avx-vnni`; all give the same bits.
+    pub fn int8_isa(&self) -> &'static str {
+        self.pool.int8_isa().name()
     }
 
     fn with_pool(self, threads: NonZeroUsize, isa: Isa) -> Result<Runtime, RunError> {
@@ -383,6 +388,13 @@ impl Runtime {
         // What is left in the arena is whole, but this image's stages count as not run.
         let (executor, input) = (&self.plan.executor, self.plan.input);
         executor.profile(&mut self.arena, &mut self.pool, input, image, frames).map_err(RunError::tract)
+    }
+
+    /// Runs a whole frame of `image`; `see` is given each kernel's name and its inputs before it runs.
+    pub(crate) fn observe(&mut self, image: &[f32], see: &mut Watcher<'_>) -> Result<(), RunError> {
+        self.begin(image)?;
+        let (executor, input) = (&self.plan.executor, self.plan.input);
+        executor.observe(&mut self.arena, &mut self.pool, (input, image), see).map_err(RunError::tract)
     }
 
     /// Logits of every exit for one image or batch: for each exit, (batch, classes) row by row.

@@ -8,6 +8,7 @@ use std::hash::Hasher;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use dyn_perceiver_kernels::memory::as_floats;
 use tract_core::internal::*;
 use tract_core::ops::konst::Const;
 
@@ -30,12 +31,19 @@ impl Mapped {
     }
 }
 
-/// The floats of a tensor, wherever they lie.
+/// The 32-bit words of a tensor, wherever they lie: floats, or integers as kernels take them, see [`is_words`].
 pub(crate) fn floats(tensor: &Tensor) -> TractResult<&[f32]> {
     match tensor.storage_as::<Mapped>() {
         Some(mapped) => Ok(mapped.floats()),
+        None if is_words(tensor.datum_type()) => Ok(as_floats(tensor.try_as_plain_ram()?.as_slice::<i32>()?)),
         None => tensor.try_as_plain_ram()?.as_slice::<f32>(),
     }
+}
+
+/// Whether constants of this type are words of integers: 32-bit ones, or four int8 weights each. The arena and bundles hold
+/// words, and need not know which.
+pub(crate) fn is_words(datum_type: DatumType) -> bool {
+    datum_type == i32::datum_type()
 }
 
 /// Whether a tensor's floats lie in a mapped file.
@@ -43,13 +51,18 @@ pub(crate) fn is_mapped(tensor: &Tensor) -> bool {
     tensor.storage_as::<Mapped>().is_some()
 }
 
-/// A constant of `shape` whose floats are found at `bytes` of a mapped file; none when the file has no such place.
-pub(crate) fn constant(mapping: &Arc<Mapping>, bytes: Range<usize>, shape: &[usize]) -> TractResult<Option<Const>> {
+/// A constant of `shape` whose words are found at `bytes` of a mapped file; none when the file has no such place.
+pub(crate) fn constant(
+    mapping: &Arc<Mapping>,
+    bytes: Range<usize>,
+    datum_type: DatumType,
+    shape: &[usize],
+) -> TractResult<Option<Const>> {
     let found = mapping.floats(bytes.clone());
     rule_if!(found.is_some_and(|floats| floats.len() == shape.iter().product::<usize>()));
     let fact = MappedFact { bytes: bytes.len() };
     let storage = Mapped { mapping: mapping.clone(), bytes, copy: OnceLock::new() };
-    let tensor = Tensor::from_storage(f32::datum_type(), shape, storage);
+    let tensor = Tensor::from_storage(datum_type, shape, storage);
     // With a fact of its own a constant keeps its storage: without, it is copied when it is made.
     Const::new_with_exotic_fact(Arc::new(tensor), Box::new(fact)).map(Some)
 }

@@ -182,3 +182,34 @@ proptest! {
         prop_assert!(error.contains("model.dynp"), "{}", error);
     }
 }
+
+/// Halves of one row change little, and all of them no more than halves are apart.
+#[test]
+fn bundles_of_halves_are_smaller_and_answer_alike() {
+    use dyn_perceiver::bundle::{Precision, Target, compile_with};
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist/model.onnx");
+    let model = Model::load(&path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let compiled = |name: &str, target: &str, precision: Precision| {
+        let bundle = folder.path().join(name);
+        let target: Target = target.parse().unwrap();
+        let compiled = compile_with(model.clone(), None, target, precision, &bundle).unwrap();
+        let plan = std::sync::Arc::new(Plan::load(&bundle, &LoadOptions::default()).unwrap());
+        let image: Vec<f32> = (0..plan.info().input.len()).map(|i| (i % 97) as f32 / 97.0).collect();
+        let large: Vec<f32> = image.iter().map(|value| 1000.0 * value).collect();
+        let mut runtime = Runtime::new(plan.clone()).unwrap();
+        assert!(runtime.all_logits(&large).unwrap().iter().flatten().all(|logit| logit.is_finite()));
+        (compiled.weight_bytes, plan.info().digest, runtime.all_logits(&image).unwrap())
+    };
+    let (float_bytes, digest, float) = compiled("f32.dynp", "cortex-a76", Precision::F32);
+    let largest = float.iter().flatten().fold(0.0_f32, |m, logit| m.max(logit.abs()));
+    let (row_bytes, row_digest, rows) = compiled("rows.dynp", "cortex-a72", Precision::F16);
+    let (all_bytes, all_digest, all) = compiled("all.dynp", "cortex-a76", Precision::F16);
+    assert!(all_bytes < row_bytes && row_bytes < float_bytes, "{all_bytes}, {row_bytes}, {float_bytes}");
+    assert!(digest != row_digest && digest != all_digest && row_digest != all_digest);
+    for (halves, tolerance) in [(rows, 1e-3), (all, 1e-2)] {
+        for (half, float) in halves.iter().flatten().zip(float.iter().flatten()) {
+            assert!((half - float).abs() <= tolerance * largest, "{half} instead of {float}");
+        }
+    }
+}

@@ -13,6 +13,7 @@ mod instruction_sets;
 mod learning;
 mod loading;
 mod preprocessing;
+mod quantising;
 mod staging;
 mod states;
 mod tasks;

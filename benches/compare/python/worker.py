@@ -52,6 +52,15 @@ class OpenVino:
         return {name: self.request.get_tensor(name).data for name in self.names}
 
 
+def name_axes(path):
+    """pnnx writes a mean over tokens without its axis, as a list of none, and ncnn then takes all axes: such networks would
+    give wrong answers for a fault of the converter. The axis is 0, since ncnn has no batch."""
+    with open(path) as file:
+        text = file.read()
+    with open(path, "w") as file:
+        file.write(text.replace("-23303=0 4=0 5=1", "-23303=1,0 4=0 5=1"))
+
+
 class Ncnn:
     package = "ncnn"
 
@@ -73,6 +82,7 @@ class Ncnn:
                                   capture_output=True, text=True)
             if done.returncode != 0:
                 raise RuntimeError(f"pnnx ended with {done.returncode}: {(done.stderr or done.stdout)[-300:]}")
+            name_axes(os.path.join(folder, "model.ncnn.param"))
             began = time.perf_counter()
             self.net = ncnn.Net()
             self.net.opt.num_threads = threads

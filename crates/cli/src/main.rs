@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use commands::{
     calibrate, classify, compile, config, detect, doctor, evaluate, generate, import, inspect, learn, meter, models,
-    plan, profile, records, run, simulate, train,
+    plan, profile, quantize, records, run, simulate, train,
 };
 use output::failure::OrInput as _;
 use output::out::Out;
@@ -52,6 +52,7 @@ enum Command {
     Detect(detect::Args),
     Inspect(inspect::Args),
     Compile(compile::Args),
+    Quantize(quantize::Args),
     Meter(meter::Args),
     Plan(Box<plan::Args>),
     Profile(profile::Args),
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         Command::Detect(args) => detect::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Compile(args) => compile::run(args),
+        Command::Quantize(args) => quantize::run(args),
         Command::Meter(args) => meter::run(args),
         Command::Plan(args) => plan::run(*args),
         Command::Profile(args) => profile::run(args),

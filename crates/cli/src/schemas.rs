@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::commands::{
-    calibrate, classify, compile, config, doctor, evaluate, inspect, learn, meter, models, plan, profile,
+    calibrate, classify, compile, config, doctor, evaluate, inspect, learn, meter, models, plan, profile, quantize,
     records as parts, simulate, train,
 };
 use crate::live;
@@ -165,6 +165,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("calibrate", report::<calibrate::Report<'static>>()),
         ("classify", report::<classify::Report<'static>>()),
         ("compile", report::<compile::Report<'static>>()),
+        ("quantize", report::<quantize::Report<'static>>()),
         ("config-check", report::<config::Checked<'static>>()),
         ("config-show", report::<config::Shown<'static>>()),
         ("doctor", report::<doctor::Report<'static>>()),

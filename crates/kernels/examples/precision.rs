@@ -1,13 +1,13 @@
-//! Products in f32 and int8 side by side, in turns: what else the machine does meets both.
+//! Products in f32, f16 and int8 side by side, in turns: what else the machine does meets both.
 //!
 //! `cargo run --release -p dyn-perceiver-kernels --example precision` prints medians and ratios for sizes of the networks.
-//! With `f32|int8 ROWS REDUCTION COLUMNS COUNT` it computes one product COUNT times and prints nothing: for a program that
+//! With `f32|f16|int8 ROWS REDUCTION COLUMNS COUNT` it computes one product COUNT times and prints nothing: for a program that
 //! counts instructions.
 
 use std::time::{Duration, Instant};
 
 use dyn_perceiver_kernels::gemm::{
-    Epilogue, Reduction, Rescale, gemm, gemm_i8, pack, pack_i8, packed_len, padded_i8, quantise,
+    Epilogue, Reduction, Rescale, gemm, gemm_f16, gemm_i8, pack, pack_f16, pack_i8, packed_len, padded_i8, quantise,
 };
 use dyn_perceiver_kernels::testing::values;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
@@ -31,6 +31,8 @@ struct Product {
     x: Vec<f32>,
     reduction: usize,
     weights: Vec<f32>,
+    f16: Vec<u16>,
+    halves: Vec<u16>,
     int8: Vec<i8>,
     column_sums: Vec<i32>,
     scales: Vec<f32>,
@@ -50,6 +52,8 @@ impl Product {
             x: values(1, m * k),
             reduction: k,
             weights,
+            f16: pack_f16(k, n, |k, column| w[k * n + column]).expect("weights are small"),
+            halves: vec![0; m * k],
             int8: int8.weights,
             column_sums: int8.column_sums,
             scales,
@@ -61,6 +65,11 @@ impl Product {
     fn f32(&mut self) {
         let columns = self.scales.len();
         gemm(&mut self.pool, &self.x, self.reduction, &self.weights, columns, Epilogue::default(), &mut self.out);
+    }
+
+    fn f16(&mut self) {
+        let (columns, out, halves) = (self.scales.len(), &mut self.out, &mut self.halves);
+        gemm_f16(&mut self.pool, &self.x, self.reduction, &self.f16, columns, Epilogue::default(), halves, out);
     }
 
     /// Rows are quantised each time, as a layer does.
@@ -80,26 +89,29 @@ fn time(times: usize, mut work: impl FnMut()) -> Duration {
 
 fn table() {
     let pool = ThreadPool::single();
-    println!("{} for f32, {} for int8; medians of {ROUNDS} rounds in turns", pool.isa(), pool.int8_isa());
-    println!("{:>16}  {:>10}  {:>10}  {:>6}", "size", "f32, us", "int8, us", "ratio");
+    let (isa, half, int8) = (pool.isa(), pool.half_isa(), pool.int8_isa());
+    println!("{isa} for f32, {half} for f16, {int8} for int8; medians of {ROUNDS} rounds in turns, ratios to f32");
+    println!("{:>16}  {:>9}  {:>9}  {:>5}  {:>9}  {:>5}", "size", "f32, us", "f16, us", "", "int8, us", "");
     for size @ [m, k, n] in SIZES {
         let mut product = Product::new(size);
         let times = (20_000_000 / (m * k * n)).max(1);
-        let mut both: Vec<(f64, f64)> = (0..=ROUNDS)
+        let mut rounds: Vec<[f64; 3]> = (0..=ROUNDS)
             .map(|_| {
-                let f32 = time(times, || product.f32()).as_secs_f64();
-                (f32, time(times, || product.int8()).as_secs_f64())
+                let f32 = time(times, || product.f32());
+                let f16 = time(times, || product.f16());
+                [f32, f16, time(times, || product.int8())].map(|time| time.as_secs_f64())
             })
             .collect();
         // The first round warms up.
-        both.remove(0);
-        let median = |of: &dyn Fn(&(f64, f64)) -> f64| {
-            let mut values: Vec<f64> = both.iter().map(of).collect();
+        rounds.remove(0);
+        let median = |of: &dyn Fn(&[f64; 3]) -> f64| {
+            let mut values: Vec<f64> = rounds.iter().map(of).collect();
             values.sort_by(f64::total_cmp);
             values[values.len() / 2]
         };
-        let (f32, int8, ratio) = (median(&|b| b.0), median(&|b| b.1), median(&|b| b.1 / b.0));
-        println!("{:>16}  {:>10.1}  {:>10.1}  {ratio:>6.2}", format!("{m}x{k}x{n}"), 1e6 * f32, 1e6 * int8);
+        let [f32, f16, int8] = [0, 1, 2].map(|kind| 1e6 * median(&|round| round[kind]));
+        let [half, byte] = [1, 2].map(|kind| median(&|round| round[kind] / round[0]));
+        println!("{:>16}  {f32:>9.1}  {f16:>9.1}  {half:>5.2}  {int8:>9.1}  {byte:>5.2}", format!("{m}x{k}x{n}"));
     }
 }
 
@@ -107,11 +119,12 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [kind, numbers @ ..] = arguments.as_slice() else { return table() };
     let numbers: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
-    let [m, k, n, count] = numbers[..] else { return eprintln!("expected f32|int8 ROWS REDUCTION COLUMNS COUNT") };
+    let [m, k, n, count] = numbers[..] else { return eprintln!("expected f32|f16|int8 ROWS REDUCTION COLUMNS COUNT") };
     let mut product = Product::new([m, k, n]);
     for _ in 0..count {
         match kind.as_str() {
             "f32" => product.f32(),
+            "f16" => product.f16(),
             _ => product.int8(),
         }
     }

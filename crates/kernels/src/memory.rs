@@ -50,6 +50,25 @@ pub fn as_i8(words: &[f32]) -> &[i8] {
     bytemuck::cast_slice(words)
 }
 
+/// Words that hold two halves each.
+pub fn as_u16(words: &[f32]) -> &[u16] {
+    bytemuck::cast_slice(words)
+}
+
+/// Scratch memory as halves.
+pub fn as_u16_mut(words: &mut [f32]) -> &mut [u16] {
+    bytemuck::cast_slice_mut(words)
+}
+
+/// Halves, two in a word; an odd one at the end has zero beside it.
+pub fn words_of_halves(halves: &[u16]) -> Vec<i32> {
+    let word = |two: &[u16]| {
+        let [low, high] = [0, 1].map(|i| two.get(i).copied().unwrap_or(0).to_ne_bytes());
+        i32::from_ne_bytes([low[0], low[1], high[0], high[1]])
+    };
+    halves.chunks(2).map(word).collect()
+}
+
 /// Words that hold one 32-bit integer each.
 pub fn as_i32(words: &[f32]) -> &[i32] {
     bytemuck::cast_slice(words)
@@ -94,9 +113,13 @@ mod tests {
         let words = words_of(&weights);
         assert_eq!(as_i8(as_floats(&words)), [1, -2, 3, -4, 5, -6, 0, 0]);
         assert_eq!(as_i32(as_floats(&words)), words);
+        let halves = [1, 2, 0xFFFF];
+        assert_eq!(as_u16(as_floats(&words_of_halves(&halves))), [1, 2, 0xFFFF, 0]);
         let mut scratch = [0.0; 2];
+        as_u16_mut(&mut scratch)[0] = 9;
+        assert_eq!(as_u16(&scratch), [9, 0, 0, 0]);
         as_bytes_mut(&mut scratch)[4] = 7;
-        assert_eq!(as_i32(&scratch), [0, i32::from_ne_bytes([7, 0, 0, 0])]);
+        assert_eq!(as_i32(&scratch), [i32::from_ne_bytes([9, 0, 0, 0]), i32::from_ne_bytes([7, 0, 0, 0])]);
     }
 
     #[test]

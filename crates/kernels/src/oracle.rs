@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::Activation;
 use crate::convolution::{Shape, Window};
 use crate::dispatch::Isa;
-use crate::gemm::Int8Isa;
+use crate::gemm::{HalfIsa, Int8Isa};
 use crate::thread_pool::ThreadPool;
 
 thread_local! {
@@ -41,6 +41,18 @@ pub(crate) fn for_each_int8(mut f: impl FnMut(&mut ThreadPool)) {
             f(pool);
         }
         pool.set_dot(best);
+    });
+}
+
+/// Calls `f` with pools as [`for_each_pool`], for each of the f16 instructions that belong to their instruction set.
+pub(crate) fn for_each_half(mut f: impl FnMut(&mut ThreadPool)) {
+    for_each_pool(|pool| {
+        let best = pool.half();
+        for half in HalfIsa::available(pool.isa()) {
+            pool.set_half(half.token().expect("it is available"));
+            f(pool);
+        }
+        pool.set_half(best);
     });
 }
 

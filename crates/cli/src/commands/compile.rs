@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
-use dyn_perceiver::bundle::{self, BundleError, Target};
+use dyn_perceiver::bundle::{self, BundleError, Precision, Target};
 use dyn_perceiver::model::LoadOptions;
 use dyn_perceiver::plan::Plan;
 use serde::Serialize;
@@ -31,6 +31,10 @@ pub(crate) struct Args {
     /// architecture]
     #[arg(long, value_name = "CPU")]
     target: Option<Target>,
+    /// Store weights so: f32, or f16 where that gains. A policy for f16 is calibrated on the bundle, which may then be
+    /// compiled again with it
+    #[arg(long, value_name = "f32|f16", default_value_t)]
+    precision: Precision,
     /// Write the bundle to this file
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -52,6 +56,7 @@ pub(crate) struct Report<'a> {
     exits: &'a [String],
     target: &'a str,
     arch: &'a str,
+    precision: String,
     policy: Option<Cow<'a, str>>,
 }
 
@@ -65,10 +70,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let model = args.load.model(&args.model)?;
     let policy = args.policy.as_deref().map(dyn_perceiver::policy_file::load).transpose().or_input()?;
     let target = args.target.unwrap_or_else(Target::host);
-    let compiled = bundle::compile(model, policy, target, &args.output).map_err(|error| match error {
-        BundleError::Write { .. } => Failure::Failed(error.into()),
-        error => Failure::Input(error.into()),
-    })?;
+    let compiled =
+        bundle::compile_with(model, policy, target, args.precision, &args.output).map_err(|error| match error {
+            BundleError::Write { .. } => Failure::Failed(error.into()),
+            error => Failure::Input(error.into()),
+        })?;
     // What was written is what is reported, and known to load.
     let plan = Plan::load(&args.output, &LoadOptions::default())?;
     let (info, bundle) = (plan.info(), plan.bundle().ok_or_else(|| anyhow!("no bundle was written"))?);
@@ -83,6 +89,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             exits: &info.exits,
             target: bundle.target.name(),
             arch: bundle.target.arch(),
+            precision: args.precision.to_string(),
             policy: args.policy.as_deref().map(json::path),
         })?;
         return Ok(());

@@ -15,6 +15,7 @@ pub(crate) mod meter;
 pub(crate) mod models;
 pub(crate) mod plan;
 pub(crate) mod profile;
+pub(crate) mod quantize;
 pub(crate) mod records;
 pub(crate) mod run;
 pub(crate) mod simulate;

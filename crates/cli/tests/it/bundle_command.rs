@@ -5,6 +5,7 @@ use std::path::Path;
 use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, ExitPolicy, Frontier, Measure, ModelDigest, OperatingPoint};
 use dyn_perceiver::model::Model;
 
+use crate::cli::Folder;
 use crate::models::three_exits;
 use crate::program::{json, program, refuses};
 
@@ -76,7 +77,8 @@ fn every_command_takes_a_bundle_in_place_of_the_model() {
     refuses(&["inspect", &broken], &["broken.dynp", "weights: checksum"]);
     let newer = [&std::fs::read(&bundle).unwrap()[..8], &9_u32.to_le_bytes(), &[0; 100]].concat();
     let newer = written(folder.path(), "newer.dynp", &newer);
-    refuses(&["inspect", &newer], &["newer.dynp", "version 9", "expected 4"]);
+    let expected = format!("expected {}", dyn_perceiver::bundle::VERSION);
+    refuses(&["inspect", &newer], &["newer.dynp", "version 9", &expected]);
 }
 
 /// The policy of `run` and `evaluate` is the bundle's, too.
@@ -104,4 +106,34 @@ fn the_bundles_policy_is_the_default() {
     };
     assert_eq!(evaluate(&model, &["--policy", &policy_file]), evaluate(&bundle, &[]));
     refuses(&["evaluate", &model, "--data", &frames], &["model.onnx", "--policy"]);
+}
+
+/// Whether int8 pays is a measurement, so that both ends are right: a bundle, or nothing and exit code 1.
+#[test]
+fn quantize_writes_a_bundle_that_answers_or_says_that_int8_does_not_pay() {
+    let folder = Folder::new();
+    let pretrained = crate::program::repository().join("models/pretrained/fashion-mnist");
+    let at = |name: &str| pretrained.join(name).to_str().unwrap().to_owned();
+    let (model, data, bundle) = (at("model.onnx"), at("frames-images-idx3-ubyte.gz"), folder.path("int8.dynp"));
+    let counts = ["--calibrate", "8", "--check", "24", "--range", "0..200"];
+    let mut command = vec!["quantize", &model, "--data", &data, "-o", &bundle, "--tolerance", "10%", "--json"];
+    command.extend(counts);
+    let output = program(&command);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let layers = report["layers"].as_array().unwrap();
+    assert!(layers.len() > 20 && layers.iter().all(|layer| layer["verdict"] != "no range"), "{report}");
+    assert_eq!(report["exits"].as_array().unwrap().len(), 4);
+    if report["pays"] == true {
+        assert_eq!(output.status.code(), Some(0), "{error}");
+        assert!(report["points"].as_u64().unwrap() > 1 && report["frontier_area"].as_f64().unwrap() > 0.9, "{report}");
+        let told = json(&["inspect", &bundle, "--json"]);
+        assert_eq!(told["digest"], report["digest"]);
+        assert!(program(&["run", "--model", &bundle, "--limit", "3", "--json"]).status.success());
+        refuses(&["quantize", &bundle, "--data", &data, "-o", &bundle], &["a bundle already"]);
+    } else {
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("int8 does not pay here") && !std::path::Path::new(&bundle).exists(), "{error}");
+    }
+    refuses(&["quantize", &model, "--data", &data, "-o", &model], &["the model's place"]);
 }

@@ -7,12 +7,13 @@ use crate::cli::Folder;
 use crate::graphs::Graph;
 use crate::models::three_exits;
 
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 24] = [
     &[],
     &["run"],
     &["classify"],
     &["inspect"],
     &["compile"],
+    &["quantize"],
     &["profile"],
     &["meter"],
     &["plan"],

@@ -95,8 +95,11 @@ impl KernelFamily {
     /// crate, whatever the instruction set. A row of groups is a cache line.
     pub const I8: KernelFamily = KernelFamily::new(Element::I8, 16, 4);
 
+    /// Halves in panels of 16 columns: the layout of every f16 kernel of this crate.
+    pub const F16: KernelFamily = KernelFamily::new(Element::F16, 16, 1);
+
     /// The layouts that this crate has a kernel for; weights of another are refused.
-    const SUPPORTED: [KernelFamily; 2] = [KernelFamily::F32, KernelFamily::I8];
+    const SUPPORTED: [KernelFamily; 3] = [KernelFamily::F32, KernelFamily::F16, KernelFamily::I8];
 
     /// A family by its parts.
     pub(crate) const fn new(element: Element, nr: usize, group: usize) -> KernelFamily {
@@ -239,7 +242,7 @@ mod tests {
 
     #[test]
     fn kernel_family_names_are_parsed_and_others_refused() {
-        for (family, name) in KernelFamily::SUPPORTED.into_iter().zip(["f32-nr16", "i8-nr16-k4"]) {
+        for (family, name) in KernelFamily::SUPPORTED.into_iter().zip(["f32-nr16", "f16-nr16", "i8-nr16-k4"]) {
             assert_eq!(family.to_string(), name);
             assert_eq!(name.parse::<KernelFamily>().unwrap(), family);
             assert!(family.is_supported());

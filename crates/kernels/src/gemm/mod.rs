@@ -5,6 +5,7 @@
 //! A row of A may be a list of fragments, so that an NHWC convolution is an implicit GEMM without an im2col buffer.
 
 mod epilogue;
+mod f16;
 mod f32;
 #[cfg(target_arch = "aarch64")]
 mod f32_neon;
@@ -20,6 +21,8 @@ use std::ops::Range;
 
 pub(crate) use self::epilogue::{Accumulators, start, vectors};
 pub use self::epilogue::{Epilogue, NR};
+pub(crate) use self::f16::HalfToken;
+pub use self::f16::{HalfIsa, LARGEST_WEIGHT, gemm_f16, pack_f16, packed_len_f16};
 pub(crate) use self::f32::{F32, F32MicroKernel, MR};
 pub use self::family::{Element, KernelFamily, Reduction, UnknownFamily};
 pub(crate) use self::i8::DotToken;

@@ -22,7 +22,7 @@ use thiserror::Error;
 
 use self::shared::Shared;
 use crate::dispatch::{Isa, IsaError, Token, isa, select_isa};
-use crate::gemm::{DotToken, Int8Isa};
+use crate::gemm::{DotToken, HalfIsa, HalfToken, Int8Isa};
 use crate::sink::Sink;
 
 /// Operations below which handing a part over costs more than it gives: some microseconds' work.
@@ -59,6 +59,7 @@ pub struct ThreadPool {
     workers: Vec<JoinHandle<()>>,
     token: Token,
     dot: DotToken,
+    half: HalfToken,
     grain: usize,
 }
 
@@ -105,9 +106,9 @@ impl ThreadPool {
     pub fn with_isa(threads: NonZeroUsize, isa: Isa) -> Result<ThreadPool, PoolError> {
         let workers = threads.get() - 1;
         let token = Token::detect(isa)?;
-        let dot = DotToken::best(isa);
+        let (dot, half) = (DotToken::best(isa), HalfToken::best(isa));
         let shared = Arc::new(Shared::new(workers));
-        let mut pool = ThreadPool { shared, workers: vec![], token, dot, grain: GRAIN };
+        let mut pool = ThreadPool { shared, workers: vec![], token, dot, half, grain: GRAIN };
         for worker in 0..workers {
             let shared = pool.shared.clone();
             let thread = thread::Builder::new().name(format!("dynp-{worker}"));
@@ -124,8 +125,8 @@ impl ThreadPool {
     pub fn single() -> ThreadPool {
         // What `isa` reports is available; plain code always is.
         let token = Token::detect(isa()).unwrap_or(Token::Plain(crate::simd::Plain));
-        let dot = DotToken::best(token.isa());
-        ThreadPool { shared: Arc::new(Shared::new(0)), workers: vec![], token, dot, grain: GRAIN }
+        let (dot, half) = (DotToken::best(token.isa()), HalfToken::best(token.isa()));
+        ThreadPool { shared: Arc::new(Shared::new(0)), workers: vec![], token, dot, half, grain: GRAIN }
     }
 
     /// How many threads work, the caller's with them.
@@ -145,6 +146,21 @@ impl ThreadPool {
 
     pub(crate) fn dot(&self) -> DotToken {
         self.dot
+    }
+
+    /// The instructions that kernels with f16 weights run on.
+    pub fn half_isa(&self) -> HalfIsa {
+        self.half.isa()
+    }
+
+    pub(crate) fn half(&self) -> HalfToken {
+        self.half
+    }
+
+    /// Takes other instructions for f16 kernels, so that tests reach all that the CPU has.
+    #[cfg(test)]
+    pub(crate) fn set_half(&mut self, half: HalfToken) {
+        self.half = half;
     }
 
     /// Takes other instructions for int8 kernels, so that tests reach all that the CPU has.

@@ -1,0 +1,355 @@
+//! `quantize`: a model with the layers in int8 that pay, as a bundle.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args as ClapArgs;
+use dyn_perceiver::bundle::{self, BundleError, Compiled, Target};
+use dyn_perceiver::calibrate::records::{RecordWriter, Records};
+use dyn_perceiver::calibrate::solver::{self, SolveOptions};
+use dyn_perceiver::collect;
+use dyn_perceiver::exit::{CalibratedPolicy, Frontier};
+use dyn_perceiver::plan::Plan;
+use dyn_perceiver::quantise::{Chosen, Layer, QuantiseOptions, Quantiser, Verdict};
+use dyn_perceiver::{Classifier, Model};
+use serde::Serialize;
+
+use crate::args::images::{DataArgs, failure};
+use crate::args::load::LoadArgs;
+use crate::args::share::Share;
+use crate::output::data_notes::{DataNotes, SkippedReport};
+use crate::output::failure::{Failure, OrInput as _, wrong};
+use crate::output::out::Out;
+use crate::output::{json, progress, table, text};
+
+/// Costs at which frontiers are compared.
+const COSTS: u16 = 100;
+
+/// Make the layers of a model int8 that are faster so, as a bundle
+///
+/// Ranges come from calibration images: min-max, percentiles or least squared error, whichever errs least. A layer stays
+/// float unless int8 is faster on this machine, and those that cost accuracy stay float, too; the table says why. Policies
+/// are found anew with the quantised model and put into the bundle. When a frame is not faster as a whole, nothing is
+/// written and the exit code is 1. JSON: see docs/json.md.
+#[derive(ClapArgs)]
+pub(crate) struct Args {
+    /// ONNX file
+    model: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Take the ranges of layers from so many images, the first
+    #[arg(long, value_name = "COUNT", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Data")]
+    calibrate: u32,
+    /// Hold accuracy against float on so many images after those
+    #[arg(long, value_name = "COUNT", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Data")]
+    check: u32,
+    /// Let no exit be right less often than in float by more than this
+    #[arg(long, value_name = "SHARE", default_value_t = Share::new(0.003))]
+    tolerance: Share,
+    /// Name this CPU in the bundle; layers are timed on this machine all the same [default: this machine's architecture]
+    #[arg(long, value_name = "CPU")]
+    target: Option<Target>,
+    /// Write the bundle to this file
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Print one JSON object
+    #[arg(long, help_heading = None)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Report<'a> {
+    model: Cow<'a, str>,
+    bundle: Option<Cow<'a, str>>,
+    bytes: Option<usize>,
+    weight_bytes: Option<usize>,
+    digest: Option<String>,
+    layers: Vec<LayerReport<'a>>,
+    exits: Vec<ExitReport<'a>>,
+    int8_kernels: &'a str,
+    float_ms: f64,
+    int8_ms: f64,
+    ratio: f64,
+    pays: bool,
+    frontier_area: Option<f64>,
+    points: Option<usize>,
+    skipped: Vec<SkippedReport<'a>>,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct LayerReport<'a> {
+    layer: &'a str,
+    rows: usize,
+    reduction: usize,
+    columns: usize,
+    range: Option<[f32; 2]>,
+    method: Option<String>,
+    error: f64,
+    float_us: f64,
+    int8_us: f64,
+    verdict: &'static str,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct ExitReport<'a> {
+    exit: &'a str,
+    float: Option<f64>,
+    int8: Option<f64>,
+    changed: f64,
+}
+
+/// Images as the network takes them.
+struct Images {
+    tensors: Vec<Vec<f32>>,
+    labels: Vec<u32>,
+}
+
+/// Some images, each a tensor.
+type Tensors<'a> = &'a [Vec<f32>];
+
+/// What was written.
+struct Written {
+    compiled: Compiled,
+    digest: String,
+    /// The area under the new frontier over that of the float model's.
+    area: f64,
+    points: usize,
+}
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    if bundle::is_bundle(&args.model) {
+        return wrong(format!("{}: a bundle already, expected an ONNX file", args.model.display()));
+    }
+    if args.output.canonicalize().is_ok_and(|output| args.model.canonicalize().is_ok_and(|model| model == output)) {
+        return wrong(format!("{}: the bundle would take the model's place", args.output.display()));
+    }
+    let model: Model = args.load.model(&args.model)?;
+    let mut quantiser = Quantiser::new(model)?;
+    let plan = quantiser.plan().clone();
+    let (images, mut notes) = images(&args, &plan)?;
+    let (calibration, check) = parts(&args, &images)?;
+    quantiser.calibrate(calibration)?;
+    let tolerance = f64::from(args.tolerance.get());
+    let options = QuantiseOptions::default().with_tolerance(tolerance);
+    let labels = &images.labels[images.tensors.len() - check.len()..];
+    let chosen = quantiser.choose(check, Some(labels), &options)?;
+    let written = match chosen.pays {
+        true => Some(write(&args, &quantiser, &chosen, &mut notes)?),
+        false => None,
+    };
+    report(&args, &quantiser, &chosen, written.as_ref(), &notes)?;
+    notes.tell();
+    if written.is_none() {
+        let (int8, float) = (1e3 * chosen.int8_time.as_secs_f64(), 1e3 * chosen.float_time.as_secs_f64());
+        let why = match chosen.layers() {
+            0 => "no layer is worth it".to_owned(),
+            _ => format!("a frame takes {int8:.2} ms, {:.2} times the float network's {float:.2} ms", chosen.ratio),
+        };
+        return Err(anyhow!("int8 does not pay here: {why}; nothing was written").into());
+    }
+    notes.end()
+}
+
+/// The images for ranges, and those for the check: the first ones, and those behind; all of them for both where there are
+/// no more.
+fn parts<'a>(args: &Args, images: &'a Images) -> Result<(Tensors<'a>, Tensors<'a>), Failure> {
+    let tensors = images.tensors.as_slice();
+    if tensors.is_empty() {
+        return wrong(format!("{}: no image could be used", args.data.data.display()));
+    }
+    let (first, rest) = tensors.split_at(tensors.len().min(args.calibrate as usize));
+    Ok((first, if rest.is_empty() { tensors } else { rest }))
+}
+
+/// As many images as are asked for, ready for the network.
+fn images(args: &Args, plan: &Arc<Plan>) -> Result<(Images, DataNotes), Failure> {
+    let data = args.data.open(plan.info(), args.load.images())?;
+    let mut notes = DataNotes::of(&data);
+    let wanted = args.calibrate as usize + args.check as usize;
+    let bar = progress::images(data.len().min(wanted), 0, args.json);
+    let mut classifier = Classifier::new(plan.clone())?;
+    let mut images = Images { tensors: vec![], labels: vec![] };
+    let visited = data.visit(0, 1, |samples| {
+        for sample in samples {
+            images.tensors.push(classifier.tensor(&sample.frame)?.to_vec());
+            images.labels.push(sample.label);
+        }
+        bar.set_position(images.tensors.len() as u64);
+        Ok(images.tensors.len() < wanted)
+    });
+    bar.finish_and_clear();
+    notes.skip(visited.map_err(failure)?);
+    Ok((images, notes))
+}
+
+fn write(args: &Args, quantiser: &Quantiser, chosen: &Chosen, notes: &mut DataNotes) -> Result<Written, Failure> {
+    let taken: Vec<bool> = chosen.verdicts.iter().map(|verdict| *verdict == Verdict::Int8).collect();
+    let plan = quantiser.plan_with(&taken)?;
+    let folder = tempfile::tempdir().context("a folder for records")?;
+    let float = solve(args, quantiser.plan(), &folder.path().join("float.csv"), None)?.1;
+    let (records, frontier) = solve(args, &plan, &folder.path().join("int8.csv"), Some(notes))?;
+    let area = area(&frontier, &float);
+    let points = frontier.points().len();
+    let names = records.exits().iter().map(String::as_str);
+    let policy = CalibratedPolicy::new(collect::digest(&plan), names, records.len() as u32, None, frontier)?;
+    let target = args.target.clone().unwrap_or_else(Target::host);
+    let compiled = quantiser.compile(chosen, Some(policy), target, &args.output).map_err(|error| match error {
+        BundleError::Write { .. } => Failure::Failed(error.into()),
+        error => Failure::Input(error.into()),
+    })?;
+    Ok(Written { compiled, digest: collect::digest(&plan).hex().to_string(), area, points })
+}
+
+/// What every exit of a plan says of all the images, and the best policies for it.
+fn solve(
+    args: &Args,
+    plan: &Arc<Plan>,
+    path: &Path,
+    notes: Option<&mut DataNotes>,
+) -> Result<(Records, Frontier), Failure> {
+    let data = args.data.open(plan.info(), args.load.images())?;
+    let header = collect::header(plan, collect::mac_costs(plan)?);
+    let mut writer = RecordWriter::resume(path, &header, data.names()).or_input()?;
+    let bar = progress::images(data.len(), 0, args.json);
+    let jobs = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let collected = collect::collect(plan, data, &mut writer, jobs, |done| {
+        bar.set_position(done as u64);
+        true
+    });
+    bar.finish_and_clear();
+    let collected = collected.map_err(failure)?;
+    if let Some(notes) = notes {
+        notes.skip(collected.skipped);
+    }
+    writer.finish()?;
+    let records = Records::read(path)?;
+    let solved = solver::solve(&records, &records.rows(), &SolveOptions::default()).or_input()?;
+    Ok((records, solved.frontier))
+}
+
+/// Mean accuracy of one frontier over that of another, over costs that both span.
+fn area(frontier: &Frontier, other: &Frontier) -> f64 {
+    let ends = |frontier: &Frontier| {
+        let costs = || frontier.points().iter().map(|point| f64::from(point.cost));
+        (costs().fold(f64::INFINITY, f64::min), costs().fold(0.0, f64::max))
+    };
+    let ((from, until), (other_from, other_until)) = (ends(frontier), ends(other));
+    let (from, until) = (from.max(other_from), until.min(other_until).max(from.max(other_from)));
+    let mean = |frontier: &Frontier| -> f64 {
+        let at = |step: u16| from + (until - from) * f64::from(step) / f64::from(COSTS);
+        (0..=COSTS).map(|step| accuracy(frontier, at(step) as f32)).sum()
+    };
+    mean(frontier) / mean(other).max(f64::MIN_POSITIVE)
+}
+
+/// The accuracy that a budget buys, two points mixed.
+fn accuracy(frontier: &Frontier, budget: f32) -> f64 {
+    let mix = frontier.mix(budget);
+    let [low, high] = [mix.low, mix.high].map(|index| f64::from(frontier.points()[index].accuracy));
+    low + f64::from(mix.share_of_high) * (high - low)
+}
+
+fn report(
+    args: &Args,
+    quantiser: &Quantiser,
+    chosen: &Chosen,
+    written: Option<&Written>,
+    notes: &DataNotes,
+) -> Result<(), Failure> {
+    let mut out = Out::stdout();
+    let exits = &quantiser.plan().info().exits;
+    let kernels = Classifier::new(quantiser.plan().clone())?.runtime().int8_isa();
+    if args.json {
+        let layers = quantiser.layers().iter().zip(&chosen.verdicts);
+        return Ok(out.json(&Report {
+            model: json::path(&args.model),
+            bundle: written.map(|_| json::path(&args.output)),
+            bytes: written.map(|written| written.compiled.bytes),
+            weight_bytes: written.map(|written| written.compiled.weight_bytes),
+            digest: written.map(|written| written.digest.clone()),
+            layers: layers.map(|(layer, verdict)| layer_report(layer, *verdict)).collect(),
+            exits: exits
+                .iter()
+                .zip(&chosen.exits)
+                .map(|(exit, check)| ExitReport { exit, float: check.float, int8: check.int8, changed: check.changed })
+                .collect(),
+            int8_kernels: kernels,
+            float_ms: 1e3 * chosen.float_time.as_secs_f64(),
+            int8_ms: 1e3 * chosen.int8_time.as_secs_f64(),
+            ratio: chosen.ratio,
+            pays: chosen.pays,
+            frontier_area: written.map(|written| written.area),
+            points: written.map(|written| written.points),
+            skipped: notes.skipped(),
+            warnings: notes.warnings(),
+        })?);
+    }
+    write!(out, "{}\n{}\n", layers_table(quantiser.layers(), &chosen.verdicts), exits_table(exits, chosen))?;
+    let (float, int8) = (1e3 * chosen.float_time.as_secs_f64(), 1e3 * chosen.int8_time.as_secs_f64());
+    writeln!(out, "a frame  {float:.2} ms in float, {int8:.2} ms with {} layers in int8", chosen.layers())?;
+    writeln!(out, "         {:.2} times as long, in turns on one thread; int8 kernels: {kernels}", chosen.ratio)?;
+    if let Some(written) = written {
+        let bytes = table::bytes(written.compiled.bytes as u64);
+        writeln!(out, "bundle   {}  {bytes}, sha256 {:.12}…", text::shown(&args.output), written.digest)?;
+        writeln!(
+            out,
+            "policy   {} points, found anew; {:.4} times the accuracy of float's policies at the same cost",
+            written.points, written.area
+        )?;
+    }
+    Ok(())
+}
+
+fn layer_report(layer: &Layer, verdict: Verdict) -> LayerReport<'_> {
+    LayerReport {
+        layer: &layer.name,
+        rows: layer.rows,
+        reduction: layer.reduction,
+        columns: layer.columns,
+        range: layer.range.map(|range| [range.low, range.high]),
+        method: layer.range.map(|range| range.method.to_string()),
+        error: layer.error,
+        float_us: 1e6 * layer.float_time.as_secs_f64(),
+        int8_us: 1e6 * layer.int8_time.as_secs_f64(),
+        verdict: verdict.name(),
+    }
+}
+
+fn layers_table(layers: &[Layer], verdicts: &[Verdict]) -> String {
+    let row = |(layer, verdict): (&Layer, &Verdict)| {
+        let decibels = -10.0 * layer.error.max(1e-12).log10();
+        vec![
+            text::name(&layer.name).into_owned(),
+            format!("{}x{}x{}", layer.rows, layer.reduction, layer.columns),
+            layer.range.map_or("-".to_owned(), |range| range.method.to_string()),
+            format!("{decibels:.1} dB"),
+            format!("{:.1} us", 1e6 * layer.float_time.as_secs_f64()),
+            format!("{:.1} us", 1e6 * layer.int8_time.as_secs_f64()),
+            verdict.name().to_owned(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = layers.iter().zip(verdicts).map(row).collect();
+    table::render(&["layer", "size", "range", "signal to error", "float", "int8", "verdict"], &rows)
+}
+
+fn exits_table(exits: &[String], chosen: &Chosen) -> String {
+    let share = |share: Option<f64>| share.map_or("-".to_owned(), table::percent);
+    let rows: Vec<Vec<String>> = exits
+        .iter()
+        .zip(&chosen.exits)
+        .map(|(exit, check)| {
+            let name = text::name(exit).into_owned();
+            vec![name, share(check.float), share(check.int8), table::percent(check.changed)]
+        })
+        .collect();
+    table::render(&["exit", "right in float", "in int8", "answers changed"], &rows)
+}

@@ -1,0 +1,220 @@
+//! GEMM with weights in half precision.
+//!
+//! Where a CPU multiplies halves (`fp16` of ARMv8.2), rows are halves, too, and sums are kept in halves for 256 entries at
+//! most, then added to f32 sums. Rows are scaled by a power of two so that none is beyond 1: no sum can become infinite,
+//! however large the values are. Elsewhere weights are widened and everything else is f32: half the memory is read, which
+//! pays for products of one row.
+
+pub(crate) mod convert;
+mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(test)]
+mod tests;
+mod widen;
+
+use std::ops::Range;
+
+pub use self::isa::HalfIsa;
+pub(crate) use self::isa::HalfToken;
+use self::widen::half_gemm;
+use super::epilogue::{Accumulators, NR};
+use super::family::{KernelFamily, Reduction};
+use super::micro_kernel::{MicroKernel, Tile};
+use super::operands::Operands;
+use super::{Epilogue, Split};
+use crate::activation::Activation;
+use crate::simd::Simd;
+use crate::sink::Sink;
+use crate::thread_pool::ThreadPool;
+
+/// Entries that are summed in halves.
+#[cfg(target_arch = "aarch64")]
+const PIECE: usize = 256;
+/// The largest weight: with rows of at most 1, the sum of a piece stays below 65,504, the largest half.
+pub const LARGEST_WEIGHT: f32 = 255.0;
+
+/// Columns of halves that are computed where no more than half of a panel exists.
+const HALF: usize = NR / 2;
+
+/// What products are scaled by, and what is done to them then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HalfEpilogue<'a> {
+    scale: f32,
+    float: Epilogue<'a>,
+}
+
+/// The inner loop for an instruction set.
+pub(crate) trait HalfKernel: Copy + Send + Sync + 'static {
+    /// Vectors of the results.
+    type Simd: Simd;
+    /// Entries of rows: f32, or halves.
+    type Lhs: Copy + Send + Sync;
+    /// Rows of a whole tile.
+    const MR: usize = super::MR;
+
+    /// Vectors of the results.
+    fn simd(self) -> Self::Simd;
+
+    /// The sums of `M` rows of A and the first `N` columns of a panel of B.
+    fn sums<const M: usize, const N: usize>(
+        self,
+        operands: &Operands<'_, Self::Lhs, u16>,
+    ) -> Accumulators<Self::Simd, M>;
+}
+
+/// The micro-kernel of an instruction set.
+#[derive(Clone, Copy, Debug)]
+struct Half<K>(K);
+
+impl<K: HalfKernel> MicroKernel for Half<K> {
+    type Lhs = K::Lhs;
+    type Rhs = u16;
+    type Out = f32;
+    type Row = [f32; NR];
+    type Epilogue<'a> = HalfEpilogue<'a>;
+
+    const MR: usize = K::MR;
+    const FAMILY: KernelFamily = KernelFamily::F16;
+
+    #[inline(always)]
+    fn columns<'a>(epilogue: Self::Epilogue<'a>, columns: Range<usize>) -> Self::Epilogue<'a> {
+        let bias = epilogue.float.bias.map(|bias| &bias[columns]);
+        HalfEpilogue { float: Epilogue { bias, ..epilogue.float }, ..epilogue }
+    }
+
+    #[inline(always)]
+    fn split_epilogue<'a>(self, epilogue: Self::Epilogue<'a>) -> (Self::Epilogue<'a>, bool) {
+        if epilogue.float.activation.is_costly() {
+            let float = Epilogue { activation: Activation::Identity, ..epilogue.float };
+            (HalfEpilogue { float, ..epilogue }, true)
+        } else {
+            (epilogue, false)
+        }
+    }
+
+    #[inline(always)]
+    fn start(self, epilogue: HalfEpilogue<'_>, columns: Range<usize>) -> [f32; NR] {
+        let mut row = [0.0; NR];
+        if let Some(bias) = epilogue.float.bias {
+            row[..columns.len()].copy_from_slice(&bias[columns]);
+        }
+        row
+    }
+
+    #[inline(always)]
+    fn tile(self, tile: &Tile<'_, '_, Half<K>>, out: &mut Sink<'_>) {
+        if tile.width > HALF { rows::<K, NR>(self.0, tile, out) } else { rows::<K, HALF>(self.0, tile, out) }
+    }
+
+    #[inline(always)]
+    fn finish_row(self, epilogue: HalfEpilogue<'_>, row: &mut [f32]) {
+        epilogue.float.activation.apply_row(self.0.simd(), row);
+    }
+}
+
+#[inline(always)]
+fn rows<K: HalfKernel, const N: usize>(kernel: K, tile: &Tile<'_, '_, Half<K>>, out: &mut Sink<'_>) {
+    match tile.rows {
+        1 => run::<K, 1, N>(kernel, tile, out),
+        2 => run::<K, 2, N>(kernel, tile, out),
+        3 => run::<K, 3, N>(kernel, tile, out),
+        4 => run::<K, 4, N>(kernel, tile, out),
+        5 => run::<K, 5, N>(kernel, tile, out),
+        _ => run::<K, { super::MR }, N>(kernel, tile, out),
+    }
+}
+
+#[inline(always)]
+fn run<K: HalfKernel, const M: usize, const N: usize>(kernel: K, tile: &Tile<'_, '_, Half<K>>, out: &mut Sink<'_>) {
+    let simd = kernel.simd();
+    let HalfEpilogue { scale, float } = tile.epilogue;
+    let scales = [scale; NR];
+    let sums = float.rescale::<K::Simd, M, N>(simd, kernel.sums::<M, N>(&tile.operands), &scales, tile.start);
+    if tile.width == N {
+        float.finish::<K::Simd, M, N>(simd, sums, tile.at, tile.stride, out);
+    } else {
+        float.finish_some::<K::Simd, M, N>(simd, &sums, tile.width, tile.at, tile.stride, out);
+    }
+}
+
+/// Length of the packed form of `reduction x columns` weights.
+pub fn packed_len_f16(reduction: usize, columns: usize) -> usize {
+    KernelFamily::F16.packed_len(Reduction::whole(reduction), columns)
+}
+
+/// Packs weights, entry `(k, n)` given by `weight`, as halves; none where one is not finite or beyond [`LARGEST_WEIGHT`].
+pub fn pack_f16(reduction: usize, columns: usize, weight: impl Fn(usize, usize) -> f32) -> Option<Vec<u16>> {
+    let mut packed = vec![0; packed_len_f16(reduction, columns)];
+    let mut fits = true;
+    let half = |k: usize, n: usize| convert::from_f32(weight(k, n));
+    KernelFamily::F16.pack(Reduction::whole(reduction), columns, half, &mut packed);
+    packed.iter().for_each(|half| fits &= convert::to_f32(half & 0x7FFF) <= LARGEST_WEIGHT);
+    fits.then_some(packed)
+}
+
+/// The power of two that brings all of `x` to at most 1; 1 where that is not possible.
+#[cfg(target_arch = "aarch64")]
+fn scale_down(x: &[f32]) -> f32 {
+    let largest = x.iter().map(|x| x.to_bits() & 0x7FFF_FFFF).max().unwrap_or(0);
+    match largest >> 23 {
+        // Infinities and NaN come out as such; zeros and the smallest numbers as zeros.
+        255 | 0 => 1.0,
+        exponent => f32::from_bits((253 - exponent.min(252)) << 23),
+    }
+}
+
+/// `out = activation(x * weights + bias + residual)` with `packed` from [`pack_f16`], `x` and `out` as for
+/// [`gemm`](super::gemm). `halves` has room for the entries of `x`, for where rows are halves.
+///
+/// # Panics
+/// A slice is too short.
+///
+/// ```
+/// use dyn_perceiver_kernels::gemm::{Epilogue, gemm_f16, pack_f16};
+/// use dyn_perceiver_kernels::thread_pool::ThreadPool;
+///
+/// let (x, weights) = ([1.0, 2.0, 3.0, 4.0], [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]);
+/// let packed = pack_f16(2, 3, |k, n| weights[k][n]).expect("weights are small");
+/// let (mut out, mut halves) = ([0.0; 6], [0; 4]);
+/// gemm_f16(&mut ThreadPool::single(), &x, 2, &packed, 3, Epilogue::default(), &mut halves, &mut out);
+/// assert_eq!(out, [1.0, 2.0, 3.0, 3.0, 4.0, 7.0]);
+/// ```
+#[allow(clippy::too_many_arguments)]
+pub fn gemm_f16(
+    pool: &mut ThreadPool,
+    x: &[f32],
+    reduction: usize,
+    packed: &[u16],
+    columns: usize,
+    epilogue: Epilogue<'_>,
+    halves: &mut [u16],
+    out: &mut [f32],
+) {
+    let (token, split) = (pool.half(), Split { reduction: Reduction::whole(reduction), columns });
+    match token {
+        #[cfg(target_arch = "aarch64")]
+        HalfToken::NeonFp16(kernel) => {
+            let down = scale_down(x);
+            let halves = &mut halves[..x.len()];
+            let (parts, sink) = (pool.parts(x.len(), x.len()), Sink::new(halves));
+            pool.run(parts, &|part| {
+                let (from, until) = (part * x.len() / parts, (part + 1) * x.len() / parts);
+                // SAFETY: each part writes its own entries.
+                let mut halves = unsafe { sink.share() };
+                kernel.narrow(&x[from..until], down, halves.entries(from, until - from));
+            });
+            let epilogue = HalfEpilogue { scale: 1.0 / down, float: epilogue };
+            split.run::<Half<neon::NeonFp16>>(pool, halves, packed, epilogue, out, &|x, packed, to, epilogue, out| {
+                neon::half_gemm_fp16(kernel, x, reduction, packed, to, epilogue, out);
+            });
+        }
+        _ => {
+            let _ = halves;
+            let epilogue = HalfEpilogue { scale: 1.0, float: epilogue };
+            split.run::<Half<widen::Plain>>(pool, x, packed, epilogue, out, &|x, packed, to, epilogue, out| {
+                half_gemm(token, x, reduction, packed, to, epilogue, out);
+            });
+        }
+    }
+}

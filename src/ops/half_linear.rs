@@ -1,0 +1,68 @@
+//! A [`Linear`] whose weights are halves: multiplied as they are where the CPU can, widened elsewhere.
+
+use serde::{Deserialize, Serialize};
+use tract_core::internal::*;
+
+use super::fused::{Fused, fused_op, product, volume};
+use super::linear::Linear;
+use dyn_perceiver_kernels::gemm::{gemm_f16, packed_len_f16};
+use dyn_perceiver_kernels::memory::{as_u16, as_u16_mut};
+use dyn_perceiver_kernels::thread_pool::ThreadPool;
+
+/// As [`Linear`], with the packed weights two in a word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HalfLinear {
+    pub linear: Linear,
+}
+
+impl Fused for HalfLinear {
+    fn name(&self) -> &'static str {
+        "HalfLinear"
+    }
+
+    fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
+        self.linear.output_shape(inputs)
+    }
+
+    fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        let Linear { reduction, columns, shape, tail } = &self.linear;
+        let (reduction, columns) = (*reduction, *columns);
+        tail.check(inputs)?;
+        let (x, result) = (volume(inputs[0]), product(shape)?);
+        ensure!(reduction > 0 && columns > 0 && x > 0, "{reduction} x {columns} weights");
+        product(&[reduction, columns.saturating_add(64)])?;
+        ensure!(volume(inputs[1]) == packed_len_f16(reduction, columns) / 2, "packed weights {:?}", inputs[1]);
+        ensure!(x.is_multiple_of(reduction) && product(&[x / reduction, columns])? == result);
+        tail.check_sizes(inputs, columns, result)
+    }
+
+    fn words(&self) -> std::ops::Range<usize> {
+        1..2
+    }
+
+    fn scratch_len(&self, inputs: &[&[usize]], _threads: usize) -> usize {
+        volume(inputs[0]).div_ceil(2)
+    }
+
+    fn compute(
+        &self,
+        inputs: &[(&[f32], &[usize])],
+        pool: &mut ThreadPool,
+        scratch: &mut [f32],
+        out: &mut [f32],
+    ) -> TractResult<()> {
+        let Linear { reduction, columns, tail, .. } = &self.linear;
+        let (epilogue, halves) = (tail.epilogue(inputs), as_u16_mut(scratch));
+        gemm_f16(pool, inputs[0].0, *reduction, as_u16(inputs[1].0), *columns, epilogue, halves, out);
+        Ok(())
+    }
+
+    fn macs(&self, inputs: &[&[usize]]) -> TractResult<usize> {
+        self.linear.macs(inputs)
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("{} x {} f16 {:?}", self.linear.reduction, self.linear.columns, self.linear.tail)]
+    }
+}
+fused_op!(HalfLinear);
