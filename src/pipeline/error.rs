@@ -37,7 +37,7 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
-    /// Whether the loop should go on with [`Pipeline::step`]: the camera is being reconnected, or one frame came damaged.
+    /// Whether the loop should go on with [`Pipeline::step`](super::Pipeline::step): the camera is being reconnected, or one frame came damaged.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Camera(error) if error.is_temporary())

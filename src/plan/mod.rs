@@ -96,7 +96,7 @@ impl Plan {
         quiet::catch(|| Self::prepare(parts, None)).unwrap_or_else(|reason| Err(panicked(&path, reason)))
     }
 
-    /// Loads a model or a [bundle], whichever the file is, and makes it ready to run.
+    /// Loads a model or a [bundle](crate::bundle), whichever the file is, and makes it ready to run.
     ///
     /// # Errors
     /// [`PlanError`] when the file is neither, or not sound; when it is a bundle and `options` want other exits or
