@@ -6,6 +6,7 @@ pub mod detection;
 pub mod evaluate;
 pub mod learn;
 pub mod missions;
+mod parallel;
 mod random;
 pub mod records;
 pub mod solver;

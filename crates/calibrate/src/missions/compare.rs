@@ -8,6 +8,7 @@ use super::strategy::Strategy;
 use super::summary::{MissionSummary, ends_below};
 use super::table::{Table, run_table, table_kinds, table_policies, tune_table};
 use super::trace::Trace;
+use crate::parallel::on_all_cores;
 
 /// A mission's seed, what happens in it, and what became of it under each strategy.
 type Played = (u64, Trace, Vec<(Strategy, MissionOutcome)>);
@@ -46,18 +47,4 @@ pub fn compare(simulation: &Simulation, seeds: Range<u64>) -> Vec<(Strategy, Mis
     let all = Strategy::ALL.into_iter();
     all.map(|strategy| (strategy, summary(&if strategy == Strategy::Steps { steps.clone() } else { of(strategy) })))
         .collect()
-}
-
-/// What `work` makes of every item, in their order.
-fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let work = &work;
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = items
-            .chunks(items.len().div_ceil(threads).max(1))
-            .map(|chunk| scope.spawn(move || chunk.iter().map(work).collect::<Vec<_>>()))
-            .collect();
-        // A worker that panicked is a defect: it is passed on.
-        workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    })
 }

@@ -16,6 +16,7 @@ use super::rivals::RESERVE;
 use super::scene::Scene;
 use super::situation::Situation;
 use crate::evaluate::ReplayError;
+use crate::parallel::on_all_cores;
 use crate::records::{CostError, Records};
 use crate::solver::{EnsembleKind, SolveError, SolveOptions, solve};
 
@@ -221,20 +222,6 @@ impl fmt::Display for WorldTable {
         }
         Ok(())
     }
-}
-
-/// What `work` makes of every item, in their order.
-fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let work = &work;
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = items
-            .chunks(items.len().div_ceil(threads).max(1))
-            .map(|chunk| scope.spawn(move || chunk.iter().map(work).collect::<Vec<_>>()))
-            .collect();
-        // A worker that panicked is a defect: it is passed on.
-        workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    })
 }
 
 #[cfg(test)]
