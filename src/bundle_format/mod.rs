@@ -6,6 +6,7 @@ mod error;
 mod load;
 mod manifest;
 mod operator;
+mod slots;
 mod target;
 
 use std::fs::File;

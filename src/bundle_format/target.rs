@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use dyn_perceiver_kernels::Isa;
 use dyn_perceiver_kernels::convolution::{Shape, Window};
-use dyn_perceiver_kernels::gemm::{HalfIsa, KernelFamily, Reduction};
+use dyn_perceiver_kernels::dispatch::HalfIsa;
+use dyn_perceiver_kernels::gemm::{KernelFamily, Reduction};
 use dyn_perceiver_kernels::{depthwise, gemm};
 
 /// A CPU that bundles can be made for.

@@ -7,7 +7,7 @@ use tract_onnx::pb::GraphProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
 use super::ModelError;
-use super::guard::Fact;
+use super::fact::Fact;
 use super::prepare::heads::{Ending, ending};
 use crate::exit::MAX_EXITS;
 

@@ -5,6 +5,7 @@
 
 mod error;
 mod exits;
+mod fact;
 mod file;
 mod guard;
 mod layout;

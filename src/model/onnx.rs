@@ -10,7 +10,8 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::*;
 
 use super::exits::{self, Exits};
-use super::guard::{self, Fact, Inferred, Refusal};
+use super::fact::Fact;
+use super::guard::{self, Inferred, Refusal};
 use super::metadata::{self, Metadata};
 use super::prepare::{
     branches, constants, external, forms, functions, heads, input, precision, quantised, training, upsample,

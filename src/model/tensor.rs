@@ -3,7 +3,7 @@
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 
-use super::guard::{Check, FOLLOWED, Fact, Value, elements};
+use super::fact::{Check, FOLLOWED, Fact, Value, elements};
 
 /// The element type of a tensor.
 pub(super) fn element(tensor: &TensorProto) -> Check<DataType> {

@@ -17,13 +17,14 @@ mod batch;
 mod check;
 mod deadline;
 mod device;
+mod outcome;
 mod stage_times;
 mod threads;
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub use crate::executor::OperatorTime;
 pub use crate::executor::RunError;
@@ -32,6 +33,7 @@ pub use batch::BatchRuntime;
 pub use deadline::StageLimits;
 pub use device::{Device, DeviceRuntime};
 pub use dyn_perceiver_kernels::{Isa, IsaError};
+pub use outcome::{BoxMaps, Outcome};
 pub use stage_times::{StageTime, StageTimes};
 pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
 
@@ -65,55 +67,6 @@ impl fmt::Debug for Runtime {
 fn all_finite(values: &[f32]) -> bool {
     const INFINITY: u32 = f32::INFINITY.to_bits();
     values.iter().map(|value| value.to_bits() & !(1 << 31)).max().is_none_or(|largest| largest < INFINITY)
-}
-
-/// The answer for one image.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Outcome {
-    /// Index of the class.
-    pub class: usize,
-    /// Its soft-max probability at the exit taken.
-    pub probability: f32,
-    /// Confidence by the policy's measure and ensemble.
-    pub confidence: f32,
-    /// The exit at which the frame left, from 0, in order of cost.
-    pub exit: usize,
-    /// The exit whose answer this is: an earlier one where the policy recalls exits seen before.
-    pub answered_by: usize,
-    /// Whether the policy left before the last exit that it evaluates.
-    pub exited_early: bool,
-    /// Exits that were evaluated but passed over, because a logit was not a finite number.
-    pub passed_over: ExitSet,
-    /// For each exit evaluated, how long what it needed anew took.
-    pub stages: StageTimes,
-}
-
-/// The maps of one level of a detector, (batch, channels, rows, columns) each.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct BoxMaps<'a> {
-    /// The level, a place in [`BoxSpec::levels`](crate::model::BoxSpec::levels).
-    pub level: usize,
-    /// Rows and columns.
-    pub shape: [usize; 2],
-    /// Class scores, as logits.
-    pub scores: &'a [f32],
-    /// Deltas of boxes.
-    pub deltas: &'a [f32],
-}
-
-impl Outcome {
-    /// Wall time of all stages together.
-    pub fn latency(&self) -> Duration {
-        self.stages.iter().map(|stage| stage.time).sum()
-    }
-
-    /// The same answer for a later frame, for which nothing was run.
-    #[cfg(feature = "camera")]
-    pub(crate) fn held(&self) -> Outcome {
-        Outcome { stages: StageTimes::default(), ..self.clone() }
-    }
 }
 
 impl Runtime {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::Activation;
 use crate::convolution::{Shape, Window};
 use crate::dispatch::Isa;
-use crate::gemm::{HalfIsa, Int8Isa};
+use crate::dispatch::{HalfIsa, Int8Isa};
 use crate::thread_pool::ThreadPool;
 
 thread_local! {

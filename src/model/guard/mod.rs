@@ -6,7 +6,6 @@
 //! shape is inferred, and every tensor's size is held against [`LoadLimits`]. A node that is not in the table, whose
 //! shape depends on the image's content, or that contradicts its inputs is refused by name.
 
-mod fact;
 mod limits;
 mod node;
 mod operators;
@@ -18,11 +17,11 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-pub(super) use fact::{FOLLOWED, Fact, Value, elements};
 pub use limits::LoadLimits;
-pub(super) use node::{Check, attribute, axis};
+pub(super) use node::{attribute, axis};
 pub(super) use structure::{check as check_structure, opset};
 
+use super::fact::{Check, Fact, elements};
 use super::tensor;
 use crate::deadline;
 use node::Node;

@@ -6,8 +6,8 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
-pub(crate) use super::fact::Check;
-use super::fact::Fact;
+use super::super::fact::Check;
+use super::super::fact::Fact;
 use super::limits::LoadLimits;
 
 /// A node with what its shape rule needs.

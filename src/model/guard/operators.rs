@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::fact::Fact;
-use super::node::{Check, Node};
+use super::super::fact::{Check, Fact};
+use super::node::Node;
 use super::shapes::{
     elementwise as e, generate as g, layout as l, linear, normalise as n, reduce as r, select as s, window as w,
 };

@@ -1,12 +1,12 @@
 //! What can be judged of a file without following its tensors: sizes, nesting, names, declared shapes.
 
+use crate::model::fact::Check;
 use std::collections::HashSet;
 
 use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::{GraphProto, ModelProto, ValueInfoProto, type_proto};
 
 use super::limits::LoadLimits;
-use super::node::Check;
 use crate::model::tensor;
 
 /// Longest name of a tensor or node. Exporters of deep modules write some hundred characters.

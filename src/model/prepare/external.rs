@@ -8,7 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::{GraphProto, TensorProto};
 
-use super::super::guard::{Check, LoadLimits};
+use super::super::fact::Check;
+use super::super::guard::LoadLimits;
 
 /// Reads every tensor that lies in another file. Such files have to be in the model's folder or below it.
 ///

@@ -7,7 +7,8 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-use super::super::guard::{Check, Refusal, attribute};
+use super::super::fact::Check;
+use super::super::guard::{Refusal, attribute};
 use super::super::tensor;
 use super::edit::{Names, int, ints, node};
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use prost::Message as _;
 use tract_onnx::pb::{AttributeProto, FunctionProto, ModelProto, NodeProto};
 
-use super::super::guard::{Check, LoadLimits};
+use super::super::fact::Check;
+use super::super::guard::LoadLimits;
 use super::edit::Names;
 
 /// How deep functions may call each other.

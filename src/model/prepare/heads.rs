@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{GraphProto, NodeProto, ValueInfoProto};
 
-use super::super::guard::{Check, Fact, attribute};
+use super::super::fact::{Check, Fact};
+use super::super::guard::attribute;
 use super::super::tensor;
 use super::edit::{Names, int, node};
 

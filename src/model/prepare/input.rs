@@ -8,7 +8,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::{GraphProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto};
 
-use super::super::guard::Fact;
+use super::super::fact::Fact;
 use super::super::metadata::{SIZE, Settings};
 use super::super::{Layout, tensor};
 use super::edit::{Names, int, ints, node};

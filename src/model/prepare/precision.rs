@@ -3,7 +3,7 @@
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, TensorProto, TypeProto, type_proto};
 
-use super::super::guard::Check;
+use super::super::fact::Check;
 use super::super::tensor;
 use super::edit::every_graph;
 

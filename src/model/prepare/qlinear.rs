@@ -4,7 +4,8 @@
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 
-use super::super::guard::{Check, attribute};
+use super::super::fact::Check;
+use super::super::guard::attribute;
 use super::edit::node;
 use super::writer::Writer;
 

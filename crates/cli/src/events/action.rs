@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::worker::Job;
+use super::job::{Files, Job};
 use crate::output::time;
 
 /// A command that takes longer is ended.
@@ -17,13 +17,6 @@ const LAST: Duration = Duration::from_secs(5);
 /// Names that arguments may contain.
 const NAMES: [&str; 10] =
     ["event", "label", "class", "confidence", "frame", "id", "time", "lasted", "snapshot", "clip"];
-
-/// Files that were made of an event.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Files<'a> {
-    pub(super) snapshot: Option<&'a Path>,
-    pub(super) clip: Option<&'a Path>,
-}
 
 /// A program and its arguments.
 #[derive(Clone, Debug)]
@@ -146,24 +139,9 @@ fn names(word: &str) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::job::tests::job;
     use super::*;
-    use crate::live::Event;
-    use dyn_perceiver::events::EventKind;
-
-    pub(in super::super) fn job(label: &str) -> Job {
-        let event = Event {
-            id: 12,
-            event: EventKind::Appeared,
-            class: 3,
-            label: label.into(),
-            confidence: 0.875,
-            frame: 77,
-            time: Some("2026-11-27T12:00:00.000Z".into()),
-            snapshot: Some(12),
-        };
-        Job { event, lasted: Duration::from_millis(1500), time: Duration::from_secs(9), jpeg: None }
-    }
 
     fn template(words: &[&str]) -> Result<Template, String> {
         Template::parse(&words.iter().map(ToString::to_string).collect::<Vec<_>>())

@@ -101,7 +101,7 @@ impl Folder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::action::tests::job;
+    use super::super::job::tests::job;
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {

@@ -6,6 +6,7 @@
 mod action;
 mod clip;
 mod folder;
+mod job;
 mod line;
 mod rules;
 mod worker;
@@ -24,8 +25,9 @@ use crate::live::{self, Events, NewEvent};
 use crate::output::failure::Failure;
 use action::End;
 pub(crate) use folder::Folder;
+use job::Job;
 pub(crate) use rules::{KEYS, Rule, Rules};
-use worker::{Job, Message, Worker};
+use worker::{Message, Worker};
 
 /// Messages that wait for the worker.
 const WAITING: usize = 32;

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use dyn_perceiver::camera::Frame;
 use dyn_perceiver::events::EventKind;
 
-use super::action::{End, Files};
+use super::action::End;
 use super::clip::Ring;
 use super::folder::Folder;
+use super::job::{Files, Job};
 use super::line::OutputLine;
 use super::rules::{Checked, Rules};
-use crate::live::{self, Event};
+use crate::live;
 use crate::output::failure::{Failure, OrInput as _};
 use crate::output::json;
 use crate::output::message;
@@ -29,16 +30,6 @@ pub(super) enum Message {
     Frame(Box<Frame>, Duration),
     /// Something that happened.
     Event(Box<Job>),
-}
-
-/// An event to act on.
-#[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) event: Event,
-    pub(super) lasted: Duration,
-    /// The loop's time.
-    pub(super) time: Duration,
-    pub(super) jpeg: Option<Arc<[u8]>>,
 }
 
 /// An event whose clip is not complete yet, and what is known of it.
@@ -211,7 +202,7 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::action::tests::job;
+    use super::super::job::tests::job;
     use super::super::rules::Rule;
     use super::*;
     use std::sync::mpsc::sync_channel;

@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use super::access::{Access, Verdict};
 use super::metrics;
+use super::numbers::Numbers;
 use super::stream::Stream;
-use crate::live::{Event, Facts, Live, State};
+use crate::live::{Event, Facts, Live};
 use crate::output::json;
 
 /// The page: markup, style and script in one, without anything from elsewhere.
@@ -36,14 +37,11 @@ pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// What answers are made of.
 #[derive(Debug)]
 pub(super) struct Answers {
-    pub live: Arc<Live>,
-    pub facts: Facts,
+    pub numbers: Arc<Numbers>,
     pub access: Access,
     /// Looks at the board, as `doctor` does: one JSON object.
     pub health: fn() -> Vec<u8>,
     healthy: Mutex<Option<(Instant, Bytes)>>,
-    /// The last state that was written, and how: a hundred readers cost one serialisation.
-    written: Mutex<Option<(Arc<State>, Bytes)>>,
 }
 
 /// The newest events.
@@ -58,7 +56,7 @@ struct EventReport {
 
 impl Answers {
     pub(super) fn new(live: Arc<Live>, facts: Facts, access: Access, health: fn() -> Vec<u8>) -> Self {
-        Self { live, facts, access, health, healthy: Mutex::default(), written: Mutex::default() }
+        Self { numbers: Arc::new(Numbers::new(live, facts)), access, health, healthy: Mutex::default() }
     }
 
     /// The answer to a request, whose body nobody reads.
@@ -111,10 +109,14 @@ impl Answers {
             "/api/state" => self.state().await,
             "/api/events" => self.events(),
             "/api/health" => self.board().await,
-            "/api/stream" => typed_body("text/event-stream", Stream::new(self.clone()).boxed_unsync()),
+            "/api/stream" => typed_body("text/event-stream", Stream::new(self.numbers.clone()).boxed_unsync()),
             "/metrics" => {
-                self.live.look();
-                let text = metrics::text(&self.facts, self.live.state().as_deref(), self.live.events().last());
+                self.numbers.live.look();
+                let text = metrics::text(
+                    &self.numbers.facts,
+                    self.numbers.live.state().as_deref(),
+                    self.numbers.live.events().last(),
+                );
                 typed("text/plain; version=0.0.4; charset=utf-8", text)
             }
             "/snapshot.jpg" => self.picture(request.headers()).await,
@@ -127,9 +129,11 @@ impl Answers {
 
     /// Whether the loop lives: it has published lately, as its pace allows.
     fn liveness(&self) -> Response<Body> {
-        let Some(state) = self.live.state() else { return text(StatusCode::SERVICE_UNAVAILABLE, "no frame yet") };
+        let Some(state) = self.numbers.live.state() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "no frame yet");
+        };
         let period = state.answer.as_ref().and_then(|answer| answer.period_ms).map_or(0, |period| 3 * period);
-        match self.live.age() {
+        match self.numbers.live.age() {
             age if age <= SILENCE.max(Duration::from_millis(period)) => text(StatusCode::OK, "ok"),
             age => {
                 let why = format!("nothing was classified for {} seconds", age.as_secs());
@@ -148,28 +152,16 @@ impl Answers {
     }
 
     async fn state(&self) -> Response<Body> {
-        self.live.look();
-        wait_for(|| self.live.state()).await;
-        match self.state_line() {
+        self.numbers.live.look();
+        wait_for(|| self.numbers.live.state()).await;
+        match self.numbers.line() {
             Some((_, line)) => typed("application/json", line),
             None => text(StatusCode::SERVICE_UNAVAILABLE, "no frame yet"),
         }
     }
 
-    /// The newest state as a line of JSON.
-    pub(super) fn state_line(&self) -> Option<(Arc<State>, Bytes)> {
-        let state = self.live.state()?;
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, line)) = written.as_ref().filter(|(of, _)| Arc::ptr_eq(of, &state)) {
-            return Some((of.clone(), line.clone()));
-        }
-        let line = Bytes::from(self.facts.line(&state)?);
-        *written = Some((state.clone(), line.clone()));
-        Some((state, line))
-    }
-
     fn events(&self) -> Response<Body> {
-        let events = self.live.events();
+        let events = self.numbers.live.events();
         let report = EventReport { kind: "events", last: events.last(), events: events.after(0) };
         match json::line(&json::Versioned::new(&report)) {
             Ok(line) => typed("application/json", line),
@@ -193,8 +185,8 @@ impl Answers {
     }
 
     async fn picture(&self, headers: &hyper::HeaderMap) -> Response<Body> {
-        self.live.look();
-        let Some(picture) = wait_for(|| self.live.picture()).await else {
+        self.numbers.live.look();
+        let Some(picture) = wait_for(|| self.numbers.live.picture()).await else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "no frame yet");
         };
         let tag = format!("\"{}\"", picture.sequence());
@@ -211,7 +203,7 @@ impl Answers {
     }
 
     fn snapshot(&self, number: &str) -> Response<Body> {
-        let jpeg = number.parse().ok().and_then(|id| self.live.events().snapshot(id));
+        let jpeg = number.parse().ok().and_then(|id| self.numbers.live.events().snapshot(id));
         match jpeg {
             Some(jpeg) => typed("image/jpeg", Bytes::from_owner(jpeg)),
             None => text(StatusCode::NOT_FOUND, "there is no such snapshot any more"),

@@ -7,6 +7,7 @@ mod access;
 mod answers;
 mod connection;
 mod metrics;
+mod numbers;
 mod server;
 mod stream;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::body::{Body, Bytes, Frame};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::answers::Answers;
+use super::numbers::Numbers;
 use crate::live::State;
 use crate::output::json;
 
@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// and always the newest.
 #[derive(Debug)]
 pub(super) struct Stream {
-    answers: Arc<Answers>,
+    numbers: Arc<Numbers>,
     tick: Interval,
     /// The state that was sent last.
     sent: Option<Arc<State>>,
@@ -32,18 +32,18 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(answers: Arc<Answers>) -> Self {
+    pub(super) fn new(numbers: Arc<Numbers>) -> Self {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The page gets earlier events from `/api/events`.
-        let event = answers.live.events().last();
-        Self { answers, tick, sent: None, sent_at: Instant::now(), event }
+        let event = numbers.live.events().last();
+        Self { numbers, tick, sent: None, sent_at: Instant::now(), event }
     }
 
     /// What is new since the last time.
     fn news(&mut self) -> Vec<u8> {
         let mut news = Vec::new();
-        if let Some((state, line)) = self.answers.state_line()
+        if let Some((state, line)) = self.numbers.line()
             && !self.sent.as_ref().is_some_and(|sent| Arc::ptr_eq(sent, &state))
         {
             news.extend_from_slice(b"event: state\ndata: ");
@@ -51,7 +51,7 @@ impl Stream {
             news.push(b'\n');
             self.sent = Some(state);
         }
-        for event in self.answers.live.events().after(self.event) {
+        for event in self.numbers.live.events().after(self.event) {
             self.event = event.id;
             if let Ok(line) = json::line(&event) {
                 news.extend_from_slice(b"event: happened\ndata: ");
@@ -73,7 +73,7 @@ impl Body for Stream {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         loop {
             ready!(self.tick.poll_tick(cx));
-            self.answers.live.look();
+            self.numbers.live.look();
             let news = self.news();
             if !news.is_empty() {
                 self.sent_at = Instant::now();

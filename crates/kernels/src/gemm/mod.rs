@@ -21,12 +21,10 @@ use std::ops::Range;
 
 pub(crate) use self::epilogue::{Accumulators, start, vectors};
 pub use self::epilogue::{Epilogue, NR};
-pub(crate) use self::f16::HalfToken;
-pub use self::f16::{HalfIsa, LARGEST_WEIGHT, gemm_f16, pack_f16, packed_len_f16};
+pub use self::f16::{LARGEST_WEIGHT, gemm_f16, pack_f16, packed_len_f16};
 pub(crate) use self::f32::{F32, F32MicroKernel, MR};
 pub use self::family::{Element, KernelFamily, Reduction, UnknownFamily};
-pub(crate) use self::i8::DotToken;
-pub use self::i8::{Int8Isa, PackedI8, Rescale, gemm_i8, pack_i8, padded_i8, quantise};
+pub use self::i8::{PackedI8, Rescale, gemm_i8, pack_i8, padded_i8, quantise};
 pub(crate) use self::micro_kernel::{MicroKernel, Tile};
 pub use self::operands::Fragments;
 use self::operands::Operands;

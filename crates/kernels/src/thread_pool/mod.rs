@@ -21,8 +21,7 @@ use std::thread::{self, JoinHandle};
 use thiserror::Error;
 
 use self::shared::Shared;
-use crate::dispatch::{Isa, IsaError, Token, isa, select_isa};
-use crate::gemm::{DotToken, HalfIsa, HalfToken, Int8Isa};
+use crate::dispatch::{DotToken, HalfIsa, HalfToken, Int8Isa, Isa, IsaError, Token, isa, select_isa};
 use crate::sink::Sink;
 
 /// Operations below which handing a part over costs more than it gives: some microseconds' work.

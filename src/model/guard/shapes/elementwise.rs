@@ -2,9 +2,9 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::super::fact::{Fact, Value, broadcast, broadcasts_to};
-use super::super::node::{Check, Node};
+use super::super::node::Node;
 use super::small;
+use crate::model::fact::{Check, Fact, Value, broadcast, broadcasts_to};
 
 /// As the first input: same type, same shape. Values of floors and roundings are followed.
 pub(in super::super) fn unary(node: &Node<'_>) -> Check<Vec<Fact>> {

@@ -2,8 +2,8 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::super::fact::{Fact, Value, elements, size};
-use super::super::node::{Check, Node, axis};
+use super::super::node::{Node, axis};
+use crate::model::fact::{Check, Fact, Value, elements, size};
 use crate::model::tensor;
 
 /// `Constant`, of any of the attributes that may hold it.
@@ -38,7 +38,7 @@ pub(in super::super) fn filled(node: &Node<'_>) -> Check<Vec<Fact>> {
         return Err(format!("a value of shape {:?}", value.dims));
     }
     let count = elements(&dims)?;
-    let few = count <= super::super::fact::FOLLOWED;
+    let few = count <= crate::model::fact::FOLLOWED;
     let spread = value.value.as_ref().filter(|_| few).and_then(|v| v.pick(std::iter::repeat_n(0, count)));
     Ok(vec![Fact::new(value.element, dims).with_value(spread)])
 }
@@ -61,7 +61,7 @@ pub(in super::super) fn range(node: &Node<'_>) -> Check<Vec<Fact>> {
         return Err(format!("{count} elements, at most {} are allowed", node.limits.constant_elements));
     }
     let count = count as usize;
-    let followed = count <= super::super::fact::FOLLOWED;
+    let followed = count <= crate::model::fact::FOLLOWED;
     let value = match (start.ints(), delta.ints()) {
         (Some(from), Some(step)) if followed => {
             let at = |k: usize| step[0].checked_mul(k as i64).and_then(|v| v.checked_add(from[0]));

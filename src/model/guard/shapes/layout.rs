@@ -1,7 +1,7 @@
 //! Shape rules of operators that move elements without changing them.
 
-use super::super::fact::{Fact, Value, elements, size};
-use super::super::node::{Check, Node, axes, axis};
+use super::super::node::{Node, axes, axis};
+use crate::model::fact::{Check, Fact, Value, elements, size};
 
 /// `Reshape`: 0 keeps an axis, -1 takes what is left.
 pub(in super::super) fn reshape(node: &Node<'_>) -> Check<Vec<Fact>> {
@@ -114,7 +114,7 @@ pub(in super::super) fn expand(node: &Node<'_>) -> Check<Vec<Fact>> {
     let x = node.input(0)?;
     node.input(1)?.expect_index()?.expect_rank(1..=1)?;
     let wanted = node.known_ints(1)?.iter().map(|&v| size(v)).collect::<Check<Vec<_>>>()?;
-    let dims = super::super::fact::broadcast(&x.dims, &wanted)?;
+    let dims = crate::model::fact::broadcast(&x.dims, &wanted)?;
     let value = super::small::spread(x, &dims);
     Ok(vec![Fact::new(x.element, dims).with_value(value)])
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::super::fact::{Fact, broadcast, broadcasts_to, elements};
-use super::super::node::{Check, Node};
+use super::super::node::Node;
+use crate::model::fact::{Check, Fact, broadcast, broadcasts_to, elements};
 
 /// `MatMul`, `MatMulInteger`: numpy's rules.
 pub(in super::super) fn product(node: &Node<'_>) -> Check<Vec<Fact>> {

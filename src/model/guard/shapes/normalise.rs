@@ -1,8 +1,8 @@
 //! Shape rules of normalisations and of operators along one axis: as the input.
 
-use super::super::fact::{Fact, broadcasts_to, size};
-use super::super::node::{Check, Node};
+use super::super::node::Node;
 use super::window::expect_vector;
+use crate::model::fact::{Check, Fact, broadcasts_to, size};
 
 /// `BatchNormalization` for inference: four vectors of the channels.
 pub(in super::super) fn batch(node: &Node<'_>) -> Check<Vec<Fact>> {

@@ -2,8 +2,8 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::super::fact::{Fact, Value};
-use super::super::node::{Check, Node, axes};
+use super::super::node::{Node, axes};
+use crate::model::fact::{Check, Fact, Value};
 
 /// `ReduceSum` and its kin. Axes are an attribute, or in newer files an input.
 pub(in super::super) fn reduce(node: &Node<'_>) -> Check<Vec<Fact>> {

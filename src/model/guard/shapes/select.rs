@@ -1,7 +1,7 @@
 //! Shape rules of operators that pick or write elements by index.
 
-use super::super::fact::{Fact, size};
-use super::super::node::{Check, Node};
+use super::super::node::Node;
+use crate::model::fact::{Check, Fact, size};
 
 /// Indices that are known have to be in [-dim, dim).
 fn check_indices(indices: &Fact, dim: usize) -> Check<()> {

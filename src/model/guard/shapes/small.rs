@@ -2,7 +2,7 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::super::fact::{FOLLOWED, Fact, Value, elements};
+use crate::model::fact::{FOLLOWED, Fact, Value, elements};
 
 pub(super) fn unary(operator: &str, value: &Value) -> Option<Value> {
     Some(match value {

@@ -2,8 +2,8 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 
-use super::super::fact::{Fact, elements, size};
-use super::super::node::{Check, Node};
+use super::super::node::Node;
+use crate::model::fact::{Check, Fact, elements, size};
 
 /// A kernel, stride, dilation or padding above this is no image's.
 const LARGEST: i64 = 1 << 20;

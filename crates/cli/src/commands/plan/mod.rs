@@ -3,6 +3,7 @@
 mod advice;
 mod facts;
 mod measures;
+mod plot;
 mod report;
 
 use std::path::PathBuf;
@@ -24,7 +25,6 @@ use crate::args::watts::PUBLISHED;
 use crate::args::work;
 use crate::output::failure::{Failure, wrong};
 use crate::output::out::Out;
-use crate::output::plots;
 
 pub(crate) use advice::Advice;
 use advice::{OtherBoard, Yields};
@@ -169,7 +169,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         facts: &facts.into_list(),
     };
     if let Some(path) = &args.plot {
-        plots::plan::draw(path, report.name, &rows, mission.seconds / HOUR)?;
+        plot::draw(path, report.name, &rows, mission.seconds / HOUR)?;
     }
     let mut out = Out::stdout();
     if args.json { Ok(out.json(&report)?) } else { report.print(&mut out) }

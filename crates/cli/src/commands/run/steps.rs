@@ -3,11 +3,11 @@
 use dyn_perceiver::energy::governor::{MAX_STEPS, point_joules};
 use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, Ladder, PowerModel, SocStep, SocSteps};
 use dyn_perceiver::exit::{ExitPolicy, ExitRule, Frontier, OperatingPoint};
-use serde::Serialize;
 
 use crate::args::policy::accuracy_point;
 use crate::args::share::Share;
 use crate::output::failure::{Failure, OrInput as _};
+use crate::output::records::ExpectedStep;
 use crate::output::table;
 
 /// By how much the charge must rise above a bound before the step above it is taken again.
@@ -90,28 +90,6 @@ pub(super) fn calibrated(frontier: &Frontier, power: &PowerModel) -> Result<SocS
     let rows: Vec<SocStep> =
         (0..count).rev().map(|step| SocStep::new(step as f32 / count as f32, points[step])).collect();
     SocSteps::new(&rows, HYSTERESIS).or_input()
-}
-
-/// What is to be expected of one step.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct ExpectedStep {
-    /// The step holds from this state of charge in [0, 1] upwards.
-    from: f32,
-    /// Index of the operating point.
-    point: usize,
-    /// The exits' thresholds, in words.
-    thresholds: String,
-    /// Expected share of frames answered rightly.
-    accuracy: f32,
-    /// Its standard error, from the number of images calibrated on.
-    accuracy_error: Option<f32>,
-    /// Joules that a frame adds to idling.
-    joules: f32,
-    /// Watts of the board on average.
-    watts: f32,
-    /// Hours that the battery takes from the step above to the next one, at its nameplate capacity.
-    hours: Option<f32>,
 }
 
 /// What the table is to be worked out for.

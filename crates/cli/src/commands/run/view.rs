@@ -14,16 +14,15 @@ use dyn_perceiver::pipeline::{Step, Summary};
 use crate::args::model::class_name;
 use crate::events::Told;
 use crate::output::failure::{Failure, OrInput as _};
-use crate::output::json::Pairs;
 use crate::output::out::Out;
 use crate::output::progress::is_dumb;
-use crate::output::records::{self, EventRecord, LiveLine, Log, Record};
+use crate::output::records::{self, EventRecord, ExpectedStep, LiveLine, Log, Record};
 use crate::output::{message, table, text};
 
 use super::source::Names;
-use super::steps::{self, ExpectedStep};
 #[cfg(feature = "live")]
 use super::{mission::Chooser, show::Show};
+use super::{steps, summing};
 
 /// Size at which a log is put aside.
 const LOG_BYTES: u64 = 8 << 20;
@@ -336,7 +335,7 @@ impl View {
             live.clear(&mut self.out)?;
         }
         let counts = (dropped, damaged, self.skipped);
-        self.record(&Record::Summary(record(summary, (soc, self.threads), counts, ended)))?;
+        self.record(&Record::Summary(summing::record(summary, (soc, self.threads), counts, ended)))?;
         if self.json {
             return Ok(());
         }
@@ -353,7 +352,7 @@ impl View {
                 writeln!(self.out, "{what}  {count} frames")?;
             }
         }
-        write!(self.out, "\n{}", tables(summary))?;
+        write!(self.out, "\n{}", summing::tables(summary))?;
         Ok(())
     }
 }
@@ -366,64 +365,4 @@ fn clock(elapsed: Duration) -> String {
 
 fn percent(share: f32) -> String {
     table::percent(share.into())
-}
-
-fn tables(summary: &Summary) -> String {
-    let ms = |value: Option<f64>| value.map_or("-".to_string(), |ms| format!("{ms:.2}"));
-    let share = |value: Option<f64>| value.map_or("-".to_string(), table::percent);
-    let exits: Vec<Vec<String>> = summary
-        .exits()
-        .into_iter()
-        .map(|e| {
-            let exit = text::name(&e.exit).into_owned();
-            vec![exit, e.frames.to_string(), table::percent(e.share), ms(e.mean_ms), ms(e.p95_ms)]
-        })
-        .collect();
-    let row = |name: &str, times: Option<(f64, f64)>, accuracy: Option<f64>, joules: f64| {
-        let (mean, p95) = (ms(times.map(|t| t.0)), ms(times.map(|t| t.1)));
-        vec![name.to_string(), summary.frames().to_string(), share(accuracy), mean, p95, format!("{joules:.3}")]
-    };
-    let (joules, full) = (summary.joules(), summary.joules_full());
-    let rows = [
-        row("this run", summary.latency_ms(), summary.accuracy(), joules),
-        row("full network", summary.latency_full_ms(), summary.accuracy_full(), full),
-    ];
-    let mut text = table::render(&["exit", "frames", "share", "mean ms", "p95 ms"], &exits);
-    text += "\n";
-    text += &table::render(&["", "frames", "accuracy", "mean ms", "p95 ms", "joules"], &rows);
-    if full > 0.0 {
-        let saved = table::percent(1.0 - joules / full);
-        text += &format!("\nsaved {saved} of the joules that inference adds to idling\n");
-    }
-    text
-}
-
-fn record<'a>(
-    summary: &Summary,
-    (soc, threads): (Option<f32>, usize),
-    (dropped, damaged, skipped): (u64, u64, u64),
-    ended: &'a str,
-) -> records::Summary<'a> {
-    let exits = summary.exits();
-    let mut latency_ms: Pairs<_> =
-        exits.iter().map(|exit| (exit.exit.clone(), exit.mean_ms.zip(exit.p95_ms).map(Into::into))).collect();
-    latency_ms.push("all", summary.latency_ms().map(Into::into));
-    latency_ms.push("full", summary.latency_full_ms().map(Into::into));
-    records::Summary {
-        frames: summary.frames(),
-        reused: summary.reused(),
-        accuracy: summary.accuracy(),
-        accuracy_full: summary.accuracy_full(),
-        exit_share: exits.into_iter().map(|exit| (exit.exit, exit.share)).collect(),
-        latency_ms,
-        joules: summary.joules(),
-        joules_full: summary.joules_full(),
-        switches: summary.switches(),
-        soc,
-        dropped,
-        damaged,
-        skipped,
-        threads,
-        ended,
-    }
 }

@@ -2,4 +2,3 @@
 
 pub(crate) mod accuracy;
 pub(crate) mod mission;
-pub(crate) mod plan;

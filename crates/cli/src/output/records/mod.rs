@@ -11,12 +11,33 @@ use dyn_perceiver::events::EventKind;
 use serde::Serialize;
 
 use super::json::Pairs;
-use crate::commands::run::ExpectedStep;
 #[cfg(test)]
 pub(crate) use json_lines::Stamped;
 pub(crate) use json_lines::line;
 pub(crate) use live_line::{LiveLine, columns};
 pub(crate) use log::Log;
+
+/// What is to be expected of one step.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ExpectedStep {
+    /// The step holds from this state of charge in [0, 1] upwards.
+    pub from: f32,
+    /// Index of the operating point.
+    pub point: usize,
+    /// The exits' thresholds, in words.
+    pub thresholds: String,
+    /// Expected share of frames answered rightly.
+    pub accuracy: f32,
+    /// Its standard error, from the number of images calibrated on.
+    pub accuracy_error: Option<f32>,
+    /// Joules that a frame adds to idling.
+    pub joules: f32,
+    /// Watts of the board on average.
+    pub watts: f32,
+    /// Hours that the battery takes from the step above to the next one, at its nameplate capacity.
+    pub hours: Option<f32>,
+}
 
 /// Something that happened in the loop.
 #[derive(Clone, Debug, Serialize)]

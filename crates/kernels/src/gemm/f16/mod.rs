@@ -6,7 +6,6 @@
 //! pays for products of one row.
 
 pub(crate) mod convert;
-mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(test)]
@@ -15,8 +14,6 @@ mod widen;
 
 use std::ops::Range;
 
-pub use self::isa::HalfIsa;
-pub(crate) use self::isa::HalfToken;
 use self::widen::half_gemm;
 use super::epilogue::{Accumulators, NR};
 use super::family::{KernelFamily, Reduction};
@@ -24,6 +21,9 @@ use super::micro_kernel::{MicroKernel, Tile};
 use super::operands::Operands;
 use super::{Epilogue, Split};
 use crate::activation::Activation;
+#[cfg(target_arch = "aarch64")]
+use crate::dispatch::HalfToken;
+use crate::dispatch::half;
 use crate::simd::Simd;
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
@@ -205,14 +205,14 @@ pub fn gemm_f16(
                 kernel.narrow(&x[from..until], down, halves.entries(from, until - from));
             });
             let epilogue = HalfEpilogue { scale: 1.0 / down, float: epilogue };
-            split.run::<Half<neon::NeonFp16>>(pool, halves, packed, epilogue, out, &|x, packed, to, epilogue, out| {
+            split.run::<Half<half::NeonFp16>>(pool, halves, packed, epilogue, out, &|x, packed, to, epilogue, out| {
                 neon::half_gemm_fp16(kernel, x, reduction, packed, to, epilogue, out);
             });
         }
         _ => {
             let _ = halves;
             let epilogue = HalfEpilogue { scale: 1.0, float: epilogue };
-            split.run::<Half<widen::Plain>>(pool, x, packed, epilogue, out, &|x, packed, to, epilogue, out| {
+            split.run::<Half<half::Plain>>(pool, x, packed, epilogue, out, &|x, packed, to, epilogue, out| {
                 half_gemm(token, x, reduction, packed, to, epilogue, out);
             });
         }

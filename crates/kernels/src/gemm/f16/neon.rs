@@ -10,31 +10,12 @@ use std::arch::asm;
 use super::convert::from_f32;
 use super::widen::Widen;
 use super::{Accumulators, Half, HalfEpilogue, HalfKernel, NR, Operands, PIECE};
+use crate::dispatch::half::{Neon, NeonFp16};
 use crate::gemm::{Columns, gemm_body};
 use crate::simd::Neon as Floats;
 use crate::sink::Sink;
 
-/// Token of NEON.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Neon(Floats);
-
-/// Proof that the CPU multiplies halves.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NeonFp16(Floats);
-
-impl Neon {
-    /// The token, if the target has NEON.
-    pub(crate) fn detect() -> Option<Neon> {
-        Floats::detect().map(Neon)
-    }
-}
-
 impl NeonFp16 {
-    /// The token, if the CPU has the extension.
-    pub(crate) fn detect() -> Option<NeonFp16> {
-        Floats::detect().filter(|_| std::arch::is_aarch64_feature_detected!("fp16")).map(NeonFp16)
-    }
-
     /// Halves nearest to the floats times a power of two.
     pub(super) fn narrow(self, x: &[f32], scale: f32, halves: &mut [u16]) {
         let (eights, rest) = x.as_chunks::<8>();
@@ -56,7 +37,7 @@ impl Widen for Neon {
 
     #[inline(always)]
     fn floats(self) -> Floats {
-        self.0
+        self.base()
     }
 
     #[inline(always)]
@@ -114,7 +95,7 @@ impl HalfKernel for NeonFp16 {
 
     #[inline(always)]
     fn simd(self) -> Floats {
-        self.0
+        self.base()
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dispatch::Isa;
+use crate::dispatch::{HalfIsa, Isa};
 use crate::oracle::{activation, activations, cases, for_each_half};
 use crate::testing::values;
 

@@ -1,7 +1,10 @@
 //! f16 weights widened to f32, where everything else is f32.
 
 use super::convert::to_f32;
-use super::{Accumulators, Half, HalfEpilogue, HalfKernel, HalfToken, NR, Operands};
+use super::{Accumulators, Half, HalfEpilogue, HalfKernel, NR, Operands};
+#[cfg(target_arch = "x86_64")]
+use crate::dispatch::half::F16c;
+use crate::dispatch::half::{HalfToken, Plain};
 use crate::gemm::epilogue::vectors;
 use crate::gemm::prefetch::prefetch_line;
 use crate::gemm::{Columns, gemm_body};
@@ -21,10 +24,6 @@ pub(crate) trait Widen: Copy + Send + Sync + 'static {
     unsafe fn widen(self, at: *const u16) -> <Self::Simd as Simd>::Vector;
 }
 
-/// Token of portable code.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plain;
-
 impl Widen for Plain {
     type Simd = simd::Plain;
 
@@ -41,32 +40,18 @@ impl Widen for Plain {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::F16c;
-
-#[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{__m256, _mm_loadu_si128, _mm256_cvtph_ps};
 
-    use super::Widen;
+    use super::{F16c, Widen};
     use crate::simd::Avx2;
-
-    /// Proof that the CPU has F16C, AVX2 and FMA.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) struct F16c(Avx2);
-
-    impl F16c {
-        /// The token, if the CPU has the instructions.
-        pub(crate) fn detect() -> Option<F16c> {
-            Avx2::detect().filter(|_| std::arch::is_x86_feature_detected!("f16c")).map(F16c)
-        }
-    }
 
     impl Widen for F16c {
         type Simd = Avx2;
 
         #[inline(always)]
         fn floats(self) -> Avx2 {
-            self.0
+            self.base()
         }
 
         #[inline(always)]

@@ -4,7 +4,6 @@
 //! column ([`pack_i8`]). A result is `activation((sum as f32) * scale + bias + residual)`, each step rounded once and in
 //! this order. Integer sums do not depend on order, so every kernel gives the same bits, on every instruction set.
 
-mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
@@ -16,9 +15,6 @@ mod x86;
 
 use std::ops::Range;
 
-pub(crate) use self::isa::DotToken;
-pub use self::isa::Int8Isa;
-use self::isa::dispatch_dot;
 pub use self::pack::{PackedI8, pack_i8};
 use super::epilogue::{Accumulators, NR};
 use super::family::{KernelFamily, Reduction};
@@ -27,6 +23,7 @@ use super::operands::Operands;
 use super::{Columns, Epilogue, Split, gemm_body};
 use crate::activation::Activation;
 use crate::dispatch::dispatch;
+use crate::dispatch::int8::{self, dispatch_dot};
 use crate::simd::Simd;
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
@@ -285,7 +282,7 @@ pub fn gemm_i8(
     let padded = padded_i8(reduction);
     let (token, split) = (pool.dot(), Split { reduction: Reduction::whole(padded), columns: rescale.scales.len() });
     let epilogue = I8Epilogue { rescale, float: epilogue };
-    split.run::<Dot<plain::Plain>>(pool, bytes, packed, epilogue, out, &|x, packed, to, epilogue, out| {
+    split.run::<Dot<int8::Plain>>(pool, bytes, packed, epilogue, out, &|x, packed, to, epilogue, out| {
         i8_gemm(token, x, padded, packed, to, epilogue, out);
     });
 }

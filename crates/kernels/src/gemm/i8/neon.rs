@@ -11,34 +11,13 @@ use std::arch::aarch64::{
 use std::arch::asm;
 
 use super::{Accumulators, DotKernel, GROUP, NR, Operands};
+use crate::dispatch::int8::{Neon, NeonDot};
 use crate::simd::Neon as Floats;
 
 /// Vectors that hold the sums of a panel's columns.
 const VECTORS: usize = NR / 4;
 /// Weights of a group of every column.
 const ROW: usize = GROUP * NR;
-
-/// Token of NEON.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Neon(Floats);
-
-/// Proof that the CPU has the dot-product extension.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NeonDot(Floats);
-
-impl Neon {
-    /// The token, if the target has NEON.
-    pub(crate) fn detect() -> Option<Neon> {
-        Floats::detect().map(Neon)
-    }
-}
-
-impl NeonDot {
-    /// The token, if the CPU has the extension.
-    pub(crate) fn detect() -> Option<NeonDot> {
-        Floats::detect().filter(|_| std::arch::is_aarch64_feature_detected!("dotprod")).map(NeonDot)
-    }
-}
 
 /// Four bytes of a row in every lane.
 ///
@@ -72,7 +51,7 @@ impl DotKernel for Neon {
 
     #[inline(always)]
     fn simd(self) -> Floats {
-        self.0
+        self.base()
     }
 
     #[inline(always)]
@@ -166,7 +145,7 @@ impl DotKernel for NeonDot {
 
     #[inline(always)]
     fn simd(self) -> Floats {
-        self.0
+        self.base()
     }
 
     #[inline(always)]

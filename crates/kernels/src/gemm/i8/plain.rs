@@ -1,11 +1,8 @@
 //! The int8 inner loop in portable code: the reference that kernels with special instructions are tested against.
 
 use super::{Accumulators, DotKernel, GROUP, NR, Operands};
+use crate::dispatch::int8::Plain;
 use crate::simd::Fused;
-
-/// Token of portable code.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plain;
 
 impl DotKernel for Plain {
     type Simd = Fused;

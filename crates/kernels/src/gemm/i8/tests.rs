@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dispatch::Isa;
+use crate::dispatch::{DotToken, Int8Isa, Isa};
 use crate::gemm::{Fragments, Prefetch, gemm_rows};
 use crate::oracle::{activations, cases, for_each_int8};
 use crate::testing::values;
@@ -129,7 +129,7 @@ proptest! {
         let mut out = vec![f32::NAN; m * n];
         let rows = Fragments { list: &list, per_row: fragments, offset, len };
         let to = Columns { first: 0, stride: n, offset: 0, columns: n };
-        gemm_rows(Dot(plain::Plain), rows, &packed.weights, to, epilogue, Prefetch::NextPanel, Sink::new(&mut out));
+        gemm_rows(Dot(int8::Plain), rows, &packed.weights, to, epilogue, Prefetch::NextPanel, Sink::new(&mut out));
         prop_assert_eq!(out, expected);
     }
 }

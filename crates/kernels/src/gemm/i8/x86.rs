@@ -6,6 +6,7 @@ use std::arch::x86_64::{
 };
 
 use super::{Accumulators, DotKernel, GROUP, NR, Operands};
+use crate::dispatch::int8::{Avx2, Avx512Vnni, AvxVnni};
 use crate::gemm::prefetch::prefetch_line;
 use crate::simd::{Avx2 as Floats, Simd as _};
 
@@ -21,41 +22,13 @@ trait Dot256: Copy + Send + Sync + 'static {
     fn dot(self, sums: __m256i, bytes: __m256i, weights: __m256i) -> __m256i;
 }
 
-macro_rules! token {
-    ($(#[$attribute:meta])* $name:ident, $($feature:tt),*) => {
-        $(#[$attribute])*
-        #[derive(Clone, Copy, Debug)]
-        pub(crate) struct $name(Floats);
-
-        impl $name {
-            /// The token, if the CPU has the instructions.
-            pub(crate) fn detect() -> Option<$name> {
-                let found = true $(&& std::arch::is_x86_feature_detected!($feature))*;
-                Floats::detect().filter(|_| found).map($name)
-            }
-        }
-    };
-}
-token!(
-    /// Proof that the CPU has AVX2.
-    Avx2, "avx2"
-);
-token!(
-    /// Proof that the CPU has AVX-VNNI.
-    AvxVnni, "avxvnni"
-);
-token!(
-    /// Proof that the CPU has AVX-512 VNNI on 256-bit registers.
-    Avx512Vnni, "avx512f", "avx512vl", "avx512vnni"
-);
-
 impl Dot256 for Avx2 {
     /// Eight accumulators, two of weights, one of bytes, one of ones, and what is between.
     const MR: usize = 4;
 
     #[inline(always)]
     fn floats(self) -> Floats {
-        self.0
+        self.base()
     }
 
     #[inline(always)]
@@ -73,7 +46,7 @@ impl Dot256 for AvxVnni {
 
     #[inline(always)]
     fn floats(self) -> Floats {
-        self.0
+        self.base()
     }
 
     #[inline(always)]
@@ -88,7 +61,7 @@ impl Dot256 for Avx512Vnni {
 
     #[inline(always)]
     fn floats(self) -> Floats {
-        self.0
+        self.base()
     }
 
     #[inline(always)]

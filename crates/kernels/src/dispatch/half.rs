@@ -2,12 +2,33 @@
 
 use std::fmt;
 
-#[cfg(target_arch = "aarch64")]
-use super::neon::{Neon, NeonFp16};
+use super::Isa;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::token;
 #[cfg(target_arch = "x86_64")]
-use super::widen::F16c;
-use super::widen::Plain;
-use crate::dispatch::Isa;
+use crate::simd::Avx2 as Floats;
+#[cfg(target_arch = "aarch64")]
+use crate::simd::Neon as Floats;
+
+/// Token of portable code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain;
+
+#[cfg(target_arch = "x86_64")]
+token!(
+    /// Proof that the CPU has F16C, AVX2 and FMA.
+    F16c, is_x86_feature_detected, "f16c"
+);
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// Proof that the CPU has NEON.
+    Neon, is_aarch64_feature_detected, "neon"
+);
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// Proof that the CPU multiplies halves.
+    NeonFp16, is_aarch64_feature_detected, "fp16"
+);
 
 /// Instructions that kernels with f16 weights are written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

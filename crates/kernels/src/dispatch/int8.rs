@@ -2,12 +2,43 @@
 
 use std::fmt;
 
-#[cfg(target_arch = "aarch64")]
-use super::neon::{Neon, NeonDot};
-use super::plain::Plain;
+use super::Isa;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::token;
 #[cfg(target_arch = "x86_64")]
-use super::x86::{Avx2, Avx512Vnni, AvxVnni};
-use crate::dispatch::Isa;
+use crate::simd::Avx2 as Floats;
+#[cfg(target_arch = "aarch64")]
+use crate::simd::Neon as Floats;
+
+/// Token of portable code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain;
+
+#[cfg(target_arch = "x86_64")]
+token!(
+    /// Proof that the CPU has AVX2.
+    Avx2, is_x86_feature_detected, "avx2"
+);
+#[cfg(target_arch = "x86_64")]
+token!(
+    /// Proof that the CPU has AVX-VNNI.
+    AvxVnni, is_x86_feature_detected, "avxvnni"
+);
+#[cfg(target_arch = "x86_64")]
+token!(
+    /// Proof that the CPU has AVX-512 VNNI on 256-bit registers.
+    Avx512Vnni, is_x86_feature_detected, "avx512f", "avx512vl", "avx512vnni"
+);
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// Proof that the CPU has NEON.
+    Neon, is_aarch64_feature_detected, "neon"
+);
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// Proof that the CPU has the dot-product extension.
+    NeonDot, is_aarch64_feature_detected, "dotprod"
+);
 
 /// Instructions that int8 kernels are written for. All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,24 +164,20 @@ impl DotToken {
     }
 }
 
-/// As `dispatch!`, for [`DotToken`] and bodies generic over [`super::DotKernel`].
+/// As `dispatch!`, for [`DotToken`] and bodies generic over the kernel of its instructions.
 macro_rules! dispatch_dot {
     ($(#[$attribute:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident;) => {
         $(#[$attribute])*
         #[allow(clippy::too_many_arguments)]
-        $vis fn $name(token: $crate::gemm::DotToken, $($arg: $ty),*) {
-            use $crate::gemm::DotToken;
-            #[cfg(target_arch = "x86_64")]
-            use $crate::gemm::i8::x86;
-            #[cfg(target_arch = "aarch64")]
-            use $crate::gemm::i8::neon;
+        $vis fn $name(token: $crate::dispatch::int8::DotToken, $($arg: $ty),*) {
+            use $crate::dispatch::int8::{self, DotToken};
             match token {
                 DotToken::Plain(kernel) => $body(kernel, $($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 DotToken::Avx2(kernel) => {
                     #[target_feature(enable = "avx2,fma")]
                     #[allow(clippy::too_many_arguments)]
-                    fn avx2(kernel: x86::Avx2, $($arg: $ty),*) {
+                    fn avx2(kernel: int8::Avx2, $($arg: $ty),*) {
                         $body(kernel, $($arg),*)
                     }
                     // SAFETY: the token proves that the CPU has what the function is compiled for, here and below.
@@ -160,7 +187,7 @@ macro_rules! dispatch_dot {
                 DotToken::AvxVnni(kernel) => {
                     #[target_feature(enable = "avx2,fma,avxvnni")]
                     #[allow(clippy::too_many_arguments)]
-                    fn avx_vnni(kernel: x86::AvxVnni, $($arg: $ty),*) {
+                    fn avx_vnni(kernel: int8::AvxVnni, $($arg: $ty),*) {
                         $body(kernel, $($arg),*)
                     }
                     // SAFETY: as above.
@@ -170,7 +197,7 @@ macro_rules! dispatch_dot {
                 DotToken::Avx512Vnni(kernel) => {
                     #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512vnni")]
                     #[allow(clippy::too_many_arguments)]
-                    fn avx512_vnni(kernel: x86::Avx512Vnni, $($arg: $ty),*) {
+                    fn avx512_vnni(kernel: int8::Avx512Vnni, $($arg: $ty),*) {
                         $body(kernel, $($arg),*)
                     }
                     // SAFETY: as above.
@@ -182,7 +209,7 @@ macro_rules! dispatch_dot {
                 DotToken::NeonDot(kernel) => {
                     #[target_feature(enable = "neon,dotprod")]
                     #[allow(clippy::too_many_arguments)]
-                    fn neon_dot(kernel: neon::NeonDot, $($arg: $ty),*) {
+                    fn neon_dot(kernel: int8::NeonDot, $($arg: $ty),*) {
                         $body(kernel, $($arg),*)
                     }
                     // SAFETY: as above.

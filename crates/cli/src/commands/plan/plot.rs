@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use dyn_perceiver::file::atomic_write;
 use plotters::prelude::*;
 
-use crate::commands::plan::Row;
+use super::measures::Row;
 use crate::output::failure::Failure;
 
 const WIDTH: u32 = 900;
@@ -18,7 +18,7 @@ const SHORTEST: f64 = 0.1;
 
 /// Draws a bar for each measure on a logarithmic axis of hours, and the mission's length as a line; the file is written beside
 /// and renamed.
-pub(crate) fn draw(path: &Path, board: &str, rows: &[Row], mission: f64) -> Result<(), Failure> {
+pub(super) fn draw(path: &Path, board: &str, rows: &[Row], mission: f64) -> Result<(), Failure> {
     let mut svg = String::new();
     paint(board, rows, mission, &mut svg).map_err(|error| anyhow!("drawing: {error}"))?;
     atomic_write(path, svg.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;

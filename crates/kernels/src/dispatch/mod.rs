@@ -1,8 +1,11 @@
-//! Runtime ISA dispatch: which instruction set the kernels run on, chosen in this file alone.
+//! Runtime ISA dispatch: which instruction set the kernels run on, chosen in this module alone: f32 here, int8 and f16 below.
 //!
 //! [`select_isa`] takes the best instruction set of the CPU, or the one that the environment variable
 //! [`ISA_VARIABLE`] names, for tests and reports. A [`ThreadPool`](crate::thread_pool::ThreadPool) carries the choice
 //! to every kernel that runs on it, so that one process can run the same network on several instruction sets.
+
+pub(crate) mod half;
+pub(crate) mod int8;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -10,6 +13,11 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 use thiserror::Error;
+
+pub use self::half::HalfIsa;
+pub(crate) use self::half::HalfToken;
+pub(crate) use self::int8::DotToken;
+pub use self::int8::Int8Isa;
 
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Avx2;
@@ -190,6 +198,32 @@ macro_rules! dispatch {
     };
 }
 pub(crate) use dispatch;
+
+/// A token that only detection makes.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! token {
+    ($(#[$attribute:meta])* $name:ident, $detected:ident, $($feature:tt),*) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) struct $name(Floats);
+
+        impl $name {
+            /// The token, if the CPU has the instructions.
+            pub(crate) fn detect() -> Option<$name> {
+                let found = true $(&& std::arch::$detected!($feature))*;
+                Floats::detect().filter(|_| found).map($name)
+            }
+
+            /// The proof that the CPU has what the f32 kernels need.
+            #[inline(always)]
+            pub(crate) fn base(self) -> Floats {
+                self.0
+            }
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use token;
 
 #[cfg(test)]
 mod tests {

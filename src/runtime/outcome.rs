@@ -1,0 +1,55 @@
+//! What a run yields: the answer for an image, and the maps of a detector.
+
+use std::time::Duration;
+
+use super::StageTimes;
+use crate::graph::ExitSet;
+
+/// The answer for one image.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Index of the class.
+    pub class: usize,
+    /// Its soft-max probability at the exit taken.
+    pub probability: f32,
+    /// Confidence by the policy's measure and ensemble.
+    pub confidence: f32,
+    /// The exit at which the frame left, from 0, in order of cost.
+    pub exit: usize,
+    /// The exit whose answer this is: an earlier one where the policy recalls exits seen before.
+    pub answered_by: usize,
+    /// Whether the policy left before the last exit that it evaluates.
+    pub exited_early: bool,
+    /// Exits that were evaluated but passed over, because a logit was not a finite number.
+    pub passed_over: ExitSet,
+    /// For each exit evaluated, how long what it needed anew took.
+    pub stages: StageTimes,
+}
+
+/// The maps of one level of a detector, (batch, channels, rows, columns) each.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct BoxMaps<'a> {
+    /// The level, a place in [`BoxSpec::levels`](crate::model::BoxSpec::levels).
+    pub level: usize,
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// Class scores, as logits.
+    pub scores: &'a [f32],
+    /// Deltas of boxes.
+    pub deltas: &'a [f32],
+}
+
+impl Outcome {
+    /// Wall time of all stages together.
+    pub fn latency(&self) -> Duration {
+        self.stages.iter().map(|stage| stage.time).sum()
+    }
+
+    /// The same answer for a later frame, for which nothing was run.
+    #[cfg(feature = "camera")]
+    pub(crate) fn held(&self) -> Outcome {
+        Outcome { stages: StageTimes::default(), ..self.clone() }
+    }
+}
