@@ -14,6 +14,7 @@ mod gate_table;
 mod guest;
 mod image;
 mod initramfs;
+mod miri;
 mod modules;
 mod sanitize;
 mod soak;
@@ -44,6 +45,7 @@ enum Task {
     EnergyTables(energy_tables::Args),
     GateTable(gate_table::Args),
     Image(image::Args),
+    Miri(miri::Args),
     #[command(hide = true)]
     PlayFrames(camera_cost::PlayArgs),
     Sanitize(sanitize::Args),
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Task::EnergyTables(args) => energy_tables::run(&args),
         Task::GateTable(args) => gate_table::run(&args),
         Task::Image(args) => image::run(&args),
+        Task::Miri(args) => miri::run(&args),
         Task::PlayFrames(args) => camera_cost::play(&args),
         Task::Sanitize(args) => sanitize::run(&args),
         Task::Soak(args) => soak::run(&args),

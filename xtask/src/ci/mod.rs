@@ -20,7 +20,7 @@ use report::Report;
 /// Each step is printed with the time it took; the first that fails ends the list. What needs a tool that is not installed
 /// is skipped with a line that says so. DYN_PERCEIVER_CROSS names a folder with bin/xcargo, a cargo for the boards' targets,
 /// where `rustup target add` has not been run. EMULATED=1 adds the system test and the library's tests on the processors of
-/// boards, half an hour more on two cores.
+/// boards, half an hour more on two cores; MIRI=1 adds the kernels' tests under Miri, and SANITIZE=1 those under AddressSanitizer.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// Leave out documentation, feature combinations, packages and other targets
@@ -74,6 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         report.check("packages", packages::check)?;
         licences(&mut report)?;
         targets(&mut report)?;
+        nightly(&mut report)?;
     }
     report.finish()
 }
@@ -125,6 +126,22 @@ fn licences(report: &mut Report) -> Result<()> {
     report.step("licences", &mut tool(["deny", "--offline", "check", "licenses", "bans", "sources"]))
 }
 
+/// The kernels under Miri and AddressSanitizer, which need a nightly toolchain.
+fn nightly(report: &mut Report) -> Result<()> {
+    for (task, variable) in [("miri", "MIRI"), ("sanitize", "SANITIZE")] {
+        if is_asked_for(variable) {
+            report.step(task, &mut tool(["xtask", task]))?;
+        } else {
+            report.skip(task, &format!("{variable}=1 asks for it"));
+        }
+    }
+    Ok(())
+}
+
+fn is_asked_for(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value == "1")
+}
+
 /// The core for a microcontroller and its firmware; boards under emulation.
 fn targets(report: &mut Report) -> Result<()> {
     let target = cross::MICROCONTROLLER;
@@ -142,7 +159,7 @@ fn targets(report: &mut Report) -> Result<()> {
 
 fn boards(report: &mut Report) -> Result<()> {
     let target = cross::BOARD;
-    if std::env::var_os("EMULATED").is_none_or(|value| value != "1") {
+    if !is_asked_for("EMULATED") {
         report.skip("boards", "EMULATED=1 asks for the system test and the tests under emulation");
         return Ok(());
     }
