@@ -11,6 +11,7 @@ use crate::passes;
 
 /// What one stage costs when every exit is evaluated.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Stage {
     /// The exit at its end.
     pub exit: String,

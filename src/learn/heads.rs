@@ -17,13 +17,25 @@ use super::HeadsError;
 /// Layers between the linear one and the exit that leave the order of classes as it is.
 const PASSED: [&str; 6] = ["Softmax", "LogSoftmax", "Identity", "Flatten", "Squeeze", "Cast"];
 
+/// The stride of the maps that are pooled: at the next one, layers are trained for the old classes most.
+const STRIDE: usize = 16;
+
 /// One exit.
 struct Head {
     exit: String,
     /// The tensor (N, features) in front of its linear layer.
     input: String,
-    /// Number of features.
-    width: usize,
+    /// Number of features in it.
+    own: usize,
+    /// The map (N, C, H, W) of the trunk whose means are features, too, and its channels.
+    map: Option<(String, usize)>,
+}
+
+impl Head {
+    /// Number of features in all.
+    fn width(&self) -> usize {
+        self.own + self.map.as_ref().map_or(0, |(_, channels)| *channels)
+    }
 }
 
 /// The exits of a network.
@@ -34,14 +46,23 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    /// Finds the linear layers behind `exits`. The file has been judged.
-    pub(super) fn find(bytes: &[u8], exits: &[String]) -> Result<Self, HeadsError> {
+    /// Finds the linear layers behind `exits`, and the maps beside them, in a network for images of `size` (height, width).
+    /// The file has been judged.
+    pub(super) fn find(
+        bytes: &[u8],
+        exits: &[String],
+        shapes: &HashMap<String, Vec<usize>>,
+        size: [usize; 2],
+    ) -> Result<Self, HeadsError> {
         let model = ModelProto::decode(bytes).unwrap_or_default();
         let graph = model.graph.clone().unwrap_or_default();
         let producers: HashMap<&str, &NodeProto> =
             graph.node.iter().flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect();
         let heads = exits.iter().map(|exit| {
-            find(&graph, &producers, exit).map_err(|reason| HeadsError::Exit { exit: exit.clone(), reason })
+            let head = find(&graph, &producers, exit);
+            let mut head = head.map_err(|reason| HeadsError::Exit { exit: exit.clone(), reason })?;
+            head.map = widest_map(&graph, &head.input, shapes, size);
+            Ok::<_, HeadsError>(head)
         });
         let heads = heads.collect::<Result<Vec<_>, _>>()?;
         Ok(Heads { model, heads, exits: exits.to_vec() })
@@ -52,7 +73,7 @@ impl Heads {
     }
 
     pub(super) fn widths(&self) -> Vec<usize> {
-        self.heads.iter().map(|head| head.width).collect()
+        self.heads.iter().map(Head::width).collect()
     }
 
     /// A network whose exits give their features, filled up with zeros to the widest: classifiers of one width are what
@@ -61,7 +82,7 @@ impl Heads {
         let widest = self.widths().into_iter().max().unwrap_or(0);
         let select = |head: &Head| {
             Linear::new(
-                (0..widest * head.width).map(|i| f32::from(u8::from(i / head.width == i % head.width))).collect(),
+                (0..widest * head.width()).map(|i| f32::from(u8::from(i / head.width() == i % head.width()))).collect(),
                 vec![0.0; widest],
             )
         };
@@ -77,8 +98,8 @@ impl Heads {
         }
         for (head, linear) in self.heads.iter().zip(classifiers) {
             let (weights, bias) = (linear.weights.len(), linear.bias.len());
-            if bias != labels.len() || weights != labels.len() * head.width {
-                let expected = format!("{} classes of {} features", labels.len(), head.width);
+            if bias != labels.len() || weights != labels.len() * head.width() {
+                let expected = format!("{} classes of {} features", labels.len(), head.width());
                 return wrong(format!(
                     "exit {:?} has {weights} weights, {bias} biases, expected {expected}",
                     head.exit
@@ -140,12 +161,38 @@ fn find(graph: &GraphProto, producers: &HashMap<&str, &NodeProto>, exit: &str) -
                 if other || width == 0 {
                     return Err("its last layer is turned round".into());
                 }
-                return Ok(Head { exit: exit.into(), input: first.into(), width });
+                return Ok(Head { exit: exit.into(), input: first.into(), own: width, map: None });
             }
             other => return Err(format!("it ends in {other}, expected a linear layer (Gemm or MatMul)")),
         }
     }
     Err("its layers form a circle".into())
+}
+
+/// Of the maps that `tensor` is computed from, the last of the widest whose stride is at most [`STRIDE`].
+fn widest_map(
+    graph: &GraphProto,
+    tensor: &str,
+    shapes: &HashMap<String, Vec<usize>>,
+    [height, width]: [usize; 2],
+) -> Option<(String, usize)> {
+    let mut needed = HashSet::from([tensor]);
+    let mut widest: Option<(String, usize)> = None;
+    // Nodes stand behind what they read: backwards, the first of equal width is the last.
+    for node in graph.node.iter().rev() {
+        if !node.output.iter().any(|name| needed.contains(name.as_str())) {
+            continue;
+        }
+        needed.extend(node.input.iter().map(String::as_str));
+        for name in &node.output {
+            let Some(&[_, channels, rows, columns]) = shapes.get(name).map(Vec::as_slice) else { continue };
+            let is_map = rows * columns > 1 && rows * STRIDE >= height && columns * STRIDE >= width;
+            if is_map && widest.as_ref().is_none_or(|(_, most)| channels > *most) {
+                widest = Some((name.clone(), channels));
+            }
+        }
+    }
+    widest
 }
 
 /// Dimensions of a constant: an initializer, also one behind a `Cast`.
@@ -170,24 +217,36 @@ fn replace(graph: &mut GraphProto, head: &Head, linear: &Linear) {
         }
     }
     // Features that are an exit themselves have got another name, too.
-    let input = if head.input == head.exit { before } else { head.input.clone() };
+    let mut input = if head.input == head.exit { before } else { head.input.clone() };
+    let named = |part: &str| format!("{}/learned/{part}", head.exit);
+    if let Some((map, _)) = &head.map {
+        let (means, flat, both) = (named("means"), named("flat"), named("features"));
+        graph.node.push(node("GlobalAveragePool", &[map], &means, vec![]));
+        graph.node.push(node("Flatten", &[&means], &flat, vec![]));
+        graph.node.push(node("Concat", &[&input, &flat], &both, vec![integer("axis", 1)]));
+        input = both;
+    }
     let classes = linear.bias.len();
-    let [weight, bias] = ["weight", "bias"].map(|part| format!("{}/learned/{part}", head.exit));
-    graph.initializer.push(tensor(&weight, &[classes, head.width], &linear.weights));
+    let [weight, bias] = ["weight", "bias"].map(named);
+    graph.initializer.push(tensor(&weight, &[classes, head.width()], &linear.weights));
     graph.initializer.push(tensor(&bias, &[classes], &linear.bias));
-    graph.node.push(NodeProto {
-        name: format!("{}/learned", head.exit),
-        op_type: "Gemm".into(),
-        input: vec![input, weight, bias],
-        output: vec![head.exit.clone()],
-        attribute: vec![AttributeProto {
-            name: "transB".into(),
-            r#type: AttributeType::Int as i32,
-            i: 1,
-            ..AttributeProto::default()
-        }],
+    graph.node.push(node("Gemm", &[&input, &weight, &bias], &head.exit, vec![integer("transB", 1)]));
+}
+
+/// A node that is named after what it makes.
+fn node(operator: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+    NodeProto {
+        name: format!("{output}:{operator}"),
+        op_type: operator.into(),
+        input: inputs.iter().map(|&input| input.into()).collect(),
+        output: vec![output.into()],
+        attribute,
         ..NodeProto::default()
-    });
+    }
+}
+
+fn integer(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: value, ..AttributeProto::default() }
 }
 
 fn tensor(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {

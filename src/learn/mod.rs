@@ -1,5 +1,9 @@
 //! New classifiers for a network that is there: features in front of each exit, and the network with other heads.
 //!
+//! In front of an exit stand what its classifier read, and the means of a map of the trunk (global average pooling) that the exit
+//! computes anyway: the widest before the last reduction of resolution. Layers near the exits were trained for the old classes,
+//! those before them know more of others.
+//!
 //! The network's own layers stay as they are, also the old classifiers where a later exit reads their logits: it sees what
 //! it saw in training. What is learned from the features stands in [`calibrate::learn`](crate::calibrate::learn).
 
@@ -12,7 +16,7 @@ use dyn_perceiver_calibrate::learn::Linear;
 use thiserror::Error;
 
 use crate::frame::Frame;
-use crate::model::{LoadOptions, Model};
+use crate::model::{self, LoadOptions, Model};
 use crate::plan::Plan;
 use crate::{Classifier, Error};
 use heads::Heads;
@@ -97,8 +101,10 @@ impl Learner {
         let network = |error: Error| HeadsError::Network(Box::new(error));
         // Judged as any model is, before a word of it is believed.
         let model = Model::from_bytes(bytes.clone(), path, options).map_err(|error| network(error.into()))?;
-        let heads = Heads::find(&bytes, &model.info().exits)?;
+        let (exits, size) = (model.info().exits.clone(), [model.info().input.height, model.info().input.width]);
         drop(model);
+        let shapes = model::tensor_shapes(&bytes, path, options).map_err(|error| network(error.into()))?;
+        let heads = Heads::find(&bytes, &exits, &shapes, size)?;
         let options = options.clone().with_exits(None);
         let model = Model::from_bytes(heads.features(), path, &options).map_err(|error| network(error.into()))?;
         let plan = Arc::new(Plan::new(model).map_err(|error| network(error.into()))?);
@@ -113,7 +119,7 @@ impl Learner {
         self.heads.exits()
     }
 
-    /// How many features stand in front of each exit.
+    /// How many features stand in front of each exit, those of the trunk among them.
     pub fn widths(&self) -> Vec<usize> {
         self.heads.widths()
     }

@@ -36,6 +36,7 @@ pub(crate) use file::read as read_file;
 pub use guard::LoadLimits;
 pub use layout::{Layout, UnknownLayout};
 pub use metadata::PreprocessingSource;
+pub(crate) use onnx::tensor_shapes;
 pub use options::LoadOptions;
 pub use task::{AnchorSpec, BoxLevel, BoxSpec, CodeSpec, LevelGoal, Presence, StateSpec, VideoSpec};
 
@@ -50,6 +51,7 @@ pub struct Model {
 
 /// What is known of a model without running it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ModelInfo {
     /// Where the model came from.
     pub path: PathBuf,
@@ -105,6 +107,7 @@ pub fn display_name(name: &str) -> String {
 
 /// Shape of the input tensor, and how an image becomes one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct InputSpec {
     /// Name of the input in the file.
     pub name: String,

@@ -99,6 +99,25 @@ pub(super) fn prepare(bytes: &[u8], path: &Path, options: &LoadOptions) -> Resul
     Ok(Prepared { proto, metadata, input, exits, warnings, notes })
 }
 
+/// Shapes of a file's tensors for one image, by name, as far as they are known.
+///
+/// # Errors
+/// As loading the file.
+pub(crate) fn tensor_shapes(
+    bytes: &[u8],
+    path: &Path,
+    options: &LoadOptions,
+) -> Result<HashMap<String, Vec<usize>>, ModelError> {
+    let whole = |reason: String| ModelError::NotOnnx { path: path.into(), reason };
+    let Prepared { proto, input, .. } = prepare(bytes, path, options)?;
+    let opset = guard::opset(&proto).map_err(whole)?;
+    let Some(graph) = &proto.graph else { return Ok(HashMap::new()) };
+    let inferred = guard::infer(graph, opset, input::facts(&input), &options.limits);
+    // It was judged a moment ago; a file about which nothing is known has no shapes.
+    let facts = inferred.map(|inferred| inferred.facts).unwrap_or_default();
+    Ok(facts.into_iter().map(|(name, fact)| (name, fact.dims)).collect())
+}
+
 /// The outputs beside the exits, as [`translate`] has them behind these: maps of the levels, then what becomes the states.
 fn beside(
     metadata: &Metadata,

@@ -22,6 +22,7 @@ pub struct Summary {
 
 /// One exit's part in a run.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ExitSummary {
     /// Its name.
     pub exit: String,

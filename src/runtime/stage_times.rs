@@ -8,6 +8,7 @@ use crate::exit::MAX_EXITS;
 
 /// Time spent for one exit, without what earlier exits had computed already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StageTime {
     /// The exit.
     pub exit: usize,

@@ -13,6 +13,7 @@ use crate::energy::{JoulesSource, PowerModel, PowerModelError};
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ProfileSettings {
     /// Length of every idle interval and of every run.
     pub interval: Duration,
@@ -20,8 +21,16 @@ pub struct ProfileSettings {
     pub rounds: usize,
 }
 
+impl ProfileSettings {
+    /// Settings of so many rounds over all exits, with intervals of this length.
+    pub fn new(interval: Duration, rounds: usize) -> Self {
+        Self { interval, rounds }
+    }
+}
+
 /// What one stage costs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StageProfile {
     /// The exit at its end.
     pub exit: String,
@@ -37,6 +46,7 @@ pub struct StageProfile {
 
 /// The costs of one network on one board.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Profile {
     /// Where the joules come from.
     pub source: JoulesSource,
@@ -56,6 +66,7 @@ pub struct Profile {
 
 /// The whole network on so many threads at a clock of the processor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Variant {
     /// Threads that work on a frame.
     pub threads: usize,

@@ -43,6 +43,7 @@ pub struct Stored {
 /// other cores, it says nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct KeptThreads {
     /// How many threads.
     pub threads: NonZeroUsize,

@@ -104,7 +104,7 @@ fn synthetic_optimum() -> Result<(), Box<dyn Error>> {
         let best = network.optimum(price);
         let rule = |exit| best.thresholds.get(exit).map_or(ExitRule::Skip, |&t| ExitRule::Leave(t as f32));
         let policy = ExitPolicy::new(Measure::Margin, &(0..4).map(rule).collect::<Vec<_>>())?;
-        let CostAccuracy { cost, accuracy } = judge([&policy].into_iter(), &judged)?[0];
+        let CostAccuracy { cost, accuracy, .. } = judge([&policy].into_iter(), &judged)?[0];
         let found = curves.iter().map(|curve| match mixed_accuracy(curve, cost) {
             Some(found) => format!("{:+.2}", 100.0 * (found - accuracy)),
             None => "none".into(),
@@ -161,7 +161,7 @@ fn against_others(name: &str, calibration: &Records, judged: &Records) -> Result
             percent(curves.oracle_at(cost))
         );
     }
-    for (exit, CostAccuracy { cost, accuracy }) in judged.exits().iter().zip(&curves.exits) {
+    for (exit, CostAccuracy { cost, accuracy, .. }) in judged.exits().iter().zip(&curves.exits) {
         println!("| {} | {exit} alone: {} | | | |", percent(cost / judged.costs().full()), percent(*accuracy));
     }
     println!(

@@ -2,6 +2,7 @@
 
 /// A point in the plane of mean cost and accuracy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct CostAccuracy {
     /// Mean cost per frame, in the unit of the [`Costs`](crate::records::Costs).
     pub cost: f64,

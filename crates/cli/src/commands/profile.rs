@@ -83,7 +83,7 @@ struct Machine {
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = args.load.plan(&args.model)?;
     let before = State::here();
-    let settings = ProfileSettings { interval: args.seconds, rounds: args.rounds as usize };
+    let settings = ProfileSettings::new(args.seconds, args.rounds as usize);
     let profile = profile(&args, &plan, &settings)?;
     let report = Report { profile: &profile, machine: Machine { before, after: State::here() } };
     if let Some(path) = &args.output {
@@ -266,7 +266,7 @@ mod tests {
         std::fs::write(policy.join("scaling_max_freq"), "1800000\n").unwrap();
         std::fs::write(policy.join("scaling_available_frequencies"), "600000 1800000\n").unwrap();
         let plan = crate::args::model::ModelArgs::default().plan().unwrap();
-        let settings = ProfileSettings { interval: Duration::from_millis(1), rounds: 1 };
+        let settings = ProfileSettings::new(Duration::from_millis(1), 1);
         let mut meter = Meter::Modelled(WattsArgs::default().published().unwrap());
         let cores = std::thread::available_parallelism().unwrap().get();
 

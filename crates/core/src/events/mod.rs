@@ -46,6 +46,7 @@ impl core::fmt::Display for EventKind {
 /// A class that a frame shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 pub struct Sighting {
     /// Index of the class.
     pub class: u16,
