@@ -8,10 +8,12 @@ use dyn_perceiver_calibrate::records::{Costs, RecordWriter, Records, RecordsErro
 mod costs;
 mod data;
 mod error;
+mod pairs;
 
 pub use costs::{joule_costs, latency_costs, mac_costs};
 pub use data::{LabelledData, Sample};
 pub use error::CollectError;
+pub use pairs::{Pairs, pairs};
 
 use crate::dataset::{SkipReason, Skipped};
 use crate::exit::ModelDigest;

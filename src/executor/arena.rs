@@ -118,6 +118,12 @@ impl Arena {
         find(executor, self.buffers(), &self.starts, &self.held, executor.slot(slot)?)
     }
 
+    /// What stands in front of the classifier that [`Executor::features`] is of, after its segment has run.
+    pub(crate) fn features<'a>(&'a self, executor: &'a Executor) -> TractResult<Option<&'a [f32]>> {
+        let find = |operand| find(executor, self.buffers(), &self.starts, &self.held, operand);
+        executor.features().map(find).transpose()
+    }
+
     fn buffers(&self) -> Buffers<'_> {
         Buffers { before: &[], end: 0, behind: &self.floats }
     }

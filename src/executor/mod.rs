@@ -91,6 +91,8 @@ pub(crate) struct Executor {
     /// Plans of the operators that tract runs.
     plans: Vec<Arc<TypedSimplePlan>>,
     slots: Vec<Option<Operand>>,
+    /// What stands in front of the classifier of the exit that was asked for.
+    features: Option<Operand>,
 }
 
 impl Executor {
@@ -109,9 +111,17 @@ impl Executor {
         self.buffers.len() - 1
     }
 
-    /// Adds a segment that reads `inputs`, all of them outputs of segments added before, and makes `outputs`.
-    pub(crate) fn add(&mut self, graph: &TypedModel, inputs: &[Slot], outputs: &[Slot]) -> TractResult<()> {
-        let mut steps = SegmentPlanner::new(self, graph, inputs)?.steps(outputs)?;
+    /// Adds a segment that reads `inputs`, all of them outputs of segments added before, and makes `outputs`. Where `exit` is
+    /// among these, what its classifier reads is kept as the [`features`](Self::features).
+    pub(crate) fn add(
+        &mut self,
+        graph: &TypedModel,
+        inputs: &[Slot],
+        outputs: &[Slot],
+        exit: Option<Slot>,
+    ) -> TractResult<()> {
+        let exit = exit.and_then(|exit| outputs.iter().position(|output| *output == exit));
+        let mut steps = SegmentPlanner::new(self, graph, inputs, exit)?.steps(outputs)?;
         let weights = gather(&mut steps, self.segments.len())?;
         self.segments.push(steps);
         self.weights.push(weights);
@@ -140,6 +150,17 @@ impl Executor {
     /// Shape of what a slot holds.
     pub(crate) fn shape(&self, slot: Slot) -> TractResult<&[usize]> {
         Ok(&self.slot(slot)?.shape)
+    }
+
+    /// What stands in front of the classifier of the exit that [`add`](Self::add) was asked for; none where it does not end in
+    /// a linear layer.
+    fn features(&self) -> Option<&Operand> {
+        self.features.as_ref()
+    }
+
+    /// Values in these features.
+    pub(crate) fn features_len(&self) -> Option<usize> {
+        self.features().map(Operand::len)
     }
 
     /// Whether two slots have a buffer each that nothing else has, of equal length: then these can change places.
@@ -206,6 +227,8 @@ struct SegmentPlanner<'a> {
     places: HashMap<OutletId, Place>,
     /// For each root, the place in `order` of its last reader.
     last_reader: HashMap<OutletId, usize>,
+    /// What is kept after the segment has run, because somebody compares it.
+    features: Option<OutletId>,
     free: Vec<usize>,
 }
 
@@ -223,6 +246,16 @@ fn is_reshape(graph: &TypedModel, node: &TypedNode) -> TractResult<bool> {
     Ok(op.is_reshape(&shapes))
 }
 
+/// What the linear layer reads that `exit` ends in; none where it ends in anything else.
+fn features(graph: &TypedModel, exit: OutletId) -> TractResult<Option<OutletId>> {
+    let mut node = graph.node(exit.node);
+    while is_reshape(graph, node)? {
+        node = graph.node(node.inputs[0].node);
+    }
+    let is_linear = fused(node.op.as_ref()).is_some_and(|kernel| kernel.is_linear());
+    Ok(node.inputs.first().copied().filter(|input| is_linear && !graph.node(input.node).op_is::<Const>()))
+}
+
 fn shape(graph: &TypedModel, outlet: OutletId) -> TractResult<TVec<usize>> {
     let fact = graph.outlet_fact(outlet)?;
     Ok(fact.shape.as_concrete().with_context(|| format!("expected a concrete shape, found {:?}", fact.shape))?.into())
@@ -233,7 +266,12 @@ fn shapes(graph: &TypedModel, outlets: &[OutletId]) -> TractResult<TVec<TVec<usi
 }
 
 impl<'a> SegmentPlanner<'a> {
-    fn new(executor: &'a mut Executor, graph: &'a TypedModel, inputs: &[Slot]) -> TractResult<SegmentPlanner<'a>> {
+    fn new(
+        executor: &'a mut Executor,
+        graph: &'a TypedModel,
+        inputs: &[Slot],
+        exit: Option<usize>,
+    ) -> TractResult<SegmentPlanner<'a>> {
         let mut places = HashMap::new();
         for (outlet, slot) in graph.input_outlets()?.iter().zip(inputs) {
             places.insert(*outlet, executor.slot(*slot)?.place.clone());
@@ -252,10 +290,13 @@ impl<'a> SegmentPlanner<'a> {
                 last_reader.insert(roots[input], at);
             }
         }
-        for outlet in graph.output_outlets()? {
+        let outputs = graph.output_outlets()?;
+        let exit = exit.and_then(|exit| outputs.get(exit));
+        let features = exit.map(|exit| features(graph, *exit)).transpose()?.flatten();
+        for outlet in outputs.iter().chain(&features) {
             last_reader.insert(roots[outlet], usize::MAX);
         }
-        Ok(SegmentPlanner { executor, graph, order, roots, places, last_reader, free })
+        Ok(SegmentPlanner { executor, graph, order, roots, places, last_reader, features, free })
     }
 
     fn operand(&self, outlet: OutletId) -> TractResult<Operand> {
@@ -302,6 +343,9 @@ impl<'a> SegmentPlanner<'a> {
         }
         for (outlet, slot) in self.graph.output_outlets()?.iter().zip(outputs) {
             self.executor.slots[slot.0] = Some(self.operand(*outlet)?);
+        }
+        if let Some(features) = self.features {
+            self.executor.features = Some(self.operand(features)?);
         }
         Ok(steps)
     }

@@ -36,6 +36,11 @@ pub(crate) trait Fused: Send + Sync + 'static {
         false
     }
 
+    /// Whether it is a linear layer, as classifiers are, of its first input.
+    fn is_linear(&self) -> bool {
+        false
+    }
+
     /// Which inputs are words of integers and no floats, see [`crate::weights::is_words`].
     fn words(&self) -> std::ops::Range<usize> {
         0..0

@@ -20,6 +20,10 @@ impl Fused for HalfLinear {
         "HalfLinear"
     }
 
+    fn is_linear(&self) -> bool {
+        true
+    }
+
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.linear.output_shape(inputs)
     }

@@ -29,6 +29,10 @@ impl Fused for Linear {
         "Linear"
     }
 
+    fn is_linear(&self) -> bool {
+        true
+    }
+
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
         Ok(self.shape.clone())

@@ -40,6 +40,10 @@ impl Fused for QuantisedLinear {
         "QuantisedLinear"
     }
 
+    fn is_linear(&self) -> bool {
+        true
+    }
+
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         ensure!(inputs.len() >= BEFORE_TAIL, "expected 4 inputs or more, found {}", inputs.len());
         self.linear.tail.check(&inputs[BEFORE_TAIL..])?;

@@ -13,8 +13,9 @@ use crate::camera::{CameraRate, Frame, FrameSource, StopToken};
 use crate::energy::estimator::{GaugeMonitor, GaugeTrouble, MonitorSettings};
 use crate::energy::{Battery, Choice, GaugeReading, GaugeState, Governor, GovernorInput};
 use crate::exit::ExitPolicy;
+use crate::gate::{LatentGate, Verdict};
 use crate::plan::Plan;
-use crate::runtime::{Outcome, Runtime};
+use crate::runtime::{Gated, Outcome, RunError, Runtime, StageTimes};
 use crate::sensors::open::{AnyGauge, AnySensorError};
 
 mod config;
@@ -26,9 +27,9 @@ mod summary;
 
 pub use config::PipelineConfig;
 pub use error::PipelineError;
-use gate::FrameGate;
-pub use gate::{GateConfig, GateSignal};
-use prepare::{Pace, PreparedFrames};
+use gate::{FrameClock, FrameGate, GateWord};
+pub use gate::{GateConfig, GateSignal, HeldBy};
+use prepare::{Pace, Prepared, PreparedFrames};
 pub use summary::{ExitSummary, Summary};
 
 /// The loop over one source of frames.
@@ -40,6 +41,8 @@ pub struct Pipeline<G> {
     runtime: Runtime,
     config: PipelineConfig,
     full: ExitPolicy,
+    /// The first exit alone: what a frame costs that a gate holds back there.
+    first: ExitPolicy,
     clock: Duration,
     /// When the loop's clock was started, and what it showed.
     started: Option<(Instant, Duration)>,
@@ -50,6 +53,8 @@ pub struct Pipeline<G> {
     /// Time that the last frame took for preprocessing and network.
     busy: Duration,
     gauge: Option<Gauge>,
+    /// The gate behind the first exit, of a loop that has one.
+    latent: Option<LatentGate<Vec<f32>>>,
     /// The last answer, of a loop with a gate.
     answer: Option<Outcome>,
     /// Frames that could have no answer but one that there is not.
@@ -85,10 +90,10 @@ pub struct Step {
     pub sequence: u64,
     /// The true class, where the source knows it.
     pub truth: Option<usize>,
-    /// The answer; of a frame that did not go through the network the last one, without times.
+    /// The answer; of a frame that did not go through the whole network the last one, with the times of what ran.
     pub outcome: Outcome,
-    /// Whether the gate let the last answer hold, so that the network did not run.
-    pub reused: bool,
+    /// Which gate let the last answer hold; none where this frame was answered.
+    pub held_by: Option<HeldBy>,
     /// What the full network says, where that is compared.
     pub full: Option<Outcome>,
     /// State of charge after the frame; none without a battery, or if no gauge can tell.
@@ -103,6 +108,13 @@ pub struct Step {
     pub preprocessing: Duration,
     /// Time from the frame's capture to the answer.
     pub age: Duration,
+}
+
+impl Step {
+    /// Whether a gate let the last answer hold, so that the network did not run, or not beyond its first exit.
+    pub fn reused(&self) -> bool {
+        self.held_by.is_some()
+    }
 }
 
 impl<G: fmt::Debug> fmt::Debug for Pipeline<G> {
@@ -133,6 +145,7 @@ impl<G: Governor> Pipeline<G> {
         }
         let exits = plan.stages().len();
         let full = ExitPolicy::only(exits.saturating_sub(1), exits)?;
+        let first = ExitPolicy::only(0, exits)?;
         let input = plan.info().input.clone();
         let choice = config.threads.choose(&plan).map_err(PipelineError::Setup)?;
         let runtime = Runtime::new(plan)
@@ -141,7 +154,8 @@ impl<G: Governor> Pipeline<G> {
         let rate = source.rate();
         // A file has no time of its own but the pace at which it is taken.
         let period = Some(config.period).filter(|period| !source.is_live() && !period.is_zero());
-        let gate = config.gate.clone().map(|gate| FrameGate::new(gate, period));
+        let latent = config.gate.as_ref().and_then(|gate| gate.behind_first_exit(runtime.plan()));
+        let gate = (FrameClock::new(period), config.gate.clone().map(FrameGate::new));
         Ok(Pipeline {
             rate,
             frames: PreparedFrames::new(source, &input, gate)?,
@@ -149,6 +163,7 @@ impl<G: Governor> Pipeline<G> {
             runtime,
             config,
             full,
+            first,
             clock: Duration::ZERO,
             started: None,
             comparing: Duration::ZERO,
@@ -156,6 +171,7 @@ impl<G: Governor> Pipeline<G> {
             since_choice: (0, 0.0),
             busy: Duration::ZERO,
             gauge: None,
+            latent,
             answer: None,
             unanswered: 0,
         })
@@ -280,40 +296,56 @@ impl<G: Governor> Pipeline<G> {
         };
         let point = choice.point.min(self.config.points.len() - 1);
         let (sequence, preprocessing, reused) = (frame.sequence, frame.preprocessing, frame.reused);
-        let held = self.answer.as_ref().filter(|_| reused).map(Outcome::held);
-        if !reused {
-            // Until the network has run there is none to what the gate compares later frames with.
-            self.answer = None;
-        }
-        let in_frame = |source| {
-            self.frames.forget_answer();
-            PipelineError::Run { sequence, source }
-        };
+        // Until the network has run there is none to what gates compare later frames with.
+        let last = self.answer.take();
         let policy = &self.config.points[point];
-        let outcome = match held {
-            Some(outcome) => outcome,
-            None => self.runtime.run(&frame.tensor, policy).map_err(in_frame)?,
+        let ran = match last {
+            Some(last) if reused => Ok((last.held(StageTimes::default()), Some(HeldBy::Frame))),
+            last => answer(&mut self.runtime, self.latent.as_mut(), policy, frame, last),
+        };
+        let in_frame = |source| PipelineError::Run { sequence, source };
+        let (outcome, held_by) = match ran {
+            Ok(ran) => ran,
+            Err(error) => {
+                self.forget_answer();
+                return Err(in_frame(error));
+            }
         };
         let age = frame.captured.elapsed();
         let comparing = Instant::now();
-        let full = match self.config.compare_full && !reused {
-            true => Some(self.runtime.run(&frame.tensor, &self.full).map_err(in_frame)?),
+        let full = match self.config.compare_full && held_by.is_none() {
+            true => match self.runtime.run(&frame.tensor, &self.full) {
+                Ok(full) => Some(full),
+                Err(error) => {
+                    self.forget_answer();
+                    return Err(in_frame(error));
+                }
+            },
             false => None,
         };
         self.comparing += comparing.elapsed();
-        if !reused && self.config.gate.is_some() {
+        if self.config.gate.is_some() {
             self.answer = Some(outcome.clone());
+        }
+        if held_by == Some(HeldBy::Code)
+            && let (Some(gate), Some(at)) = (self.frames.gate(), self.latent.as_ref().and_then(LatentGate::answered))
+        {
+            gate.answered_at(at);
         }
         let power = &self.config.power;
         let preparing = self.config.preparing_watts * preprocessing.as_secs_f32();
-        // The model counts the network alone, which does not run for a frame whose answer is used again.
-        let joules = preparing + if reused { 0.0 } else { power.policy_joules(policy, outcome.exit) };
+        // The model counts the network alone, as much of it as runs.
+        let (policy, left_at) = match held_by {
+            Some(HeldBy::Code) => (&self.first, 0),
+            _ => (policy, outcome.exit),
+        };
+        let joules = preparing + if reused { 0.0 } else { power.policy_joules(policy, left_at) };
         let joules_full = preparing + power.policy_joules(&self.full, self.full.last_exit());
         self.busy = preprocessing + outcome.latency();
         // The two overlap: the slower one sets the pace.
         let passed = match &self.config.stage_seconds {
             Some(_) if reused => period,
-            Some(seconds) => period.max(modelled_time(policy, outcome.exit, seconds)),
+            Some(seconds) => period.max(modelled_time(policy, left_at, seconds)),
             None => period.max(preprocessing).max(outcome.latency()),
         };
         self.config.drain(joules);
@@ -324,7 +356,7 @@ impl<G: Governor> Pipeline<G> {
             sequence,
             truth: frame.label.map(|label| label as usize),
             outcome,
-            reused,
+            held_by,
             full,
             soc: match &self.gauge {
                 Some(_) => state.reading().map(|reading| reading.soc),
@@ -336,6 +368,13 @@ impl<G: Governor> Pipeline<G> {
             preprocessing,
             age,
         }))
+    }
+
+    /// There is no answer to the last frame that could hold.
+    fn forget_answer(&mut self) {
+        self.answer = None;
+        self.latent.iter_mut().for_each(LatentGate::forget);
+        self.frames.gate().into_iter().for_each(GateWord::forget);
     }
 
     /// Catches up with what passed outside of frames, as where a camera is waited for: the board idles.
@@ -377,6 +416,27 @@ impl<G: Governor> Pipeline<G> {
         self.config.battery = self.config.battery.map(|battery| battery.charged_to(believed));
         state
     }
+}
+
+/// Runs a frame, as far as its code says anything new where there is a gate behind the first exit, and says whether that held
+/// the `last` answer.
+fn answer(
+    runtime: &mut Runtime,
+    gate: Option<&mut LatentGate<Vec<f32>>>,
+    policy: &ExitPolicy,
+    frame: &Prepared,
+    last: Option<Outcome>,
+) -> Result<(Outcome, Option<HeldBy>), RunError> {
+    let Some(gate) = gate else { return Ok((runtime.run(&frame.tensor, policy)?, None)) };
+    let holds = |code: &[f32]| last.is_some() && gate.judge(frame.time, code) == Verdict::Reuse;
+    let outcome = match (runtime.run_unless(&frame.tensor, policy, holds)?, last) {
+        (Gated::Held(stages), Some(last)) => return Ok((last.held(stages), Some(HeldBy::Code))),
+        (Gated::Answered(outcome), _) => outcome,
+        // The gate holds nothing where there is nothing to hold.
+        (Gated::Held(_), None) => runtime.run(&frame.tensor, policy)?,
+    };
+    gate.ran(frame.time, runtime.code()?);
+    Ok((outcome, None))
 }
 
 /// Time of the stages that a frame leaving at `exit` goes through.

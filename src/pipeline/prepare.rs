@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::gate::FrameGate;
+use super::gate::{FrameClock, FrameGate, GateWord};
 use crate::camera::slot::{Overflow, Recv, Slot};
 use crate::camera::{CameraError, Frame, FrameSource, StopToken};
 use crate::model::InputSpec;
@@ -20,6 +20,8 @@ pub(super) struct Prepared {
     pub is_kept: bool,
     pub sequence: u64,
     pub captured: Instant,
+    /// When it was taken, on a clock that begins at the first frame.
+    pub time: Duration,
     pub label: Option<u32>,
     /// Time for preprocessing.
     pub preprocessing: Duration,
@@ -38,6 +40,7 @@ impl Default for Prepared {
             is_kept: false,
             sequence: 0,
             captured,
+            time: Duration::ZERO,
             label: None,
             preprocessing,
             reused: false,
@@ -68,15 +71,15 @@ pub(super) struct PreparedFrames {
     /// Whether frames are kept beside their tensors.
     keep: Arc<AtomicBool>,
     stop: StopToken,
-    /// Makes the gate forget the last answer, where there is a gate.
-    forget: Option<Arc<AtomicBool>>,
+    /// What tells the gate something, where there is one.
+    word: Option<GateWord>,
 }
 
 impl PreparedFrames {
     pub(super) fn new(
         mut source: impl FrameSource + 'static,
         input: &InputSpec,
-        mut gate: Option<FrameGate>,
+        (mut clock, mut gate): (FrameClock, Option<FrameGate>),
     ) -> Result<Self, CameraError> {
         let mut preparation = Preparation::new(input)?;
         let untaken = if source.is_live() { Overflow::OnDemand } else { Overflow::Block };
@@ -88,7 +91,7 @@ impl PreparedFrames {
         let ended = StopToken::default();
         source.stop_on(&ended);
         let mut failed = 0;
-        let forget = gate.as_ref().map(FrameGate::forget);
+        let word = gate.as_ref().map(FrameGate::word);
         let prepare = move |prepared: &mut Prepared| {
             let read = source.read(&mut frame);
             count.store(source.damaged() + failed, Ordering::Relaxed);
@@ -96,9 +99,10 @@ impl PreparedFrames {
                 return Ok(false);
             }
             let began = Instant::now();
-            let tensor = &mut prepared.tensor;
+            prepared.time = clock.of(&frame);
+            let (time, tensor) = (prepared.time, &mut prepared.tensor);
             let wanted = match &mut gate {
-                Some(gate) => preparation.run_if(&frame, tensor, |luma| gate.wants(&frame, luma)),
+                Some(gate) => preparation.run_if(&frame, tensor, |luma| gate.wants(time, luma)),
                 None => preparation.run(&frame, tensor).map(|()| true),
             };
             prepared.reused = matches!(wanted, Ok(false));
@@ -123,7 +127,7 @@ impl PreparedFrames {
             doing: "starting its thread",
             source,
         })?;
-        Ok(Self { ahead, prepared: Prepared::default(), damaged, keep, stop: StopToken::default(), forget })
+        Ok(Self { ahead, prepared: Prepared::default(), damaged, keep, stop: StopToken::default(), word })
     }
 
     /// Makes `stop` end a [`next`](Self::next) that waits, as the end of the source does.
@@ -159,11 +163,9 @@ impl PreparedFrames {
         &self.prepared
     }
 
-    /// Makes the next frame that is prepared go through the network: there is no answer to the last one.
-    pub(super) fn forget_answer(&self) {
-        if let Some(forget) = &self.forget {
-            forget.store(true, Ordering::Relaxed);
-        }
+    /// What tells the gate something, where there is one.
+    pub(super) fn gate(&self) -> Option<&GateWord> {
+        self.word.as_ref()
     }
 
     /// Frames that came damaged or could not be decoded, so far.
@@ -188,10 +190,14 @@ mod tests {
         InputSpec { name: "image".into(), batch: 1, channels: 3, height: 8, width: 8, preprocessing }
     }
 
+    fn ungated() -> (FrameClock, Option<FrameGate>) {
+        (FrameClock::new(None), None)
+    }
+
     #[test]
     fn a_slow_network_sees_new_frames_of_a_camera_and_every_frame_is_accounted_for() {
         let source = SyntheticSource::new(16, 16).with_period(Duration::from_millis(4)).with_count(60);
-        let mut frames = PreparedFrames::new(source, &input(), None).unwrap();
+        let mut frames = PreparedFrames::new(source, &input(), ungated()).unwrap();
         let (mut taken, mut last) = (0, Duration::ZERO);
         while let Some(prepared) = frames.next(Pace::Paused).unwrap() {
             last = prepared.captured.elapsed();
@@ -210,7 +216,7 @@ mod tests {
     fn frames_are_kept_beside_their_tensors_while_somebody_asks() {
         let source = || SyntheticSource::new(16, 16).with_count(9);
         let mut plain = source();
-        let mut frames = PreparedFrames::new(source(), &input(), None).unwrap();
+        let mut frames = PreparedFrames::new(source(), &input(), ungated()).unwrap();
         let mut kept = 0;
         while frames.next(Pace::Paused).unwrap().is_some() {
             let expected = plain.next().unwrap().unwrap();
@@ -228,7 +234,7 @@ mod tests {
     fn a_slow_network_sees_every_frame_of_a_file_as_it_would_without_a_thread() {
         let source = || SyntheticSource::new(16, 16).with_count(20);
         let (mut plain, mut preparation) = (source(), Preparation::new(&input()).unwrap());
-        let mut frames = PreparedFrames::new(source(), &input(), None).unwrap();
+        let mut frames = PreparedFrames::new(source(), &input(), ungated()).unwrap();
         let mut tensor = Vec::new();
         while let Some(frame) = plain.next().unwrap() {
             preparation.run(&frame, &mut tensor).unwrap();
@@ -268,7 +274,7 @@ mod tests {
     #[test]
     fn frames_that_cannot_be_decoded_are_counted_and_the_next_ones_come() {
         for is_live in [false, true] {
-            let mut frames = PreparedFrames::new(Mjpeg { next: 0, is_live }, &input(), None).unwrap();
+            let mut frames = PreparedFrames::new(Mjpeg { next: 0, is_live }, &input(), ungated()).unwrap();
             let (mut taken, mut errors) = (0, 0);
             loop {
                 match frames.next(Pace::Paused) {
@@ -291,7 +297,7 @@ mod tests {
 
     #[test]
     fn frames_of_a_camera_that_the_network_does_not_see_are_not_decoded() {
-        let mut frames = PreparedFrames::new(Mjpeg { next: 2, is_live: true }, &input(), None).unwrap();
+        let mut frames = PreparedFrames::new(Mjpeg { next: 2, is_live: true }, &input(), ungated()).unwrap();
         assert_eq!(frames.next(Pace::Paused).unwrap().map(|prepared| prepared.sequence), Some(2));
         assert_eq!(frames.next(Pace::Busy).unwrap().map(|prepared| prepared.sequence), Some(3));
         // Frame 4 is damaged: it is prepared meanwhile, and frame 7 is not.
@@ -318,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_wait_for_a_silent_camera_ends_when_it_is_told_to_stop() {
-        let mut frames = PreparedFrames::new(Silent(StopToken::default()), &input(), None).unwrap();
+        let mut frames = PreparedFrames::new(Silent(StopToken::default()), &input(), ungated()).unwrap();
         let stop = StopToken::default();
         frames.stop_on(stop.clone());
         let handler = std::thread::spawn(move || stop.stop());

@@ -1,7 +1,7 @@
 //! What a run came to: accuracy, exit shares, latencies, joules, beside the full network.
 
-use super::Step;
 use super::latencies::Latencies;
+use super::{HeldBy, Step};
 
 /// Adds up the steps of a run, in memory that does not grow with them.
 #[derive(Clone, Debug, Default)]
@@ -10,6 +10,7 @@ pub struct Summary {
     latencies: Vec<Latencies>,
     full_latencies: Latencies,
     reused: u64,
+    reused_by_code: u64,
     labelled: u64,
     full_labelled: u64,
     right: u64,
@@ -44,8 +45,9 @@ impl Summary {
 
     /// Takes one step in.
     pub fn add(&mut self, step: &Step) {
-        if step.reused {
+        if let Some(held_by) = step.held_by {
             self.reused += 1;
+            self.reused_by_code += u64::from(held_by == HeldBy::Code);
         } else if let Some(latencies) = self.latencies.get_mut(step.outcome.exit) {
             latencies.add(step.outcome.latency());
         }
@@ -71,12 +73,18 @@ impl Summary {
         self.ran() + self.reused
     }
 
-    /// Frames of those for which a gate let the last answer hold, so that the network did not run.
+    /// Frames of those for which a gate let the last answer hold, so that the network did not run, or not beyond its first
+    /// exit.
     pub fn reused(&self) -> u64 {
         self.reused
     }
 
-    /// Frames that went through the network.
+    /// Frames of those that the gate behind the first exit held back: so much of the network did run.
+    pub fn reused_by_code(&self) -> u64 {
+        self.reused_by_code
+    }
+
+    /// Frames that the network answered.
     fn ran(&self) -> u64 {
         self.latencies.iter().map(Latencies::count).sum()
     }

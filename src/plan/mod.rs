@@ -131,9 +131,10 @@ impl Plan {
         let made: Vec<Vec<Slot>> = segments.iter().map(|segment| segment.outputs.clone()).collect();
         let read: Vec<Vec<Slot>> = segments.iter().map(|segment| segment.inputs.clone()).collect();
         let mut needs = vec![];
+        let first = exits.first().copied();
         for SegmentGraph { need, mut graph, inputs, outputs } in segments {
             let ready = deadline::check().map_err(TractError::from).and_then(|()| graph.optimize());
-            let added = ready.and_then(|()| executor.add(&graph, &inputs, &outputs));
+            let added = ready.and_then(|()| executor.add(&graph, &inputs, &outputs, first));
             added.map_err(|error: TractError| GraphError {
                 path: info.path.clone(),
                 place: stage_of(need, &info.exits).to_string(),
@@ -157,6 +158,11 @@ impl Plan {
     /// bundle, whose weights stay in its file.
     pub fn weight_memory(&self) -> usize {
         self.executor.weight_memory()
+    }
+
+    /// Values in the code of an image, see [`Runtime::code`](crate::runtime::Runtime::code).
+    pub fn code_len(&self) -> usize {
+        self.executor.features_len().unwrap_or(self.info.classes)
     }
 
     /// What a bundle says beside the model, where the plan came from one.

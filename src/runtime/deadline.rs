@@ -69,6 +69,7 @@ impl Runtime {
         limits: &StageLimits,
         deadline: Instant,
     ) -> Result<Option<Outcome>, RunError> {
-        self.walk(image, policy, |exit| Instant::now().checked_add(limits.of(exit)).is_some_and(|end| end <= deadline))
+        let in_time = |exit| Instant::now().checked_add(limits.of(exit)).is_some_and(|end| end <= deadline);
+        self.walk(image, policy, |_, exit, _| Ok(in_time(exit)))
     }
 }

@@ -17,6 +17,7 @@ mod batch;
 mod check;
 mod deadline;
 mod device;
+mod gated;
 mod outcome;
 mod stage_times;
 mod threads;
@@ -33,6 +34,7 @@ pub use batch::BatchRuntime;
 pub use deadline::StageLimits;
 pub use device::{Device, DeviceRuntime};
 pub use dyn_perceiver_kernels::{Isa, IsaError};
+pub use gated::Gated;
 pub use outcome::{BoxMaps, Outcome};
 pub use stage_times::{StageTime, StageTimes};
 pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
@@ -255,7 +257,8 @@ impl Runtime {
     /// evaluated gave finite logits: one that does not is passed over.
     pub fn run(&mut self, image: &[f32], policy: &ExitPolicy) -> Result<Outcome, RunError> {
         // Only a stage that may not start keeps an answer back, and all may.
-        self.walk(image, policy, |_| true)?.ok_or(RunError::NoSuchExit { exit: 0, exits: self.plan.exits.len() })
+        self.walk(image, policy, |_, _, _| Ok(true))?
+            .ok_or(RunError::NoSuchExit { exit: 0, exits: self.plan.exits.len() })
     }
 
     /// Evaluates exit by exit until the policy leaves or `may_start` says no; none when that was before the first exit.
@@ -263,7 +266,7 @@ impl Runtime {
         &mut self,
         image: &[f32],
         policy: &ExitPolicy,
-        may_start: impl FnMut(usize) -> bool,
+        may_start: impl FnMut(&mut Self, usize, &mut StageTimes) -> Result<bool, RunError>,
     ) -> Result<Option<Outcome>, RunError> {
         let exits = self.plan.exits.len();
         if policy.rules().len() != exits {
@@ -284,7 +287,7 @@ impl Runtime {
         &mut self,
         policy: &ExitPolicy,
         observer: &mut Observer<'_>,
-        mut may_start: impl FnMut(usize) -> bool,
+        mut may_start: impl FnMut(&mut Self, usize, &mut StageTimes) -> Result<bool, RunError>,
     ) -> Result<Option<Outcome>, RunError> {
         let last = policy.last_exit();
         let mut stages = StageTimes::default();
@@ -292,7 +295,7 @@ impl Runtime {
         let mut passed_over = ExitSet::default();
         let mut unreadable = None;
         for exit in (0..=last).filter(|&exit| policy.evaluates(exit)) {
-            if !may_start(exit) {
+            if !may_start(self, exit, &mut stages)? {
                 break;
             }
             let began = Instant::now();

@@ -47,9 +47,9 @@ impl Outcome {
         self.stages.iter().map(|stage| stage.time).sum()
     }
 
-    /// The same answer for a later frame, for which nothing was run.
+    /// The same answer for a later frame, for which these stages were run in vain.
     #[cfg(feature = "camera")]
-    pub(crate) fn held(&self) -> Outcome {
-        Outcome { stages: StageTimes::default(), ..self.clone() }
+    pub(crate) fn held(self, stages: StageTimes) -> Outcome {
+        Outcome { stages, ..self }
     }
 }

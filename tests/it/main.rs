@@ -7,6 +7,7 @@ mod examples;
 mod exports;
 mod facade;
 mod family;
+mod gated;
 mod gauge;
 mod graphs;
 mod instruction_sets;

@@ -88,6 +88,11 @@ fn check(bytes: &[u8], cut_at: impl Fn(&str) -> Vec<u8>) {
     assert_eq!(staged.all_logits(&image).unwrap(), expected, "all exits in order");
     assert_eq!(bundled(bytes).all_logits(&image).unwrap(), expected, "from a bundle");
 
+    let code = staged.code().unwrap().to_vec();
+    staged.begin(&image).unwrap();
+    staged.advance(0).unwrap();
+    assert_eq!(staged.code().unwrap(), code, "later stages leave the code as it is");
+
     for exit in 0..exits {
         // Straight to this exit, in a runtime that has run something else before.
         staged.begin(&image).unwrap();

@@ -14,8 +14,8 @@ const WORLD: Markers = Markers { begin: "<!-- world: begin -->", end: "<!-- worl
 /// Comments of the page between which a command writes.
 #[derive(Clone, Copy)]
 pub(crate) struct Markers {
-    begin: &'static str,
-    end: &'static str,
+    pub begin: &'static str,
+    pub end: &'static str,
 }
 
 /// Missions with the shipped model's records: a title, and options of `simulate`.

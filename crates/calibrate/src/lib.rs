@@ -4,6 +4,7 @@ mod binomial;
 pub mod certify;
 pub mod detection;
 pub mod evaluate;
+pub mod gate;
 pub mod learn;
 pub mod missions;
 mod parallel;

@@ -24,8 +24,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    calibrate, classify, compile, config, detect, doctor, evaluate, generate, import, inspect, learn, meter, models,
-    plan, profile, quantize, records, run, simulate, train,
+    calibrate, classify, compile, config, detect, doctor, evaluate, gate, generate, import, inspect, learn, meter,
+    models, plan, profile, quantize, records, run, simulate, train,
 };
 use output::failure::OrInput as _;
 use output::out::Out;
@@ -60,6 +60,7 @@ enum Command {
     Calibrate(calibrate::Args),
     Evaluate(evaluate::Args),
     Records(records::Args),
+    Gate(gate::Args),
     Doctor(doctor::Args),
     Config(config::Args),
     Learn(learn::Args),
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Records(args) => records::run(args),
+        Command::Gate(args) => gate::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Config(args) => config::run(args),
         Command::Learn(args) => learn::run(args),

@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::commands::{
-    calibrate, classify, compile, config, doctor, evaluate, inspect, learn, meter, models, plan, profile, quantize,
-    records as parts, simulate, train,
+    calibrate, classify, compile, config, doctor, evaluate, gate, inspect, learn, meter, models, plan, profile,
+    quantize, records as parts, simulate, train,
 };
 use crate::live;
 use crate::output::{json, network, records};
@@ -172,6 +172,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("doctor-list", report::<doctor::Boards<'static>>()),
         ("evaluate", report::<evaluate::Report<'static>>()),
         ("event", report::<live::Event>()),
+        ("gate", report::<gate::Report<'static>>()),
         ("inspect", report::<inspect::Report<'static>>()),
         ("learn", report::<learn::Report<'static>>()),
         ("meter", report::<meter::Report>()),

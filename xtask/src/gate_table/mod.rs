@@ -1,15 +1,16 @@
-//! The table of `docs/events.md` on gates: sequences of frames, what a gate skips of them, and which events it misses.
+//! The tables of `docs/events.md` on gates: sequences of frames, what a gate skips of them, and which events it misses.
 
+mod latent;
 mod sequences;
 mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
 use dyn_perceiver_core::file::atomic_write;
 
-use crate::energy_tables::{TABLES, replaced};
+use crate::energy_tables::{Markers, TABLES, replaced};
 use sequences::SEQUENCES;
 use watch::{Seen, watch};
 
@@ -18,17 +19,29 @@ const SEEDS: u64 = 10;
 /// Thresholds of the table, in levels of luminance; the default is among them.
 const THRESHOLDS: [f32; 5] = [4.0, 6.0, 8.0, 12.0, 20.0];
 
-/// Write the table of gates into docs/events.md
+/// Where the table of the gate behind the first exit is.
+const LATENT: Markers = Markers { begin: "<!-- latent: begin -->", end: "<!-- latent: end -->" };
+
+/// Write the tables of gates into docs/events.md
 ///
 /// Frames are made by a seeded script; the network is taken to answer every frame rightly, so that what is missed is the
 /// gate's fault alone.
 #[derive(ClapArgs)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Write the table of the gate behind the first exit, too, whose codes this program computes
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
 
-pub(crate) fn run(_: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let path = crate::root().join("docs/events.md");
     let page = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    write(&path, &replaced(&page, TABLES, &table())?)
+    let page = replaced(&page, TABLES, &table())?;
+    let page = match &args.program {
+        Some(program) => replaced(&page, LATENT, &latent::table(program)?)?,
+        None => page,
+    };
+    write(&path, &page)
 }
 
 fn write(path: &Path, page: &str) -> Result<()> {
@@ -43,17 +56,22 @@ fn table() -> String {
         sequences::WIDTH,
         sequences::HEIGHT
     );
-    text += "| sequence | frames |";
-    THRESHOLDS.iter().for_each(|levels| text += &format!(" {levels} levels |"));
-    text += "\n| --- | ---: |";
-    THRESHOLDS.iter().for_each(|_| text += " ---: |");
+    text += &head(&THRESHOLDS.map(|levels| format!("{levels} levels")));
     for sequence in SEQUENCES {
-        let all = total(sequence.name, SEEDS, THRESHOLDS);
-        text += &format!("\n| {} | {} |", sequence.title, all[0].frames);
-        for Seen { frames, skipped, events, missed, latest } in all {
-            let share = 100.0 * f64::from(skipped) / f64::from(frames);
-            text += &format!(" {share:.1} %, {missed} of {events}, {latest:.1} s |");
-        }
+        text += &row(sequence.title, &total(sequence.name, SEEDS, THRESHOLDS));
+    }
+    text
+}
+
+fn head(columns: &[String]) -> String {
+    format!("| sequence | frames | {} |\n| --- | ---: |{}", columns.join(" | "), " ---: |".repeat(columns.len()))
+}
+
+fn row(title: &str, all: &[Seen]) -> String {
+    let mut text = format!("\n| {title} | {} |", all.first().map_or(0, |seen| seen.frames));
+    for Seen { frames, skipped, events, missed, latest } in all {
+        let share = 100.0 * f64::from(*skipped) / f64::from(*frames);
+        text += &format!(" {share:.1} %, {missed} of {events}, {latest:.1} s |");
     }
     text
 }
@@ -63,11 +81,7 @@ fn total<const N: usize>(sequence: &'static str, seeds: u64, thresholds: [f32; N
     let mut sums = [Seen::default(); N];
     for seed in 1..=seeds {
         for (sum, one) in sums.iter_mut().zip(watch(sequence, seed, thresholds)) {
-            sum.frames += one.frames;
-            sum.skipped += one.skipped;
-            sum.events += one.events;
-            sum.missed += one.missed;
-            sum.latest = sum.latest.max(one.latest);
+            sum.add(one);
         }
     }
     sums

@@ -24,6 +24,16 @@ pub(super) struct Seen {
     pub latest: f32,
 }
 
+impl Seen {
+    pub(super) fn add(&mut self, one: Seen) {
+        self.frames += one.frames;
+        self.skipped += one.skipped;
+        self.events += one.events;
+        self.missed += one.missed;
+        self.latest = self.latest.max(one.latest);
+    }
+}
+
 /// Events of one stream of answers.
 struct Answers {
     debouncer: Debouncer<4>,
@@ -85,6 +95,24 @@ pub(super) fn watch<const N: usize>(sequence: &'static str, seed: u64, threshold
     gates.map(|gated| compared(&always.events, gated.answers.events, gated.seen))
 }
 
+/// What comes of frames with or without a visitor, of which a gate let the last answer hold for some.
+pub(super) fn told(visitors: &[bool], reused: &[bool]) -> Seen {
+    let (mut always, mut gated) = (Answers::new(), Answers::new());
+    let mut seen = Seen::default();
+    let mut answer = false;
+    for (frame, (&visitor, &reused)) in visitors.iter().zip(reused).enumerate() {
+        let time = Duration::from_secs_f32(frame as f32 / RATE);
+        seen.frames += 1;
+        seen.skipped += u32::from(reused);
+        if !reused {
+            answer = visitor;
+        }
+        always.add(time, visitor);
+        gated.add(time, answer);
+    }
+    compared(&always.events, gated.events, seen)
+}
+
 /// Which events a gate has none for, and how late the others are.
 fn compared(always: &[(EventKind, f32)], mut left: Vec<(EventKind, f32)>, mut seen: Seen) -> Seen {
     for &(kind, time) in always {
@@ -96,4 +124,18 @@ fn compared(always: &[(EventKind, f32)], mut left: Vec<(EventKind, f32)>, mut se
         }
     }
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_visitor_whose_frames_are_all_held_back_is_missed() {
+        let visitors: Vec<bool> = (0..100).map(|frame| (30..60).contains(&frame)).collect();
+        let seen = told(&visitors, &[false; 100]);
+        assert_eq!((seen.events, seen.missed, seen.skipped), (2, 0, 0));
+        let seen = told(&visitors, &std::array::from_fn::<_, 100, _>(|frame| frame > 0));
+        assert_eq!((seen.events, seen.missed, seen.skipped), (2, 2, 99));
+    }
 }

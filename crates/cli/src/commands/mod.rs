@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod detect;
 pub(crate) mod doctor;
 pub(crate) mod evaluate;
+pub(crate) mod gate;
 pub(crate) mod generate;
 pub(crate) mod import;
 pub(crate) mod inspect;

@@ -67,6 +67,66 @@ fn frames_like_the_last_one_have_its_answer_without_the_network() {
 }
 
 #[test]
+fn frames_whose_code_is_that_of_the_last_one_stop_at_the_first_exit() {
+    let folder = Folder::new();
+    let model = folder.file("three.onnx", &three_exits(&["exit1", "exit2"]).bytes());
+    let images = pictures(&folder, "orientation-6.jpg");
+    let stage = |exit: &str, joules: f64| {
+        format!(
+            r#"{{"exit":"{exit}","joules":{joules},"standard_error":null,"seconds":0.001,"cumulative_joules":0.0}}"#
+        )
+    };
+    let stages = [stage("exit1", 1.0), stage("exit2", 20.0)].join(",");
+    let profile = format!(r#"{{"source":"measured","method":"a test","idle_watts":0.1,"stages":[{stages}]}}"#);
+    let profile = folder.file("profile.json", profile.as_bytes());
+    let base = ["--model", &model, "--frames", &images, "--exit", "exit2", "--fps", "200", "--profile", &profile];
+    let latent = ["--latent-threshold", "0.000001", "--refresh", "3600", "--gate"];
+    for (kind, gate, joules) in [("latent", "code", 1.0..5.0), ("both", "frame", 0.0..1.0)] {
+        let lines = run(&[&base[..], &latent, &[kind]].concat());
+        let frames: Vec<&Value> = lines.iter().filter(|line| line["kind"] == "frame").collect();
+        let reused: Vec<bool> = frames.iter().map(|frame| frame["reused"].as_bool().unwrap()).collect();
+        assert_eq!(reused, [false, true, true, true, true, false, true, true, false]);
+        for pair in frames.windows(2).filter(|pair| pair[1]["reused"] == true) {
+            assert_eq!((&pair[1]["class"], &pair[1]["confidence"]), (&pair[0]["class"], &pair[0]["confidence"]));
+            assert_eq!(pair[1]["gate"], gate);
+            assert_eq!(pair[1]["latency_ms"].as_f64().unwrap() > 0.0, gate == "code");
+            assert!(joules.contains(&pair[1]["joules"].as_f64().unwrap()), "{}", pair[1]);
+        }
+        assert!(frames.iter().all(|frame| frame["reused"] == true || frame["gate"].is_null()));
+        let summary = lines.last().unwrap();
+        let by_code = if gate == "code" { 6 } else { 0 };
+        assert_eq!((&summary["reused"], &summary["reused_by_code"]), (&6.into(), &by_code.into()));
+    }
+    // Nothing lies farther than 2 apart, and an answer that holds for 10 ms holds for one more frame.
+    let lines = run(&[&base[..], &["--gate", "latent", "--latent-threshold", "2", "--refresh", "0.01"]].concat());
+    let reused: Vec<bool> = lines.iter().filter_map(|line| line["reused"].as_bool()).collect();
+    assert_eq!(reused, [false, true, false, true, false, true, false, true, false]);
+    refuses(&["run", "--model", &model, "--synthetic", "3", "--gate", "latent"], &["--latent-threshold"]);
+}
+
+#[test]
+fn the_threshold_of_codes_is_found_in_frames_and_is_a_setting() {
+    let folder = Folder::new();
+    let model = folder.file("three.onnx", &three_exits(&["exit1", "exit2"]).bytes());
+    let images = pictures(&folder, "grey.jpg");
+    let settings = folder.path("gate.toml");
+    let base = ["gate", "--model", &model, "--frames", &images, "--output", &settings, "--json"];
+    let report = |args: &[&str]| {
+        let output = program(&[&base[..], args].concat());
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    };
+    // Nine frames make 8 + 7 + 5 + 1 pairs, of which 299 would be needed.
+    let (code, few) = report(&[]);
+    assert_eq!((code, &few["pairs"], &few["threshold"]), (Some(1), &21.into(), &Value::Null));
+    assert!(!std::path::Path::new(&settings).exists());
+    let (code, found) = report(&["--max-loss", "20%"]);
+    assert_eq!((code, &found["held"], &found["wrong"]), (Some(0), &21.into(), &0.into()), "{found}");
+    let lines =
+        run(&["--config", &settings, "--model", &model, "--frames", &images, "--fps", "200", "--exit", "exit2"]);
+    assert_eq!(lines.last().unwrap()["reused_by_code"], 8);
+}
+
+#[test]
 fn a_gate_needs_a_sensor_that_is_one() {
     let folder = Folder::new();
     let model = folder.file("three.onnx", &three_exits(&["exit1", "exit2"]).bytes());

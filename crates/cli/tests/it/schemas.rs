@@ -41,6 +41,8 @@ fn reports_conform_to_their_schemas() {
     conforms("models", &["models", "--json"]);
     conforms("simulate", &["simulate", "--seeds", "1", "--hours", "1", "--quiet", "50%", "--json"]);
     conforms("profile", &["profile", &model, "--rounds", "2", "--seconds", "0.01", "--json"]);
+    let images = repository().join("tests/fixtures/pictures");
+    conforms("gate", &["gate", "--model", &model, "--frames", images.to_str().unwrap(), "--json"]);
     let settings = folder.file("config.toml", b"fps = 2\n[[on]]\nsave = true\n");
     conforms("config-check", &["config", "check", &settings, "--json"]);
     conforms("config-show", &["config", "show", &settings, "--json"]);

@@ -3,15 +3,18 @@
 //! A [`Gate`] compares the luminance of a frame, at about a sixteenth of its size, with that of the frame that the network
 //! saw last. Where nothing has changed the last answer is used again, but never for longer than
 //! [`refresh`](GateSettings::refresh): what stands still is answered anew from time to time and never forgotten. A signal
-//! from outside, such as a motion sensor's, can stand beside or in place of the comparison. Neither `std` nor an allocator
-//! is needed, and a gate never panics on any picture.
+//! from outside, such as a motion sensor's, can stand beside or in place of the comparison. A [`LatentGate`] stands behind the
+//! network's first exit and compares what the network made of the frames so far. Neither `std` nor an allocator is needed, and
+//! a gate never panics on any picture.
 
 mod grid;
+mod latent;
 mod luma;
 
 use core::time::Duration;
 
 pub use grid::{CELLS, Grid};
+pub use latent::{LatentGate, LatentSettings, code_distance};
 pub use luma::Luma;
 
 /// When a frame counts as changed, and how long an answer holds.
@@ -141,6 +144,12 @@ impl Gate {
     /// Forgets the last answer: the next frame runs.
     pub fn forget(&mut self) {
         self.ran = None;
+    }
+
+    /// Says that the last frame which was told to run got the answer of an earlier one, taken at `time`, as behind a
+    /// [`LatentGate`]: that answer's age is what counts.
+    pub fn answered_at(&mut self, time: Duration) {
+        self.ran = self.ran.map(|ran| ran.min(time));
     }
 
     /// Judges the frame taken at `time`, on a clock that does not go back. Whoever is told to run does so: the frame is

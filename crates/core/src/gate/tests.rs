@@ -90,6 +90,22 @@ fn an_answer_never_holds_longer_than_the_refresh() {
 }
 
 #[test]
+fn the_age_of_an_answer_that_held_behind_the_gate_counts() {
+    let mut gate = Gate::new(GateSettings::new(8.0, Duration::from_secs(5)));
+    let (one, other) = (picture(1.0), with_square(picture(1.0), 20, 250));
+    let scene = |pixels| Scene::of(Luma::grey(pixels, SIZE.0, SIZE.1).unwrap());
+    let second = Duration::from_secs(1);
+    assert_eq!(gate.judge(second, scene(&one)), Verdict::Run(Cause::First));
+    assert_eq!(gate.judge(4 * second, scene(&other)), Verdict::Run(Cause::Changed));
+    gate.answered_at(second);
+    assert_eq!(gate.judge(5 * second, scene(&other)), Verdict::Reuse);
+    assert_eq!(gate.judge(6 * second, scene(&other)), Verdict::Run(Cause::Refresh));
+    // What is newer than the gate knows changes nothing.
+    gate.answered_at(9 * second);
+    assert_eq!(gate.judge(11 * second, scene(&other)), Verdict::Run(Cause::Refresh));
+}
+
+#[test]
 fn a_quiet_sensor_stands_above_the_picture_and_an_alarmed_one_beside_it() {
     let mut gate = Gate::new(GateSettings::default());
     let (one, other) = (picture(1.0), with_square(picture(1.0), 20, 250));

@@ -8,7 +8,7 @@ use dyn_perceiver::pipeline::GateConfig;
 
 use super::sensor::{Sensor, SensorName};
 use crate::args::number::{self, not_negative};
-use crate::output::failure::Failure;
+use crate::output::failure::{Failure, wrong};
 
 /// What stands before the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,6 +17,11 @@ pub(super) enum GateKind {
     Off,
     /// The luminance of a frame, compared with that of the frame which went through the network last
     Pixel,
+    /// What the network makes of a frame up to its first exit, compared with what it made of the frame which went through it
+    /// whole last; needs --latent-threshold
+    Latent,
+    /// Both, one after the other
+    Both,
 }
 
 /// The gate.
@@ -29,6 +34,10 @@ pub(super) struct GateArgs {
     /// Take a frame as changed when the most changed cell of its 40x40 differs by more than these levels of luminance, of 255
     #[arg(long, value_name = "LEVELS", default_value_t = GateSettings::THRESHOLD, value_parser = not_negative)]
     gate_threshold: f32,
+    /// Take a frame as changed when its pooled latent code lies farther than this from that of the last frame that went through
+    /// the whole network, in [0, 2]; `gate` finds the distance for a model and a place
+    #[arg(long, value_name = "DISTANCE", value_parser = not_negative)]
+    latent_threshold: Option<f32>,
     /// Use an answer for at most so many seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = number::seconds)]
     refresh: Duration,
@@ -43,17 +52,27 @@ impl GateArgs {
     pub(super) fn open(&self) -> Result<(Option<GateConfig>, Option<Sensor>), Failure> {
         let sensor = self.gate_sensor.as_ref().map(SensorName::open).transpose()?;
         let signal = sensor.as_ref().map(Sensor::signal);
-        let gate = match (self.gate, signal) {
-            (GateKind::Off, None) => None,
-            (GateKind::Off, Some(signal)) => Some(GateConfig::signal(signal, self.refresh)),
-            (GateKind::Pixel, signal) => {
-                let gate = GateConfig::pixels(GateSettings::new(self.gate_threshold, self.refresh));
-                Some(match signal {
-                    Some(signal) => gate.with_signal(signal),
-                    None => gate,
-                })
+        let pixels = || GateConfig::pixels(GateSettings::new(self.gate_threshold, self.refresh));
+        let gate = match self.gate {
+            GateKind::Off => {
+                let gate = signal.map(|signal| GateConfig::signal(signal, self.refresh));
+                return Ok((gate, sensor));
             }
+            GateKind::Pixel => pixels(),
+            GateKind::Latent => GateConfig::latent(self.latent()?, self.refresh),
+            GateKind::Both => pixels().with_latent(self.latent()?),
         };
-        Ok((gate, sensor))
+        let gate = match signal {
+            Some(signal) => gate.with_signal(signal),
+            None => gate,
+        };
+        Ok((Some(gate), sensor))
+    }
+
+    /// No distance is right for every network and place.
+    fn latent(&self) -> Result<f32, Failure> {
+        let missing =
+            "--gate latent and both need --latent-threshold, which `dyn-perceiver gate` finds in frames of the place";
+        self.latent_threshold.map_or_else(|| wrong(missing), Ok)
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn record<'a>(
     records::Summary {
         frames: summary.frames(),
         reused: summary.reused(),
+        reused_by_code: summary.reused_by_code(),
         accuracy: summary.accuracy(),
         accuracy_full: summary.accuracy_full(),
         exit_share: exits.into_iter().map(|exit| (exit.exit, exit.share)).collect(),

@@ -9,7 +9,7 @@ use clap::Args;
 use dyn_perceiver::energy::{Choice, Reason};
 #[cfg(feature = "live")]
 use dyn_perceiver::pipeline::Pipeline;
-use dyn_perceiver::pipeline::{Step, Summary};
+use dyn_perceiver::pipeline::{HeldBy, Step, Summary};
 
 use crate::args::model::class_name;
 use crate::events::Told;
@@ -293,7 +293,8 @@ impl View {
                 truth: step.truth,
                 exit: &exit,
                 confidence: outcome.confidence,
-                reused: step.reused,
+                reused: step.reused(),
+                gate: step.held_by.map(gate_name),
                 exited_early: outcome.exited_early,
                 cut: outcome.exited_early,
                 latency_ms,
@@ -345,7 +346,11 @@ impl View {
         let reused = summary.reused();
         if reused > 0 {
             let share = table::percent(reused as f64 / summary.frames().max(1) as f64);
-            writeln!(self.out, "reused   {reused} frames ({share}) did not go through the network")?;
+            let at_exit = match summary.reused_by_code() {
+                0 => String::new(),
+                count => format!(", {count} of them not beyond the first exit"),
+            };
+            writeln!(self.out, "reused   {reused} frames ({share}) did not go through the network{at_exit}")?;
         }
         for (what, count) in [("dropped", dropped), ("damaged", damaged), ("skipped", self.skipped)] {
             if count > 0 {
@@ -354,6 +359,15 @@ impl View {
         }
         write!(self.out, "\n{}", summing::tables(summary))?;
         Ok(())
+    }
+}
+
+/// What records call a gate.
+fn gate_name(held_by: HeldBy) -> &'static str {
+    match held_by {
+        HeldBy::Frame => "frame",
+        // The library may learn of more of them.
+        _ => "code",
     }
 }
 

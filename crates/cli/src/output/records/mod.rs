@@ -101,8 +101,10 @@ pub(crate) struct Frame<'a> {
     pub exit: &'a str,
     /// Confidence in [0, 1] at that exit.
     pub confidence: f32,
-    /// Whether the gate let the last answer hold, so that the network did not run.
+    /// Whether a gate let the last answer hold, so that the network did not run, or not beyond its first exit.
     pub reused: bool,
+    /// "frame" or "code": which gate that was.
+    pub gate: Option<&'static str>,
     /// Whether the frame left before the last exit that the policy evaluates.
     pub exited_early: bool,
     /// The former name of `exited_early`.
@@ -151,8 +153,11 @@ pub(crate) struct EventRecord<'a> {
 pub(crate) struct Summary<'a> {
     /// Frames classified.
     pub frames: u64,
-    /// Frames of those for which the gate let the last answer hold, so that the network did not run.
+    /// Frames of those for which a gate let the last answer hold, so that the network did not run, or not beyond its first
+    /// exit.
     pub reused: u64,
+    /// Frames of those that were held back behind the first exit.
+    pub reused_by_code: u64,
     /// Share of labelled frames answered rightly.
     pub accuracy: Option<f64>,
     /// The same of the full network, of the frames for which it ran.
@@ -206,6 +211,7 @@ pub(crate) fn sample() -> Record<'static> {
         exit: "exit1",
         confidence: 0.875,
         reused: false,
+        gate: None,
         exited_early: true,
         cut: true,
         latency_ms: 3.25,
