@@ -27,12 +27,14 @@ impl Template {
         if words.first().is_none_or(|program| program.is_empty()) {
             return Err("run: expected a program, and its arguments".into());
         }
-        for word in words {
-            if let Some(unknown) = names(word).find(|name| !NAMES.contains(name)) {
-                return Err(format!("run: {{{unknown}}} is no name; known are {{{}}}", NAMES.join("}, {")));
-            }
-        }
+        words.iter().try_for_each(|word| check("run", word))?;
         Ok(Template(words.to_vec()))
+    }
+
+    /// One text, which is no command.
+    pub(super) fn text(text: &str) -> Result<Self, String> {
+        check("message", text)?;
+        Ok(Template(vec![text.to_owned()]))
     }
 
     /// The words with what happened in place of the names.
@@ -67,6 +69,14 @@ impl Template {
     /// Runs the command and waits for it, at most until the loop's end is due.
     pub(super) fn run(&self, job: &Job, files: Files<'_>, end: &End) -> Result<(), String> {
         run(&self.filled(job, files), LONGEST, end)
+    }
+}
+
+/// Refuses names that nobody knows in the value of a rule's `key`.
+fn check(key: &str, text: &str) -> Result<(), String> {
+    match names(text).find(|name| !NAMES.contains(name)) {
+        Some(unknown) => Err(format!("{key}: {{{unknown}}} is no name; known are {{{}}}", NAMES.join("}, {"))),
+        None => Ok(()),
     }
 }
 

@@ -81,7 +81,7 @@ impl Tap {
         let acts = has_folder || !rules.is_empty();
         let (sender, thread) = if acts {
             let (sender, receiver) = sync_channel(WAITING);
-            let worker = Worker::new(rules, folder, clip, (Arc::clone(&frames_waiting), end.clone()))?;
+            let worker = Worker::new(rules, folder, clip, (events.clone(), Arc::clone(&frames_waiting), end.clone()))?;
             let thread = std::thread::Builder::new().name("events".into()).spawn(move || worker.run(&receiver))?;
             (Some(sender), Some(thread))
         } else {

@@ -10,7 +10,8 @@ use crate::args::gpio::GpioLine;
 use crate::live::Event;
 
 /// Keys of a rule.
-pub(crate) const KEYS: [&str; 7] = ["event", "class", "confidence", "run", "gpio", "seconds", "save"];
+pub(crate) const KEYS: [&str; 9] =
+    ["event", "class", "confidence", "run", "gpio", "seconds", "publish", "message", "save"];
 
 /// One of several things or a list of them.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -55,6 +56,10 @@ pub(crate) struct Rule {
     pub gpio: Option<String>,
     /// How long the line stays active.
     pub seconds: Option<f64>,
+    /// An MQTT topic, under which a message is published: needs --mqtt.
+    pub publish: Option<String>,
+    /// What the message says, with the same names as in `run`; the event as JSON where it is left out.
+    pub message: Option<String>,
     /// Whether the event is saved in the folder of --event-folder. Where no rule says so, all are.
     pub save: Option<bool>,
 }
@@ -78,6 +83,14 @@ pub(super) struct Checked {
     pub(super) rule: Rule,
     pub(super) run: Option<Template>,
     pub(super) gpio: Option<GpioLine>,
+    pub(super) message: Option<Template>,
+}
+
+impl Rule {
+    /// Whether it publishes something.
+    pub(crate) fn publishes(&self) -> bool {
+        self.publish.is_some()
+    }
 }
 
 impl Rules {
@@ -156,10 +169,19 @@ fn check(rule: Rule) -> Result<Checked, String> {
         }
         _ => {}
     }
-    if run.is_none() && gpio.is_none() && rule.save != Some(true) {
-        return Err("does nothing: expected run, gpio or save = true".into());
+    let message = rule.message.as_deref().map(Template::text).transpose()?;
+    match rule.publish.as_deref() {
+        None if message.is_some() => return Err("message: says what is published, and nothing is".into()),
+        // As MQTT has it: patterns are for those who listen.
+        Some(topic) if topic.is_empty() || topic.len() > 200 || topic.contains(['+', '#', '\0']) => {
+            return Err("publish: expected a topic without + and #".into());
+        }
+        _ => {}
     }
-    Ok(Checked { rule, run, gpio })
+    if run.is_none() && gpio.is_none() && rule.publish.is_none() && rule.save != Some(true) {
+        return Err("does nothing: expected run, gpio, publish or save = true".into());
+    }
+    Ok(Checked { rule, run, gpio, message })
 }
 
 #[cfg(test)]
@@ -205,6 +227,9 @@ mod tests {
             ("run = [\"notify\", \"{lable}\"]", "{lable}"),
             ("gpio = \"18\"", "gpio: expected a GPIO line"),
             ("save = true\nseconds = 2", "there is none"),
+            ("publish = \"door/#\"", "publish: expected a topic"),
+            ("publish = \"door\"\nmessage = \"{lable}\"", "message: {lable} is no name"),
+            ("save = true\nmessage = \"x\"", "nothing is"),
             ("gpio = \"/dev/gpiochip0:18\"\nseconds = 0", "more than 0"),
             ("save = true\nconfidence = 80", "expected a number in [0, 1]"),
             ("event = \"arrived\"\nsave = true", "data did not match"),

@@ -16,7 +16,7 @@ use super::folder::Folder;
 use super::job::{Files, Job};
 use super::line::OutputLine;
 use super::rules::{Checked, Rules};
-use crate::live;
+use crate::live::{self, Events, Publication};
 use crate::output::failure::{Failure, OrInput as _};
 use crate::output::json;
 use crate::output::message;
@@ -48,6 +48,8 @@ pub(super) struct Worker {
     ring: Option<Ring>,
     lines: Vec<OutputLine>,
     pending: VecDeque<Pending>,
+    /// Where messages go that rules publish.
+    events: Events,
     frames_waiting: Arc<AtomicUsize>,
     end: End,
     /// Whether the last file did not reach the disk.
@@ -60,7 +62,7 @@ impl Worker {
         rules: Rules,
         folder: Option<Folder>,
         clip: Option<Duration>,
-        (frames_waiting, end): (Arc<AtomicUsize>, End),
+        (events, frames_waiting, end): (Events, Arc<AtomicUsize>, End),
     ) -> Result<Self, Failure> {
         let mut lines: Vec<OutputLine> = vec![];
         for name in rules.all().iter().filter_map(|checked| checked.gpio.as_ref()) {
@@ -69,7 +71,8 @@ impl Worker {
             }
         }
         let ring = clip.filter(|_| folder.is_some()).map(Ring::new);
-        Ok(Worker { rules, folder, ring, lines, pending: VecDeque::new(), frames_waiting, end, disk_failed: false })
+        let (pending, disk_failed) = (VecDeque::new(), false);
+        Ok(Worker { rules, folder, ring, lines, pending, events, frames_waiting, end, disk_failed })
     }
 
     /// Acts until the loop has ended.
@@ -169,6 +172,17 @@ impl Worker {
     }
 
     fn run_commands(&self, job: &Job, files: Files<'_>) {
+        for Checked { rule, message, .. } in self.rules.of(&job.event) {
+            let Some(topic) = &rule.publish else { continue };
+            let text = match message {
+                Some(template) => template.filled(job, files).concat(),
+                None => match json::line(&json::Versioned::new(&job.event)) {
+                    Ok(line) => String::from_utf8_lossy(line.trim_ascii_end()).into_owned(),
+                    Err(_) => continue,
+                },
+            };
+            self.events.publish(Publication { topic: topic.clone(), text });
+        }
         for template in self.rules.of(&job.event).filter_map(|checked| checked.run.as_ref()) {
             if let Err(error) = template.run(job, files, &self.end) {
                 message::warning(&format!("event {}: {error}", job.event.id));
@@ -258,6 +272,27 @@ mod tests {
         let clip = told[0].split(' ').next_back().unwrap();
         let clip = std::fs::read(folder.path().join("events").join(clip)).unwrap();
         assert_eq!(clip.windows(3).filter(|bytes| *bytes == [0xff, 0xd8, 0xff]).count(), 7);
+    }
+
+    #[test]
+    fn a_rule_publishes_what_it_says_or_the_event() {
+        let rule = |message: Option<&str>| Rule {
+            publish: Some("alarms/door".into()),
+            message: message.map(str::to_owned),
+            ..Rule::default()
+        };
+        let rules = Rules::new(vec![rule(Some("{label} at {confidence}")), rule(None)]).unwrap();
+        let events = Events::default();
+        let worker = Worker::new(rules, None, None, (events.clone(), Arc::default(), End::default())).unwrap();
+        let (sender, receiver) = sync_channel(1);
+        sender.send(with_picture("cat", 10)).unwrap();
+        drop(sender);
+        worker.run(&receiver);
+        let published = events.take_publications();
+        assert_eq!(published[0], Publication { topic: "alarms/door".into(), text: "cat at 0.875".into() });
+        let event: serde_json::Value = serde_json::from_str(&published[1].text).unwrap();
+        assert_eq!((&event["label"], &event["schema"]), (&"cat".into(), &1.into()));
+        assert!(events.take_publications().is_empty());
     }
 
     #[test]

@@ -49,6 +49,13 @@ pub(crate) struct NewEvent {
     pub jpeg: Option<Arc<[u8]>>,
 }
 
+/// A message that a rule publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Publication {
+    pub topic: String,
+    pub text: String,
+}
+
 /// The newest events of a run, shared between the loop that adds them and whoever reads them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Events(Arc<Mutex<Ring>>);
@@ -64,6 +71,8 @@ struct Ring {
     snapshots: VecDeque<(u64, Arc<[u8]>)>,
     snapshot_bytes: usize,
     listeners: Vec<Listener>,
+    /// What rules publish and nobody has taken yet, oldest first.
+    publications: VecDeque<Publication>,
 }
 
 impl fmt::Debug for Ring {
@@ -109,6 +118,21 @@ impl Events {
         }
         ring.listeners.iter().for_each(|listener| listener());
         event
+    }
+
+    /// Hands a message to whoever publishes it. At most as many as events are kept.
+    pub(crate) fn publish(&self, publication: Publication) {
+        let mut ring = self.lock();
+        ring.publications.push_back(publication);
+        if ring.publications.len() > EVENTS {
+            ring.publications.pop_front();
+        }
+        ring.listeners.iter().for_each(|listener| listener());
+    }
+
+    /// The messages to publish, oldest first; they are not given again.
+    pub(crate) fn take_publications(&self) -> Vec<Publication> {
+        self.lock().publications.drain(..).collect()
     }
 
     /// The number of the newest event, 0 before the first.

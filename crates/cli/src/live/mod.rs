@@ -14,8 +14,10 @@ mod report;
 mod slot;
 #[cfg(feature = "live")]
 mod state;
+#[cfg(feature = "live")]
+mod wish;
 
-pub(crate) use event::{Event, EventKind, Events, NewEvent};
+pub(crate) use event::{Event, EventKind, Events, NewEvent, Publication};
 pub(crate) use jpeg::encode;
 #[cfg(feature = "live")]
 pub(crate) use report::{Facts, machine};
@@ -25,3 +27,5 @@ pub(crate) use slot::{Live, Picture, Publisher};
 pub(crate) use state::sample as sample_state;
 #[cfg(feature = "live")]
 pub(crate) use state::{Answer, Camera, Charge, Exit, Mission, State};
+#[cfg(feature = "live")]
+pub(crate) use wish::Wish;

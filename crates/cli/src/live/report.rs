@@ -18,6 +18,9 @@ pub(crate) struct Facts {
     pub battery: String,
     /// Where joules come from, in words.
     pub joules_from: String,
+    /// Whether there is a mission, whose mode can be changed; the state tells it by itself.
+    #[serde(skip)]
+    pub has_mission: bool,
 }
 
 #[derive(Serialize)]
@@ -32,7 +35,13 @@ struct Report<'a> {
 impl Facts {
     /// Of this program on this machine.
     pub(crate) fn new(model: String, battery: String, joules_from: String) -> Self {
-        Self { version: env!("CARGO_PKG_VERSION"), device: machine(), model, battery, joules_from }
+        let version = env!("CARGO_PKG_VERSION");
+        Self { version, device: machine(), model, battery, joules_from, has_mission: false }
+    }
+
+    /// The same of a loop with a mission, or without one.
+    pub(crate) fn with_mission(self, has_mission: bool) -> Self {
+        Self { has_mission, ..self }
     }
 
     /// These and a state as one line; none where that cannot be written, which no state makes happen.

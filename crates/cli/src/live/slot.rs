@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dyn_perceiver::camera::Frame;
 
-use super::{Events, State};
+use super::{Events, State, Wish};
 
 /// Somebody who looked so lately is taken to look still.
 const ATTENTION: Duration = Duration::from_secs(10);
@@ -15,6 +15,10 @@ const LOOKED_AT: Duration = Duration::from_millis(200);
 const ALONE: Duration = Duration::from_secs(1);
 /// A loop this slow keeps every frame: whoever comes need not wait for the next, and a copy is nothing beside the pause.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// Wishes that wait for the loop.
+#[cfg(feature = "mqtt")]
+const WISHES: usize = 8;
 
 /// What a loop shows. Readers hold it in any number of threads.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct Live {
     events: Events,
     /// Whether the loop shall take no frames.
     paused: AtomicBool,
+    /// What the loop has not looked at yet, oldest first.
+    wishes: Mutex<Vec<Wish>>,
     /// The loop's flag to keep frames; set once there is a loop.
     keep: OnceLock<Arc<AtomicBool>>,
 }
@@ -63,6 +69,7 @@ impl Live {
             picture: Mutex::new(None),
             events,
             paused: AtomicBool::new(false),
+            wishes: Mutex::default(),
             keep: OnceLock::new(),
         })
     }
@@ -104,6 +111,21 @@ impl Live {
     /// Whether the loop shall take no frames.
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Has the loop do something otherwise. Only the newest wishes are kept, should it never look.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn wish(&self, wish: Wish) {
+        let mut wishes = lock(&self.wishes);
+        if wishes.len() >= WISHES {
+            wishes.remove(0);
+        }
+        wishes.push(wish);
+    }
+
+    /// What the loop is to do otherwise.
+    pub(crate) fn take_wishes(&self) -> Vec<Wish> {
+        std::mem::take(&mut *lock(&self.wishes))
     }
 
     fn is_looked_at(&self) -> bool {

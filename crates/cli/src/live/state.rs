@@ -114,6 +114,8 @@ pub(crate) struct Mission {
     pub length_s: f64,
     /// State of charge that must be left at its end, in [0, 1].
     pub reserve: f32,
+    /// Accuracy in [0, 1] below which it never goes; none where accuracy gives way.
+    pub floor: Option<f32>,
     /// State of charge at its end if it goes on as in this run so far, in [0, 1]; none where that is not known yet.
     pub forecast_soc: Option<f32>,
 }
@@ -172,7 +174,13 @@ pub(crate) fn sample() -> State {
         joules_full: 12.0,
         switches: 1,
         charge: Charge { soc: Some(0.5), budget_joules: Some(0.25), watts: Some(1.5), trouble: None },
-        mission: Some(Mission { elapsed_s: 4.5, length_s: 3600.0, reserve: 0.1, forecast_soc: Some(0.2) }),
+        mission: Some(Mission {
+            elapsed_s: 4.5,
+            length_s: 3600.0,
+            reserve: 0.1,
+            floor: Some(0.92),
+            forecast_soc: Some(0.2),
+        }),
         camera: Camera { name: "/dev/video0".into(), connected: true, message: None },
         ..State::default()
     }

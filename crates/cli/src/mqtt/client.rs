@@ -8,11 +8,12 @@ use rumqttc::{
     AsyncClient, ConnectionError, Event as Told, EventLoop, LastWill, MqttOptions, Packet, QoS, TlsConfiguration,
     Transport,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::command::Command;
 use super::{Settings, Topics, discovery};
-use crate::live::{Facts, Live};
+use crate::live::{Facts, Live, Publication};
 use crate::output::{json, message};
 
 /// Requests that the connection takes ahead.
@@ -195,23 +196,32 @@ impl Session {
         }
     }
 
-    /// Puts new events into the spool.
+    /// Puts new events, and what rules say of them, into the spool.
     fn collect(&mut self) {
         for event in self.live.events().after(self.last) {
             self.last = event.id;
             if let Ok(line) = json::line(&json::Versioned::new(&event)) {
-                let lost = self.settings.spool.lost();
-                let written = self.settings.spool.push(&line);
-                self.written(written);
-                if lost == 0 && self.settings.spool.lost() > 0 {
-                    message::note("the oldest events for the broker are lost: there is no more room for them");
-                }
+                self.keep(&line);
             }
             if self.connected
                 && let Some(jpeg) = event.snapshot.and_then(|id| self.live.events().snapshot(id))
             {
                 self.publish(&self.topics.snapshot, true, jpeg.to_vec());
             }
+        }
+        for Publication { topic, text } in self.live.events().take_publications() {
+            if let Ok(line) = json::line(&Addressed { topic, text }) {
+                self.keep(&line);
+            }
+        }
+    }
+
+    fn keep(&mut self, line: &[u8]) {
+        let lost = self.settings.spool.lost();
+        let written = self.settings.spool.push(line);
+        self.written(written);
+        if lost == 0 && self.settings.spool.lost() > 0 {
+            message::note("the oldest events for the broker are lost: there is no more room for them");
         }
     }
 
@@ -229,10 +239,15 @@ impl Session {
     /// Sends what there is: the next event, the state where it is time, a picture where somebody waits for it.
     fn send(&mut self) {
         if self.under_way.is_none()
-            && let Some(event) = self.settings.spool.first().map(<[u8]>::to_vec)
-            && self.client.try_publish(&self.topics.event, QoS::AtLeastOnce, false, event.clone()).is_ok()
+            && let Some(line) = self.settings.spool.first().map(<[u8]>::to_vec)
         {
-            self.under_way = Some(event);
+            let (topic, text) = match Addressed::of(&line) {
+                Some(Addressed { topic, text }) => (topic, text.into_bytes()),
+                None => (self.topics.event.clone(), line.clone()),
+            };
+            if self.client.try_publish(topic, QoS::AtLeastOnce, false, text).is_ok() {
+                self.under_way = Some(line);
+            }
         }
         if self.published.is_none_or(|at| at.elapsed() >= self.settings.every)
             && let Some(line) = self.live.state().and_then(|state| self.facts.line(&state))
@@ -272,6 +287,20 @@ impl Session {
             }
         };
         let _ = tokio::time::timeout(END, gone).await;
+    }
+}
+
+/// A line of the spool that is a rule's message and no event.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Addressed {
+    topic: String,
+    text: String,
+}
+
+impl Addressed {
+    fn of(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
     }
 }
 

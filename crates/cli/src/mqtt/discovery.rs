@@ -12,6 +12,7 @@ fn object<const N: usize>(pairs: [(&str, &str); N]) -> Value {
 
 /// The payload of the discovery message.
 pub(super) fn message(facts: &Facts, topics: &Topics, commands: bool) -> Value {
+    let has_mission = facts.has_mission;
     let mut parts = Map::new();
     let mut add = |name: &str, platform: &str, title: &str, mut part: Value| {
         part["p"] = platform.into();
@@ -59,6 +60,21 @@ pub(super) fn message(facts: &Facts, topics: &Topics, commands: bool) -> Value {
         add("pause", "switch", "Pause", pause);
         let take = object([("command_topic", &topics.command("snapshot")), ("payload_press", "NOW")]);
         add("take", "button", "Take a snapshot", take);
+    }
+    if commands && has_mission {
+        let mode = "{{ 'floor' if value_json.mission and value_json.mission.floor is not none else 'mission' }}";
+        let mut mode = text(mode);
+        mode["command_topic"] = topics.command("mode").into();
+        mode["options"] = vec![Value::from("mission"), Value::from("floor")].into();
+        add("mode", "select", "Mode", mode);
+        let floor = "{{ (100 * value_json.mission.floor) | round(1) if value_json.mission and \
+                     value_json.mission.floor is not none else None }}";
+        let mut floor = text(floor);
+        floor["command_topic"] = topics.command("floor").into();
+        floor["command_template"] = "{{ value }}%".into();
+        floor["unit_of_measurement"] = "%".into();
+        (floor["min"], floor["max"], floor["step"]) = (0.into(), 100.into(), Value::from(0.5));
+        add("floor", "number", "Accuracy never below", floor);
     }
     let mut about = object([]);
     about["dev"] = object([

@@ -42,7 +42,7 @@ pub(crate) struct MqttArgs {
     /// Publish the state every so many seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", requires = "mqtt", value_parser = number::seconds)]
     mqtt_every: Duration,
-    /// Obey commands that come from the broker: pause, snapshot
+    /// Obey commands that come from the broker: pause, snapshot, and mode and floor of a mission
     #[arg(long, requires = "mqtt")]
     mqtt_commands: bool,
     /// Call the board so [default: the machine's name]
@@ -121,6 +121,11 @@ pub(crate) struct Settings {
 }
 
 impl MqttArgs {
+    /// Whether a broker was named.
+    pub(crate) fn is_named(&self) -> bool {
+        self.mqtt.is_some()
+    }
+
     /// Reads what is needed for a connection; none where no broker was named.
     pub(crate) fn settings(&self) -> Result<Option<Settings>, Failure> {
         let Some(broker) = self.mqtt.clone() else { return Ok(None) };
@@ -168,7 +173,7 @@ fn credentials(path: &Path) -> Result<Credentials, Failure> {
     }
 }
 
-fn tls(ca: Option<&Path>) -> Result<Arc<ClientConfig>, Failure> {
+pub(super) fn tls(ca: Option<&Path>) -> Result<Arc<ClientConfig>, Failure> {
     let mut roots = RootCertStore::empty();
     let path = match ca {
         Some(path) => path,

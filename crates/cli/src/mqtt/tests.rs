@@ -14,6 +14,7 @@ use super::settings::{Broker, Credentials};
 use super::spool::Spool;
 use super::{Client, Settings};
 use crate::live::{EventKind, Events, Facts, Live, NewEvent, Publisher, sample_state};
+use crate::live::{Publication, Wish};
 use crate::output::message::note;
 
 /// Longer than anything here takes on a busy machine.
@@ -204,6 +205,75 @@ fn events_wait_for_a_broker_that_is_away_and_come_in_order() {
 }
 
 #[test]
+fn what_rules_publish_comes_under_its_topic_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Mosquitto::open(folder.path()) else { return };
+    let observer = Observer::new(broker.port, None);
+    let live = loop_of_one_frame();
+    let say = |text: &str| live.events().publish(Publication { topic: "alarms/door".into(), text: text.into() });
+    // Before there is a connection, and after.
+    say("cat");
+    let spool = folder.path().join("spool");
+    let settings = Settings { spool: Spool::open(Some(&spool)).unwrap(), ..settings(broker.port) };
+    let _client = Client::start(settings, live.clone(), Facts::default()).unwrap();
+    wait_until("the first arrives", || observer.of("alarms/door") == ["cat"]);
+    happen(&live, 2);
+    say("{\"topic\":\"elsewhere\",\"text\":\"\"}");
+    say("");
+    wait_until("the others arrive", || observer.of("alarms/door").len() == 3);
+    assert_eq!(observer.of("alarms/door")[1..], ["{\"topic\":\"elsewhere\",\"text\":\"\"}", ""]);
+    assert_eq!((observer.events(), observer.of("elsewhere").len()), (vec![1, 2], 0));
+}
+
+/// A certificate authority and, signed by it, a certificate for this machine; none where there is no openssl.
+fn certificates(folder: &Path) -> Option<()> {
+    let openssl = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        command.args(arguments.split(' ')).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success()).then_some(())
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    for name in ["ca", "other"] {
+        openssl(&format!("req -x509 {key} -keyout {name}.key -out {name}.pem -days 2 -subj /CN={name}"))?;
+    }
+    openssl(&format!("req {key} -keyout broker.key -out broker.csr -subj /CN=broker"))?;
+    openssl("x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out broker.pem -days 2 -extfile names")
+}
+
+#[test]
+fn over_tls_a_broker_is_believed_that_the_certificate_authority_vouches_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    if certificates(folder.path()).is_none() {
+        return note("skipped: no openssl on this machine that makes certificates; apt-get install openssl");
+    }
+    let plain = free_port();
+    // Mosquitto started by root becomes another user, who reads the files, too.
+    let config = format!(
+        "certfile {}\nkeyfile {}\nlistener {plain} 127.0.0.1\nallow_anonymous true\nuser root",
+        path("broker.pem").display(),
+        path("broker.key").display()
+    );
+    let Some(broker) = Mosquitto::start(folder.path(), free_port(), &config) else { return };
+    wait_until("the broker listens twice", || TcpStream::connect((Ipv4Addr::LOCALHOST, plain)).is_ok());
+    let (gate, observer) = (Gate::new(broker.port), Observer::new(plain, None));
+    let trusting = |ca: &str| Settings {
+        broker: Broker { host: "127.0.0.1".into(), port: gate.port, tls: true },
+        tls: Some(super::settings::tls(Some(&path(ca))).ok().unwrap()),
+        ..settings(gate.port)
+    };
+    let live = loop_of_one_frame();
+    let client = Client::start(trusting("other.pem"), live.clone(), Facts::default()).unwrap();
+    wait_until("it was tried twice", || gate.made() >= 2);
+    drop(client);
+    assert!(observer.of("dyn-perceiver/tree_7/availability").is_empty());
+    let _client = Client::start(trusting("ca.pem"), live.clone(), Facts::default()).unwrap();
+    happen(&live, 2);
+    wait_until("the events arrive", || observer.events() == [1, 2]);
+}
+
+#[test]
 fn a_connection_that_is_dead_at_one_end_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let Some(broker) = Mosquitto::open(folder.path()) else { return };
@@ -236,15 +306,19 @@ fn commands_are_obeyed_only_where_that_is_allowed() {
         };
         say("pause", "neither");
         say("format-disk", "yes");
+        say("mode", "floor");
+        say("floor", "92 %");
+        say("floor", "992 %");
         say("pause", "ON");
         if allowed {
             wait_until("the loop pauses", || live.is_paused());
             say("pause", "OFF");
             wait_until("the loop goes on", || !live.is_paused());
+            assert_eq!(live.take_wishes(), [Wish::KeepFloor(true), Wish::Floor(0.92)]);
         } else {
             let states_then = states();
             wait_until("two more states", || states() >= states_then + 2);
-            assert!(!live.is_paused());
+            assert!(!live.is_paused() && live.take_wishes().is_empty());
         }
     }
 }

@@ -18,6 +18,7 @@ mod graphs;
 mod learn_command;
 mod models;
 mod models_command;
+mod mqtt;
 mod operating_points;
 mod output;
 mod plan;

@@ -56,6 +56,8 @@ impl Loop<'_> {
                 break "limit reached";
             }
             #[cfg(feature = "live")]
+            self.grant_wishes();
+            #[cfg(feature = "live")]
             if self.view.is_paused() {
                 self.view.publish(&self.pipeline, &self.summary);
                 self.sleep_until(Instant::now() + PAUSE, &service);
@@ -126,6 +128,17 @@ impl Loop<'_> {
             Reason::MissionOver => Some("mission over"),
             _ => self.burst.is_over(step.outcome.class).then_some("the scene is still"),
         })
+    }
+
+    /// Does what somebody wants done otherwise, as far as this run can.
+    #[cfg(feature = "live")]
+    fn grant_wishes(&mut self) {
+        for wish in self.view.take_wishes() {
+            match self.pipeline.governor_mut().grant(wish) {
+                Ok(said) => self.view.note(&said),
+                Err(why) => self.view.note(&format!("a command is not obeyed: {why}")),
+            }
+        }
     }
 
     /// Tells why the gauge is not believed, and that it is again.

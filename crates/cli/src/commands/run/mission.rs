@@ -17,6 +17,8 @@ use dyn_perceiver::sensors::Companion;
 use crate::args::number::{self, millis_range, positive};
 use crate::args::policy::Points;
 use crate::args::share::Share;
+#[cfg(feature = "live")]
+use crate::live::Wish;
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::output::time;
 
@@ -189,8 +191,8 @@ pub(super) enum Chooser {
     Charge(SocSteps),
     /// A mean cost per frame, as expected by calibration.
     Mean(Box<Mean>),
-    /// The budget of a mission.
-    Mission(Box<BudgetGovernor>),
+    /// The budget of a mission, and the accuracy that is or may be kept.
+    Mission(Box<BudgetGovernor>, Option<f32>),
     /// A companion microcontroller.
     Companion(Companion),
 }
@@ -218,10 +220,11 @@ impl Chooser {
         let ladder = Ladder::new(frontier, power).or_input()?;
         let governor =
             BudgetGovernor::new(ladder, power, args.mission(duration, period, resumed)?, settings).or_input()?;
-        Ok(Chooser::Mission(Box::new(match learned {
+        let governor = match learned {
             Some(learned) => governor.with_learned(learned),
             None => governor,
-        })))
+        };
+        Ok(Chooser::Mission(Box::new(governor), args.floor.map(Share::get)))
     }
 
     /// The mean cost that a budget asks for; none without a budget.
@@ -245,15 +248,53 @@ impl Chooser {
     /// What it learned, to be stored.
     pub(super) fn learned(&self) -> Option<Learned> {
         match self {
-            Chooser::Mission(governor) => Some(*governor.learned()),
+            Chooser::Mission(governor, _) => Some(*governor.learned()),
             _ => None,
         }
+    }
+
+    /// The accuracy that is kept, where one is.
+    #[cfg(feature = "live")]
+    pub(super) fn floor(&self) -> Option<f32> {
+        match self {
+            Chooser::Mission(governor, _) => governor.mission().floor,
+            _ => None,
+        }
+    }
+
+    /// Does something otherwise, and says what; or why not.
+    #[cfg(feature = "live")]
+    pub(super) fn grant(&mut self, wish: Wish) -> Result<String, String> {
+        let Chooser::Mission(governor, named) = self else {
+            return Err("only a run in mode mission or floor has a mode and a floor to change".into());
+        };
+        let keeps = governor.mission().floor.is_some();
+        let (keeps, floor) = match wish {
+            Wish::KeepFloor(keeps) => (keeps, *named),
+            Wish::Floor(floor) => (keeps, Some(floor)),
+        };
+        if keeps && floor.is_none() {
+            return Err("mode floor needs a floor".into());
+        }
+        // Checked also where it is not in force yet.
+        let before = governor.mission().floor;
+        let set = governor.set_floor(floor).and_then(|()| governor.set_floor(if keeps { floor } else { None }));
+        if let Err(error) = set {
+            let _ = governor.set_floor(before);
+            return Err(error.to_string());
+        }
+        *named = floor;
+        Ok(match (keeps, floor) {
+            (true, Some(floor)) => format!("mode floor: {} is kept", Share::new(floor)),
+            (_, Some(floor)) => format!("mode mission; mode floor would keep {}", Share::new(floor)),
+            _ => "mode mission".into(),
+        })
     }
 
     /// Joules that a frame may add on average, if there is a budget.
     pub(super) fn budget(&self) -> Option<f32> {
         match self {
-            Chooser::Mission(governor) => Some(governor.plan().budget),
+            Chooser::Mission(governor, _) => Some(governor.plan().budget),
             _ => None,
         }
     }
@@ -267,8 +308,50 @@ impl Governor for Chooser {
                 let reason = if std::mem::replace(&mut mean.begun, true) { Reason::Budget } else { Reason::Start };
                 Choice::new(mean.mixer.next_point(&mean.frontier), reason)
             }
-            Chooser::Mission(governor) => governor.choose(input),
+            Chooser::Mission(governor, _) => governor.choose(input),
             Chooser::Companion(companion) => companion.choose(input),
         }
+    }
+}
+
+#[cfg(all(feature = "live", test))]
+mod tests {
+    use dyn_perceiver::energy::JoulesSource;
+    use dyn_perceiver::exit::{Measure, OperatingPoint};
+
+    use super::*;
+
+    fn chooser(floor: Option<f32>) -> Chooser {
+        let policy = |threshold| ExitPolicy::with_thresholds(Measure::MaxSoftmax, 2, &[threshold]).unwrap();
+        let points = [
+            OperatingPoint::new(policy(0.0), 0.5, 1.0, &[1.0, 0.0]).unwrap(),
+            OperatingPoint::new(policy(1.0), 0.9, 10.0, &[0.0, 1.0]).unwrap(),
+        ];
+        let frontier = Frontier::new(CostUnit::Macs, &points).unwrap();
+        let power = PowerModel::new(0.5, &[1.0, 9.0], JoulesSource::Measured).unwrap();
+        let second = Duration::from_secs(1);
+        let mission = Mission::new(3600 * second, FrameDemand::Period(second));
+        let mission = floor.map_or(mission, |floor| mission.with_floor(floor));
+        let ladder = Ladder::new(&frontier, &power).unwrap();
+        let governor = BudgetGovernor::new(ladder, &power, mission, GovernorSettings::new(1000.0)).unwrap();
+        Chooser::Mission(Box::new(governor), floor)
+    }
+
+    #[test]
+    fn a_mission_takes_another_mode_and_floor_and_says_so() {
+        let mut mission = chooser(None);
+        assert!(mission.grant(Wish::KeepFloor(true)).unwrap_err().contains("needs a floor"));
+        assert_eq!(mission.grant(Wish::Floor(0.9)).unwrap(), "mode mission; mode floor would keep 90%");
+        assert_eq!(mission.floor(), None);
+        assert_eq!(mission.grant(Wish::KeepFloor(true)).unwrap(), "mode floor: 90% is kept");
+        assert_eq!(mission.floor(), Some(0.9));
+        assert!(mission.grant(Wish::Floor(2.0)).is_err());
+        assert_eq!(mission.floor(), Some(0.9), "what makes no sense changes nothing");
+        mission.grant(Wish::KeepFloor(false)).unwrap();
+        assert_eq!(mission.floor(), None);
+        let mut kept = chooser(Some(0.8));
+        assert_eq!(kept.grant(Wish::Floor(0.85)).unwrap(), "mode floor: 85% is kept");
+        let mut steps = Chooser::Charge(SocSteps::even(2));
+        assert!(steps.grant(Wish::Floor(0.5)).unwrap_err().contains("mode mission"));
     }
 }

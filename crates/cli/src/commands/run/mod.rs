@@ -40,7 +40,7 @@ use crate::args::policy::{PolicyArgs, built_in_points, mission_points};
 use crate::args::profile;
 use crate::args::threads::ThreadsArgs;
 use crate::args::watts::WattsArgs;
-use crate::events::Tap;
+use crate::events::{Rule, Tap};
 use crate::live::Events;
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::settings::Settings;
@@ -125,6 +125,14 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// Whether there is a broker to publish to.
+    fn has_broker(&self) -> bool {
+        #[cfg(feature = "mqtt")]
+        return self.mqtt.is_named();
+        #[cfg(not(feature = "mqtt"))]
+        false
+    }
+
     /// Whether nothing is real: made-up or built-in frames at no pace of their own, no mission, no measured joules.
     fn is_demonstration(&self) -> bool {
         let paced = self.source.fps.is_some() || self.mission.is_mission();
@@ -146,6 +154,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Some(path) => Settings::read(path).or_input()?.into_rules(),
         None => vec![],
     };
+    if rules.iter().any(Rule::publishes) && !args.has_broker() {
+        return wrong("a rule of [[on]] publishes, which needs --mqtt in a program built with the feature mqtt");
+    }
     // Held until the loop has ended: its drop ends the sensor's thread.
     let (gate, _sensor) = args.gate.open()?;
     let saving = SavePower::default();
@@ -264,7 +275,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     #[cfg(feature = "live")]
     {
-        let facts = crate::live::Facts::new(name, in_words, origin);
+        let facts = crate::live::Facts::new(name, in_words, origin).with_mission(duration.is_some());
         view.show_to(show::Show::start(outlets, subject, facts, happened, pipeline.keep_frames())?);
     }
     let _restored = Restored(saving.clone());

@@ -9,7 +9,7 @@ use dyn_perceiver::pipeline::{Pipeline, Step, Summary};
 
 use super::mission::Chooser;
 use crate::args::model::class_name;
-use crate::live::{Answer, Camera, Charge, Events, Exit, Facts, Live, Mission, Publisher, State};
+use crate::live::{Answer, Camera, Charge, Events, Exit, Facts, Live, Mission, Publisher, State, Wish};
 use crate::output::failure::Failure;
 use crate::output::time;
 
@@ -131,6 +131,11 @@ impl Show {
         self.publisher.live().is_paused()
     }
 
+    /// What somebody wants done otherwise since the last time.
+    pub(super) fn take_wishes(&self) -> Vec<Wish> {
+        self.publisher.live().take_wishes()
+    }
+
     /// Notes a frame, which costs a copy of a few numbers.
     pub(super) fn frame(&mut self, step: &Step) {
         let outcome = &step.outcome;
@@ -198,6 +203,7 @@ impl Show {
                 elapsed_s: elapsed.as_secs_f64(),
                 length_s: length.as_secs_f64(),
                 reserve,
+                floor: pipeline.governor().floor(),
                 forecast_soc: self
                     .first_charge
                     .zip(soc)

@@ -13,6 +13,8 @@ use dyn_perceiver::pipeline::{HeldBy, Step, Summary};
 
 use crate::args::model::class_name;
 use crate::events::Told;
+#[cfg(feature = "live")]
+use crate::live::Wish;
 use crate::output::failure::{Failure, OrInput as _};
 use crate::output::out::Out;
 use crate::output::progress::is_dumb;
@@ -118,6 +120,12 @@ impl View {
     #[cfg(feature = "live")]
     pub(super) fn is_paused(&self) -> bool {
         self.show.as_ref().is_some_and(Show::is_paused)
+    }
+
+    /// What somebody wants done otherwise.
+    #[cfg(feature = "live")]
+    pub(super) fn take_wishes(&self) -> Vec<Wish> {
+        self.show.as_ref().map(Show::take_wishes).unwrap_or_default()
     }
 
     /// Shows the numbers of the loop to others, where it is time.

@@ -72,6 +72,8 @@ pub struct BudgetGovernor {
     easy_share: f32,
     /// Planned watts, smoothed.
     watts: Option<f32>,
+    /// Whether the mission has changed since the last full decision.
+    changed: bool,
 }
 
 /// What has come in since the last full decision.
@@ -116,6 +118,7 @@ impl BudgetGovernor {
             spells: Spells::default(),
             easy_share: 0.5,
             watts: None,
+            changed: false,
             ladder,
             mission,
             settings,
@@ -127,6 +130,23 @@ impl BudgetGovernor {
     pub fn with_learned(mut self, learned: Learned) -> Self {
         self.learned = learned.resumed(self.learned);
         self
+    }
+
+    /// Takes another accuracy in [0, 1] never to go below, from the next decision on; with none, accuracy gives way.
+    ///
+    /// # Errors
+    /// [`MissionError::Floor`]; the floor then stays as it was.
+    pub fn set_floor(&mut self, floor: Option<f32>) -> Result<(), MissionError> {
+        let mission = Mission { floor, ..self.mission };
+        mission.check()?;
+        self.changed |= mission != self.mission;
+        self.mission = mission;
+        Ok(())
+    }
+
+    /// The mission as it stands.
+    pub const fn mission(&self) -> &Mission {
+        &self.mission
     }
 
     /// What has been learned so far.
@@ -261,7 +281,8 @@ impl Governor for BudgetGovernor {
         // A full decision at most once per dwell time: between them nothing that matters can change.
         let seconds = since(self.pending.since, input.elapsed);
         let held = matches!(self.choice.reason, Reason::BrownOut | Reason::ExternalPower);
-        if self.started && seconds < self.settings.dwell && !held {
+        let changed = core::mem::take(&mut self.changed);
+        if self.started && seconds < self.settings.dwell && !held && !changed {
             let reason = match self.choice.reason {
                 lasting @ (Reason::CannotLast | Reason::FloorCannotLast | Reason::Reserve | Reason::Plenty) => lasting,
                 _ => Reason::Hold,

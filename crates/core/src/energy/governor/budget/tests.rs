@@ -50,6 +50,19 @@ fn budget_lasts_the_mission_and_leaves_the_reserve_whatever_battery_and_frames_r
 }
 
 #[test]
+fn another_floor_holds_from_the_next_decision_on() {
+    let mut poor = governor(mission(FrameDemand::Period(Duration::from_secs(1))), 10_000.0);
+    let decision = |choice: Choice| (choice.point, choice.reason);
+    assert_eq!(decision(poor.choose(&good(0, 1.0))), (0, Reason::CannotLast));
+    poor.set_floor(Some(0.9)).unwrap();
+    assert_eq!(decision(poor.choose(&good(1, 1.0))), (2, Reason::FloorCannotLast));
+    assert_eq!(poor.set_floor(Some(1.5)), Err(MissionError::Floor(1.5)));
+    assert_eq!(poor.mission().floor, Some(0.9));
+    poor.set_floor(None).unwrap();
+    assert_eq!(decision(poor.choose(&good(2, 1.0))), (0, Reason::CannotLast));
+}
+
+#[test]
 fn budget_says_when_there_is_plenty_and_when_it_cannot_last() {
     let second = FrameDemand::Period(Duration::from_secs(1));
     let mut rich = governor(mission(second), 1_000_000.0);
