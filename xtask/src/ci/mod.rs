@@ -69,6 +69,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.quick {
         let mut doc = tool(["doc", "--workspace", "--no-deps"]);
         report.step("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+        // Before a real broker, where Mosquitto is installed.
+        let mqtt =
+            ["test", "--workspace", "--features", "dyn-perceiver-cli/mqtt", "--bin", "dyn-perceiver", "--test", "it"];
+        report.step("mqtt", tool(mqtt).args(["--", "mqtt"]))?;
         features(&mut report)?;
         report.check("rust version", versions::check)?;
         report.check("packages", packages::check)?;

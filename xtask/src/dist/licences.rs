@@ -84,11 +84,22 @@ fn holds_licence(path: &Path) -> bool {
 fn linked(target: &str) -> Result<Vec<Crate>> {
     let mut tree = Command::new(cargo());
     tree.current_dir(root()).args(["tree", "--locked", "--package", "dyn-perceiver-cli", "--edges", "normal"]);
-    tree.args(["--target", target, "--prefix", "none", "--no-dedupe", "--format", "{p}"]);
+    tree.args([
+        "--features",
+        super::FEATURES,
+        "--target",
+        target,
+        "--prefix",
+        "none",
+        "--no-dedupe",
+        "--format",
+        "{p}",
+    ]);
     let output = tree.stderr(Stdio::inherit()).output().with_context(|| format!("{tree:?}"))?;
     ensure!(output.status.success(), "{tree:?}: {}", output.status);
     let tree = String::from_utf8_lossy(&output.stdout).into_owned();
-    let metadata = metadata(&["--filter-platform", target])?;
+    let metadata =
+        metadata(&["--features", &format!("dyn-perceiver-cli/{}", super::FEATURES), "--filter-platform", target])?;
     let packages = metadata["packages"].as_array().context("cargo metadata without packages")?;
     let mut crates: Vec<Crate> = Vec::new();
     for package in packages.iter().filter(|package| !package["source"].is_null()) {

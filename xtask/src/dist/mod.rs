@@ -40,7 +40,9 @@ const NETWORK: &str = include_str!("../../package/network.conf");
 const OPTIONS: &str = include_str!("../../package/default");
 const SETTINGS: &str = include_str!("../../package/config.toml");
 /// The shipped model and what lies beside it.
-const SHIPPED: &str = "models/pretrained/clothing";
+pub(crate) const SHIPPED: &str = "models/pretrained/clothing";
+/// Features of the packaged program beside the default ones: whoever installs a package compiles nothing.
+pub(crate) const FEATURES: &str = "mqtt";
 
 /// What training goes on from: of no use on a board.
 const WEIGHTS: &str = "weights.safetensors";
@@ -79,22 +81,34 @@ pub(crate) fn package_of(program: &Path, folder: &Path) -> Result<PathBuf> {
 /// Builds the statically linked program for `target` and returns its path.
 pub(crate) fn build(target: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // Static linking is asked of the program alone: in RUSTFLAGS it would also reach build scripts' targets.
-    run_command(Command::new(cargo).current_dir(root()).args([
+    let mut command = Command::new(cargo);
+    // The program tells it to whoever reports a fault.
+    if let Some(commit) = commit() {
+        command.env("DYN_PERCEIVER_COMMIT", commit);
+    }
+    command.current_dir(root()).args([
         "rustc",
         "--release",
         "--package",
         "dyn-perceiver-cli",
         "--bin",
         "dyn-perceiver",
-        "--target",
-        target,
-        "--",
-        "-C",
-        "target-feature=+crt-static",
-    ]))
-    .with_context(|| format!("needs `rustup target add {target}` and a C cross compiler as linker, see docs/boards"))?;
+    ]);
+    command.args(["--features", FEATURES, "--target", target]);
+    // Static linking is asked of the program alone: in RUSTFLAGS it would also reach build scripts' targets.
+    run_command(command.args(["--", "-C", "target-feature=+crt-static"])).with_context(|| {
+        format!("needs `rustup target add {target}` and a C cross compiler as linker, see docs/boards")
+    })?;
     Ok(target_folder().join(target).join("release/dyn-perceiver"))
+}
+
+/// The commit that is checked out, with a word where files differ from it; none where this is no clone, or without git.
+fn commit() -> Option<String> {
+    let mut git = Command::new("git");
+    let output =
+        git.current_dir(root()).args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]).output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned()).filter(|commit| !commit.is_empty())
 }
 
 fn machine(target: &str) -> Result<Machine> {
@@ -134,8 +148,9 @@ fn generated(folder: Option<&Path>) -> Result<Vec<File>> {
     let folder = target_folder().join("xtask/generated");
     let _ = std::fs::remove_dir_all(&folder);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let program = ["run", "--quiet", "--package", "dyn-perceiver-cli", "--bin", "dyn-perceiver", "--", "generate"];
-    run_command(Command::new(cargo).current_dir(root()).args(program).arg(&folder))?;
+    let program =
+        ["run", "--quiet", "--package", "dyn-perceiver-cli", "--bin", "dyn-perceiver", "--features", FEATURES];
+    run_command(Command::new(cargo).current_dir(root()).args(program).args(["--", "generate"]).arg(&folder))?;
     below(&folder)
 }
 
@@ -225,7 +240,9 @@ mod tests {
         let copyright = text("usr/share/doc/dyn-perceiver/copyright");
         assert!(copyright.contains("Apache License") && copyright.contains("Permission is hereby granted"));
         let list = text("usr/share/doc/dyn-perceiver/third-party.txt");
-        assert!(list.lines().any(|line| line.starts_with("tract-core ")), "{list}");
+        for linked in ["tract-core ", "rumqttc ", "rustls ", "ring "] {
+            assert!(list.lines().any(|line| line.starts_with(linked)), "{list}");
+        }
         assert!(files.iter().any(|file| file.path.ends_with("/model.onnx")));
         assert!(files.iter().all(|file| !file.path.ends_with("weights.safetensors")));
     }

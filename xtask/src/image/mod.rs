@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
 
 use crate::debian::{Archive, Kernel};
+use crate::dist::SHIPPED;
 use crate::elf::{Machine, Program};
 use crate::{WrongInput, dist, initramfs, modules, root, work_folder};
 use layouts::{CARD, LAYOUTS};
@@ -73,7 +74,7 @@ pub(crate) fn make(board: &str, output: &Path, program: &Path, model: Option<&Pa
     let kernel = Kernel::fetch(&archive)?;
     let names: Vec<_> = layout.modules.iter().chain(&CARD).copied().collect();
     let spare = modules::resolve(&kernel.modules, layout.spare)?;
-    let shipped = root().join("models/pretrained/fashion-mnist/model.onnx");
+    let shipped = root().join(SHIPPED).join("model.onnx");
     let root = initramfs::build(&initramfs::Contents {
         busybox: &archive.unpack("busybox-static")?.join("bin/busybox"),
         program,
