@@ -36,7 +36,7 @@ use output::out::Out;
 #[derive(Parser)]
 #[command(name = "dyn-perceiver", version, long_version = version::long(), about, max_term_width = 100)]
 struct Cli {
-    /// With --version: say what was built, with which features, and for which CPUs
+    /// With --version: say what was built, with which features, and for which CPUs; with --json as one object
     // It always does; whoever asks for more is not refused.
     #[arg(long, hide = true)]
     #[allow(dead_code, reason = "--version tells all there is")]
@@ -77,6 +77,11 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(failure) => return failure.report(),
     };
+    if let Some(report) = version::asked_as_json(&arguments) {
+        let mut out = Out::stdout();
+        let written = out.json(&report).and_then(|()| out.flush());
+        return written.map_or_else(|error| output::failure::Failure::from(error).report(), |()| ExitCode::SUCCESS);
+    }
     let done = match Cli::parse_from(arguments).command {
         Command::Run(args) => run::run(*args),
         Command::Classify(args) => classify::run(args),

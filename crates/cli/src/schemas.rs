@@ -186,6 +186,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("simulate", report::<simulate::Report<'static>>()),
         ("state", of::<live::State>()),
         ("train", report::<train::Report<'static>>()),
+        ("version", report::<crate::version::Report>()),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use dyn_perceiver_core::gate::{Gate, GateSettings, Luma, Scene};
+use dyn_perceiver_core::gate::{Gate, GateSettings, LatentGate, LatentSettings, Luma, Scene};
 
 fn gate(c: &mut Criterion) {
     for (name, width, height, pixel) in [
@@ -23,5 +23,16 @@ fn gate(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, gate);
+fn latent(c: &mut Criterion) {
+    for width in [128, 256, 1280] {
+        let code: Vec<f32> = (0..width).map(|at| (at * 31 % 200) as f32 / 100.0 - 1.0).collect();
+        let mut gate = LatentGate::new(LatentSettings::new(0.1, Duration::MAX), vec![0.0; width]);
+        gate.ran(Duration::ZERO, &code);
+        c.bench_function(&format!("gate of a code of {width}"), |b| {
+            b.iter(|| gate.judge(Duration::ZERO, black_box(&code)));
+        });
+    }
+}
+
+criterion_group!(benches, gate, latent);
 criterion_main!(benches);

@@ -130,5 +130,9 @@ mod tests {
         assert_eq!(report.joules, 60.0);
         assert!((report.watts * report.seconds - 60.0).abs() < 1e-9);
         assert!(report.standard_error > 0.0);
+        let schema = include_str!("../../../../docs/schemas/meter.json");
+        let validator = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
+        let line = crate::output::json::line(&crate::output::json::Versioned::new(&report)).unwrap();
+        assert!(validator.is_valid(&serde_json::from_slice(&line).unwrap()));
     }
 }

@@ -10,12 +10,12 @@ use tempfile::TempDir;
 const IMAGES: u32 = 60;
 
 /// A folder with a model, and an IDX pair of images made of noise with labels that the model cannot know.
-struct Scene {
+pub(crate) struct Scene {
     folder: TempDir,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let mut state = 1u32;
         let mut noise = || {
@@ -37,7 +37,7 @@ impl Scene {
         Scene { folder }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_string()
     }
 

@@ -7,7 +7,7 @@ use crate::cli::Folder;
 use crate::graphs::Graph;
 use crate::models::three_exits;
 
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["run"],
     &["classify"],
@@ -20,6 +20,7 @@ const COMMANDS: [&[&str]; 24] = [
     &["simulate"],
     &["calibrate"],
     &["evaluate"],
+    &["gate"],
     &["doctor"],
     &["config"],
     &["config", "check"],

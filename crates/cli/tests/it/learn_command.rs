@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::program::{program, refuses};
 
 /// Photos of classes that differ in colour, as bitmaps.
-fn photos(folder: &Path, classes: &[(&str, [u8; 3])], count: usize) {
+pub(crate) fn photos(folder: &Path, classes: &[(&str, [u8; 3])], count: usize) {
     const SIDE: usize = 48;
     for (class, [red, green, blue]) in classes {
         std::fs::create_dir_all(folder.join(class)).unwrap();

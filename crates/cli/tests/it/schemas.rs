@@ -1,19 +1,27 @@
 //! What the program prints as JSON is what docs/schemas say.
 
+use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
 
+use crate::calibration::Scene;
 use crate::cli::Folder;
+use crate::learn_command::photos;
 use crate::models::three_exits;
 use crate::program::{program, repository};
 
 /// Checks each line, or the whole output, against a schema.
 fn conforms(name: &str, args: &[&str]) -> Output {
+    let output = program(args);
+    check(name, args, &output);
+    output
+}
+
+fn check(name: &str, args: &[&str], output: &Output) {
     let path = repository().join(format!("docs/schemas/{name}.json"));
     let schema: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let output = program(args);
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     assert!(!text.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     for line in text.lines() {
@@ -23,7 +31,6 @@ fn conforms(name: &str, args: &[&str]) -> Output {
         assert!(errors.is_empty(), "{name}: {errors:#?}\nin {line}");
         assert_eq!(value["schema"], 1, "{line}");
     }
-    output
 }
 
 #[test]
@@ -46,6 +53,83 @@ fn reports_conform_to_their_schemas() {
     let settings = folder.file("config.toml", b"fps = 2\n[[on]]\nsave = true\n");
     conforms("config-check", &["config", "check", &settings, "--json"]);
     conforms("config-show", &["config", "show", &settings, "--json"]);
+    conforms("version", &["--version", "--json"]);
+    let board = ["plan", "--board", "raspberry-pi-zero-2-w", "--battery-wh", "37", "--json", "--days"];
+    for mission in [&["7"][..], &["1000"], &["7", "--solar-wp", "5"]] {
+        conforms("plan", &[&board[..], mission].concat());
+    }
+}
+
+#[test]
+fn reports_of_calibration_conform_to_their_schemas() {
+    let scene = Scene::new();
+    let (model, data) = (scene.path("model.onnx"), scene.path("x-images-idx3-ubyte"));
+    let (policy, records) = (scene.path("policy.json"), scene.path("records.csv"));
+    let calibrate = ["calibrate", &model, "--data", &data, "-o", &policy, "--json"];
+    conforms("calibrate", &calibrate);
+    let limit = ["--max-loss", "20%", "--confidence", "60%"];
+    conforms("calibrate", &[&calibrate[..], &limit].concat());
+    let evaluate = ["evaluate", &model, "--policy", &policy, "--data", &data, "--json"];
+    conforms("evaluate", &evaluate);
+    conforms("evaluate", &[&evaluate[..], &["--calibration", &scene.path("policy.records.csv")]].concat());
+    conforms("records", &["records", "collect", &model, "--data", &data, "-o", &records, "--json"]);
+    let parts = ["1/2", "2/2"].map(|shard| {
+        let part = scene.path(&format!("part{}.csv", &shard[..1]));
+        let args = ["records", "collect", &model, "--data", &data, "-o", &part, "--shard", shard, "--json"];
+        conforms("records", &args);
+        part
+    });
+    conforms("records", &["records", "merge", &parts[0], &parts[1], "-o", &scene.path("whole.csv"), "--json"]);
+}
+
+#[test]
+fn reports_on_networks_conform_to_their_schemas() {
+    let folder = Folder::new();
+    for name in ["mobilenetV3_0x05_perceiver_t8", "efficientnet_lite0_perceiver_t8"] {
+        let output = folder.path("built.onnx");
+        let args = ["models", "build", name, "--seeded", "--sa-widening", "1", "--input-size", "64", "-o", &output];
+        conforms("network", &[&args[..], &["--json"]].concat());
+    }
+    let checkpoint = repository().join("models/tests/fixtures/tiny_plain.pth");
+    let args =
+        ["import", checkpoint.to_str().unwrap(), "--input-size", "32", "-o", &folder.path("tiny.onnx"), "--json"];
+    conforms("network", &args);
+}
+
+#[test]
+fn reports_of_learning_and_training_conform_to_their_schemas() {
+    let folder = Folder::new();
+    let data = folder.path("photos");
+    photos(Path::new(&data), &[("leaf", [10, 160, 20]), ("sky", [30, 60, 200])], 10);
+    conforms("learn", &["learn", "--data", &data, "-o", &folder.path("mine.dynp"), "--json"]);
+
+    // In place of Python something that leaves what training does: trained weights, and which photos to test on.
+    let shipped = repository().join("models/pretrained/fashion-mnist");
+    let classes = std::fs::read_to_string(shipped.join("labels.txt")).unwrap();
+    let classes: Vec<&str> = classes.lines().collect();
+    let split = |range: std::ops::Range<usize>| -> Vec<Value> {
+        let file = |(class, name): (usize, &str), i| serde_json::json!([format!("{data}/{name}/{i}.bmp"), class]);
+        range.flat_map(|i| [(0, "leaf"), (1, "sky")].map(|class| file(class, i))).collect()
+    };
+    let report = serde_json::json!({
+        "config": { "backbone": "mobilenetV3_0x3", "input_size": 56 },
+        "classes": classes,
+        "preprocessing": { "mean": [0.286, 0.286, 0.286], "std": [0.353, 0.353, 0.353], "crop": 1.0, "interpolation": "bilinear" },
+    });
+    let report = folder.file("report.json", report.to_string().as_bytes());
+    for tested in [5..10, 0..0] {
+        let splits = serde_json::json!({ "val": split(0..5), "test": split(tested) });
+        let splits = folder.file("splits.json", splits.to_string().as_bytes());
+        let weights = shipped.join("weights.safetensors");
+        // What it is called with: -m MODULE DATA --out FOLDER and more.
+        let script = format!("#!/bin/sh\ncp '{}' {report} {splits} \"$5\"\n", weights.display());
+        let python = folder.file("python", script.as_bytes());
+        std::fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let args = ["train", &data, "-o", &folder.path("trained.dynp"), "--python", &python, "--json"];
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dyn-perceiver"));
+        let output = command.args(args).env("XDG_CACHE_HOME", folder.path("cache")).output().unwrap();
+        check("train", &args, &output);
+    }
 }
 
 #[test]
