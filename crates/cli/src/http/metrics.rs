@@ -25,6 +25,7 @@ fn frames(page: &mut Page, state: &State) {
     for exit in &state.exits {
         page.sample("frames_total", &[("exit", &exit.exit)], exit.frames);
     }
+    page.one("frames_reused_total", "counter", "Frames for which the last answer held.", state.reused);
     page.one("frames_dropped_total", "counter", "Frames of the camera that never reached the loop.", state.dropped);
     page.one("frames_damaged_total", "counter", "Frames that came damaged.", state.damaged);
     page.one("frames_skipped_total", "counter", "Frames passed over.", state.skipped);
@@ -133,6 +134,25 @@ mod tests {
         }
         assert!(page.contains("model=\"a \\\"model\\\"\\\\\\nof ours\""), "{page}");
         assert!(page.contains("dyn_perceiver_frames_total{exit=\"early\"} 30\n"), "{page}");
+    }
+
+    /// Grafana's dashboard and the queries of the page ask for nothing that is not there.
+    #[test]
+    fn metrics_that_documents_name_are_served() {
+        let dashboard = include_str!("../../../../docs/live/grafana-fleet.json");
+        let parsed: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+        assert!(parsed["panels"].as_array().is_some_and(|panels| panels.len() >= 6));
+        let (page, mut named) = (page(), 0);
+        for text in [dashboard, include_str!("../../../../docs/live.md")] {
+            for (at, _) in text.match_indices("dyn_perceiver_") {
+                let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+                let name = &text[at..at + text[at..].find(|letter| !is_name(letter)).unwrap()];
+                let served = page.lines().any(|line| line.split(['{', ' ']).next() == Some(name));
+                assert!(served, "{name} is not among the metrics");
+                named += 1;
+            }
+        }
+        assert!(named > 12);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(crate) struct State {
     pub paused: bool,
     /// Frames classified.
     pub frames: u64,
+    /// Frames of those for which a gate let the last answer hold.
+    pub reused: u64,
     /// Frames of the camera that never reached the loop.
     pub dropped: u64,
     /// Frames of those that came damaged or could not be decoded.

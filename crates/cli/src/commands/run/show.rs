@@ -188,6 +188,7 @@ impl Show {
             uptime_s: self.begun.elapsed().as_secs_f64(),
             paused: self.is_paused(),
             frames: summary.frames(),
+            reused: summary.reused(),
             dropped: pipeline.dropped(),
             damaged: pipeline.damaged(),
             skipped,
