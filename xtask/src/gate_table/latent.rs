@@ -10,16 +10,16 @@ use super::sequences::{HEIGHT, SEQUENCES, Scene, WIDTH};
 use super::watch::{Seen, told};
 use super::{head, row};
 
-/// Seeds from 1 on; each costs a run of the network for every threshold.
-const SEEDS: u64 = 2;
+/// One: another costs as many runs of the network again.
+const SEED: u64 = 1;
 /// Distances of codes.
-const THRESHOLDS: [f32; 5] = [0.01, 0.02, 0.05, 0.1, 0.2];
+const THRESHOLDS: [f32; 4] = [0.02, 0.05, 0.1, 0.2];
 /// The loop takes frames a hundred times as fast as they come, and answers hold for a hundredth of the time.
 const PACE: [&str; 4] = ["--fps", "1000", "--refresh", "0.1"];
 
 pub(super) fn table(program: &Path) -> Result<String> {
     let mut text = format!(
-        "The latent gate with the built-in model on the same sequences in grey, {SEEDS} seeds of each, run to the last exit where \
+        "The latent gate with the built-in model on the same sequences in grey, of seed {SEED}, run to the last exit where \
          the gate lets frames through. In each cell, by the largest distance of codes: share of frames that stopped at the first exit, events missed of all, and by how \
          many seconds the latest event came later. Made by `cargo xtask gate-table --program target/release/dyn-perceiver`.\n\n"
     );
@@ -27,15 +27,13 @@ pub(super) fn table(program: &Path) -> Result<String> {
     let folder = tempfile::tempdir().context("a folder for frames")?;
     for sequence in SEQUENCES {
         let mut sums = [Seen::default(); THRESHOLDS.len()];
-        for seed in 1..=SEEDS {
-            let (idx, visitors) = recorded(sequence.name, seed);
-            let path = folder.path().join("frames-idx3-ubyte");
-            std::fs::write(&path, idx).with_context(|| path.display().to_string())?;
-            for (sum, threshold) in sums.iter_mut().zip(THRESHOLDS) {
-                let reused = held(program, &path, threshold)?;
-                ensure!(reused.len() == visitors.len(), "{} frames of {}", reused.len(), visitors.len());
-                sum.add(told(&visitors, &reused));
-            }
+        let (idx, visitors) = recorded(sequence.name, SEED);
+        let path = folder.path().join("frames-idx3-ubyte");
+        std::fs::write(&path, idx).with_context(|| path.display().to_string())?;
+        for (sum, threshold) in sums.iter_mut().zip(THRESHOLDS) {
+            let reused = held(program, &path, threshold)?;
+            ensure!(reused.len() == visitors.len(), "{} frames of {}", reused.len(), visitors.len());
+            sum.add(told(&visitors, &reused));
         }
         text += &row(sequence.title, &sums);
     }

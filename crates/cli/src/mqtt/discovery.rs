@@ -89,3 +89,60 @@ pub(super) fn message(facts: &Facts, topics: &Topics, commands: bool) -> Value {
     about["avty"] = vec![object([("topic", &topics.availability)])].into();
     about
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By platform: the keys that it needs and those that it takes beside these, as Home Assistant documents them.
+    const PLATFORMS: [(&str, &[&str], &[&str]); 8] = [
+        ("sensor", &["state_topic"], &["value_template", "device_class", "state_class", "unit_of_measurement"]),
+        ("binary_sensor", &["state_topic"], &["value_template", "device_class"]),
+        ("event", &["state_topic", "event_types"], &["value_template"]),
+        ("image", &["image_topic"], &["content_type"]),
+        ("switch", &["command_topic"], &["state_topic", "value_template"]),
+        ("button", &["command_topic"], &["payload_press"]),
+        ("select", &["command_topic", "options"], &["state_topic", "value_template"]),
+        (
+            "number",
+            &["command_topic"],
+            &["state_topic", "value_template", "command_template", "min", "max", "step", "unit_of_measurement"],
+        ),
+    ];
+
+    #[test]
+    fn discovery_says_what_home_assistant_documents() {
+        let topics = Topics::new("dyn-perceiver", "tree 7");
+        let facts = Facts { device: "tree 7".into(), ..Facts::default() }.with_mission(true);
+        let about = message(&facts, &topics, true);
+        let commands = ["pause", "snapshot", "mode", "floor"].map(|name| topics.command(name));
+        let known: Vec<&str> =
+            [&topics.state, &topics.event, &topics.snapshot].into_iter().chain(&commands).map(String::as_str).collect();
+        let parts = about["cmps"].as_object().unwrap();
+        let mut ids: Vec<&str> = vec![];
+        for (name, part) in parts {
+            let platform = part["p"].as_str().unwrap();
+            let (_, needed, taken) = PLATFORMS.into_iter().find(|(known, ..)| *known == platform).unwrap();
+            assert!(needed.iter().all(|key| !part[key].is_null()), "{name}: {part}");
+            for (key, value) in part.as_object().unwrap() {
+                let known_key = ["p", "name", "unique_id"].contains(&key.as_str())
+                    || needed.contains(&key.as_str())
+                    || taken.contains(&key.as_str());
+                assert!(known_key, "{name} has {key}, which {platform} does not");
+                assert!(!key.ends_with("_topic") || known.contains(&value.as_str().unwrap()), "{name}: {value}");
+            }
+            ids.push(part["unique_id"].as_str().unwrap());
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), parts.len());
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&about), ["avty", "cmps", "dev", "o"]);
+        assert_eq!(keys(&about["dev"]), ["ids", "mdl", "mf", "name", "sw"]);
+        // What cannot be changed has no switch.
+        let without = message(&facts.clone().with_mission(false), &topics, true);
+        assert!(without["cmps"]["mode"].is_null() && !without["cmps"]["pause"].is_null());
+        let silent = message(&facts, &topics, false);
+        assert!(["mode", "floor", "pause", "take"].iter().all(|name| silent["cmps"][name].is_null()));
+    }
+}
