@@ -39,6 +39,9 @@ pub enum Error {
     /// The exit policy makes no sense.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Frames of a video cannot be decided together like this.
+    #[error(transparent)]
+    OverTime(#[from] crate::exit::OverTimeError),
     /// The policy file was refused.
     #[error(transparent)]
     PolicyFile(#[from] crate::policy_file::FileError),

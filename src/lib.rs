@@ -47,6 +47,8 @@ mod quiet;
 pub mod runtime;
 pub mod sensors;
 #[cfg(feature = "tract")]
+pub mod video;
+#[cfg(feature = "tract")]
 mod weights;
 
 #[cfg(feature = "calibrate")]
@@ -70,3 +72,5 @@ pub use pipeline::Pipeline;
 pub use plan::Plan;
 #[cfg(feature = "tract")]
 pub use runtime::Runtime;
+#[cfg(feature = "tract")]
+pub use video::VideoClassifier;

@@ -13,7 +13,8 @@ use crate::file::atomic_write;
 
 const FORMAT: &str = "dyn-perceiver policy";
 
-/// The JSON form. The checksum is the SHA-256 of the policy as compact JSON, whatever the layout of the file.
+/// The JSON form. The checksum is the SHA-256 of the policy as compact JSON, whatever the layout of the file, and of how a
+/// video is decided, where that is there.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope {
@@ -21,6 +22,27 @@ struct Envelope {
     version: u8,
     sha256: String,
     policy: CalibratedPolicy,
+    /// Of a network of videos.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    over_time: Option<OverTimePolicy>,
+}
+
+/// How the frames of a video are decided together, beside the policy for each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct OverTimePolicy {
+    /// Frames over which logits are summed.
+    pub window: u32,
+    /// An answer changes after so many equal ones in a row.
+    pub repeats: u32,
+}
+
+impl OverTimePolicy {
+    /// A window of so many frames, and so many equal answers.
+    pub fn new(window: u32, repeats: u32) -> Self {
+        OverTimePolicy { window, repeats }
+    }
 }
 
 /// Why a policy file could not be read or written.
@@ -73,11 +95,16 @@ pub enum FileError {
 
 /// The JSON form of a policy, as it stands in a file.
 pub fn to_json(policy: &CalibratedPolicy) -> String {
+    json_of(policy, None)
+}
+
+fn json_of(policy: &CalibratedPolicy, over_time: Option<OverTimePolicy>) -> String {
     let envelope = Envelope {
         format: FORMAT.into(),
         version: POLICY_VERSION,
-        sha256: checksum(policy).unwrap_or_default(),
+        sha256: checksum(policy, over_time).unwrap_or_default(),
         policy: policy.clone(),
+        over_time,
     };
     // Neither maps with keys that are no strings nor foreign types are in it, so this cannot fail.
     let mut text = serde_json::to_string_pretty(&envelope).unwrap_or_default();
@@ -101,6 +128,25 @@ pub fn save(policy: &CalibratedPolicy, path: &Path) -> Result<(), FileError> {
     atomic_write(path, &bytes).map_err(|source| FileError::Write { path: path.into(), source })
 }
 
+/// Writes a policy for a network of videos and how its frames are decided together, as JSON.
+///
+/// # Errors
+/// [`FileError::Write`].
+pub fn save_video(policy: &CalibratedPolicy, over_time: OverTimePolicy, path: &Path) -> Result<(), FileError> {
+    let text = json_of(policy, Some(over_time));
+    atomic_write(path, text.as_bytes()).map_err(|source| FileError::Write { path: path.into(), source })
+}
+
+/// How the frames of a video are decided together, where the policy file at `path` says.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_over_time(path: &Path) -> Result<Option<OverTimePolicy>, FileError> {
+    let bytes = fs::read(path).map_err(|source| FileError::Read { path: path.into(), source })?;
+    // The binary form has no place for it.
+    Ok(if bytes.first() == Some(&b'{') { envelope(&bytes, path)?.over_time } else { None })
+}
+
 /// Reads a policy file of either form, told apart by its content.
 ///
 /// # Errors
@@ -115,10 +161,14 @@ pub fn load(path: &Path) -> Result<CalibratedPolicy, FileError> {
 /// # Errors
 /// As [`load`].
 pub fn parse(bytes: &[u8], path: &Path) -> Result<CalibratedPolicy, FileError> {
-    let refused = |error| FileError::Refused { path: path.into(), error };
     if bytes.first() != Some(&b'{') {
-        return CalibratedPolicy::from_slice(bytes).map_err(refused);
+        return CalibratedPolicy::from_slice(bytes).map_err(|error| FileError::Refused { path: path.into(), error });
     }
+    Ok(envelope(bytes, path)?.policy)
+}
+
+fn envelope(bytes: &[u8], path: &Path) -> Result<Envelope, FileError> {
+    let refused = |error| FileError::Refused { path: path.into(), error };
     let json = |error: serde_json::Error| FileError::Json { path: path.into(), reason: error.to_string() };
     // The version first: another one may hold anything.
     #[derive(Deserialize)]
@@ -134,10 +184,10 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<CalibratedPolicy, FileError> {
         return Err(refused(PolicyFileError::Version { found: u8::try_from(head.version).unwrap_or(u8::MAX) }));
     }
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(json)?;
-    if checksum(&envelope.policy).map_err(json)? != envelope.sha256 {
+    if checksum(&envelope.policy, envelope.over_time).map_err(json)? != envelope.sha256 {
         return Err(refused(PolicyFileError::Checksum));
     }
-    Ok(envelope.policy)
+    Ok(envelope)
 }
 
 /// The frontier of a policy, if it is for this model and these exits; `path` only names it in errors.
@@ -152,16 +202,20 @@ pub fn for_plan<'a>(
 ) -> Result<&'a crate::exit::Frontier, FileError> {
     let info = plan.info();
     let frontier = policy.for_model(info.digest).map_err(|error| FileError::Refused { path: path.into(), error })?;
-    if !policy.exits().eq(info.exits.iter().map(String::as_str)) {
+    let outcomes = info.outcome_names();
+    if !policy.exits().eq(outcomes.iter().map(String::as_str)) {
         let found = policy.exits().collect::<Vec<_>>().join(", ");
-        return Err(FileError::Exits { path: path.into(), expected: info.exits.join(", "), found });
+        return Err(FileError::Exits { path: path.into(), expected: outcomes.join(", "), found });
     }
     Ok(frontier)
 }
 
-fn checksum(policy: &CalibratedPolicy) -> Result<String, serde_json::Error> {
-    let digest = Sha256::digest(serde_json::to_vec(policy)?);
-    Ok(digest.iter().fold(String::new(), |mut text, byte| {
+fn checksum(policy: &CalibratedPolicy, over_time: Option<OverTimePolicy>) -> Result<String, serde_json::Error> {
+    let mut digest = Sha256::new_with_prefix(serde_json::to_vec(policy)?);
+    if let Some(over_time) = over_time {
+        digest.update(serde_json::to_vec(&over_time)?);
+    }
+    Ok(digest.finalize().iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
@@ -195,6 +249,20 @@ mod tests {
         }
         let error = load(&folder.path().join("none.json")).unwrap_err();
         assert!(error.to_string().contains("none.json"), "{error}");
+    }
+
+    #[test]
+    fn what_a_video_needs_beside_is_in_the_file_and_its_checksum() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.json");
+        save_video(&policy(), OverTimePolicy::new(8, 2), &path).unwrap();
+        assert_eq!(load(&path).unwrap(), policy());
+        assert_eq!(load_over_time(&path).unwrap(), Some(OverTimePolicy::new(8, 2)));
+        let text = fs::read_to_string(&path).unwrap().replace("\"window\": 8", "\"window\": 9");
+        fs::write(&path, text).unwrap();
+        assert!(load(&path).unwrap_err().to_string().contains("checksum"));
+        save(&policy(), &path).unwrap();
+        assert_eq!(load_over_time(&path).unwrap(), None);
     }
 
     #[test]

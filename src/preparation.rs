@@ -5,7 +5,7 @@ use dyn_perceiver_core::gate::Luma;
 
 use crate::frame::Frame;
 use crate::model::InputSpec;
-use crate::preprocess::{PreprocessError, Preprocessor};
+use crate::preprocess::{Preprocess, PreprocessError, Preprocessor};
 
 /// Preprocessing into the network's input tensor.
 #[derive(Debug)]
@@ -19,9 +19,20 @@ pub(crate) struct Preparation {
 
 impl Preparation {
     pub(crate) fn new(input: &InputSpec) -> Result<Self, PreprocessError> {
-        let preprocessor = Preprocessor::new(input.preprocess())?;
+        Self::with(input.preprocess(), input)
+    }
+
+    /// With other parameters than the model's own, as a detector has them.
+    pub(crate) fn with(preprocess: Preprocess, input: &InputSpec) -> Result<Self, PreprocessError> {
+        let preprocessor = Preprocessor::new(preprocess)?;
         let planes = vec![0.0; preprocessor.preprocess().len()];
         Ok(Self { preprocessor, planes, len: input.len() })
+    }
+
+    /// Width and height of the frame that was written last, in pixels.
+    #[cfg(feature = "camera")]
+    pub(crate) fn frame_size(&self) -> [u32; 2] {
+        self.preprocessor.frame_size()
     }
 
     /// Writes the frame as the network's input into `tensor`, which keeps its memory from frame to frame.

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dyn_perceiver::exit::{ExitPolicy, Measure};
 use dyn_perceiver::frame::{Frame, PixelFormat};
-use dyn_perceiver::model::Model;
+use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::quantise::Quantiser;
+use dyn_perceiver::runtime::Runtime;
 use dyn_perceiver::{Classifier, ClassifierBuilder};
+use dyn_perceiver_models::{Action, Config, Detection, Metadata, Network, Seeded, Task, VideoMode};
 
 /// The system's allocator, which counts what any thread asks of it.
 struct Counting;
@@ -51,6 +53,49 @@ fn at(path: &str) -> PathBuf {
 /// The only test of this binary: another one beside it would be counted too.
 #[test]
 fn own_operators_allocate_nothing_after_the_first_frame() {
+    classification();
+    boxes_and_states();
+}
+
+fn plan(task: Task) -> Arc<Plan> {
+    let config = Config::from_name("mobilenetV3_0x05_perceiver_t8").unwrap().with_input_shape(64, 64);
+    let config = config.with_classes(3).with_task(task);
+    let bytes = Network::new(&config).unwrap().to_bytes(&mut Seeded, &Metadata::imagenet(3)).unwrap();
+    Arc::new(Plan::new(Model::from_bytes(bytes, "seeded", &LoadOptions::default()).unwrap()).unwrap())
+}
+
+/// Goals of boxes and states that go from frame to frame.
+fn boxes_and_states() {
+    let detector = Detection::new(3).with_pyramid(8).with_tower(8, 1);
+    for task in [Task::Detection(detector), Task::Action(Action::new(4, VideoMode::Online))] {
+        let plan = plan(task);
+        let image: Vec<f32> = (0..plan.info().input.len()).map(|i| (i % 255) as f32 / 255.0).collect();
+        let mut runtime = Runtime::new(plan.clone()).unwrap();
+        // Frame by frame: all exits, or the first alone, so that states are held; and all boxes.
+        let mut frame = |exits: usize| {
+            runtime.begin(&image).unwrap();
+            for exit in 0..exits {
+                runtime.advance(exit).unwrap();
+            }
+            for goal in 0..plan.goals().len() {
+                assert!(runtime.advance_to_boxes(goal).unwrap().iter().all(|maps| !maps.scores.is_empty()));
+            }
+        };
+        let exits = plan.stages().len();
+        (0..3).for_each(|_| frame(exits));
+        let before = COUNT.load(Ordering::Relaxed);
+        (0..10).for_each(|n| frame(if n % 2 == 0 { exits } else { 1 }));
+        let allocated = COUNT.load(Ordering::Relaxed) - before;
+        let operators = Runtime::new(plan.clone()).unwrap().operator_times(&image, 1).unwrap();
+        let tracts = operators.iter().filter(|operator| operator.operator.starts_with("tract:")).count();
+        assert!(
+            allocated <= 10 * PER_TRACT_OPERATOR * tracts,
+            "{allocated} in 10 frames, {tracts} operators of tract's"
+        );
+    }
+}
+
+fn classification() {
     let model = at("models/pretrained/fashion-mnist/model.onnx");
     let model = Model::load(model).unwrap();
     let plan = Arc::new(Plan::new(model.clone()).unwrap());

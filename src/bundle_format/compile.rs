@@ -26,7 +26,7 @@ pub(crate) fn bundle(
     let Parts { info, stages, costs, segments, slots, input, exits, levels, states } = parts;
     let path = info.path.as_path();
     if let Some(policy) = &policy {
-        check_policy(policy, info.digest, &info.exits, path)?;
+        check_policy(policy, info.digest, &info.outcome_names(), path)?;
     }
     let mut weights = Weights::default();
     let segments = segments.iter().map(|s| segment(s, &mut weights, path)).collect::<Result<_, _>>()?;

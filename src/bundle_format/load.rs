@@ -73,7 +73,7 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
     };
     check_info(&info).map_err(|error| content("model", format!("{error:#}")))?;
     if let Some(policy) = &policy {
-        check_policy(policy, info.digest, &info.exits, path)?;
+        check_policy(policy, info.digest, &info.outcome_names(), path)?;
     }
     if stages.len() != info.exits.len() || stages.iter().zip(&info.exits).any(|(stage, exit)| stage.exit != *exit) {
         return Err(content("stages", format!("expected one for each exit of {}", info.exits.join(", "))));

@@ -1,7 +1,7 @@
 //! Frames in: files, cameras and commands as sources of [`Frame`]s.
 //!
 //! A [`FrameSource`] yields frames: files ([`IdxSource`], [`ImageSource`]), a [`SyntheticSource`], or a camera: a V4L2
-//! device ([`DeviceSource`]) or a command that writes frames ([`CommandSource`]). [`Reconnecting`] opens a camera again
+//! device ([`DeviceSource`]), a command that writes frames ([`CommandSource`]) or a [`VideoFile`]. [`Reconnecting`] opens a camera again
 //! when it fails, [`Latest`] captures in a thread and hands out the newest frame, and [`open`] puts them together. Nothing
 //! here knows about networks, exits or energy; frames stay as they came, compressed ones too, until
 //! [`preprocess`](crate::preprocess) reads them.
@@ -16,7 +16,7 @@ mod sources;
 mod stop;
 mod v4l;
 
-pub use command::{CommandSource, MjpegSplitter, Piece};
+pub use command::{CommandSource, MjpegSplitter, Piece, VideoFile};
 pub use error::CameraError;
 pub use open::{open, open_path};
 pub use rate::CameraRate;
@@ -87,6 +87,12 @@ pub trait FrameSource: Send {
         false
     }
 
+    /// Number of the stream that the frame which was last read belongs to. Another number means that it does not follow the
+    /// frame before it: it is of another folder, or the camera was lost or opened again in between.
+    fn stream(&self) -> u64 {
+        0
+    }
+
     /// What to tell how many frames a second are taken, where the source can follow.
     fn rate(&self) -> Option<CameraRate> {
         None
@@ -116,6 +122,10 @@ impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
 
     fn is_live(&self) -> bool {
         (**self).is_live()
+    }
+
+    fn stream(&self) -> u64 {
+        (**self).stream()
     }
 
     fn rate(&self) -> Option<CameraRate> {

@@ -23,8 +23,7 @@ fn through(set: ExitSet, exits: usize) -> Result<(ExitPolicy, usize), PolicyErro
     Ok((ExitPolicy::new(Measure::default(), &rules)?, set.last().unwrap_or(0)))
 }
 
-fn for_every_set(plan: &Plan, cost: impl Fn(&ExitPolicy, usize) -> f64) -> Result<Vec<(ExitSet, f64)>, PolicyError> {
-    let exits = plan.stages().len();
+fn for_every_set(exits: usize, cost: impl Fn(&ExitPolicy, usize) -> f64) -> Result<Vec<(ExitSet, f64)>, PolicyError> {
     ExitSet::every(exits)
         .map(|set| {
             let (policy, last) = through(set, exits)?;
@@ -33,13 +32,13 @@ fn for_every_set(plan: &Plan, cost: impl Fn(&ExitPolicy, usize) -> f64) -> Resul
         .collect()
 }
 
-/// Multiply-accumulates of every set of exits.
+/// Multiply-accumulates of every set of exits; of a detector, of every set of [`ModelInfo::outcome_names`](crate::model::ModelInfo::outcome_names).
 ///
 /// # Errors
 /// [`CollectError`] when there are too many exits.
 pub fn mac_costs(plan: &Plan) -> Result<Costs, CollectError> {
-    let sets = for_every_set(plan, |policy, exit| plan.macs(policy, exit) as f64)?;
-    Ok(Costs::from_sets(CostUnit::Macs, plan.stages().len(), sets)?)
+    let sets = for_every_set(plan.outcomes(), |policy, exit| plan.macs(policy, exit) as f64)?;
+    Ok(Costs::from_sets(CostUnit::Macs, plan.outcomes(), sets)?)
 }
 
 /// Joules of every set of exits on a board whose stages cost `stage_joules` per frame: an exit left out saves its
@@ -62,7 +61,7 @@ pub fn joule_costs(plan: &Plan, power: &PowerModel) -> Result<Costs, CollectErro
     }
     let power =
         power.clone().with_exclusive(&exclusive).map_err(|_| CostError::Exits { exits: power.stages().len() })?;
-    let sets = for_every_set(plan, |policy, exit| f64::from(power.policy_joules(policy, exit)))?;
+    let sets = for_every_set(exits, |policy, exit| f64::from(power.policy_joules(policy, exit)))?;
     Ok(Costs::measured(CostUnit::Joules, exits, sets)?)
 }
 

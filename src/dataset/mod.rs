@@ -5,11 +5,13 @@
 //! name with those of the model where it names them, so that no labels shift ([`ImageFolder::match_classes`]).
 
 mod classes;
+mod coco;
 mod error;
 mod folder;
 mod skipped;
 
 pub use classes::{ClassMatch, ClassOrder};
+pub use coco::{CocoBox, CocoError, CocoPicture, read_coco};
 pub use error::{DatasetError, FolderError};
 pub use folder::{FolderImage, ImageFolder};
 pub use skipped::{SkipReason, Skipped};

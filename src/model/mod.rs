@@ -84,6 +84,14 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
+    /// Names of the outcomes that a frame can have: the exits, then the goals of boxes, coarse to fine. A policy for a
+    /// detector has a rule for each: an exit that it evaluates may end the frame when it says that nothing is there, and
+    /// boxes are computed up to the last goal that it evaluates.
+    pub fn outcome_names(&self) -> Vec<String> {
+        let goals = self.boxes.as_ref().map(BoxSpec::goals).unwrap_or_default();
+        self.exits.iter().cloned().chain(goals.into_iter().map(|goal| goal.name)).collect()
+    }
+
     /// The place of the exit that `text` means, from 0: the exit of that name or, if none has it, the one of that number,
     /// from 1.
     ///

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::GateConfig;
+use crate::detect::TrackerSettings;
 use crate::energy::{Battery, PowerModel};
 use crate::exit::ExitPolicy;
 use crate::runtime::Threads;
+use crate::video::OverTimeConfig;
 
 /// What the loop runs on: everything but the frames.
 #[derive(Clone, Debug)]
@@ -30,6 +32,12 @@ pub struct PipelineConfig {
     pub preparing_watts: f32,
     /// What decides whether a frame goes through the network; without it each does.
     pub gate: Option<GateConfig>,
+    /// Boxes with a score above this count, in place of what a detector says.
+    pub score: Option<f32>,
+    /// When boxes of a detector are the same object, and when it is believed.
+    pub tracker: TrackerSettings,
+    /// How frames of a network of videos are decided together.
+    pub over_time: OverTimeConfig,
 }
 
 impl PipelineConfig {
@@ -45,6 +53,9 @@ impl PipelineConfig {
             stage_seconds: None,
             preparing_watts: 0.0,
             gate: None,
+            score: None,
+            tracker: TrackerSettings::default(),
+            over_time: OverTimeConfig::default(),
         }
     }
 
@@ -82,6 +93,24 @@ impl PipelineConfig {
     #[must_use]
     pub fn with_gate(self, gate: GateConfig) -> Self {
         PipelineConfig { gate: Some(gate), ..self }
+    }
+
+    /// The same with boxes counted from another score on.
+    #[must_use]
+    pub fn with_score(self, score: f32) -> Self {
+        PipelineConfig { score: Some(score), ..self }
+    }
+
+    /// The same with another idea of when boxes are one object.
+    #[must_use]
+    pub fn with_tracker(self, tracker: TrackerSettings) -> Self {
+        PipelineConfig { tracker, ..self }
+    }
+
+    /// The same with frames of a video decided together in another way.
+    #[must_use]
+    pub fn with_over_time(self, over_time: OverTimeConfig) -> Self {
+        PipelineConfig { over_time, ..self }
     }
 
     /// Joules of resting for so long, taken from the battery.

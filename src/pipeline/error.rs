@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::camera::CameraError;
-use crate::exit::PolicyError;
+use crate::exit::{OverTimeError, PolicyError};
 use crate::preprocess::PreprocessError;
 use crate::runtime::RunError;
 
@@ -31,6 +31,9 @@ pub enum PipelineError {
     /// The full network as a policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Frames of a video cannot be decided together like this.
+    #[error(transparent)]
+    OverTime(#[from] OverTimeError),
     /// There is no operating point to choose from.
     #[error("the pipeline needs at least one operating point")]
     NoPoints,

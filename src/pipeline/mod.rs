@@ -10,27 +10,33 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::camera::{CameraRate, Frame, FrameSource, StopToken};
+use crate::detector::{Detections, Finder};
 use crate::energy::estimator::{GaugeMonitor, GaugeTrouble, MonitorSettings};
 use crate::energy::{Battery, Choice, GaugeReading, GaugeState, Governor, GovernorInput};
 use crate::exit::ExitPolicy;
-use crate::gate::{LatentGate, Verdict};
+use crate::gate::LatentGate;
 use crate::plan::Plan;
-use crate::runtime::{Gated, Outcome, RunError, Runtime, StageTimes};
+use crate::preparation::Preparation;
+use crate::runtime::{Outcome, StageTimes};
 use crate::sensors::open::{AnyGauge, AnySensorError};
 
 mod config;
 mod error;
 mod gate;
 mod latencies;
+mod network;
 mod prepare;
 mod summary;
+mod video;
 
 pub use config::PipelineConfig;
 pub use error::PipelineError;
 use gate::{FrameClock, FrameGate, GateWord};
 pub use gate::{GateConfig, GateSignal, HeldBy};
-use prepare::{Pace, Prepared, PreparedFrames};
+use network::{Answered, Network};
+use prepare::{Pace, PreparedFrames};
 pub use summary::{ExitSummary, Summary};
+pub use video::{ResetReason, VideoAnswer};
 
 /// The loop over one source of frames.
 pub struct Pipeline<G> {
@@ -38,7 +44,7 @@ pub struct Pipeline<G> {
     /// What tells a camera how many frames the loop takes, where it can follow.
     rate: Option<CameraRate>,
     governor: G,
-    runtime: Runtime,
+    network: Network,
     config: PipelineConfig,
     full: ExitPolicy,
     /// The first exit alone: what a frame costs that a gate holds back there.
@@ -56,7 +62,7 @@ pub struct Pipeline<G> {
     /// The gate behind the first exit, of a loop that has one.
     latent: Option<LatentGate<Vec<f32>>>,
     /// The last answer, of a loop with a gate.
-    answer: Option<Outcome>,
+    answer: Option<Answered>,
     /// Frames that could have no answer but one that there is not.
     unanswered: u64,
 }
@@ -90,8 +96,15 @@ pub struct Step {
     pub sequence: u64,
     /// The true class, where the source knows it.
     pub truth: Option<usize>,
-    /// The answer; of a frame that did not go through the whole network the last one, with the times of what ran.
+    /// The answer; of a frame that did not go through the whole network the last one, with the times of what ran. Of a
+    /// detector, `class` is one of its exits' classes (something, or nothing), `confidence` that of the exit or the best box's
+    /// score, and `exit` a place in [`ModelInfo::outcome_names`](crate::model::ModelInfo::outcome_names). Of a network of
+    /// videos, `class` is the answer over time.
     pub outcome: Outcome,
+    /// The boxes, of a detector.
+    pub found: Option<Detections>,
+    /// What the frame came to among those before it, of a network of videos.
+    pub video: Option<VideoAnswer>,
     /// Which gate let the last answer hold; none where this frame was answered.
     pub held_by: Option<HeldBy>,
     /// What the full network says, where that is compared.
@@ -100,6 +113,8 @@ pub struct Step {
     pub soc: Option<f32>,
     /// The operating point and why it is in force.
     pub choice: Choice,
+    /// Multiply-accumulates of the network for this frame; 0 where it did not run.
+    pub macs: u64,
     /// Joules that the frame added to idle consumption, its preparation included, modelled.
     pub joules: f32,
     /// Joules that the full network would have added, with the same preparation, modelled.
@@ -119,10 +134,10 @@ impl Step {
 
 impl<G: fmt::Debug> fmt::Debug for Pipeline<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Pipeline { governor, runtime, config, choice, .. } = self;
+        let Pipeline { governor, network, config, choice, .. } = self;
         f.debug_struct("Pipeline")
             .field("governor", governor)
-            .field("runtime", runtime)
+            .field("network", network)
             .field("config", config)
             .field("choice", choice)
             .finish_non_exhaustive()
@@ -143,24 +158,26 @@ impl<G: Governor> Pipeline<G> {
         if config.points.is_empty() {
             return Err(PipelineError::NoPoints);
         }
-        let exits = plan.stages().len();
-        let full = ExitPolicy::only(exits.saturating_sub(1), exits)?;
-        let first = ExitPolicy::only(0, exits)?;
-        let input = plan.info().input.clone();
+        let outcomes = plan.outcomes();
+        let full = ExitPolicy::only(outcomes.saturating_sub(1), outcomes)?;
+        let first = ExitPolicy::only(0, outcomes)?;
+        let input = &plan.info().input;
+        let preparation = match plan.info().boxes.is_some() {
+            true => Preparation::with(Finder::preprocess(&plan), input)?,
+            false => Preparation::new(input)?,
+        };
+        let latent = config.gate.as_ref().and_then(|gate| gate.behind_first_exit(&plan));
         let choice = config.threads.choose(&plan).map_err(PipelineError::Setup)?;
-        let runtime = Runtime::new(plan)
-            .and_then(|runtime| runtime.with_threads(choice.threads))
-            .map_err(PipelineError::Setup)?;
+        let network = Network::new(plan, choice.threads, &config, source.is_live())?;
         let rate = source.rate();
         // A file has no time of its own but the pace at which it is taken.
         let period = Some(config.period).filter(|period| !source.is_live() && !period.is_zero());
-        let latent = config.gate.as_ref().and_then(|gate| gate.behind_first_exit(runtime.plan()));
         let gate = (FrameClock::new(period), config.gate.clone().map(FrameGate::new));
         Ok(Pipeline {
             rate,
-            frames: PreparedFrames::new(source, &input, gate)?,
+            frames: PreparedFrames::new(source, preparation, gate)?,
             governor,
-            runtime,
+            network,
             config,
             full,
             first,
@@ -301,10 +318,10 @@ impl<G: Governor> Pipeline<G> {
         let policy = &self.config.points[point];
         let ran = match last {
             Some(last) if reused => Ok((last.held(StageTimes::default()), Some(HeldBy::Frame))),
-            last => answer(&mut self.runtime, self.latent.as_mut(), policy, frame, last),
+            last => self.network.run(frame, policy, self.latent.as_mut(), last),
         };
         let in_frame = |source| PipelineError::Run { sequence, source };
-        let (outcome, held_by) = match ran {
+        let (answered, held_by) = match ran {
             Ok(ran) => ran,
             Err(error) => {
                 self.forget_answer();
@@ -314,8 +331,8 @@ impl<G: Governor> Pipeline<G> {
         let age = frame.captured.elapsed();
         let comparing = Instant::now();
         let full = match self.config.compare_full && held_by.is_none() {
-            true => match self.runtime.run(&frame.tensor, &self.full) {
-                Ok(full) => Some(full),
+            true => match self.network.compare(frame, &self.full) {
+                Ok(full) => full,
                 Err(error) => {
                     self.forget_answer();
                     return Err(in_frame(error));
@@ -325,13 +342,14 @@ impl<G: Governor> Pipeline<G> {
         };
         self.comparing += comparing.elapsed();
         if self.config.gate.is_some() {
-            self.answer = Some(outcome.clone());
+            self.answer = Some(answered.clone());
         }
         if held_by == Some(HeldBy::Code)
             && let (Some(gate), Some(at)) = (self.frames.gate(), self.latent.as_ref().and_then(LatentGate::answered))
         {
             gate.answered_at(at);
         }
+        let Answered { outcome, found, video } = answered;
         let power = &self.config.power;
         let preparing = self.config.preparing_watts * preprocessing.as_secs_f32();
         // The model counts the network alone, as much of it as runs.
@@ -340,6 +358,7 @@ impl<G: Governor> Pipeline<G> {
             _ => (policy, outcome.exit),
         };
         let joules = preparing + if reused { 0.0 } else { power.policy_joules(policy, left_at) };
+        let macs = if reused { 0 } else { self.network.macs(found.as_ref(), policy, left_at) };
         let joules_full = preparing + power.policy_joules(&self.full, self.full.last_exit());
         self.busy = preprocessing + outcome.latency();
         // The two overlap: the slower one sets the pace.
@@ -354,8 +373,10 @@ impl<G: Governor> Pipeline<G> {
         self.since_choice = (1, joules);
         Ok(Some(Step {
             sequence,
-            truth: frame.label.map(|label| label as usize),
+            truth: frame.label.filter(|_| self.network.classifies()).map(|label| label as usize),
             outcome,
+            found,
+            video,
             held_by,
             full,
             soc: match &self.gauge {
@@ -363,6 +384,7 @@ impl<G: Governor> Pipeline<G> {
                 None => self.battery().map(Battery::soc),
             },
             choice: choice.with_point(point),
+            macs,
             joules,
             joules_full,
             preprocessing,
@@ -416,27 +438,6 @@ impl<G: Governor> Pipeline<G> {
         self.config.battery = self.config.battery.map(|battery| battery.charged_to(believed));
         state
     }
-}
-
-/// Runs a frame, as far as its code says anything new where there is a gate behind the first exit, and says whether that held
-/// the `last` answer.
-fn answer(
-    runtime: &mut Runtime,
-    gate: Option<&mut LatentGate<Vec<f32>>>,
-    policy: &ExitPolicy,
-    frame: &Prepared,
-    last: Option<Outcome>,
-) -> Result<(Outcome, Option<HeldBy>), RunError> {
-    let Some(gate) = gate else { return Ok((runtime.run(&frame.tensor, policy)?, None)) };
-    let holds = |code: &[f32]| last.is_some() && gate.judge(frame.time, code) == Verdict::Reuse;
-    let outcome = match (runtime.run_unless(&frame.tensor, policy, holds)?, last) {
-        (Gated::Held(stages), Some(last)) => return Ok((last.held(stages), Some(HeldBy::Code))),
-        (Gated::Answered(outcome), _) => outcome,
-        // The gate holds nothing where there is nothing to hold.
-        (Gated::Held(_), None) => runtime.run(&frame.tensor, policy)?,
-    };
-    gate.ran(frame.time, runtime.code()?);
-    Ok((outcome, None))
 }
 
 /// Time of the stages that a frame leaving at `exit` goes through.

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use super::gate::{FrameClock, FrameGate, GateWord};
 use crate::camera::slot::{Overflow, Recv, Slot};
 use crate::camera::{CameraError, Frame, FrameSource, StopToken};
-use crate::model::InputSpec;
 use crate::preparation::Preparation;
 
 /// A frame as the network reads it.
@@ -27,6 +26,10 @@ pub(super) struct Prepared {
     pub preprocessing: Duration,
     /// Whether the network need not see it, because the last answer holds; there is no tensor then.
     pub reused: bool,
+    /// Width and height of the frame in pixels, where there is a tensor.
+    pub size: [u32; 2],
+    /// The stream that it is from, as [`FrameSource::stream`] numbers them.
+    pub stream: u64,
     /// Frames before it that the source had dropped, or that could not be prepared.
     dropped: u64,
 }
@@ -44,6 +47,8 @@ impl Default for Prepared {
             label: None,
             preprocessing,
             reused: false,
+            size: [0; 2],
+            stream: 0,
             dropped: 0,
         }
     }
@@ -78,10 +83,9 @@ pub(super) struct PreparedFrames {
 impl PreparedFrames {
     pub(super) fn new(
         mut source: impl FrameSource + 'static,
-        input: &InputSpec,
+        mut preparation: Preparation,
         (mut clock, mut gate): (FrameClock, Option<FrameGate>),
     ) -> Result<Self, CameraError> {
-        let mut preparation = Preparation::new(input)?;
         let untaken = if source.is_live() { Overflow::OnDemand } else { Overflow::Block };
         let mut frame = Frame::default();
         let damaged = Arc::new(AtomicU64::new(0));
@@ -114,6 +118,7 @@ impl PreparedFrames {
             }
             prepared.preprocessing = began.elapsed();
             prepared.dropped = source.dropped() + failed;
+            (prepared.size, prepared.stream) = (preparation.frame_size(), source.stream());
             (prepared.sequence, prepared.captured, prepared.label) = (frame.sequence, frame.captured, frame.label);
             prepared.is_kept = is_kept.load(Ordering::Relaxed);
             if prepared.is_kept {
@@ -183,7 +188,11 @@ impl PreparedFrames {
 mod tests {
     use super::*;
     use crate::camera::{PixelFormat, SyntheticSource};
-    use crate::model::Preprocessing;
+    use crate::model::{InputSpec, Preprocessing};
+
+    fn to_input() -> Preparation {
+        Preparation::new(&input()).unwrap()
+    }
 
     fn input() -> InputSpec {
         let preprocessing = Preprocessing::default();
@@ -197,7 +206,7 @@ mod tests {
     #[test]
     fn a_slow_network_sees_new_frames_of_a_camera_and_every_frame_is_accounted_for() {
         let source = SyntheticSource::new(16, 16).with_period(Duration::from_millis(4)).with_count(60);
-        let mut frames = PreparedFrames::new(source, &input(), ungated()).unwrap();
+        let mut frames = PreparedFrames::new(source, to_input(), ungated()).unwrap();
         let (mut taken, mut last) = (0, Duration::ZERO);
         while let Some(prepared) = frames.next(Pace::Paused).unwrap() {
             last = prepared.captured.elapsed();
@@ -216,7 +225,7 @@ mod tests {
     fn frames_are_kept_beside_their_tensors_while_somebody_asks() {
         let source = || SyntheticSource::new(16, 16).with_count(9);
         let mut plain = source();
-        let mut frames = PreparedFrames::new(source(), &input(), ungated()).unwrap();
+        let mut frames = PreparedFrames::new(source(), to_input(), ungated()).unwrap();
         let mut kept = 0;
         while frames.next(Pace::Paused).unwrap().is_some() {
             let expected = plain.next().unwrap().unwrap();
@@ -233,8 +242,8 @@ mod tests {
     #[test]
     fn a_slow_network_sees_every_frame_of_a_file_as_it_would_without_a_thread() {
         let source = || SyntheticSource::new(16, 16).with_count(20);
-        let (mut plain, mut preparation) = (source(), Preparation::new(&input()).unwrap());
-        let mut frames = PreparedFrames::new(source(), &input(), ungated()).unwrap();
+        let (mut plain, mut preparation) = (source(), to_input());
+        let mut frames = PreparedFrames::new(source(), to_input(), ungated()).unwrap();
         let mut tensor = Vec::new();
         while let Some(frame) = plain.next().unwrap() {
             preparation.run(&frame, &mut tensor).unwrap();
@@ -274,7 +283,7 @@ mod tests {
     #[test]
     fn frames_that_cannot_be_decoded_are_counted_and_the_next_ones_come() {
         for is_live in [false, true] {
-            let mut frames = PreparedFrames::new(Mjpeg { next: 0, is_live }, &input(), ungated()).unwrap();
+            let mut frames = PreparedFrames::new(Mjpeg { next: 0, is_live }, to_input(), ungated()).unwrap();
             let (mut taken, mut errors) = (0, 0);
             loop {
                 match frames.next(Pace::Paused) {
@@ -297,7 +306,7 @@ mod tests {
 
     #[test]
     fn frames_of_a_camera_that_the_network_does_not_see_are_not_decoded() {
-        let mut frames = PreparedFrames::new(Mjpeg { next: 2, is_live: true }, &input(), ungated()).unwrap();
+        let mut frames = PreparedFrames::new(Mjpeg { next: 2, is_live: true }, to_input(), ungated()).unwrap();
         assert_eq!(frames.next(Pace::Paused).unwrap().map(|prepared| prepared.sequence), Some(2));
         assert_eq!(frames.next(Pace::Busy).unwrap().map(|prepared| prepared.sequence), Some(3));
         // Frame 4 is damaged: it is prepared meanwhile, and frame 7 is not.
@@ -324,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_wait_for_a_silent_camera_ends_when_it_is_told_to_stop() {
-        let mut frames = PreparedFrames::new(Silent(StopToken::default()), &input(), ungated()).unwrap();
+        let mut frames = PreparedFrames::new(Silent(StopToken::default()), to_input(), ungated()).unwrap();
         let stop = StopToken::default();
         frames.stop_on(stop.clone());
         let handler = std::thread::spawn(move || stop.stop());

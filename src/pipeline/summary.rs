@@ -11,6 +11,11 @@ pub struct Summary {
     full_latencies: Latencies,
     reused: u64,
     reused_by_code: u64,
+    gated: u64,
+    boxes: u64,
+    changes: u64,
+    resets: u64,
+    macs: u64,
     labelled: u64,
     full_labelled: u64,
     right: u64,
@@ -51,6 +56,14 @@ impl Summary {
         } else if let Some(latencies) = self.latencies.get_mut(step.outcome.exit) {
             latencies.add(step.outcome.latency());
         }
+        if let Some(found) = &step.found {
+            self.gated += u64::from(found.gated_at.is_some() && !step.reused());
+            self.boxes += found.boxes.len() as u64;
+        }
+        if let Some(video) = &step.video {
+            self.changes += u64::from(video.frame.changed);
+            self.resets += u64::from(video.reset.is_some());
+        }
         if let Some(truth) = step.truth {
             self.labelled += 1;
             self.right += u64::from(step.outcome.class == truth);
@@ -62,6 +75,7 @@ impl Summary {
         if let Some(full) = &step.full {
             self.full_latencies.add(full.latency());
         }
+        self.macs = self.macs.saturating_add(step.macs);
         self.joules += f64::from(step.joules);
         self.joules_full += f64::from(step.joules_full);
         self.switches += u64::from(self.point.is_some_and(|point| point != step.choice.point));
@@ -84,6 +98,26 @@ impl Summary {
         self.reused_by_code
     }
 
+    /// Frames of a detector that an exit ended, because nothing is there.
+    pub fn gated(&self) -> u64 {
+        self.gated
+    }
+
+    /// Boxes of a detector in all frames.
+    pub fn boxes(&self) -> u64 {
+        self.boxes
+    }
+
+    /// How often the answer of a network of videos changed.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// How often a network of videos forgot what came before.
+    pub fn resets(&self) -> u64 {
+        self.resets
+    }
+
     /// Frames that the network answered.
     fn ran(&self) -> u64 {
         self.latencies.iter().map(Latencies::count).sum()
@@ -97,6 +131,11 @@ impl Summary {
     /// The same for the full network, of the frames for which it was compared.
     pub fn accuracy_full(&self) -> Option<f64> {
         (self.full_labelled > 0).then(|| self.full_right as f64 / self.full_labelled as f64)
+    }
+
+    /// Multiply-accumulates of all frames together.
+    pub fn macs(&self) -> u64 {
+        self.macs
     }
 
     /// Joules added to idle consumption, modelled.

@@ -15,7 +15,7 @@ pub use crate::graph::parts::Stage;
 pub use error::PlanError;
 
 use crate::bundle_format::{self, BundleInfo};
-use crate::executor::Executor;
+use crate::executor::{Executor, RunError};
 use crate::exit::ExitPolicy;
 use crate::graph::partition::SegmentGraph;
 use crate::graph::parts::{Parts, stage_of};
@@ -180,7 +180,7 @@ impl Plan {
         &self.stages
     }
 
-    /// Multiply-accumulates of a frame that leaves at `exit` under `policy`.
+    /// Multiply-accumulates of a frame that leaves at `exit` under `policy`; of a detector, that ends with this outcome.
     pub fn macs(&self, policy: &ExitPolicy, exit: usize) -> u64 {
         self.costs_to(policy, exit).map(|cost| cost.macs).sum()
     }
@@ -193,6 +193,32 @@ impl Plan {
     /// What can be asked for beside the exits, coarse to fine: boxes of levels. None where the model is no detector.
     pub fn goals(&self) -> &[LevelGoal] {
         &self.goals
+    }
+
+    /// How many outcomes a frame can have: the exits, and the goals of boxes after them.
+    pub fn outcomes(&self) -> usize {
+        self.exits.len() + self.goals.len()
+    }
+
+    /// For each outcome, multiply-accumulates and nodes that it adds to those before it.
+    pub fn outcome_costs(&self) -> Vec<(u64, usize)> {
+        let every = |outcomes: usize| (0..outcomes).fold(ExitSet::default(), ExitSet::with);
+        let total = |outcomes: usize| {
+            let asked = every(outcomes);
+            let of = self.costs.iter().filter(|(need, _)| need.intersects(asked));
+            of.fold((0, 0), |(macs, nodes), (_, cost)| (macs + cost.macs, nodes + cost.nodes))
+        };
+        let added = |outcome: usize| {
+            let (before, with) = (total(outcome), total(outcome + 1));
+            (with.0 - before.0, with.1 - before.1)
+        };
+        (0..self.outcomes()).map(added).collect()
+    }
+
+    /// That a policy has a rule for each outcome.
+    pub(crate) fn check_policy(&self, policy: &ExitPolicy) -> Result<(), RunError> {
+        let (expected, actual) = (self.outcomes(), policy.rules().len());
+        if expected == actual { Ok(()) } else { Err(RunError::PolicyExits { expected, actual }) }
     }
 
     /// Multiply-accumulates of a frame that evaluates these exits and the first `goals` of [`Plan::goals`].

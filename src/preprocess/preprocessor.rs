@@ -72,6 +72,12 @@ impl Preprocessor {
         &self.preprocess
     }
 
+    /// Width and height of the frame that was written last, in pixels: of a compressed one as its file says.
+    #[must_use]
+    pub fn frame_size(&self) -> [u32; 2] {
+        self.layout.frame.into()
+    }
+
     /// Writes `frame` as `3 x height x width` floats (planes of red, green, blue) into `out`. A grey frame gives three
     /// planes of the same pixels.
     ///

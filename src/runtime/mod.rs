@@ -18,6 +18,7 @@ mod check;
 mod deadline;
 mod device;
 mod gated;
+mod maps;
 mod outcome;
 mod stage_times;
 mod threads;
@@ -35,7 +36,8 @@ pub use deadline::StageLimits;
 pub use device::{Device, DeviceRuntime};
 pub use dyn_perceiver_kernels::{Isa, IsaError};
 pub use gated::Gated;
-pub use outcome::{BoxMaps, Outcome};
+pub use maps::{BoxMaps, GoalMaps};
+pub use outcome::Outcome;
 pub use stage_times::{StageTime, StageTimes};
 pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
 
@@ -197,7 +199,7 @@ impl Runtime {
     ///
     /// # Errors
     /// [`RunError::NoSuchGoal`], [`RunError::NoImage`] before [`Runtime::begin`], or what tract says.
-    pub fn advance_to_boxes(&mut self, goal: usize) -> Result<Vec<BoxMaps<'_>>, RunError> {
+    pub fn advance_to_boxes(&mut self, goal: usize) -> Result<GoalMaps<'_>, RunError> {
         let goals = self.plan.levels.len();
         if goal >= goals {
             return Err(RunError::NoSuchGoal { goal, goals });
@@ -205,13 +207,13 @@ impl Runtime {
         self.compute(self.plan.exits.len() + goal)?;
         let plan = &self.plan;
         let map = |slot: Slot| self.arena.get(&plan.executor, slot).map_err(RunError::tract);
-        let levels = plan.goals()[goal].levels.iter().zip(plan.levels[goal].chunks_exact(2));
-        let maps = levels.map(|(&level, pair)| {
+        let mut maps = GoalMaps::default();
+        for (&level, pair) in plan.goals()[goal].levels.iter().zip(plan.levels[goal].chunks_exact(2)) {
             let shape = plan.executor.shape(pair[0]).map_err(RunError::tract)?;
             let shape = [shape[2], shape[3]];
-            Ok(BoxMaps { level, shape, scores: map(pair[0])?, deltas: map(pair[1])? })
-        });
-        maps.collect()
+            maps.push(BoxMaps { level, shape, scores: map(pair[0])?, deltas: map(pair[1])? });
+        }
+        Ok(maps)
     }
 
     /// Computes what exit `exit` needs and has not been computed for this image, and gives its logits, (batch, classes)

@@ -1,4 +1,4 @@
-//! What a run yields: the answer for an image, and the maps of a detector.
+//! What a run yields: the answer for an image.
 
 use std::time::Duration;
 
@@ -25,20 +25,6 @@ pub struct Outcome {
     pub passed_over: ExitSet,
     /// For each exit evaluated, how long what it needed anew took.
     pub stages: StageTimes,
-}
-
-/// The maps of one level of a detector, (batch, channels, rows, columns) each.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct BoxMaps<'a> {
-    /// The level, a place in [`BoxSpec::levels`](crate::model::BoxSpec::levels).
-    pub level: usize,
-    /// Rows and columns.
-    pub shape: [usize; 2],
-    /// Class scores, as logits.
-    pub scores: &'a [f32],
-    /// Deltas of boxes.
-    pub deltas: &'a [f32],
 }
 
 impl Outcome {

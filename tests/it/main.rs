@@ -3,6 +3,7 @@
 mod batch;
 mod bundle;
 mod clothing;
+mod detector;
 mod examples;
 mod exports;
 mod facade;
@@ -18,3 +19,4 @@ mod quantising;
 mod staging;
 mod states;
 mod tasks;
+mod video;

@@ -11,6 +11,7 @@ mod parallel;
 mod random;
 pub mod records;
 pub mod solver;
+pub mod video;
 pub mod world;
 
 pub use random::split;

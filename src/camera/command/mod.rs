@@ -2,11 +2,13 @@
 
 mod mjpeg;
 mod process;
+mod video;
 
 use std::time::{Duration, Instant};
 
 pub use mjpeg::{MjpegSplitter, Piece};
 use process::{Process, Readout};
+pub use video::VideoFile;
 
 use super::{CameraError, CameraRequest, Frame, FrameSource, PixelFormat, StopToken, after};
 

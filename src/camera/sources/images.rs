@@ -15,6 +15,8 @@ use crate::dataset::{ClassMatch, ImageFolder};
 pub struct ImageSource {
     files: Vec<(PathBuf, Option<u32>)>,
     next: usize,
+    /// How often the folder has changed from a file to the next.
+    folders: u64,
     decoder: Decoder,
 }
 
@@ -28,7 +30,7 @@ impl ImageSource {
     /// The files named, in that order, each with its class where that is known.
     #[must_use]
     pub fn labelled(files: impl IntoIterator<Item = (PathBuf, Option<u32>)>) -> Self {
-        Self { files: files.into_iter().collect(), next: 0, decoder: Decoder::default() }
+        Self { files: files.into_iter().collect(), next: 0, folders: 0, decoder: Decoder::default() }
     }
 
     /// With other limits of what a file may cost.
@@ -84,6 +86,8 @@ impl FrameSource for ImageSource {
     fn read(&mut self, frame: &mut Frame) -> Result<bool, CameraError> {
         let Some((path, label)) = self.files.get(self.next) else { return Ok(false) };
         let sequence = self.next as u64;
+        let before = self.next.checked_sub(1).and_then(|before| self.files.get(before));
+        self.folders += u64::from(before.is_some_and(|(before, _)| before.parent() != path.parent()));
         self.next += 1;
         self.decoder.read(path, frame)?;
         frame.sequence = sequence;
@@ -93,6 +97,10 @@ impl FrameSource for ImageSource {
 
     fn frames(&self) -> Option<u64> {
         Some(self.files.len() as u64)
+    }
+
+    fn stream(&self) -> u64 {
+        self.folders
     }
 }
 

@@ -27,6 +27,7 @@ struct Captured {
     frame: Frame,
     dropped: u64,
     damaged: u64,
+    stream: u64,
 }
 
 impl Latest {
@@ -43,6 +44,7 @@ impl Latest {
             let more = source.read(&mut captured.frame)?;
             captured.dropped = source.dropped();
             captured.damaged = source.damaged();
+            captured.stream = source.stream();
             Ok(more)
         };
         let ahead = Slot::start("capture", Overflow::DropOldest, ended, capture)
@@ -91,6 +93,10 @@ impl FrameSource for Latest {
 
     fn is_live(&self) -> bool {
         true
+    }
+
+    fn stream(&self) -> u64 {
+        self.captured.stream
     }
 
     fn rate(&self) -> Option<CameraRate> {

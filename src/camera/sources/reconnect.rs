@@ -39,6 +39,8 @@ pub struct Reconnecting<F> {
     /// Whether a frame ever came, whole or damaged.
     came: bool,
     reconnects: u64,
+    /// How often it was opened again for another rate.
+    reopened: u64,
     waits: (Duration, Duration),
     rate: Option<FollowedRate>,
     stop: StopToken,
@@ -103,6 +105,7 @@ where
             damaged: 0,
             came: false,
             reconnects: 0,
+            reopened: 0,
             waits: (FIRST_WAIT, LONGEST_WAIT),
             rate: None,
             stop: StopToken::default(),
@@ -151,6 +154,7 @@ where
             log::info!("{}: opened again for another rate", self.name);
             self.close();
             (self.due, self.offset) = (Instant::now(), self.next);
+            self.reopened += 1;
         }
         if self.source.is_none() {
             if let Some(rate) = &mut self.rate {
@@ -221,6 +225,10 @@ where
 
     fn is_live(&self) -> bool {
         true
+    }
+
+    fn stream(&self) -> u64 {
+        self.reconnects + self.reopened
     }
 
     fn rate(&self) -> Option<CameraRate> {

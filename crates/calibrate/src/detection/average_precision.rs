@@ -1,6 +1,6 @@
 //! Average precision and recall over overlaps, classes and sizes, with the definitions of COCO's evaluation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::matching::{Matched, Range, matched};
 use super::{OVERLAPS, overlap};
@@ -106,12 +106,22 @@ pub struct ClassPrecision {
     pub ap50: Option<f64>,
 }
 
+/// True boxes of one class in one picture, and those found.
+type Labelled<'a> = (Vec<&'a Truth>, Vec<&'a Detected>);
+
 /// Average precision of the boxes found against the true ones. Pictures are those that either names; a score that is no
 /// number drops its box.
 pub fn average_precision(truths: &[Truth], found: &[Detected]) -> AveragePrecision {
     let found: Vec<&Detected> = found.iter().filter(|found| !found.score.is_nan()).collect();
     let classes: BTreeSet<u64> = truths.iter().map(|truth| truth.class).chain(found.iter().map(|f| f.class)).collect();
-    let images: BTreeSet<u64> = truths.iter().map(|truth| truth.image).chain(found.iter().map(|f| f.image)).collect();
+    // Picture by picture, class by class, each in the order given.
+    let mut by_image: BTreeMap<(u64, u64), Labelled<'_>> = BTreeMap::new();
+    for truth in truths {
+        by_image.entry((truth.class, truth.image)).or_default().0.push(truth);
+    }
+    for found in &found {
+        by_image.entry((found.class, found.image)).or_default().1.push(found);
+    }
     let most_of_all = 1e10;
     let ranges = [
         (0.0, most_of_all),
@@ -122,13 +132,8 @@ pub fn average_precision(truths: &[Truth], found: &[Detected]) -> AveragePrecisi
     let ranges = ranges.map(|(least, most)| Range { least, most });
     let curves = |range: Range, most: usize| -> Vec<(u64, Curve)> {
         let of_class = |&class: &u64| {
-            let in_image = |image: &u64| {
-                let truths: Vec<&Truth> = truths.iter().filter(|t| t.class == class && t.image == *image).collect();
-                let found: Vec<&Detected> =
-                    found.iter().copied().filter(|f| f.class == class && f.image == *image).collect();
-                matched(&truths, &found, range, most)
-            };
-            let images: Vec<Matched> = images.iter().map(in_image).collect();
+            let images = by_image.range((class, 0)..=(class, u64::MAX));
+            let images: Vec<Matched> = images.map(|(_, (truths, found))| matched(truths, found, range, most)).collect();
             Some((class, Curve::of(&images)?))
         };
         classes.iter().filter_map(of_class).collect()

@@ -2,9 +2,11 @@
 
 mod average_precision;
 mod matching;
+mod policies;
 mod presence;
 
 pub use average_precision::{AveragePrecision, ClassPrecision, Detected, Truth, average_precision};
+pub use policies::{LevelPoint, LevelPolicy, Picture, certified_gates, has_found, level_frontier, replay_levels};
 pub use presence::{Gate, GateSample, gate};
 
 /// Boxes must overlap by this much to be the same object: 0.5, 0.55, ..., 0.95.

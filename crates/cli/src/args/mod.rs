@@ -3,6 +3,7 @@
 pub(crate) mod battery;
 pub(crate) mod boards;
 pub(crate) mod cost;
+pub(crate) mod detection;
 pub(crate) mod gpio;
 pub(crate) mod images;
 pub(crate) mod load;

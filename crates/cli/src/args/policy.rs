@@ -86,13 +86,18 @@ impl PolicyArgs {
         Ok(Some(Points { frontier, mixer, samples: Some(samples) }))
     }
 
+    /// The policy file, if one was named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.policy.as_deref()
+    }
+
     /// Whether nothing was said about when to leave, so that calibrated points may be taken.
     pub(crate) fn is_open(&self) -> bool {
         !self.is_spelled_out() && self.confidence == Measure::MaxSoftmax
     }
 
     /// Whether the exits to leave at were spelled out.
-    fn is_spelled_out(&self) -> bool {
+    pub(crate) fn is_spelled_out(&self) -> bool {
         self.exit.is_some() || self.thresholds.is_some()
     }
 
@@ -161,14 +166,14 @@ pub(crate) fn for_plan<'a>(
         Err(error) => return wrong(format!("{}: {error}", path.display())),
     };
     if !has_exits(calibrated, plan) {
-        let (found, expected) = (text::names(calibrated.exits()), text::names(&plan.info().exits));
+        let (found, expected) = (text::names(calibrated.exits()), text::names(plan.info().outcome_names()));
         return wrong(format!("{}: calibrated for exits {found}, but the model's are {expected}", path.display()));
     }
     Ok(frontier)
 }
 
 fn has_exits(calibrated: &CalibratedPolicy, plan: &Plan) -> bool {
-    calibrated.exits().eq(plan.info().exits.iter().map(String::as_str))
+    calibrated.exits().eq(plan.info().outcome_names().iter().map(String::as_str))
 }
 
 /// The cheapest operating point expected to be so accurate.

@@ -15,9 +15,9 @@ const MACS_PER_PIXEL: f64 = 143.0;
 pub(crate) const DECODE_SOURCE: &str = "as many multiply-accumulates as take as long on x86-64 (cargo xtask camera-cost, \
                                         docs/performance.md), over the speed of a core";
 
-/// Work of each stage.
+/// Work of each stage; of a detector, of each goal of boxes, too.
 pub(crate) fn stages(plan: &Plan) -> impl Iterator<Item = f64> {
-    plan.stages().iter().map(|stage| stage.macs as f64 + MACS_PER_NODE * stage.nodes.max(1) as f64)
+    plan.outcome_costs().into_iter().map(|(macs, nodes)| macs as f64 + MACS_PER_NODE * nodes.max(1) as f64)
 }
 
 /// Work of decoding and resizing a JPEG of this size.

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::camera::{Frame, ImageLimits, decode_image};
@@ -13,6 +12,7 @@ use dyn_perceiver::plan::Plan;
 use serde::Serialize;
 
 use super::classify::images;
+use crate::args::detection::goals_to;
 use crate::args::model::ModelArgs;
 use crate::args::share::Share;
 use crate::output::failure::{Failure, OrInput as _, wrong};
@@ -118,15 +118,6 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         }
     }
     skipped.finish()
-}
-
-/// How many goals there are up to the level's.
-fn goals_to(plan: &Arc<Plan>, level: &str) -> Result<usize, Failure> {
-    let names: Vec<&str> = plan.goals().iter().map(|goal| goal.name.as_str()).collect();
-    match names.iter().position(|name| *name == level) {
-        Some(place) => Ok(place + 1),
-        None => wrong(format!("--level {level}: the model has {}", names.join(", "))),
-    }
 }
 
 fn detect(path: &Path, detector: &mut Detector) -> Result<(Frame, Detections), Failure> {

@@ -101,15 +101,15 @@ impl Tap {
         self.lost
     }
 
+    fn wants(&self, class: u16) -> bool {
+        self.classes.is_empty() || self.classes.contains(&class)
+    }
+
     /// Takes in the answer to a frame, at a time of the loop's clock, and returns what happened.
     pub(crate) fn step(&mut self, step: &Step, time: Duration, frame: Option<&Frame>) -> Vec<Told> {
-        let class = u16::try_from(step.outcome.class).unwrap_or(u16::MAX);
-        let sighting = Sighting::new(class, step.outcome.confidence);
-        let wanted = self.classes.is_empty() || self.classes.contains(&class);
+        let sightings: Vec<Sighting> = sightings(step).filter(|seen| self.wants(seen.class)).collect();
         let mut happened = vec![];
-        self.debouncer.observe(time, if wanted { std::slice::from_ref(&sighting) } else { &[] }, |event| {
-            happened.push(event);
-        });
+        self.debouncer.observe(time, &sightings, |event| happened.push(event));
         if let Some(frame) = frame.filter(|_| self.clips) {
             self.send_frame(frame, time);
         }
@@ -155,6 +155,18 @@ impl Tap {
             self.lost += 1;
         }
     }
+}
+
+/// What a frame shows: its class, or of a detector the classes of its boxes, each with its best score.
+fn sightings(step: &Step) -> impl Iterator<Item = Sighting> {
+    let number = |class: usize| u16::try_from(class).unwrap_or(u16::MAX);
+    let of_boxes = step.found.iter().flat_map(|found| &found.boxes).enumerate().filter(|(place, one)| {
+        // Best first: of a class the first one counts.
+        let before = step.found.iter().flat_map(|found| &found.boxes).take(*place);
+        before.into_iter().all(|before| before.class != one.class)
+    });
+    let of_frame = step.found.is_none().then(|| Sighting::new(number(step.outcome.class), step.outcome.confidence));
+    of_frame.into_iter().chain(of_boxes.map(move |(_, found)| Sighting::new(number(found.class), found.score)))
 }
 
 impl Drop for Tap {

@@ -3,6 +3,8 @@
 use dyn_perceiver::energy::Reason;
 use serde::Serialize;
 
+use crate::output::found::BoxRecord;
+
 /// A loop at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -74,6 +76,9 @@ pub(crate) struct Answer {
     pub period_ms: Option<u64>,
     /// Joules that the frame added to idle consumption, modelled.
     pub joules: f32,
+    /// What a detector found, best first; of others not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boxes: Option<Vec<BoxRecord>>,
 }
 
 /// One exit's part in a run.
@@ -168,6 +173,7 @@ pub(crate) fn sample() -> State {
             reason: Reason::Hold,
             period_ms: Some(100),
             joules: 0.125,
+            boxes: None,
         }),
         exits: vec![exit("early", 30, Some(2.0)), exit("late", 10, Some(8.0)), exit("never", 0, None)],
         latency_mean_ms: Some(3.5),

@@ -6,6 +6,7 @@
 pub(crate) mod data_notes;
 pub(crate) mod draw;
 pub(crate) mod failure;
+pub(crate) mod found;
 pub(crate) mod json;
 pub(crate) mod logger;
 pub(crate) mod memory;

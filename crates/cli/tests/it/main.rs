@@ -23,5 +23,7 @@ mod operating_points;
 mod output;
 mod plan;
 mod program;
+mod run_detector;
+mod run_video;
 mod schemas;
 mod settings;

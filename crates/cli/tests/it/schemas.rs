@@ -12,7 +12,7 @@ use crate::models::three_exits;
 use crate::program::{program, repository};
 
 /// Checks each line, or the whole output, against a schema.
-fn conforms(name: &str, args: &[&str]) -> Output {
+pub(crate) fn conforms(name: &str, args: &[&str]) -> Output {
     let output = program(args);
     check(name, args, &output);
     output

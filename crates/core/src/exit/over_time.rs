@@ -34,6 +34,13 @@ pub enum OverTimeError {
     },
     /// Answers that repeat no times.
     Repeats,
+    /// A policy for another number of exits.
+    Exits {
+        /// Exits of the video.
+        expected: usize,
+        /// Exits of the policy.
+        actual: usize,
+    },
     /// Less memory than [`OverTime::storage_len`] says, or no classes.
     Storage {
         /// Floats needed.
@@ -48,6 +55,7 @@ impl fmt::Display for OverTimeError {
         match self {
             OverTimeError::Window { frames } => write!(f, "a window of {frames} frames, expected 1 to {MAX_WINDOW}"),
             OverTimeError::Repeats => f.write_str("an answer has to be given once at least"),
+            OverTimeError::Exits { expected, actual } => write!(f, "a policy for {actual} exits, expected {expected}"),
             OverTimeError::Storage { expected, actual } => write!(f, "room for {actual} logits, expected {expected}"),
         }
     }
@@ -93,6 +101,11 @@ impl OverTimeSettings {
     /// Frames over which logits are summed.
     pub fn window(&self) -> usize {
         self.window
+    }
+
+    /// Equal answers in a row after which the answer changes.
+    pub fn repeats(&self) -> u32 {
+        self.repeats
     }
 }
 
@@ -201,6 +214,21 @@ impl<S: AsRef<[f32]> + AsMut<[f32]>> OverTime<S> {
     /// The answer as it stands.
     pub fn answer(&self) -> Option<usize> {
         self.answer
+    }
+
+    /// Goes on under another policy, as a governor has it from frame to frame; what was seen stays.
+    ///
+    /// # Errors
+    /// [`OverTimeError::Exits`] when it is for another number of exits.
+    pub fn set_policy(&mut self, policy: &ExitPolicy) -> Result<(), OverTimeError> {
+        let (expected, actual) = (self.settings.policy.rules().len(), policy.rules().len());
+        if expected != actual {
+            return Err(OverTimeError::Exits { expected, actual });
+        }
+        if self.settings.policy != *policy {
+            self.settings.policy = policy.clone();
+        }
+        Ok(())
     }
 
     /// How frames are decided.

@@ -2,6 +2,7 @@
 
 mod battery;
 mod burst;
+mod detector;
 mod events;
 mod gate;
 mod looping;
@@ -16,6 +17,7 @@ mod source;
 mod state;
 mod steps;
 mod summing;
+mod video;
 mod view;
 
 use std::num::NonZeroUsize;
@@ -35,6 +37,9 @@ use dyn_perceiver::sensors::store::KeptThreads;
 use dyn_perceiver_host::{System, WakeAlarm};
 
 use crate::args::battery::BatteryArgs;
+use crate::args::detection::event_classes;
+#[cfg(feature = "live")]
+use crate::args::detection::frame_labels;
 use crate::args::model::{self, ModelArgs};
 use crate::args::policy::{PolicyArgs, built_in_points, mission_points};
 use crate::args::profile;
@@ -47,6 +52,7 @@ use crate::settings::Settings;
 
 use battery::GaugeArgs;
 use burst::Burst;
+use detector::DetectorArgs;
 use events::EventArgs;
 use gate::GateArgs;
 use looping::Loop;
@@ -55,6 +61,7 @@ use power::Times;
 use saving::{Restored, SavePower};
 use source::SourceArgs;
 use state::{State, StateArgs};
+use video::VideoArgs;
 use view::{Header, OutputArgs, View};
 
 /// Thresholds, the same at every exit, that the state of charge steps through when no policy is given.
@@ -86,6 +93,10 @@ pub(crate) struct Args {
     threads: ThreadsArgs,
     #[command(flatten)]
     policy: PolicyArgs,
+    #[command(flatten)]
+    detector: DetectorArgs,
+    #[command(flatten)]
+    video: VideoArgs,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
@@ -164,19 +175,23 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut state = State::open(&args.state)?;
     let duration = args.mission.duration()?;
     let plan = args.model.plan()?;
-    let exits = plan.info().exits.clone();
-    let calibrated = match args.policy.points(&plan)? {
+    let exits = plan.info().outcome_names();
+    let spelled_out = args.detector.policy(&plan, &args.policy)?;
+    let over_time = args.video.over_time(plan.info(), args.policy.file())?;
+    let calibrated = match args.policy.points(&plan)?.filter(|_| !args.detector.is_spelled_out()) {
         None if args.mission.is_mission() => Some(mission_points(&plan)?),
         // The shipped model has a policy beside it, which is better than any thresholds that are the same at every exit.
         None if args.policy.is_open() => built_in_points(&plan)?,
         points => points,
     };
-    let points = match (&calibrated, args.policy.policy(&plan)?) {
+    let points = match (&calibrated, spelled_out.map_or_else(|| args.policy.policy(&plan), |policy| Ok(Some(policy)))?)
+    {
         (Some(calibrated), _) => calibrated.policies(),
         (None, Some(policy)) => vec![policy],
         (None, None) => ladder(&args.policy, &plan)?,
     };
-    let period = args.source.fps.map_or(Duration::ZERO, |fps| Duration::from_secs_f64(1.0 / fps));
+    let trained = video::period(plan.info()).filter(|_| args.source.is_camera()).unwrap_or_default();
+    let period = args.source.fps.map_or(trained, |fps| Duration::from_secs_f64(1.0 / fps));
     let source = args.source.open(plan.info(), args.mission.shortest().unwrap_or(period))?;
     let watts = args.watts.here()?;
     let threads = threads(&args, &plan, &mut state)?;
@@ -232,15 +247,15 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     #[cfg(feature = "live")]
     let subject = show::Subject {
         exits: exits.clone(),
-        labels: plan.info().labels.clone(),
+        labels: frame_labels(plan.info()),
         source: source.names.to_string(),
         resting_watts: power.resting_watts(),
         began: resumed,
         mission: duration.map(|length| (length, args.mission.reserve())),
     };
-    let labels = plan.info().labels.clone();
-    let events = args.events.plan(rules, labels.as_deref(), plan.info().classes)?;
-    let mut view = View::new(&args.output, &exits, plan.info().labels.clone(), (source.names, source.count))?;
+    let (labels, classes) = event_classes(plan.info());
+    let events = args.events.plan(rules, labels.as_deref(), classes)?;
+    let mut view = View::new(&args.output, &plan, (source.names, source.count))?;
     let (name, in_words) = (model::name(&plan), args.gauge.describe(battery.as_ref(), simulated));
     view.header(&Header {
         model: &name,
@@ -253,6 +268,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut config = PipelineConfig::new(points, power, battery).with_period(period).with_threads(threads);
     config.gate = gate;
     config.compare_full = !args.no_compare;
+    args.detector.configure(&mut config);
+    config.over_time = over_time;
     if !modelled_time {
         // Frames are decoded by one thread beside the network's; a clock that is modelled knows no time for it.
         config = config.with_preparing_watts(watts.busy(NonZeroUsize::MIN) - watts.idle);

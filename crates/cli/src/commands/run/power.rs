@@ -42,7 +42,7 @@ pub(super) fn costs(
     (watts, threads): (&Watts, NonZeroUsize),
     times: Times,
 ) -> Result<Costs, Failure> {
-    let stages = plan.stages().len();
+    let stages = plan.outcomes();
     let (power, seconds, origin) = match (file, &stored.power) {
         (Some(path), _) => {
             let profile = profile::read(path)?;
@@ -71,12 +71,20 @@ fn stage_seconds(plan: &Arc<Plan>, threads: NonZeroUsize) -> Result<Vec<f32>, Fa
     const RUNS: usize = 15;
     let mut runtime = Runtime::new(plan.clone())?.with_threads(threads)?;
     let image = vec![0.0; plan.info().input.len()];
-    let mut times = vec![vec![]; plan.stages().len()];
+    let exits = plan.stages().len();
+    let mut times = vec![vec![]; plan.outcomes()];
     for _ in 0..RUNS {
         runtime.begin(&image)?;
-        for (exit, times) in times.iter_mut().enumerate() {
+        for (outcome, times) in times.iter_mut().enumerate() {
             let began = Instant::now();
-            runtime.advance(exit)?;
+            match outcome.checked_sub(exits) {
+                None => {
+                    runtime.advance(outcome)?;
+                }
+                Some(goal) => {
+                    runtime.advance_to_boxes(goal)?;
+                }
+            }
             times.push(began.elapsed().as_secs_f32());
         }
     }

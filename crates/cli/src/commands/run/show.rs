@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use dyn_perceiver::energy::Choice;
 use dyn_perceiver::pipeline::{Pipeline, Step, Summary};
 
+use super::detector;
 use super::mission::Chooser;
 use crate::args::model::class_name;
 use crate::live::{Answer, Camera, Charge, Events, Exit, Facts, Live, Mission, Publisher, State, Wish};
 use crate::output::failure::Failure;
+use crate::output::found::BoxRecord;
 use crate::output::time;
 
 /// A forecast needs the charge of so long a time.
@@ -30,7 +32,7 @@ pub(super) struct Subject {
 }
 
 /// The last frame, as numbers.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Last {
     sequence: u64,
     class: usize,
@@ -42,6 +44,7 @@ struct Last {
     soc: Option<f32>,
     choice: Choice,
     joules: f32,
+    boxes: Option<Vec<BoxRecord>>,
 }
 
 /// The loop's side of the slots, and the servers that read them.
@@ -150,6 +153,7 @@ impl Show {
             soc: step.soc,
             choice: step.choice,
             joules: step.joules,
+            boxes: step.found.as_ref().map(detector::boxes),
         });
     }
 
@@ -176,7 +180,7 @@ impl Show {
 
     fn state(&mut self, pipeline: &Pipeline<Chooser>, summary: &Summary, skipped: u64) -> State {
         let elapsed = pipeline.elapsed();
-        let soc = self.last.and_then(|last| last.soc);
+        let soc = self.last.as_ref().and_then(|last| last.soc);
         if let Some(soc) = soc {
             self.first_charge.get_or_insert((elapsed, soc));
         }
@@ -192,7 +196,7 @@ impl Show {
             dropped: pipeline.dropped(),
             damaged: pipeline.damaged(),
             skipped,
-            answer: self.last.map(|last| self.answer(&last, pipeline.period())),
+            answer: self.last.as_ref().map(|last| self.answer(last, pipeline.period())),
             exits: summary.exits().into_iter().map(exit).collect(),
             latency_mean_ms: latency.map(|(mean, _)| mean),
             latency_p95_ms: latency.map(|(_, p95)| p95),
@@ -232,6 +236,7 @@ impl Show {
             reason: last.choice.reason,
             period_ms: (!period.is_zero()).then_some(period.as_millis() as u64),
             joules: last.joules,
+            boxes: last.boxes.clone(),
         }
     }
 }

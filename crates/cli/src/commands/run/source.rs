@@ -25,11 +25,15 @@ const NAMED: usize = 20;
 pub(super) struct SourceArgs {
     /// Read frames from an IDX file of images, an image file or a folder of images; labels of an IDX file are found beside
     /// it [default: the built-in test images]
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["synthetic", "camera"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["synthetic", "camera", "video"])]
     frames: Option<PathBuf>,
     /// Make COUNT synthetic frames
-    #[arg(long, value_name = "COUNT", conflicts_with = "camera")]
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["camera", "video"])]
     synthetic: Option<u64>,
+    /// Read every frame of a video file, through the program ffmpeg; for a network of videos, as far apart as those that it
+    /// was trained on
+    #[arg(long, value_name = "FILE", conflicts_with = "camera")]
+    video: Option<PathBuf>,
     /// Read a camera: /dev/video0, or `command:` and a command that writes frames to its output. It is opened again when
     /// it fails; always the newest frame is taken, the others count as dropped. In a command `{fps}` becomes the frames a
     /// second that the loop takes, at least 1
@@ -93,7 +97,7 @@ impl std::fmt::Display for Names {
 impl SourceArgs {
     /// Whether the user named where frames come from; else this is the demonstration.
     pub(super) fn is_named(&self) -> bool {
-        self.frames.is_some() || self.camera.is_some()
+        self.frames.is_some() || self.camera.is_some() || self.video.is_some()
     }
 
     /// Whether frames come from a camera.
@@ -111,6 +115,10 @@ impl SourceArgs {
             let mut request = CameraRequest::default();
             (request.format, request.size, request.fps) = (self.camera_format, self.camera_size, rate.fps());
             (camera::open(name, request).or_input()?, Names::One(name.clone()))
+        } else if let Some(path) = &self.video {
+            let period = model.video.as_ref().and_then(|video| video.frame_period);
+            let video = camera::VideoFile::open(path, period).or_input()?;
+            (Box::new(video), Names::One(text::path(path).into_owned()))
         } else {
             match &self.frames {
                 Some(path) => open_path(path, model)?,

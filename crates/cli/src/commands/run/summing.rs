@@ -44,6 +44,7 @@ pub(super) fn record<'a>(
     ended: &'a str,
 ) -> records::Summary<'a> {
     let exits = summary.exits();
+    let ran = summary.frames() - summary.reused();
     let mut latency_ms: Pairs<_> =
         exits.iter().map(|exit| (exit.exit.clone(), exit.mean_ms.zip(exit.p95_ms).map(Into::into))).collect();
     latency_ms.push("all", summary.latency_ms().map(Into::into));
@@ -56,6 +57,11 @@ pub(super) fn record<'a>(
         accuracy_full: summary.accuracy_full(),
         exit_share: exits.into_iter().map(|exit| (exit.exit, exit.share)).collect(),
         latency_ms,
+        macs_mean: (ran > 0).then(|| summary.macs() as f64 / ran as f64),
+        gated: None,
+        boxes: None,
+        changes: None,
+        resets: None,
         joules: summary.joules(),
         joules_full: summary.joules_full(),
         switches: summary.switches(),

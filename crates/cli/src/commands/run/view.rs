@@ -10,7 +10,9 @@ use dyn_perceiver::energy::{Choice, Reason};
 #[cfg(feature = "live")]
 use dyn_perceiver::pipeline::Pipeline;
 use dyn_perceiver::pipeline::{HeldBy, Step, Summary};
+use dyn_perceiver::plan::Plan;
 
+use crate::args::detection::frame_labels;
 use crate::args::model::class_name;
 use crate::events::Told;
 #[cfg(feature = "live")]
@@ -22,6 +24,7 @@ use crate::output::records::{self, EventRecord, ExpectedStep, LiveLine, Log, Rec
 use crate::output::{message, table, text};
 
 use super::source::Names;
+use super::{detector, video};
 #[cfg(feature = "live")]
 use super::{mission::Chooser, show::Show};
 use super::{steps, summing};
@@ -48,7 +51,11 @@ pub(super) struct View {
     json: bool,
     live: Option<LiveLine>,
     exits: Vec<String>,
+    /// How many of them are goals of boxes.
+    goals: usize,
     labels: Option<Vec<String>>,
+    /// Whether it is a network of videos.
+    is_video: bool,
     names: Names,
     /// Frames of the run, if known.
     count: Option<u64>,
@@ -82,20 +89,17 @@ pub(super) struct Header<'a> {
 }
 
 impl View {
-    pub(super) fn new(
-        args: &OutputArgs,
-        exits: &[String],
-        labels: Option<Vec<String>>,
-        (names, count): (Names, Option<u64>),
-    ) -> Result<Self, Failure> {
+    pub(super) fn new(args: &OutputArgs, plan: &Plan, (names, count): (Names, Option<u64>)) -> Result<Self, Failure> {
         let out = Out::stdout();
         let live = (!args.json && out.is_terminal() && !is_dumb()).then(LiveLine::new);
         let log = args.log.as_ref().map(|path| Log::open(path, LOG_BYTES, LOGS_KEPT)).transpose().or_input()?;
         Ok(View {
             json: args.json,
             live,
-            exits: exits.to_vec(),
-            labels,
+            exits: plan.info().outcome_names(),
+            goals: plan.goals().len(),
+            labels: frame_labels(plan.info()),
+            is_video: plan.info().video.is_some(),
             names,
             count,
             lost: false,
@@ -177,7 +181,8 @@ impl View {
         if !self.json {
             let count = self.count.map_or("unlimited".to_string(), |n| n.to_string());
             let exits = text::names(&self.exits);
-            writeln!(self.out, "model    {} ({} exits: {exits})", header.model, self.exits.len())?;
+            let what = if self.goals > 0 { "exits and levels" } else { "exits" };
+            writeln!(self.out, "model    {} ({} {what}: {exits})", header.model, self.exits.len())?;
             writeln!(self.out, "frames   {count}, {} operating points", header.points)?;
             writeln!(self.out, "battery  {}", header.battery)?;
             writeln!(self.out, "joules   {}", header.joules)?;
@@ -311,13 +316,17 @@ impl View {
                 point: step.choice.point,
                 reason: step.choice.reason,
                 period_ms: step.choice.period.map(|period| period.as_millis() as u64),
+                macs: step.macs,
                 joules: step.joules,
+                detection: step.found.as_ref().map(|found| detector::record(found, &self.exits, self.goals)),
+                video: step.video.as_ref().map(|answer| video::record(answer, self.labels.as_ref())),
             }))?;
         }
         if let Some(live) = self.live.as_mut().filter(|live| live.is_due()) {
             let mark = step.truth.map_or(' ', |truth| if truth == outcome.class { '+' } else { 'x' });
             let total = self.count.map_or(String::new(), |n| format!("/{n}"));
             let soc = step.soc.map_or(String::new(), |soc| format!("  SoC {:>6}", percent(soc)));
+            let label = step.found.as_ref().map_or(label, |found| format!("{} boxes", found.boxes.len()));
             let line = format!(
                 "frame {:>5}{total}  {mark} {:<12} exit {:<7} confidence {:.2}  {latency_ms:6.2} ms{soc}  point {} ({})",
                 step.sequence,
@@ -344,7 +353,14 @@ impl View {
             live.clear(&mut self.out)?;
         }
         let counts = (dropped, damaged, self.skipped);
-        self.record(&Record::Summary(summing::record(summary, (soc, self.threads), counts, ended)))?;
+        let mut told = summing::record(summary, (soc, self.threads), counts, ended);
+        if self.goals > 0 {
+            (told.gated, told.boxes) = (Some(summary.gated()), Some(summary.boxes()));
+        }
+        if self.is_video {
+            (told.changes, told.resets) = (Some(summary.changes()), Some(summary.resets()));
+        }
+        self.record(&Record::Summary(told))?;
         if self.json {
             return Ok(());
         }
@@ -359,6 +375,14 @@ impl View {
                 count => format!(", {count} of them not beyond the first exit"),
             };
             writeln!(self.out, "reused   {reused} frames ({share}) did not go through the network{at_exit}")?;
+        }
+        if self.goals > 0 {
+            let (gated, boxes) = (summary.gated(), summary.boxes());
+            writeln!(self.out, "found    {boxes} boxes; {gated} frames ended where nothing is there")?;
+        }
+        if self.is_video {
+            let (changes, resets) = (summary.changes(), summary.resets());
+            writeln!(self.out, "answers  {changes} changes; {resets} times what came before was forgotten")?;
         }
         for (what, count) in [("dropped", dropped), ("damaged", damaged), ("skipped", self.skipped)] {
             if count > 0 {

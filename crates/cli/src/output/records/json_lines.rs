@@ -50,7 +50,7 @@ mod tests {
             "{\"schema\":1,\"time\":\"2026-11-27T12:00:00.000Z\",\"kind\":\"frame\",\"frame\":7,\
              \"source\":\"boot.png\",\"class\":9,\"label\":\"Ankle boot\",\"truth\":9,\"exit\":\"exit1\",\
              \"confidence\":0.875,\"reused\":false,\"gate\":null,\"exited_early\":true,\"cut\":true,\"latency_ms\":3.25,\"age_ms\":4.5,\"soc\":0.1,\
-             \"point\":2,\"reason\":\"hold\",\"period_ms\":null,\"joules\":0.125}\n"
+             \"point\":2,\"reason\":\"hold\",\"period_ms\":null,\"macs\":1200,\"joules\":0.125}\n"
         );
     }
 

@@ -10,6 +10,7 @@ use dyn_perceiver::energy::Reason;
 use dyn_perceiver::events::EventKind;
 use serde::Serialize;
 
+use super::found::BoxRecord;
 use super::json::Pairs;
 #[cfg(test)]
 pub(crate) use json_lines::Stamped;
@@ -122,8 +123,50 @@ pub(crate) struct Frame<'a> {
     pub reason: Reason,
     /// Milliseconds to the next frame, if the governor chooses them.
     pub period_ms: Option<u64>,
+    /// Multiply-accumulates of the network for the frame; 0 where it did not run.
+    pub macs: u64,
     /// Joules that the frame added to idle consumption, modelled.
     pub joules: f32,
+    /// What a detector found; of others not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection: Option<DetectionRecord>,
+    /// The frame among those before it, of a network of videos; of others not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoRecord>,
+}
+
+/// What a detector found in a frame.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DetectionRecord {
+    /// The exit that said that nothing is there, where one ended the frame.
+    pub gate: Option<String>,
+    /// The finest level computed; none where a gate ended the frame.
+    pub level: Option<String>,
+    /// Boxes, best first.
+    pub boxes: Vec<BoxRecord>,
+}
+
+/// A frame among those before it.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct VideoRecord {
+    /// Index of the class that is the answer over time; none before the first.
+    pub answer: Option<usize>,
+    /// Name of that class.
+    pub label: Option<String>,
+    /// Whether this frame changed the answer.
+    pub changed: bool,
+    /// Whether the answer is certain, so that the next frame looks at the first exit alone.
+    pub certain: bool,
+    /// Whether states behind the first exit were held for too long.
+    pub stale: bool,
+    /// Whether the frame computed anew what was stale, so that it is worth less.
+    pub warming: bool,
+    /// Frames since the last exit was computed.
+    pub held: u32,
+    /// Why what came before was forgotten: "gap", "stream" or "not-finite".
+    pub reset: Option<&'static str>,
 }
 
 /// Something that happened in front of the camera.
@@ -166,6 +209,20 @@ pub(crate) struct Summary<'a> {
     pub exit_share: Pairs<f64>,
     /// Latency by exit, and of `all` frames and of the `full` network.
     pub latency_ms: Pairs<Option<Latency>>,
+    /// Multiply-accumulates of a frame that went through the network, on average.
+    pub macs_mean: Option<f64>,
+    /// Frames that a detector's exits ended, because nothing is there; of others not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gated: Option<u64>,
+    /// Boxes in all frames of a detector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boxes: Option<u64>,
+    /// Changes of the answer of a network of videos; of others not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<u64>,
+    /// How often a network of videos forgot what came before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resets: Option<u64>,
     /// Joules that inference added to idle consumption, modelled.
     pub joules: f64,
     /// What the full network would have added.
@@ -220,6 +277,9 @@ pub(crate) fn sample() -> Record<'static> {
         point: 2,
         reason: Reason::Hold,
         period_ms: None,
+        macs: 1200,
         joules: 0.125,
+        detection: None,
+        video: None,
     })
 }

@@ -1,0 +1,67 @@
+//! Policies of detectors: which exits may end a frame, and to which level boxes are computed.
+
+use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
+use dyn_perceiver::model::ModelInfo;
+use dyn_perceiver::plan::Plan;
+
+use crate::output::failure::{Failure, OrInput as _, wrong};
+
+/// How many goals there are up to the level's.
+pub(crate) fn goals_to(plan: &Plan, level: &str) -> Result<usize, Failure> {
+    let names: Vec<&str> = plan.goals().iter().map(|goal| goal.name.as_str()).collect();
+    match names.iter().position(|name| *name == level) {
+        Some(place) => Ok(place + 1),
+        None => wrong(format!("--level {level}: the model has {}", names.join(", "))),
+    }
+}
+
+/// The exits of a detector that tell an empty frame, as places among its exits.
+pub(crate) fn presence_exits(info: &ModelInfo) -> Vec<usize> {
+    let names = info.presence.as_ref().map_or(&[][..], |presence| &presence.exits);
+    (0..info.exits.len()).filter(|&exit| names.contains(&info.exits[exit])).collect()
+}
+
+/// A policy over a detector's outcomes: the exits in `gates`, each with the confidence from which on it is believed, and
+/// boxes of the first `goals` goals.
+pub(crate) fn policy(plan: &Plan, gates: &[(usize, f32)], goals: usize) -> Result<ExitPolicy, Failure> {
+    let exits = plan.info().exits.len();
+    let rule = |outcome: usize| match outcome.checked_sub(exits) {
+        Some(goal) if goal < goals => ExitRule::Leave(0.0),
+        Some(_) => ExitRule::Skip,
+        None => {
+            let gate = gates.iter().find(|(exit, _)| *exit == outcome);
+            gate.map_or(ExitRule::Skip, |(_, threshold)| ExitRule::Leave(*threshold))
+        }
+    };
+    let rules: Vec<ExitRule> = (0..plan.outcomes()).map(rule).collect();
+    ExitPolicy::new(Measure::MaxSoftmax, &rules).or_input()
+}
+
+/// The gate at one confidence for all exits that tell an empty frame, and boxes up to a level; all without one.
+pub(crate) fn spelled_out(plan: &Plan, presence: Option<f32>, level: Option<&str>) -> Result<ExitPolicy, Failure> {
+    if presence.is_some() && plan.info().presence.is_none() {
+        return wrong("the model does not say which exits tell an empty image: dyn_perceiver.presence");
+    }
+    let goals = level.map_or(Ok(plan.goals().len()), |level| goals_to(plan, level))?;
+    let gates = presence_exits(plan.info()).into_iter().filter_map(|exit| Some((exit, presence?)));
+    policy(plan, &gates.collect::<Vec<_>>(), goals)
+}
+
+/// Names of the classes of a frame. Those of a detector's exits are told where it has no names for them.
+pub(crate) fn frame_labels(info: &ModelInfo) -> Option<Vec<String>> {
+    let nothing = info.presence.as_ref().map(|presence| presence.nothing).filter(|_| info.boxes.is_some());
+    match (&info.labels, nothing) {
+        (None, Some(nothing)) if info.classes == 2 => {
+            Some((0..2).map(|class| if class == nothing { "nothing" } else { "something" }.to_owned()).collect())
+        }
+        (labels, _) => labels.clone(),
+    }
+}
+
+/// Names and number of the classes that events are about: those of boxes, or of frames.
+pub(crate) fn event_classes(info: &ModelInfo) -> (Option<Vec<String>>, usize) {
+    match &info.boxes {
+        Some(boxes) => (Some(boxes.labels.clone()).filter(|labels| !labels.is_empty()), boxes.classes),
+        None => (info.labels.clone(), info.classes),
+    }
+}
