@@ -74,7 +74,7 @@ class DynPerceiver(nn.Module):
         for name, module in pieces.modules.items():
             setattr(self, name, module)
         self.paths = pieces.stages
-        channels = pieces.channels
+        channels = self.channels = pieces.channels
         c1, _, c3, c4, c5 = channels
         self.latent = nn.Parameter(torch.empty(config.latents, c1))
         nn.init.trunc_normal_(self.latent, std=0.02)
@@ -169,6 +169,11 @@ class DynPerceiver(nn.Module):
 
         All but the last may be given as what `readable` makes of them, if nothing is written into features.
         """
+        return self.both_branches(features)[0]
+
+    def both_branches(self, features):
+        """What `classify` gives, and the features of the four stages after the latent code was written into them."""
+        written = []
         z = self.latent.expand(features[0].shape[0], -1, -1)
         x = None
         for k in range(1, 5):
@@ -180,6 +185,7 @@ class DynPerceiver(nn.Module):
                 z = self.next_tokens(k - 2, z)
                 if self.config.with_z2x:
                     x = self.z2x(getattr(self, f"cross_att{k}_z2x"), x, z)
+                written.append(x)
             z = getattr(self, f"self_att{k}")(self.x2z(k, z, x))
             if k == 3:
                 early3 = self.early_classifier3(z.mean(1))
@@ -191,7 +197,7 @@ class DynPerceiver(nn.Module):
         if self.config.with_last_ca:
             x = self.z2x(self.last_cross_att_z2x, x, z)
         merged = [x.mean((2, 3)), m, *([self.isc4(att)] if isc else [])]
-        return early3, att, cnn, self.classifier_merge(torch.cat(merged, 1))
+        return (early3, att, cnn, self.classifier_merge(torch.cat(merged, 1))), [*written, x]
 
 
 def hidden_classifier(c, hidden, classes, dropout):

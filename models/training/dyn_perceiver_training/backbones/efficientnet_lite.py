@@ -61,7 +61,8 @@ class InvertedResidual(nn.Module):
     def __init__(self, c_in, kernel, expansion, c_out, stride):
         super().__init__()
         expanded = c_in * expansion
-        block = [conv_norm_act(c_in, expanded, 1)] if expansion > 1 else []
+        self.expands = expansion > 1
+        block = [conv_norm_act(c_in, expanded, 1)] if self.expands else []
         block.append(conv_norm_act(expanded, expanded, kernel, stride, groups=expanded))
         block.append(conv_norm_act(expanded, c_out, 1, act=False))
         self.block = nn.Sequential(*block)

@@ -66,7 +66,8 @@ class InvertedResidual(nn.Module):
         super().__init__()
         act = nn.Hardswish if hard_swish else nn.ReLU
         block = []
-        if expanded != c_in:
+        self.expands = expanded != c_in
+        if self.expands:
             block.append(conv_norm_act(c_in, expanded, 1, act=act))
         block.append(conv_norm_act(expanded, expanded, kernel, stride, groups=expanded, act=act))
         if squeeze:
