@@ -1,7 +1,7 @@
 """Trains a network of videos on moving fashion: `python -m dyn_perceiver_training.fit_motions --help`.
 
 Shifts are from the past. What an exit says of a clip so far is the sum of its logits over the frames that computed it,
-and that sum is what every exit learns at every frame. In half of the clips frames leave early at random, so that states
+and that sum is what every exit learns at every frame but the first, which cannot tell. In a share of the clips frames leave early at random, so that states
 that were held are seen in training.
 """
 
@@ -68,9 +68,10 @@ def main(arguments=None):
     p.add_argument("--arch", default="mobilenetV3_0x4_perceiver_t16", help="<backbone>_perceiver_t<latents>")
     p.add_argument("--depth-factor", type=numbers, default=(1, 1, 1, 1))
     p.add_argument("--sa-widening", type=int, default=2)
-    p.add_argument("--early", type=float, default=0.5, help="share of the clips in which frames leave early")
-    p.add_argument("--clips", type=int, default=4000, help="clips to train on; they are mirrored, turned, reversed, recoloured")
-    loop.options(p, steps=3000, batch=16)
+    p.add_argument("--early", type=float, default=0.4, help="share of the clips in which frames leave early")
+    p.add_argument("--distillation", type=float, default=0.0, help="share of the last exit's teaching in the loss")
+    p.add_argument("--clips", type=int, default=2000, help="clips to train on; they are mirrored, turned, reversed, recoloured")
+    loop.options(p, steps=3000, batch=8)
     args = p.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)
 
@@ -103,8 +104,8 @@ def main(arguments=None):
         clips = [varied(train["frames"][k], int(train["motions"][k]), rng) for k in chosen]
         said = run(model, np.stack([frames for frames, _ in clips]), leaving(rng, args.batch, args.early))
         target = one_hot(torch.tensor([motion for _, motion in clips]), len(motions.LABELS)).float()
-        target = target[:, None].expand(-1, motions.FRAMES, -1).flatten(0, 1)
-        return total_loss([y.flatten(0, 1) for y in said], target, SMOOTHING)
+        target = target[:, None].expand(-1, motions.FRAMES - 1, -1).flatten(0, 1)
+        return total_loss([y[:, 1:].flatten(0, 1) for y in said], target, SMOOTHING, args.distillation)
 
     def judge(average):
         """Right of whole clips per exit, of the last exit with frames leaving early, and of single frames."""

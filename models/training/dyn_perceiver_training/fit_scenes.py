@@ -13,8 +13,9 @@ from torch.nn.functional import one_hot
 
 from . import items, loop, scenes
 from .anchors import anchors, assign
+from .detection_losses import detection_loss
 from .detector import Detector
-from .losses import detection_loss, total_loss
+from .losses import total_loss
 from .model import EXITS, Config
 from .options import numbers
 
@@ -74,7 +75,7 @@ def main(arguments=None):
     p.add_argument("--pyramid", type=int, default=48, help="channels of the pyramid")
     p.add_argument("--tower", type=lambda s: tuple(int(n) for n in s.split("x")), default=(48, 2), help="channels x convolutions")
     p.add_argument("--scenes", type=int, default=5000, help="scenes to train on; they are mirrored and recoloured")
-    loop.options(p, steps=3000, batch=32)
+    loop.options(p, steps=3000, batch=16)
     args = p.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)
 

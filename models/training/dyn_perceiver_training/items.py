@@ -15,6 +15,8 @@ from .data import CALIBRATION_IMAGES, read_idx
 FOLDER = "/usr/share/datasets/fashion-mnist"
 # Grey from which a pixel belongs to the item.
 FOREGROUND = 24
+# How pictures are written, by the ending of the file.
+QUALITY = {"png": {}, "jpg": {"quality": 90, "subsampling": 0}}
 LETTERS = "ABDEFGHKMNPQRSTXYZ234567890&?#"
 
 

@@ -16,7 +16,9 @@ from .losses import update_average
 
 WARM = 200
 FALLING = 1 / 3
-KEPT_EVERY = 250
+KEPT_EVERY = 100
+# Of the statistics of batch normalisations: these runs are short.
+MOMENTUM = 0.05
 
 
 def options(p, steps, batch):
@@ -25,7 +27,7 @@ def options(p, steps, batch):
     p.add_argument("--batch", type=int, default=batch)
     p.add_argument("--lr", type=float, default=2e-3)
     p.add_argument("--weight-decay", type=float, default=0.02)
-    p.add_argument("--ema", type=float, default=0.998, help="decay of the averaged weights, per step")
+    p.add_argument("--ema", type=float, default=0.995, help="decay of the averaged weights, per step")
     p.add_argument("--seed", type=int, default=20231)
     p.add_argument("--threads", type=int, default=1)
 
@@ -69,6 +71,9 @@ def train(build, loss_of, judge, args):
     model, average = build(), build()
     average.load_state_dict(model.state_dict())
     average.eval()
+    for module in model.modules():
+        if isinstance(module, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
+            module.momentum = MOMENTUM
     groups = [
         {"params": [w for w in model.parameters() if (w.ndim > 1) == decayed], "weight_decay": decay}
         for decayed, decay in ((True, args.weight_decay), (False, 0.0))

@@ -1,9 +1,8 @@
 """The paper's losses: cross-entropy at every exit, and the exits before the last taught by the last one."""
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, kl_div, log_softmax, softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
-from .anchors import encode
 from .model import EXITS
 
 EXIT_WEIGHTS = {"early3": 0.5, "att": 0.5, "cnn": 1.0, "merge": 1.0}
@@ -37,28 +36,3 @@ def update_average(average, model, decay):
     for a, b in pairs:
         if not a.dtype.is_floating_point:
             a.copy_(b)
-
-
-def focal_loss(logits, target, alpha=0.25, gamma=2.0):
-    """Of sigmoid scores, elementwise (Lin et al., ICCV 2017); `target` is 0 or 1."""
-    loss = binary_cross_entropy_with_logits(logits, target, reduction="none")
-    score = logits.sigmoid()
-    wrong = torch.where(target > 0, 1 - score, score)
-    return torch.where(target > 0, alpha, 1 - alpha) * wrong**gamma * loss
-
-
-def detection_loss(scores, deltas, learned, boxes, labels, anchors):
-    """Focal loss of classes and L1 loss of deltas, both per anchor that learns a box.
-
-    `scores` (N, anchors, classes), `deltas` (N, anchors, 4), `learned` as `anchors.assign` makes it, `boxes` (N, M, 4) and
-    `labels` (N, M).
-    """
-    positive = learned >= 0
-    count = positive.sum().clamp(min=1)
-    target = torch.zeros_like(scores)
-    image, anchor = positive.nonzero(as_tuple=True)
-    box = learned[image, anchor]
-    target[image, anchor, labels[image, box]] = 1
-    of_classes = focal_loss(scores, target)[learned > -2].sum() / count
-    wanted = encode(boxes[image, box], anchors[anchor])
-    return of_classes, (deltas[image, anchor] - wanted).abs().sum() / count

@@ -2,7 +2,7 @@
 
 A piece of clothing from Fashion-MNIST does one of ten things over eight frames of 64x64 pixels, on a textured ground
 among clutter, some of which moves. Where, how large and how turned the item is does not depend on what it does in the
-frame that the motion is laid out from, and that is any of the eight: a single frame does not tell. The same seed and number
+frame that the motion is laid out from, and that is one in the middle: a single frame does not tell. The same seed and number
 give the same clip.
 """
 
@@ -58,9 +58,9 @@ def clip(pieces, seed, split, number):
 def path(rng, motion):
     """Middle (x, y), root of area and angle of the item in each frame."""
     middle, side = rng.uniform(20, SIDE - 20, 2), math.exp(rng.uniform(math.log(18), math.log(30)))
-    angle, pivot = rng.uniform(0, 2 * math.pi), rng.integers(FRAMES)
-    speed, growth = rng.uniform(2.0, 3.5), rng.uniform(0.06, 0.1)
-    turn, swing, across = rng.uniform(0.16, 0.32), rng.uniform(2.0, 3.5), rng.uniform(0, 2 * math.pi)
+    angle, pivot = rng.uniform(0, 2 * math.pi), rng.integers(2, FRAMES - 2)
+    speed, growth = rng.uniform(3.0, 5.0), rng.uniform(0.09, 0.13)
+    turn, swing, across = rng.uniform(0.2, 0.4), rng.uniform(3.0, 5.0), rng.uniform(0, 2 * math.pi)
     for frame in range(FRAMES):
         t = frame - pivot
         at, size, turned = middle, side, angle
@@ -82,6 +82,7 @@ def main():
     p.add_argument("--split", choices=sorted(SPLITS), default="test", help="whose items: of the training or the test images")
     p.add_argument("--count", type=int, default=1000)
     p.add_argument("--seed", type=int, default=20231)
+    p.add_argument("--format", choices=sorted(items.QUALITY), default="png", help="jpg is smaller, and not quite the picture")
     args = p.parse_args()
     pieces = items.Items.load(args.split, args.data)
     labels = []
@@ -90,7 +91,7 @@ def main():
         folder = args.out / LABELS[motion] / f"{number:05}"
         folder.mkdir(parents=True, exist_ok=True)
         for k, frame in enumerate(frames):
-            Image.fromarray(frame).save(folder / f"{k}.png")
+            Image.fromarray(frame).save(folder / f"{k}.{args.format}", **items.QUALITY[args.format])
         labels.append({"clip": f"{LABELS[motion]}/{number:05}", "class": LABELS[motion]})
     (args.out / "labels.json").write_text(json.dumps({"classes": LABELS, "clips": labels}) + "\n")
 

@@ -133,14 +133,15 @@ def main():
     p.add_argument("--split", choices=sorted(SPLITS), default="test", help="whose items: of the training or the test images")
     p.add_argument("--count", type=int, default=1000)
     p.add_argument("--seed", type=int, default=20231)
+    p.add_argument("--format", choices=sorted(items.QUALITY), default="png", help="jpg is smaller, and not quite the picture")
     args = p.parse_args()
     pieces = items.Items.load(args.split, args.data)
     args.out.mkdir(parents=True, exist_ok=True)
     labels = []
     for number in range(args.count):
         picture, boxes, classes = scene(pieces, args.seed, args.split, number)
-        name = f"{number:05}.png"
-        Image.fromarray(picture).save(args.out / name)
+        name = f"{number:05}.{args.format}"
+        Image.fromarray(picture).save(args.out / name, **items.QUALITY[args.format])
         labels.append((name, boxes, classes))
     (args.out / "labels.json").write_text(json.dumps(coco(labels)) + "\n")
 

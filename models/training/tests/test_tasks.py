@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 from check_onnx import uniform  # noqa: E402
 from write_fixtures import deterministic  # noqa: E402
 
-from dyn_perceiver_training import anchors, fit_motions, fit_scenes, items, loop, losses, motions, scenes  # noqa: E402
+from dyn_perceiver_training import anchors, detection_losses, fit_motions, fit_scenes, items, loop, motions, scenes  # noqa: E402
 from dyn_perceiver_training.detector import Detector  # noqa: E402
 from dyn_perceiver_training.model import EXITS, Config, DynPerceiver  # noqa: E402
 from dyn_perceiver_training.shift import shift  # noqa: E402
@@ -136,7 +136,7 @@ def test_every_box_is_learned_by_the_anchors_it_overlaps_most():
 
 def test_focal_loss_counts_what_is_wrong_and_not_what_is_right():
     logits, target = torch.tensor([4.0, -4.0, 0.0, 0.0]), torch.tensor([1.0, 0.0, 1.0, 0.0])
-    loss = losses.focal_loss(logits, target)
+    loss = detection_losses.focal_loss(logits, target)
     assert loss[:2].max() < 1e-4
     assert torch.allclose(loss[2:], 0.25 * np.log(2) * torch.tensor([0.25, 0.75]).float(), atol=1e-6)
 
@@ -148,9 +148,9 @@ def test_maps_that_say_the_truth_cost_nothing():
     scores = torch.full((1, len(places), 5), -20.0)
     scores[0, learned[0] == 0, 2] = 20.0
     deltas = anchors.encode(boxes[:, 0][:, None], places)
-    of_classes, of_deltas = losses.detection_loss(scores, deltas, learned, boxes, labels, places)
+    of_classes, of_deltas = detection_losses.detection_loss(scores, deltas, learned, boxes, labels, places)
     assert of_classes < 1e-5 and of_deltas < 1e-5
-    assert losses.detection_loss(-scores, deltas, learned, boxes, labels, places)[0] > 1
+    assert detection_losses.detection_loss(-scores, deltas, learned, boxes, labels, places)[0] > 1
 
 
 @pytest.fixture(scope="module")
