@@ -92,6 +92,11 @@ impl ModelInfo {
         self.exits.iter().cloned().chain(goals.into_iter().map(|goal| goal.name)).collect()
     }
 
+    /// Whether the answer to an image is that of its exits alone: no boxes, and no frames before it.
+    pub fn answers_alone(&self) -> bool {
+        self.boxes.is_none() && self.video.is_none()
+    }
+
     /// The place of the exit that `text` means, from 0: the exit of that name or, if none has it, the one of that number,
     /// from 1.
     ///

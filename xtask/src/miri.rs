@@ -27,6 +27,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     cargo.args(["--package", "dyn-perceiver-kernels", "--target-dir"]).arg(work_folder("miri")?);
     // Property tests ask for the working folder, which Miri keeps from programs.
     cargo.env("MIRIFLAGS", "-Zmiri-disable-isolation").env_remove("CARGO");
+    // Interpreted code is some hundred times slower: a few shapes of each property have to do.
+    cargo.env("PROPTEST_CASES", "4");
     cargo.arg("--").args(&args.options);
     run_command(&mut cargo)
 }

@@ -136,3 +136,11 @@ fn events_of_a_detector_are_about_its_boxes() {
     let frames = frames(&records);
     assert!(frames[1]["reused"] == true && frames[1]["macs"] == 0 && boxes(frames[1]).len() == boxes(frames[0]).len());
 }
+
+#[test]
+fn codes_of_boxes_and_videos_are_not_compared() {
+    let folder = Folder::new();
+    let (model, images) = (detector(&folder), pictures(&folder, 1));
+    let args = ["run", "--model", &model, "--frames", &images, "--gate", "latent", "--latent-threshold", "0.1"];
+    refuses(&args, &["--gate latent and both are for classifiers"]);
+}

@@ -175,6 +175,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut state = State::open(&args.state)?;
     let duration = args.mission.duration()?;
     let plan = args.model.plan()?;
+    if gate.as_ref().is_some_and(|gate| gate.latent.is_some()) && !plan.info().answers_alone() {
+        return wrong(
+            "--gate latent and both are for classifiers: boxes are of their own frame, and a video is its change",
+        );
+    }
     let exits = plan.info().outcome_names();
     let spelled_out = args.detector.policy(&plan, &args.policy)?;
     let over_time = args.video.over_time(plan.info(), args.policy.file())?;
