@@ -15,27 +15,22 @@ use crate::preparation::Preparation;
 use crate::runtime::{ExitSet, Outcome, RunError, Runtime, StageTime, StageTimes};
 
 /// How frames of a video are decided together, see [`OverTimeSettings`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OverTimeConfig {
     /// Frames over which logits are summed; none takes what the model says, else 8.
     pub window: Option<usize>,
-    /// An answer changes after so many equal ones in a row.
-    pub repeats: u32,
+    /// An answer changes after so many equal ones in a row; none takes what a calibrated bundle says, else 2.
+    pub repeats: Option<u32>,
     /// States that were held for more frames count as stale; none takes the window.
     pub hold: Option<u32>,
-}
-
-impl Default for OverTimeConfig {
-    /// The model's window, and two equal answers.
-    fn default() -> Self {
-        OverTimeConfig { window: None, repeats: 2, hold: None }
-    }
 }
 
 impl OverTimeConfig {
     /// Frames over which logits are summed where neither user nor model say: those of TSM's clips.
     pub const WINDOW: usize = 8;
+    /// Equal answers after which the answer changes where nobody says.
+    pub const REPEATS: u32 = 2;
 
     /// A window of so many frames.
     #[must_use]
@@ -47,7 +42,7 @@ impl OverTimeConfig {
     /// An answer changes after so many equal ones in a row.
     #[must_use]
     pub fn with_repeats(mut self, repeats: u32) -> Self {
-        self.repeats = repeats;
+        self.repeats = Some(repeats);
         self
     }
 
@@ -63,12 +58,17 @@ impl OverTimeConfig {
         self.window.or(info.video.as_ref().and_then(|video| video.window)).unwrap_or(Self::WINDOW)
     }
 
+    /// Equal answers in a row for a model.
+    pub fn repeats_for(&self, info: &ModelInfo) -> u32 {
+        self.repeats.or(info.video.as_ref().and_then(|video| video.repeats)).unwrap_or(Self::REPEATS)
+    }
+
     /// Settings for a model, its frames under a policy.
     ///
     /// # Errors
     /// [`OverTimeError`] for a window or number of answers that cannot be.
     pub fn settings(&self, info: &ModelInfo, policy: &ExitPolicy) -> Result<OverTimeSettings, OverTimeError> {
-        let settings = OverTimeSettings::new(policy.clone(), self.window_for(info), self.repeats)?;
+        let settings = OverTimeSettings::new(policy.clone(), self.window_for(info), self.repeats_for(info))?;
         Ok(self.hold.map_or(settings.clone(), |hold| settings.with_hold(hold)))
     }
 }

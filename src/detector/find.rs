@@ -25,6 +25,8 @@ pub struct Detections {
     pub exits: Vec<(usize, usize, f32)>,
     /// How many of [`Plan::goals`] were computed.
     pub goals: usize,
+    /// Width and height of the frame in pixels, in which boxes are.
+    pub frame: [u32; 2],
     /// Wall time of the network and of its boxes, without preprocessing.
     pub latency: Duration,
     /// The same, exit by exit and goal by goal; goals are counted on from the exits, as in [`ModelInfo::outcome_names`](crate::model::ModelInfo::outcome_names).
@@ -33,9 +35,9 @@ pub struct Detections {
 
 impl Detections {
     /// Nothing yet.
-    pub(crate) fn empty() -> Self {
+    pub(crate) fn empty(frame: [u32; 2]) -> Self {
         let (latency, stages) = (Duration::ZERO, StageTimes::default());
-        Detections { boxes: vec![], gated_at: None, exits: vec![], goals: 0, latency, stages }
+        Detections { boxes: vec![], gated_at: None, exits: vec![], goals: 0, frame, latency, stages }
     }
 
     /// The exits that were evaluated.
@@ -178,9 +180,19 @@ impl Finder {
         (input, frame): (&[f32], [u32; 2]),
         asked: Asked<'_>,
     ) -> Result<Detections, RunError> {
-        let mut found = Detections::empty();
-        let began = Instant::now();
         runtime.begin(input)?;
+        self.go_on(runtime, frame, asked)
+    }
+
+    /// The same for a frame that the runtime has begun already.
+    pub(crate) fn go_on(
+        &mut self,
+        runtime: &mut Runtime,
+        frame: [u32; 2],
+        asked: Asked<'_>,
+    ) -> Result<Detections, RunError> {
+        let mut found = Detections::empty(frame);
+        let began = Instant::now();
         if !self.is_empty_frame(runtime, asked, &mut found)? {
             self.boxes(runtime, frame, asked, &mut found)?;
         }
@@ -203,7 +215,7 @@ impl Finder {
         let mut levels = vec![];
         for goals in 1..=runtime.plan().goals().len() {
             // What was computed for fewer goals is not computed again.
-            let mut found = Detections::empty();
+            let mut found = Detections::empty(frame);
             self.boxes(runtime, frame, Asked::Plain(None, goals), &mut found)?;
             levels.push(found.boxes);
         }

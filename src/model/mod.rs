@@ -241,7 +241,7 @@ impl Model {
         let states: Vec<StateSpec> = states.map(state).collect();
         let is_video = !states.is_empty();
         let (window, frame_period) = (metadata.window, metadata.frame_period);
-        let video = is_video.then_some(VideoSpec { states, window, frame_period });
+        let video = is_video.then_some(VideoSpec { states, window, frame_period, repeats: None });
         let [batch, channels, height, width] = prepared.input.shape;
         let name = prepared.input.name.clone();
         let info = ModelInfo {
@@ -280,6 +280,16 @@ impl Model {
         let prepared = onnx::prepare(&bytes, &info.path, &options)?;
         drop(bytes);
         onnx::translate(prepared, &info.path, true)
+    }
+
+    /// The same network of videos with a window and a number of equal answers that calibration found, which its bundle then
+    /// has; of other models nothing changes.
+    #[must_use]
+    pub fn with_over_time(mut self, window: usize, repeats: u32) -> Self {
+        if let Some(video) = &mut self.info.video {
+            (video.window, video.repeats) = (Some(window), Some(repeats));
+        }
+        self
     }
 
     /// What is known of the model.

@@ -88,6 +88,8 @@ pub struct VideoSpec {
     pub window: Option<usize>,
     /// Seconds between the frames that it was trained on, if the file says.
     pub frame_period: Option<f32>,
+    /// Equal answers in a row after which the answer changes, if calibration said.
+    pub repeats: Option<u32>,
 }
 
 /// A tensor of one frame that the next one reads; zeros for the first.

@@ -97,9 +97,9 @@ pub struct Step {
     /// The true class, where the source knows it.
     pub truth: Option<usize>,
     /// The answer; of a frame that did not go through the whole network the last one, with the times of what ran. Of a
-    /// detector, `class` is one of its exits' classes (something, or nothing), `confidence` that of the exit or the best box's
-    /// score, and `exit` a place in [`ModelInfo::outcome_names`](crate::model::ModelInfo::outcome_names). Of a network of
-    /// videos, `class` is the answer over time.
+    /// detector, `class` is one of its exits' classes (something, or nothing), `confidence` that of the exit or the best
+    /// box's score, and `exit` a place in [`ModelInfo::outcome_names`](crate::model::ModelInfo::outcome_names). Of a network
+    /// of videos, `class` is the answer over time.
     pub outcome: Outcome,
     /// The boxes, of a detector.
     pub found: Option<Detections>,
@@ -166,12 +166,12 @@ impl<G: Governor> Pipeline<G> {
             true => Preparation::with(Finder::preprocess(&plan), input)?,
             false => Preparation::new(input)?,
         };
-        let latent = config.gate.as_ref().and_then(|gate| gate.behind_first_exit(&plan));
         let choice = config.threads.choose(&plan).map_err(PipelineError::Setup)?;
         let network = Network::new(plan, choice.threads, &config, source.is_live())?;
         let rate = source.rate();
         // A file has no time of its own but the pace at which it is taken.
         let period = Some(config.period).filter(|period| !source.is_live() && !period.is_zero());
+        let latent = config.gate.as_ref().and_then(|gate| gate.behind_first_exit(network.plan()));
         let gate = (FrameClock::new(period), config.gate.clone().map(FrameGate::new));
         Ok(Pipeline {
             rate,
@@ -349,6 +349,11 @@ impl<G: Governor> Pipeline<G> {
         {
             gate.answered_at(at);
         }
+        let macs = match held_by {
+            None => self.network.macs(&answered, policy),
+            Some(HeldBy::Code) => self.network.plan().macs(&self.first, 0),
+            Some(HeldBy::Frame) => 0,
+        };
         let Answered { outcome, found, video } = answered;
         let power = &self.config.power;
         let preparing = self.config.preparing_watts * preprocessing.as_secs_f32();
@@ -358,7 +363,6 @@ impl<G: Governor> Pipeline<G> {
             _ => (policy, outcome.exit),
         };
         let joules = preparing + if reused { 0.0 } else { power.policy_joules(policy, left_at) };
-        let macs = if reused { 0 } else { self.network.macs(found.as_ref(), policy, left_at) };
         let joules_full = preparing + power.policy_joules(&self.full, self.full.last_exit());
         self.busy = preprocessing + outcome.latency();
         // The two overlap: the slower one sets the pace.

@@ -3,17 +3,19 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::PipelineConfig;
 use super::error::PipelineError;
+use super::gate::HeldBy;
 use super::prepare::Prepared;
 use super::video::{Video, VideoAnswer};
-use super::{HeldBy, PipelineConfig};
 use crate::detect::{Found, Tracker};
 use crate::detector::{Asked, Detections, Finder};
 use crate::exit::ExitPolicy;
 use crate::gate::{LatentGate, Verdict};
 use crate::plan::Plan;
-use crate::runtime::{ExitSet, Gated, Outcome, RunError, Runtime, StageTimes};
+use crate::runtime::{ExitSet, Gated, Outcome, RunError, Runtime, StageTime, StageTimes};
 
 /// Objects that are followed at a time.
 const TRACKS: usize = 128;
@@ -47,17 +49,17 @@ pub(super) struct Boxes {
 
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, runtime) = match self {
-            Network::Exits(runtime) => ("Exits", runtime.as_ref()),
-            Network::Boxes(boxes) => ("Boxes", &boxes.runtime),
-            Network::Video(video) => ("Video", video.runtime()),
+        let name = match self {
+            Network::Exits(_) => "Exits",
+            Network::Boxes(_) => "Boxes",
+            Network::Video(_) => "Video",
         };
-        f.debug_tuple(name).field(runtime).finish()
+        f.debug_tuple(name).field(self.runtime()).finish()
     }
 }
 
 impl Answered {
-    /// The same answer for a later frame, for which these stages were run in vain.
+    /// The same answer for a later frame, for which no more was run than these stages.
     pub(super) fn held(self, stages: StageTimes) -> Answered {
         let found = self.found.map(|mut found| {
             (found.stages, found.latency) = (stages, stages.iter().map(|stage| stage.time).sum());
@@ -92,8 +94,8 @@ impl Network {
         Ok(Network::Exits(Box::new(runtime(plan)?)))
     }
 
-    /// Runs a frame under a policy, and says whether a gate behind the first exit held the `last` answer. Exits alone have
-    /// such a gate: boxes are of their own frame, and a video is its change.
+    /// Runs a frame under a policy, as far as its code says anything new where there is a gate behind the first exit, and
+    /// says whether that held the `last` answer. In a video every frame counts: there is no such gate.
     pub(super) fn run(
         &mut self,
         frame: &Prepared,
@@ -101,14 +103,51 @@ impl Network {
         gate: Option<&mut LatentGate<Vec<f32>>>,
         last: Option<Answered>,
     ) -> Result<(Answered, Option<HeldBy>), RunError> {
+        let Some(gate) = gate else { return Ok((self.run_whole(frame, policy)?, None)) };
+        let holds = |code: &[f32]| last.is_some() && gate.judge(frame.time, code) == Verdict::Reuse;
+        let held = match self {
+            Network::Exits(runtime) => match runtime.run_unless(&frame.tensor, policy, holds)? {
+                Gated::Held(stages) => Err(stages),
+                Gated::Answered(outcome) => Ok(Answered { outcome, found: None, video: None }),
+            },
+            Network::Boxes(boxes) => boxes.run_unless(frame, policy, holds)?,
+            Network::Video(_) => return Ok((self.run_whole(frame, policy)?, None)),
+        };
+        let answered = match (held, last) {
+            (Err(stages), Some(last)) => return Ok((last.held(stages), Some(HeldBy::Code))),
+            (Ok(answered), _) => answered,
+            // The gate holds nothing where there is nothing to hold.
+            (Err(_), None) => self.run_whole(frame, policy)?,
+        };
+        gate.ran(frame.time, self.runtime().code()?);
+        Ok((answered, None))
+    }
+
+    fn run_whole(&mut self, frame: &Prepared, policy: &ExitPolicy) -> Result<Answered, RunError> {
         match self {
-            Network::Exits(runtime) => run_gated(runtime, frame, policy, gate, last),
-            Network::Boxes(boxes) => Ok((boxes.run(frame, policy)?, None)),
+            Network::Exits(runtime) => {
+                let outcome = runtime.run(&frame.tensor, policy)?;
+                Ok(Answered { outcome, found: None, video: None })
+            }
+            Network::Boxes(boxes) => boxes.run(frame, policy),
             Network::Video(video) => {
                 let (outcome, answer) = video.run(frame, policy)?;
-                Ok((Answered { outcome, found: None, video: Some(answer) }, None))
+                Ok(Answered { outcome, found: None, video: Some(answer) })
             }
         }
+    }
+
+    fn runtime(&self) -> &Runtime {
+        match self {
+            Network::Exits(runtime) => runtime,
+            Network::Boxes(boxes) => &boxes.runtime,
+            Network::Video(video) => video.runtime(),
+        }
+    }
+
+    /// The plans that are run.
+    pub(super) fn plan(&self) -> &Plan {
+        self.runtime().plan()
     }
 
     /// Runs a frame that was run before, to compare; none where that says nothing, or would be taken for another frame.
@@ -119,16 +158,12 @@ impl Network {
         }
     }
 
-    /// Multiply-accumulates of a frame that was run under `policy` to where it left.
-    pub(super) fn macs(&self, found: Option<&Detections>, policy: &ExitPolicy, left_at: usize) -> u64 {
-        let plan = match self {
-            Network::Exits(runtime) => runtime.plan(),
-            Network::Boxes(boxes) => boxes.runtime.plan(),
-            Network::Video(video) => video.runtime().plan(),
-        };
-        match found {
+    /// Multiply-accumulates of a frame that was run under `policy`.
+    pub(super) fn macs(&self, answered: &Answered, policy: &ExitPolicy) -> u64 {
+        let plan = self.plan();
+        match &answered.found {
             Some(found) => found.macs(plan),
-            None => plan.macs(policy, left_at),
+            None => plan.macs(policy, answered.outcome.exit),
         }
     }
 
@@ -138,35 +173,41 @@ impl Network {
     }
 }
 
-/// Runs a frame, as far as its code says anything new where there is a gate behind the first exit.
-fn run_gated(
-    runtime: &mut Runtime,
-    frame: &Prepared,
-    policy: &ExitPolicy,
-    gate: Option<&mut LatentGate<Vec<f32>>>,
-    last: Option<Answered>,
-) -> Result<(Answered, Option<HeldBy>), RunError> {
-    let answered = |outcome| Answered { outcome, found: None, video: None };
-    let Some(gate) = gate else { return Ok((answered(runtime.run(&frame.tensor, policy)?), None)) };
-    let holds = |code: &[f32]| last.is_some() && gate.judge(frame.time, code) == Verdict::Reuse;
-    let outcome = match (runtime.run_unless(&frame.tensor, policy, holds)?, last) {
-        (Gated::Held(stages), Some(last)) => return Ok((last.held(stages), Some(HeldBy::Code))),
-        (Gated::Answered(outcome), _) => outcome,
-        // The gate holds nothing where there is nothing to hold.
-        (Gated::Held(_), None) => runtime.run(&frame.tensor, policy)?,
-    };
-    gate.ran(frame.time, runtime.code()?);
-    Ok((answered(outcome), None))
-}
-
 impl Boxes {
     fn run(&mut self, frame: &Prepared, policy: &ExitPolicy) -> Result<Answered, RunError> {
         self.runtime.plan().check_policy(policy)?;
+        self.runtime.begin(&frame.tensor)?;
+        self.go_on(frame, policy)
+    }
+
+    /// Runs a frame to the first exit, asks `holds` with its code whether an earlier answer holds, and goes on where it does
+    /// not; else the stage that ran.
+    fn run_unless(
+        &mut self,
+        frame: &Prepared,
+        policy: &ExitPolicy,
+        holds: impl FnOnce(&[f32]) -> bool,
+    ) -> Result<Result<Answered, StageTimes>, RunError> {
+        self.runtime.plan().check_policy(policy)?;
+        let began = Instant::now();
+        self.runtime.begin(&frame.tensor)?;
+        self.runtime.advance(0)?;
+        let time = began.elapsed();
+        if holds(self.runtime.code()?) {
+            let mut stages = StageTimes::default();
+            stages.push(StageTime { exit: 0, time });
+            return Ok(Err(stages));
+        }
+        self.go_on(frame, policy).map(Ok)
+    }
+
+    /// The rest of a frame that was begun.
+    fn go_on(&mut self, frame: &Prepared, policy: &ExitPolicy) -> Result<Answered, RunError> {
         if self.stream.replace(frame.stream).is_some_and(|stream| stream != frame.stream) {
             self.tracker.reset();
         }
         let asked = Asked::Policy(policy);
-        let mut found = self.finder.find(&mut self.runtime, (&frame.tensor, frame.size), asked)?;
+        let mut found = self.finder.go_on(&mut self.runtime, frame.size, asked)?;
         self.boxes.clear();
         let label = |class: usize| u16::try_from(class).unwrap_or(u16::MAX);
         self.boxes.extend(found.boxes.iter().map(|found| Found::new(found.area, found.score, label(found.class))));

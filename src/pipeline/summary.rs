@@ -10,12 +10,12 @@ pub struct Summary {
     latencies: Vec<Latencies>,
     full_latencies: Latencies,
     reused: u64,
-    reused_by_code: u64,
     gated: u64,
     boxes: u64,
     changes: u64,
     resets: u64,
     macs: u64,
+    reused_by_code: u64,
     labelled: u64,
     full_labelled: u64,
     right: u64,
@@ -57,7 +57,7 @@ impl Summary {
             latencies.add(step.outcome.latency());
         }
         if let Some(found) = &step.found {
-            self.gated += u64::from(found.gated_at.is_some() && !step.reused());
+            self.gated += u64::from(found.gated_at.is_some() && step.held_by.is_none());
             self.boxes += found.boxes.len() as u64;
         }
         if let Some(video) = &step.video {
@@ -93,11 +93,6 @@ impl Summary {
         self.reused
     }
 
-    /// Frames of those that the gate behind the first exit held back: so much of the network did run.
-    pub fn reused_by_code(&self) -> u64 {
-        self.reused_by_code
-    }
-
     /// Frames of a detector that an exit ended, because nothing is there.
     pub fn gated(&self) -> u64 {
         self.gated
@@ -116,6 +111,11 @@ impl Summary {
     /// How often a network of videos forgot what came before.
     pub fn resets(&self) -> u64 {
         self.resets
+    }
+
+    /// Frames of those that the gate behind the first exit held back: so much of the network did run.
+    pub fn reused_by_code(&self) -> u64 {
+        self.reused_by_code
     }
 
     /// Frames that the network answered.

@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::commands::{
-    calibrate, classify, compile, config, doctor, evaluate, gate, inspect, learn, meter, models, plan, profile,
-    quantize, records as parts, simulate, train,
+    calibrate, classify, classify_clips, compile, config, doctor, evaluate, gate, inspect, learn, meter, models, plan,
+    profile, quantize, records as parts, simulate, train,
 };
 use crate::live;
 use crate::output::{json, network, records};
@@ -163,7 +163,10 @@ fn report<T: JsonSchema + Serialize + 'static>() -> Value {
 fn all() -> Vec<(&'static str, Value)> {
     vec![
         ("calibrate", report::<calibrate::Report<'static>>()),
+        ("calibrate-detection", report::<calibrate::detection::Report<'static>>()),
+        ("calibrate-video", report::<calibrate::video::Report<'static>>()),
         ("classify", report::<classify::Report<'static>>()),
+        ("classify-clip", report::<classify_clips::Report<'static>>()),
         ("compile", report::<compile::Report<'static>>()),
         ("quantize", report::<quantize::Report<'static>>()),
         ("config-check", report::<config::Checked<'static>>()),
@@ -171,6 +174,8 @@ fn all() -> Vec<(&'static str, Value)> {
         ("doctor", report::<doctor::Report<'static>>()),
         ("doctor-list", report::<doctor::Boards<'static>>()),
         ("evaluate", report::<evaluate::Report<'static>>()),
+        ("evaluate-detection", report::<evaluate::detection::Report<'static>>()),
+        ("evaluate-video", report::<evaluate::video::Report<'static>>()),
         ("event", report::<live::Event>()),
         ("gate", report::<gate::Report<'static>>()),
         ("inspect", report::<inspect::Report<'static>>()),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
+use dyn_perceiver_models::{Config, Detection, Metadata, Network, Seeded, Task};
 use prost::Message as _;
 use tract_onnx::pb::ModelProto;
 
@@ -21,7 +21,10 @@ const FAMILY: [(&str, [usize; 4]); 3] = [
     ("resnet50_0375_perceiver_t128", [1, 1, 1, 1]),
 ];
 
-/// The names of all models, in the order in which they are compared.
+/// A detector with seeded weights, which is compared where it is asked for.
+const DETECTOR: &str = "detector";
+
+/// The names of all models but the detector, in the order in which they are compared.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     std::iter::once(SHIPPED).chain(FAMILY.iter().map(|(name, _)| *name))
 }
@@ -37,6 +40,8 @@ pub(super) struct Model {
     pub cut: Vec<PathBuf>,
     /// Channels, rows, columns.
     pub image: [usize; 3],
+    /// Whether it is a detector: the whole network is then its boxes, too.
+    pub boxes: bool,
 }
 
 impl Model {
@@ -54,9 +59,9 @@ impl Model {
 /// # Errors
 /// Wrong input for a name that is not known and no ONNX file.
 pub(super) fn check(wanted: &[String]) -> anyhow::Result<()> {
-    for name in wanted.iter().filter(|name| names().all(|known| known != **name)) {
+    for name in wanted.iter().filter(|name| **name != DETECTOR && names().all(|known| known != **name)) {
         if !name.ends_with(".onnx") {
-            let known = names().collect::<Vec<_>>().join(", ");
+            let known = names().chain([DETECTOR]).collect::<Vec<_>>().join(", ");
             return Err(failure::input(format!("no model {name:?}; there are {known}, or a file ending in .onnx")));
         }
         if !Path::new(name).exists() {
@@ -74,6 +79,14 @@ pub(super) fn prepare(name: &str, root: &Path, folder: &Path) -> anyhow::Result<
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let whole = if name == SHIPPED {
         root.join("models/pretrained/fashion-mnist/model.onnx")
+    } else if name == DETECTOR {
+        let path = folder.join("detector.onnx");
+        let task = Task::Detection(Detection::new(3).with_pyramid(64).with_tower(64, 2));
+        let (name, depth_factor) = FAMILY[0];
+        let config = Config::from_name(name)?.with_depth_factor(depth_factor).with_input_shape(256, 320);
+        let config = config.with_classes(2).with_task(task);
+        Network::new(&config)?.save(&path, &mut Seeded, &Metadata::imagenet(config.classes), &mut |_, _| {})?;
+        path
     } else if let Some((name, depth_factor)) = FAMILY.iter().find(|(known, _)| *known == name) {
         let config = Config::from_name(name)?.with_depth_factor(*depth_factor);
         let path = folder.join(format!("{name}.onnx"));
@@ -97,7 +110,8 @@ pub(super) fn prepare(name: &str, root: &Path, folder: &Path) -> anyhow::Result<
         })
         .collect::<anyhow::Result<_>>()?;
     let name = if name.ends_with(".onnx") { stem } else { name.to_owned() };
-    Ok(Model { name, exits, whole, cut, image: [input.channels, input.height, input.width] })
+    let boxes = info.boxes.is_some();
+    Ok(Model { name, exits, whole, cut, image: [input.channels, input.height, input.width], boxes })
 }
 
 /// The network with one output, and only the nodes and weights that it needs.
@@ -117,7 +131,9 @@ fn cut_at(mut model: ModelProto, exit: &str) -> ModelProto {
     graph.output.retain(|output| output.name == exit);
     graph.initializer.retain(|weight| needed.contains(&weight.name));
     graph.value_info.clear();
-    model.metadata_props.retain(|entry| entry.key != "dyn_perceiver.exits");
+    // What names outputs that are no more there.
+    let gone = ["dyn_perceiver.exits", "dyn_perceiver.boxes", "dyn_perceiver.presence"];
+    model.metadata_props.retain(|entry| !gone.contains(&entry.key.as_str()));
     model
 }
 
@@ -155,6 +171,15 @@ mod tests {
         }
         let size = |path: &Path| fs::metadata(path).unwrap().len();
         assert!(size(&model.cut[0]) < size(&model.whole) / 2);
+    }
+
+    #[test]
+    fn a_detector_is_compared_with_its_boxes_and_cut_without_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = prepare(DETECTOR, Path::new("."), folder.path()).unwrap();
+        assert!(model.boxes && model.image == [3, 256, 320]);
+        let cut = Plan::new(model::Model::load(&model.cut[0]).unwrap()).unwrap();
+        assert!(cut.info().boxes.is_none() && cut.info().exits == [model.exits[0].clone()]);
     }
 
     #[test]

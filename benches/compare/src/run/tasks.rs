@@ -92,7 +92,7 @@ pub(super) fn groups(
                 .map(|(runtime, _)| entry(runtime, &model.whole, &Task::Full, threads, batch));
             Group { name, entries: ours.chain(full).collect() }
         };
-        let four = model.exits.len() == SHARES.len();
+        let four = model.exits.len() == SHARES.len() && !model.boxes;
         if four {
             groups.push(adaptive(1, format!("adaptive, {threads} threads")));
         }

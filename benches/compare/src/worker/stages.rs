@@ -23,7 +23,9 @@ type Logits = BTreeMap<String, Vec<f32>>;
 pub(super) fn load(request: &Load, input: Vec<f32>, staged: bool) -> anyhow::Result<Box<dyn Engine>> {
     if request.device == Device::Cuda {
         let device = dyn_perceiver::runtime::Device::Cuda;
+        // A detector's boxes are not computed there.
         let runtime = DeviceRuntime::new(dyn_perceiver::Model::load(&request.model)?, device)?;
+        anyhow::ensure!(runtime.info().boxes.is_none(), "boxes are not computed on a GPU");
         let walk = Walk::new(request, &runtime.info().exits)?;
         return Ok(Box::new(Gpu { runtime, input, walk, images: request.shape[0] }));
     }
@@ -88,13 +90,36 @@ fn up_to(runtime: &mut Runtime, image: &[f32], last: usize) -> Result<(), RunErr
     (0..=last).try_for_each(|exit| read_confidence(exit, runtime.advance(exit)?))
 }
 
-/// One image to some exits.
+/// One image to some exits; to all of them means all that the model computes, a detector's boxes among it.
 fn through(runtime: &mut Runtime, image: &[f32], exits: &[usize]) -> Result<(), RunError> {
     runtime.begin(image)?;
     for &exit in exits {
         std::hint::black_box(runtime.advance(exit)?);
     }
+    for goal in 0..goals(runtime, exits.len()) {
+        std::hint::black_box(runtime.advance_to_boxes(goal)?);
+    }
     Ok(())
+}
+
+/// Goals of boxes that are computed beside so many exits: all of them beside all exits.
+fn goals(runtime: &Runtime, exits: usize) -> usize {
+    let plan = runtime.plan();
+    if exits == plan.info().exits.len() { plan.goals().len() } else { 0 }
+}
+
+/// Class scores and deltas of the goals, by the names of the outputs.
+fn maps(runtime: &mut Runtime, exits: usize) -> Result<Logits, RunError> {
+    let levels = runtime.plan().info().boxes.as_ref().map(|boxes| boxes.levels.clone()).unwrap_or_default();
+    let mut maps = Logits::new();
+    for goal in 0..goals(runtime, exits) {
+        for one in runtime.advance_to_boxes(goal)? {
+            let level = &levels[one.level];
+            maps.insert(level.classes.clone(), one.scores.to_vec());
+            maps.insert(level.boxes.clone(), one.deltas.to_vec());
+        }
+    }
+    Ok(maps)
 }
 
 struct Single {
@@ -115,8 +140,12 @@ impl Engine for Single {
     fn outputs(&mut self) -> anyhow::Result<Logits> {
         let names = self.runtime.plan().info().exits.clone();
         self.runtime.begin(&self.input)?;
-        let wanted = self.walk.wanted(names.len()).into_iter();
-        wanted.map(|exit| Ok((names[exit].clone(), self.runtime.advance(exit)?.to_vec()))).collect()
+        let wanted = self.walk.wanted(names.len());
+        let mut outputs = maps(&mut self.runtime, wanted.len())?;
+        for exit in wanted {
+            outputs.insert(names[exit].clone(), self.runtime.advance(exit)?.to_vec());
+        }
+        Ok(outputs)
     }
 }
 

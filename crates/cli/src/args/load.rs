@@ -46,7 +46,8 @@ pub(crate) struct LoadArgs {
     /// Crop the centre: this share of the image's shorter side, in (0, 1] [default: the model's metadata, else 0.875]
     #[arg(long, value_name = "NUMBER", value_parser = crop)]
     crop: Option<f32>,
-    /// Read the names of the classes from this file: one a line, or a JSON array [default: the model's metadata]
+    /// Read the names of the classes from this file: one a line, or a JSON array [default: the model's metadata]. With
+    /// pictures for a detector the file of their boxes, as COCO's instances.json
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 }
@@ -61,8 +62,18 @@ impl LoadArgs {
         options.size = self.size.map(|(width, height)| [height as usize, width as usize]);
         options.layout = self.layout;
         options.crop = self.crop;
-        options.labels = self.labels.as_deref().map(labels).transpose()?;
+        options.labels = self.names().map(labels).transpose()?;
         Ok(options)
+    }
+
+    /// The file of names, where `--labels` is one.
+    fn names(&self) -> Option<&Path> {
+        self.labels.as_deref().filter(|path| !is_object(path))
+    }
+
+    /// The file of boxes, where `--labels` is one: a JSON object, which no list of names is.
+    pub(crate) fn boxes(&self) -> Option<&Path> {
+        self.labels.as_deref().filter(|path| is_object(path))
     }
 
     fn pixels(&self) -> Option<[f32; 2]> {
@@ -86,7 +97,7 @@ impl LoadArgs {
             ("--size", self.size.is_some()),
             ("--layout", self.layout.is_some()),
             ("--crop", self.crop.is_some()),
-            ("--labels", self.labels.is_some()),
+            ("--labels", self.names().is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((option, _)) => {
@@ -95,6 +106,16 @@ impl LoadArgs {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a file begins as a JSON object does; not when it cannot be read.
+fn is_object(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut begin = [0; 64];
+    let read = std::fs::metadata(path).is_ok_and(|file| file.is_file());
+    let count = if read { std::fs::File::open(path).and_then(|mut file| file.read(&mut begin)) } else { Ok(0) };
+    let begin = begin.get(..count.unwrap_or(0)).unwrap_or_default();
+    begin.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }
 
 /// Names of classes: one a line, or a JSON array.

@@ -2,6 +2,7 @@
 
 pub(crate) mod battery;
 pub(crate) mod boards;
+pub(crate) mod clips;
 pub(crate) mod cost;
 pub(crate) mod detection;
 pub(crate) mod gpio;
@@ -10,6 +11,7 @@ pub(crate) mod load;
 pub(crate) mod model;
 pub(crate) mod network;
 pub(crate) mod number;
+pub(crate) mod pictures;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod share;

@@ -63,6 +63,12 @@ impl Points {
 }
 
 impl PolicyArgs {
+    /// A policy file and what mean cost to meet, for a command without the other options.
+    pub(crate) fn of_file(policy: Option<PathBuf>, budget: Option<String>) -> Self {
+        let (accuracy, exit, thresholds) = (None, None, None);
+        PolicyArgs { policy, budget, accuracy, exit, thresholds, confidence: Measure::default() }
+    }
+
     /// The operating points of the policy file, if one was named, or of the bundle's policy, if nothing else was asked for;
     /// only the one that is wanted if an accuracy was.
     pub(crate) fn points(&self, plan: &Plan) -> Result<Option<Points>, Failure> {

@@ -14,6 +14,7 @@ use dyn_perceiver::runtime::{Outcome, StageLimits};
 use dyn_perceiver::{Classifier, ClassifierBuilder};
 use serde::Serialize;
 
+use super::classify_clips::{self, Clips};
 use crate::args::model::{ModelArgs, class_name};
 use crate::args::number::time_with_unit;
 use crate::args::policy::{Points, PolicyArgs};
@@ -26,7 +27,8 @@ use crate::output::{json, table, text};
 /// Classify image files
 ///
 /// Without --policy, --exit and --thresholds every exit is left at a confidence of 0.9. A file that cannot be read is named
-/// and skipped; the exit code is then 1. JSON: see docs/json.md.
+/// and skipped; the exit code is then 1. With a network of videos each folder is a clip: its frames by name, one answer. JSON:
+/// see docs/json.md.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// Image files, or folders of them; - for one image on standard input
@@ -82,6 +84,14 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Some(policy) => policy,
         None => args.policy.with_thresholds(&plan, &vec![threshold; plan.stages().len() - 1])?,
     };
+    if plan.info().video.is_some() {
+        if args.deadline.is_some() {
+            return wrong("--deadline is for single images");
+        }
+        let policy = points.as_mut().map_or(&fixed, Points::next_policy);
+        let (folders, file, strict, json) = (&args.images[..], args.policy.file(), args.strict, args.json);
+        return classify_clips::run(&plan, &Clips { folders, policy, file, strict, json });
+    }
     let info = plan.info().clone();
     let threads = args.threads.choose(&plan, None)?.threads;
     let mut classifier = ClassifierBuilder::from(plan).threads(threads).build()?;

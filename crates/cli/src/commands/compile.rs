@@ -67,7 +67,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if args.output.canonicalize().is_ok_and(|output| args.model.canonicalize().is_ok_and(|model| model == output)) {
         return wrong(format!("{}: the bundle would take the model's place", args.output.display()));
     }
-    let model = args.load.model(&args.model)?;
+    let mut model = args.load.model(&args.model)?;
+    if let Some(said) =
+        args.policy.as_deref().map(dyn_perceiver::policy_file::load_over_time).transpose().or_input()?.flatten()
+    {
+        model = model.with_over_time(said.window as usize, said.repeats);
+    }
     let policy = args.policy.as_deref().map(dyn_perceiver::policy_file::load).transpose().or_input()?;
     let target = args.target.unwrap_or_else(Target::host);
     let compiled =

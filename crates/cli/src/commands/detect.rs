@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 use dyn_perceiver::camera::{Frame, ImageLimits, decode_image};
 use dyn_perceiver::detector::{Detection, Detections, Detector, DetectorSettings};
+use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::model::ModelInfo;
 use dyn_perceiver::plan::Plan;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use super::classify::images;
 use crate::args::detection::goals_to;
 use crate::args::model::ModelArgs;
+use crate::args::policy::{Points, PolicyArgs};
 use crate::args::share::Share;
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::output::out::Out;
@@ -31,6 +33,12 @@ pub(crate) struct Args {
     images: Vec<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
+    /// Use this policy file, which `calibrate` wrote [default: the bundle's]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["gate", "level"])]
+    policy: Option<PathBuf>,
+    /// Meet this mean cost per image with the policy, in MACs such as 3.5M [default: the policy's most accurate point]
+    #[arg(long, value_name = "COST", conflicts_with_all = ["gate", "level"])]
+    budget: Option<String>,
     /// Ask the exits first: one that says nothing is there with this confidence ends the frame
     #[arg(long, value_name = "SHARE")]
     gate: Option<Share>,
@@ -99,6 +107,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if settings.gate.is_some() && plan.info().presence.is_none() {
         return wrong("--gate needs a model that says which exits tell an empty image: dyn_perceiver.presence");
     }
+    let chosen = PolicyArgs::of_file(args.policy.clone(), args.budget.clone()).points(&plan)?;
+    let mut points = chosen.filter(|_| settings.gate.is_none() && settings.goals.is_none());
     let mut detector = Detector::new(plan.clone(), settings)?;
     let images = images(&args.images)?;
     if args.draw.is_some() && images.len() != 1 {
@@ -107,8 +117,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut out = Out::stdout();
     let mut skipped = Skipped::new("files", args.strict || images.len() == 1);
     for path in &images {
-        match detect(path, &mut detector) {
+        match detect(path, &mut detector, points.as_mut().map(Points::next_policy)) {
             Ok((frame, found)) => {
+                if let Some(mixer) = points.as_mut().and_then(|points| points.mixer.as_mut()) {
+                    mixer.spent(found.macs(&plan) as f32);
+                }
                 print(&mut out, args.json, path, &plan, &found)?;
                 if let Some(file) = &args.draw {
                     draw::boxes(&frame, &found.boxes, file)?;
@@ -120,9 +133,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     skipped.finish()
 }
 
-fn detect(path: &Path, detector: &mut Detector) -> Result<(Frame, Detections), Failure> {
+fn detect(path: &Path, detector: &mut Detector, policy: Option<&ExitPolicy>) -> Result<(Frame, Detections), Failure> {
     let frame = decode_image(path, ImageLimits::default()).or_input()?;
-    let found = detector.detect(&frame)?;
+    let found = match policy {
+        Some(policy) => detector.detect_with(&frame, policy)?,
+        None => detector.detect(&frame)?,
+    };
     Ok((frame, found))
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod calibrate;
 pub(crate) mod classify;
+pub(crate) mod classify_clips;
 pub(crate) mod compile;
 pub(crate) mod config;
 pub(crate) mod detect;

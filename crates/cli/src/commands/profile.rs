@@ -136,7 +136,8 @@ impl Meter {
 }
 
 fn profile(args: &Args, plan: &Arc<Plan>, settings: &ProfileSettings) -> Result<Profile, Failure> {
-    let exits: Vec<String> = plan.stages().iter().map(|stage| stage.exit.clone()).collect();
+    // Of a detector, the goals of boxes come after the exits.
+    let exits = plan.info().outcome_names();
     let mut meter = Meter::open(args)?;
     let threads = args.threads.choose(plan, None)?.threads;
     let mut profile = network(plan, threads, |threads, frame| meter.profile(&exits, settings, threads, frame))?;
@@ -163,8 +164,8 @@ fn sweep(
         None => vec![None],
     };
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).get();
-    let last = plan.stages().len() - 1;
-    let whole: Vec<String> = plan.stages().last().map(|stage| stage.exit.clone()).into_iter().collect();
+    let last = plan.outcomes() - 1;
+    let whole: Vec<String> = plan.info().outcome_names().pop().into_iter().collect();
     let mut variants = Vec::new();
     for limit in limits {
         if let (Some(clocks), Some(megahertz)) = (&clocks, limit) {
@@ -188,14 +189,20 @@ fn network(
     let mut runtime = Runtime::new(plan.clone())?.with_threads(threads)?;
     let image = vec![0.0; plan.info().input.len()];
     let mut failure: Option<RunError> = None;
-    let mut frame = |exit: usize| {
-        let done = runtime.begin(&image).and_then(|()| (0..=exit).try_for_each(|k| runtime.advance(k).map(|_| ())));
+    let exits = plan.stages().len();
+    let mut frame = |outcome: usize| {
+        let begun = runtime.begin(&image);
+        let mut to = |k: usize| match k.checked_sub(exits) {
+            None => runtime.advance(k).map(|_| ()),
+            Some(goal) => runtime.advance_to_boxes(goal).map(|_| ()),
+        };
+        let done = begun.and_then(|()| (0..=outcome).try_for_each(&mut to));
         if let Err(error) = done {
             failure.get_or_insert(error);
         }
     };
     // Caches and clocks settle first.
-    frame(plan.stages().len() - 1);
+    frame(plan.outcomes() - 1);
     let profile = profile(threads, &mut frame)?;
     match failure {
         Some(error) => Err(error.into()),

@@ -79,6 +79,12 @@ pub(crate) struct Answer {
     /// What a detector found, best first; of others not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boxes: Option<Vec<BoxRecord>>,
+    /// Width of the frame in pixels, in which boxes are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Its height.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
 }
 
 /// One exit's part in a run.
@@ -174,6 +180,8 @@ pub(crate) fn sample() -> State {
             period_ms: Some(100),
             joules: 0.125,
             boxes: None,
+            width: None,
+            height: None,
         }),
         exits: vec![exit("early", 30, Some(2.0)), exit("late", 10, Some(8.0)), exit("never", 0, None)],
         latency_mean_ms: Some(3.5),

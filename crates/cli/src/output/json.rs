@@ -38,6 +38,11 @@ pub(crate) fn path(path: &Path) -> Cow<'_, str> {
 pub(crate) struct Pairs<V>(Vec<(String, V)>);
 
 impl<V> Pairs<V> {
+    /// The values, in their order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.0.iter().map(|(_, value)| value)
+    }
+
     /// A key and its value.
     pub(crate) fn push(&mut self, key: impl Into<String>, value: V) {
         self.0.push((key.into(), value));

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_macros, reason = "the rule is for what the program prints")]
 
 mod bundle_command;
+mod calibrate_tasks;
 mod calibration;
 mod camera;
 mod class_folders;

@@ -1,6 +1,8 @@
 //! `evaluate`: a policy file against labelled images, and against what it promised.
 
+pub(crate) mod detection;
 mod report;
+pub(crate) mod video;
 #[cfg(test)]
 pub(crate) use report::Report;
 
@@ -41,6 +43,11 @@ const LEVELS: usize = 32;
 /// Every image is really classified under the policy, stage by stage, once for each budget. With --calibration the
 /// frontier is also compared with the authors' quantile sweep and with every policy tried, on the same records or in
 /// hindsight. JSON: see docs/json.md.
+///
+/// For a detector, --data is a folder of pictures and --labels their boxes, as COCO's instances.json: told are average
+/// precision, frame recall and cost, beside those of always computing everything. For a network of videos, --data is a folder
+/// for each class with a folder for each clip: told are single frames, whole clips, and frame by frame with and without early
+/// exits.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
@@ -80,6 +87,21 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// Refuses what is for classification alone.
+    fn only_what_all_models_have(&self) -> Result<(), Failure> {
+        let given = [
+            ("--records", self.records.is_some()),
+            ("--calibration", self.calibration.is_some()),
+            ("--accuracy", self.accuracy.is_some()),
+            ("--cost", self.cost.is_some()),
+            ("--plot", self.plot.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => wrong(format!("{option} is for models that classify single images")),
+            None => Ok(()),
+        }
+    }
+
     /// The file that the policy comes from.
     fn policy(&self) -> &Path {
         self.policy.as_ref().unwrap_or(&self.model)
@@ -100,6 +122,11 @@ struct Run {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = args.load.plan(&args.model)?;
+    if plan.info().boxes.is_some() || plan.info().video.is_some() {
+        args.only_what_all_models_have()?;
+        let is_detector = plan.info().boxes.is_some();
+        return if is_detector { detection::run(&args, &plan) } else { video::run(&args, &plan) };
+    }
     let loaded;
     let calibrated = match (&args.policy, plan.bundle().and_then(|bundle| bundle.policy.as_ref())) {
         (Some(path), _) => {

@@ -183,6 +183,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let exits = plan.info().outcome_names();
     let spelled_out = args.detector.policy(&plan, &args.policy)?;
     let over_time = args.video.over_time(plan.info(), args.policy.file())?;
+    video::check_gate(plan.info(), gate.as_ref())?;
     let calibrated = match args.policy.points(&plan)?.filter(|_| !args.detector.is_spelled_out()) {
         None if args.mission.is_mission() => Some(mission_points(&plan)?),
         // The shipped model has a policy beside it, which is better than any thresholds that are the same at every exit.

@@ -45,6 +45,8 @@ struct Last {
     choice: Choice,
     joules: f32,
     boxes: Option<Vec<BoxRecord>>,
+    /// Width and height of the frame, of a detector.
+    size: Option<[u32; 2]>,
 }
 
 /// The loop's side of the slots, and the servers that read them.
@@ -154,6 +156,7 @@ impl Show {
             choice: step.choice,
             joules: step.joules,
             boxes: step.found.as_ref().map(detector::boxes),
+            size: step.found.as_ref().map(|found| found.frame),
         });
     }
 
@@ -237,6 +240,8 @@ impl Show {
             period_ms: (!period.is_zero()).then_some(period.as_millis() as u64),
             joules: last.joules,
             boxes: last.boxes.clone(),
+            width: last.size.map(|size| size[0]),
+            height: last.size.map(|size| size[1]),
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn record<'a>(
     ended: &'a str,
 ) -> records::Summary<'a> {
     let exits = summary.exits();
-    let ran = summary.frames() - summary.reused();
+    let ran = summary.frames() - summary.reused() + summary.reused_by_code();
     let mut latency_ms: Pairs<_> =
         exits.iter().map(|exit| (exit.exit.clone(), exit.mean_ms.zip(exit.p95_ms).map(Into::into))).collect();
     latency_ms.push("all", summary.latency_ms().map(Into::into));

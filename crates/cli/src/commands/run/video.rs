@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use dyn_perceiver::exit::MAX_WINDOW;
 use dyn_perceiver::model::ModelInfo;
-use dyn_perceiver::pipeline::VideoAnswer;
+use dyn_perceiver::pipeline::{GateConfig, VideoAnswer};
 use dyn_perceiver::policy_file;
 use dyn_perceiver::video::OverTimeConfig;
 
@@ -48,9 +48,17 @@ impl VideoArgs {
         {
             defaults = defaults.with_window(said.window as usize).with_repeats(said.repeats);
         }
-        let over_time = defaults.with_repeats(self.repeats.unwrap_or(defaults.repeats));
+        let over_time = self.repeats.map_or(defaults, |repeats| defaults.with_repeats(repeats));
         let over_time = self.window.map_or(over_time, |window| over_time.with_window(window));
         Ok(self.hold.map_or(over_time, |hold| over_time.with_hold(hold)))
+    }
+}
+
+/// Refuses a gate behind the first exit: in a video every frame counts.
+pub(super) fn check_gate(info: &ModelInfo, gate: Option<&GateConfig>) -> Result<(), Failure> {
+    match info.video.is_some() && gate.is_some_and(|gate| gate.latent.is_some()) {
+        true => wrong("--gate latent and both are not for networks of videos, whose every frame counts"),
+        false => Ok(()),
     }
 }
 

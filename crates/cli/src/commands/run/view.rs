@@ -24,10 +24,9 @@ use crate::output::records::{self, EventRecord, ExpectedStep, LiveLine, Log, Rec
 use crate::output::{message, table, text};
 
 use super::source::Names;
-use super::{detector, video};
+use super::{detector, steps, summing, video};
 #[cfg(feature = "live")]
 use super::{mission::Chooser, show::Show};
-use super::{steps, summing};
 
 /// Size at which a log is put aside.
 const LOG_BYTES: u64 = 8 << 20;

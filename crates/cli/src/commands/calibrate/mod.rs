@@ -1,5 +1,8 @@
 //! `calibrate`: thresholds from labelled images.
 
+pub(crate) mod detection;
+pub(crate) mod video;
+
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -31,6 +34,11 @@ use crate::output::{message, progress, table, text};
 ///
 /// Runs every labelled image to the last exit, records what each exit says, and writes the accuracy-cost Pareto frontier as a
 /// policy file, for --policy of other commands. A run that was stopped goes on where it was. JSON: see docs/json.md.
+///
+/// For a detector, --data is a folder of pictures and --labels their boxes, as COCO's instances.json: found are gates, which
+/// call at most --max-loss of the pictures with an object empty [default: 1%], and levels of boxes, by AP50. For a network of
+/// videos, --data is a folder for each class with a folder for each clip: found are thresholds, the window and the number of
+/// equal answers.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// ONNX file, or a bundle that `compile` wrote
@@ -120,6 +128,12 @@ struct PointReport {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = args.load.plan(&args.model)?;
+    if plan.info().boxes.is_some() {
+        return detection::run(&args, &plan);
+    }
+    if plan.info().video.is_some() {
+        return video::run(&args, &plan);
+    }
     let (records, from, mut notes) = records(&args, &plan)?;
     notes.near_chance(records.near_chance());
     let measures = args.measures.clone().unwrap_or(Measure::ALL.into());
