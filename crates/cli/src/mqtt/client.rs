@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::command::Command;
-use super::{Settings, Topics, discovery};
+use super::{Settings, Topics, discovery, sensor};
 use crate::live::{Facts, Live, Publication};
 use crate::output::{json, message};
 
@@ -162,6 +162,14 @@ impl Session {
                     self.written(confirmed);
                 }
             }
+            // Retained or not: what a sensor said last still holds.
+            Packet::Publish(publish)
+                if self.settings.sensor.as_ref().is_some_and(|(topic, _)| *topic == publish.topic) =>
+            {
+                if let Some((_, signal)) = &self.settings.sensor {
+                    signal.set(sensor::is_active(&publish.payload));
+                }
+            }
             Packet::Publish(publish) if self.settings.commands && !publish.retain => {
                 let name = publish.topic.strip_prefix(&self.topics.commands).and_then(|name| name.strip_prefix('/'));
                 let Some(command) = name.and_then(|name| Command::parse(name, &publish.payload)) else { return };
@@ -175,6 +183,7 @@ impl Session {
 
     fn lost(&mut self, error: &ConnectionError) {
         self.connected = false;
+        self.forget_sensor();
         if !std::mem::replace(&mut self.failed, true) {
             let why = match error {
                 ConnectionError::ConnectionRefused(code) => format!("it refused: {code:?}"),
@@ -184,12 +193,22 @@ impl Session {
         }
     }
 
+    /// A sensor that cannot be heard must not make the board blind.
+    fn forget_sensor(&self) {
+        if let Some((_, signal)) = &self.settings.sensor {
+            signal.set(true);
+        }
+    }
+
     /// Says who this is. Sent again at each connection, since a broker without a disk forgets.
     fn greet(&mut self) {
         let about = discovery::message(&self.facts, &self.topics, self.settings.commands);
         let topic = format!("{}/device/{}/config", self.settings.discovery, self.topics.id);
         self.publish(&topic, true, about.to_string().into_bytes());
         self.publish(&self.topics.availability, true, b"online".to_vec());
+        if let Some((topic, _)) = &self.settings.sensor {
+            let _ = self.client.try_subscribe(topic, QoS::AtLeastOnce);
+        }
         if self.settings.commands {
             // Told by the broker's log where it is not allowed.
             let _ = self.client.try_subscribe(self.topics.command("+"), QoS::AtMostOnce);

@@ -6,6 +6,7 @@
 mod client;
 mod command;
 mod discovery;
+mod sensor;
 mod settings;
 mod spool;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use dyn_perceiver::pipeline::GateSignal;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
@@ -116,6 +117,8 @@ pub(crate) struct Settings {
     pub(super) commands: bool,
     /// The device's name, if it is not the machine's.
     pub(super) device: Option<String>,
+    /// A topic that says whether there may be something to see, and who is told.
+    pub(super) sensor: Option<(String, GateSignal)>,
     /// Time without a word after which the broker is asked whether it is there.
     pub(super) keep_alive: Duration,
 }
@@ -151,8 +154,16 @@ impl MqttArgs {
             every: self.mqtt_every,
             commands: self.mqtt_commands,
             device: self.device_name.clone(),
+            sensor: None,
             keep_alive: Duration::from_secs(15),
         }))
+    }
+}
+
+impl Settings {
+    /// Has what comes under a topic tell the gate.
+    pub(crate) fn follow(&mut self, topic: &str, signal: GateSignal) {
+        self.sensor = Some((topic.to_owned(), signal));
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use dyn_perceiver::pipeline::GateSignal;
 use rumqttc::{Client as Other, Event as Told, MqttOptions, Packet, QoS};
 
 use super::settings::{Broker, Credentials};
@@ -130,6 +131,7 @@ fn settings(port: u16) -> Settings {
         every: Duration::from_secs(1),
         commands: false,
         device: Some("tree 7".into()),
+        sensor: None,
         keep_alive: Duration::from_secs(1),
     }
 }
@@ -321,6 +323,28 @@ fn commands_are_obeyed_only_where_that_is_allowed() {
             assert!(!live.is_paused() && live.take_wishes().is_empty());
         }
     }
+}
+
+#[test]
+fn a_sensor_tells_the_gate_until_the_broker_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(broker) = Mosquitto::open(folder.path()) else { return };
+    let (gate, observer) = (Gate::new(broker.port), Observer::new(broker.port, None));
+    let say = |payload: &str| observer.client.publish("house/pir", QoS::AtLeastOnce, true, payload).unwrap();
+    // What was said before still holds.
+    say("OFF");
+    wait_until("it is retained", || !observer.of("house/pir").is_empty());
+    let signal = GateSignal::new(true);
+    let mut settings = settings(gate.port);
+    settings.follow("house/pir", signal.clone());
+    let _client = Client::start(settings, loop_of_one_frame(), Facts::default()).unwrap();
+    wait_until("the sensor is quiet", || !signal.is_active());
+    say("{\"occupancy\":true}");
+    wait_until("the sensor is active", || signal.is_active());
+    say("0");
+    wait_until("the sensor is quiet again", || !signal.is_active());
+    gate.close();
+    wait_until("nobody relies on it", || signal.is_active());
 }
 
 #[test]

@@ -133,6 +133,8 @@ fn a_gate_needs_a_sensor_that_is_one() {
     let base = ["run", "--model", &model, "--synthetic", "3"];
     let refuses = |args: &[&str], parts: &[&str]| refuses(&[&base[..], args].concat(), parts);
     refuses(&["--gate-sensor", "pir"], &["gpio:CHIP:LINE", "command:COMMAND"]);
+    refuses(&["--gate-sensor", "mqtt:house/+"], &["mqtt:TOPIC"]);
+    refuses(&["--gate-sensor", "mqtt:house/pir"], &["--mqtt"]);
     refuses(&["--gate-sensor", "gpio:17"], &["gpio:/dev/gpiochip0:17"]);
     refuses(&["--gate-sensor", "gpio:/no/such/chip:1"], &["gpio:/no/such/chip:1"]);
     refuses(&["--gate", "motion"], &["possible values"]);

@@ -42,7 +42,8 @@ pub(super) struct GateArgs {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = number::seconds)]
     refresh: Duration,
     /// Run the network only while this sensor is active, such as gpio:/dev/gpiochip0:17 (:low behind it where low is active),
-    /// or `command:` and a command that writes 1 and 0 as lines to its output. A sensor that fails counts as active
+    /// `command:` and a command that writes 1 and 0 as lines to its output, or `mqtt:` and a topic of the broker. A sensor that
+    /// fails counts as active
     #[arg(long, value_name = "SENSOR", value_parser = SensorName::parse)]
     gate_sensor: Option<SensorName>,
 }

@@ -59,6 +59,7 @@ use looping::Loop;
 use mission::{Chooser, MissionArgs, Mode};
 use power::Times;
 use saving::{Restored, SavePower};
+use sensor::Sensor;
 use source::SourceArgs;
 use state::{State, StateArgs};
 use video::VideoArgs;
@@ -154,7 +155,8 @@ impl Args {
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let simulated = check(&args)?;
     #[cfg(feature = "live")]
-    let outlets = show::Outlets {
+    #[cfg_attr(not(feature = "mqtt"), allow(unused_mut))]
+    let mut outlets = show::Outlets {
         #[cfg(feature = "http")]
         page: args.http.bind()?,
         #[cfg(feature = "mqtt")]
@@ -169,7 +171,14 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         return wrong("a rule of [[on]] publishes, which needs --mqtt in a program built with the feature mqtt");
     }
     // Held until the loop has ended: its drop ends the sensor's thread.
-    let (gate, _sensor) = args.gate.open()?;
+    let (gate, sensor) = args.gate.open()?;
+    if let Some(topic) = sensor.as_ref().and_then(Sensor::topic) {
+        if !args.has_broker() {
+            return wrong(format!("--gate-sensor mqtt:{topic} needs --mqtt in a program built with the feature mqtt"));
+        }
+        #[cfg(feature = "mqtt")]
+        outlets.mqtt.iter_mut().zip(&sensor).for_each(|(mqtt, sensor)| mqtt.follow(topic, sensor.signal()));
+    }
     let saving = SavePower::default();
     let stop = stop_on_signals(&saving)?;
     let mut state = State::open(&args.state)?;

@@ -1,4 +1,4 @@
-//! A sensor before the gate, such as a motion sensor: a GPIO line, or a command that tells.
+//! A sensor before the gate, such as a motion sensor: a GPIO line, a command that tells, or what a broker is told.
 //!
 //! It is read in a thread of its own, which never holds the loop up. Whatever goes wrong with it, the network runs: a
 //! sensor that is broken must not make the board blind.
@@ -29,6 +29,8 @@ pub(super) enum SensorName {
     Gpio(GpioLine),
     /// A command for the shell.
     Command(String),
+    /// A topic of the broker that is named by `--mqtt`.
+    Mqtt(String),
 }
 
 impl SensorName {
@@ -36,13 +38,15 @@ impl SensorName {
         match text.split_once(':') {
             Some(("gpio", line)) => GpioLine::parse(line).map(SensorName::Gpio),
             Some(("command", command)) if !command.trim().is_empty() => Ok(SensorName::Command(command.to_owned())),
-            _ => Err("expected gpio:CHIP:LINE or command:COMMAND".to_owned()),
+            Some(("mqtt", topic)) if is_topic(topic) => Ok(SensorName::Mqtt(topic.to_owned())),
+            _ => Err("expected gpio:CHIP:LINE, command:COMMAND or mqtt:TOPIC".to_owned()),
         }
     }
 
     /// Opens the sensor and starts its thread.
     pub(super) fn open(&self) -> Result<Sensor, Failure> {
-        let sensor = Sensor { signal: GateSignal::new(true), stop: StopToken::default(), child: Arc::default() };
+        let (signal, stop) = (GateSignal::new(true), StopToken::default());
+        let mut sensor = Sensor { signal, stop, child: Arc::default(), topic: None };
         let (signal, stop, child) = (sensor.signal.clone(), sensor.stop.clone(), sensor.child.clone());
         let thread = std::thread::Builder::new().name("sensor".into());
         match self {
@@ -54,6 +58,8 @@ impl SensorName {
                 let command = command.clone();
                 thread.spawn(move || keep_running(&command, &signal, &stop, &child))?;
             }
+            // Whoever is connected to the broker reads it.
+            SensorName::Mqtt(topic) => sensor.topic = Some(topic.clone()),
         }
         Ok(sensor)
     }
@@ -64,9 +70,20 @@ pub(super) struct Sensor {
     signal: GateSignal,
     stop: StopToken,
     child: Arc<Mutex<Option<Child>>>,
+    topic: Option<String>,
+}
+
+/// As MQTT has it, without patterns: one sensor.
+fn is_topic(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 200 && !text.contains(['+', '#', '\0'])
 }
 
 impl Sensor {
+    /// The topic of a broker, where that is what it reads.
+    pub(super) fn topic(&self) -> Option<&str> {
+        self.topic.as_deref()
+    }
+
     /// What it says.
     pub(super) fn signal(&self) -> GateSignal {
         self.signal.clone()
