@@ -13,7 +13,7 @@ use super::{head, row};
 /// One: another costs as many runs of the network again.
 const SEED: u64 = 1;
 /// Distances of codes.
-const THRESHOLDS: [f32; 4] = [0.02, 0.05, 0.1, 0.2];
+const THRESHOLDS: [f32; 5] = [0.1, 0.125, 0.15, 0.175, 0.2];
 /// The loop takes frames a hundred times as fast as they come, and answers hold for a hundredth of the time.
 const PACE: [&str; 4] = ["--fps", "1000", "--refresh", "0.1"];
 

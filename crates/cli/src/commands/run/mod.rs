@@ -172,12 +172,13 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     // Held until the loop has ended: its drop ends the sensor's thread.
     let (gate, sensor) = args.gate.open()?;
-    if let Some(topic) = sensor.as_ref().and_then(Sensor::topic) {
-        if !args.has_broker() {
-            return wrong(format!("--gate-sensor mqtt:{topic} needs --mqtt in a program built with the feature mqtt"));
-        }
-        #[cfg(feature = "mqtt")]
-        outlets.mqtt.iter_mut().zip(&sensor).for_each(|(mqtt, sensor)| mqtt.follow(topic, sensor.signal()));
+    let topic = sensor.as_ref().and_then(Sensor::topic);
+    if let Some(topic) = topic.filter(|_| !args.has_broker()) {
+        return wrong(format!("--gate-sensor mqtt:{topic} needs --mqtt in a program built with the feature mqtt"));
+    }
+    #[cfg(feature = "mqtt")]
+    if let (Some(mqtt), Some(sensor), Some(topic)) = (&mut outlets.mqtt, &sensor, topic) {
+        mqtt.follow(topic, sensor.signal());
     }
     let saving = SavePower::default();
     let stop = stop_on_signals(&saving)?;
