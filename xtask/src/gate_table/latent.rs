@@ -21,7 +21,7 @@ pub(super) fn table(program: &Path) -> Result<String> {
     let mut text = format!(
         "The latent gate with the built-in model on the same sequences in grey, of seed {SEED}, run to the last exit where \
          the gate lets frames through. In each cell, by the largest distance of codes: share of frames that stopped at the first exit, events missed of all, and by how \
-         many seconds the latest event came later. Made by `cargo xtask gate-table --program target/release/dyn-perceiver`.\n\n"
+         many seconds the latest event came later. Made by `cargo xtask gate-table --program dyn-perceiver`.\n\n"
     );
     text += &head(&THRESHOLDS.map(|distance| format!("{distance}")));
     let folder = tempfile::tempdir().context("a folder for frames")?;
