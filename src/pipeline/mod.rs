@@ -10,14 +10,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::camera::{CameraRate, Frame, FrameSource, StopToken};
-use crate::detector::{Detections, Finder};
+use crate::detector::Finder;
 use crate::energy::estimator::{GaugeMonitor, GaugeTrouble, MonitorSettings};
 use crate::energy::{Battery, Choice, GaugeReading, GaugeState, Governor, GovernorInput};
 use crate::exit::ExitPolicy;
 use crate::gate::LatentGate;
 use crate::plan::Plan;
 use crate::preparation::Preparation;
-use crate::runtime::{Outcome, StageTimes};
+use crate::runtime::StageTimes;
 use crate::sensors::open::{AnyGauge, AnySensorError};
 
 mod config;
@@ -26,6 +26,7 @@ mod gate;
 mod latencies;
 mod network;
 mod prepare;
+mod step;
 mod summary;
 mod video;
 
@@ -35,6 +36,7 @@ use gate::{FrameClock, FrameGate, GateWord};
 pub use gate::{GateConfig, GateSignal, HeldBy};
 use network::{Answered, Network};
 use prepare::{Pace, PreparedFrames};
+pub use step::Step;
 pub use summary::{ExitSummary, Summary};
 pub use video::{ResetReason, VideoAnswer};
 
@@ -87,50 +89,6 @@ struct Gauge {
 
 /// Gauges average over seconds; reading them more often only costs time on the bus.
 const GAUGE_PERIOD: Duration = Duration::from_secs(1);
-
-/// What happened to one frame.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Step {
-    /// The frame's number in its stream.
-    pub sequence: u64,
-    /// The true class, where the source knows it.
-    pub truth: Option<usize>,
-    /// The answer; of a frame that did not go through the whole network the last one, with the times of what ran. Of a
-    /// detector, `class` is one of its exits' classes (something, or nothing), `confidence` that of the exit or the best
-    /// box's score, and `exit` a place in [`ModelInfo::outcome_names`](crate::model::ModelInfo::outcome_names). Of a network
-    /// of videos, `class` is the answer over time.
-    pub outcome: Outcome,
-    /// The boxes, of a detector.
-    pub found: Option<Detections>,
-    /// What the frame came to among those before it, of a network of videos.
-    pub video: Option<VideoAnswer>,
-    /// Which gate let the last answer hold; none where this frame was answered.
-    pub held_by: Option<HeldBy>,
-    /// What the full network says, where that is compared.
-    pub full: Option<Outcome>,
-    /// State of charge after the frame; none without a battery, or if no gauge can tell.
-    pub soc: Option<f32>,
-    /// The operating point and why it is in force.
-    pub choice: Choice,
-    /// Multiply-accumulates of the network for this frame; 0 where it did not run.
-    pub macs: u64,
-    /// Joules that the frame added to idle consumption, its preparation included, modelled.
-    pub joules: f32,
-    /// Joules that the full network would have added, with the same preparation, modelled.
-    pub joules_full: f32,
-    /// Time for preprocessing, spent while an earlier frame was classified.
-    pub preprocessing: Duration,
-    /// Time from the frame's capture to the answer.
-    pub age: Duration,
-}
-
-impl Step {
-    /// Whether a gate let the last answer hold, so that the network did not run, or not beyond its first exit.
-    pub fn reused(&self) -> bool {
-        self.held_by.is_some()
-    }
-}
 
 impl<G: fmt::Debug> fmt::Debug for Pipeline<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
