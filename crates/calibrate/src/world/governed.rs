@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use dyn_perceiver_core::energy::governor::{
-    BudgetGovernor, FrameDemand, Governor as _, GovernorInput, GovernorSettings, Ladder, Mission, MissionError,
+    BudgetGovernor, FrameDemand, Governor as _, GovernorInput, GovernorSettings, Ladder, Mission, MissionError, Solar,
 };
 use dyn_perceiver_core::energy::{Chemistry, GaugeMonitor, MonitorSettings, PowerModel};
 
@@ -25,7 +25,12 @@ impl Stage<'_> {
             }
             Coming::Bursts(rate) => FrameDemand::PerHour(rate as f32),
         };
-        Mission::new(seconds(3600.0 * self.situation.hours), frames).with_reserve(RESERVE as f32)
+        let mission = Mission::new(seconds(3600.0 * self.situation.hours), frames).with_reserve(RESERVE as f32);
+        if self.situation.tells_panel {
+            mission.with_solar(Solar::new(self.situation.solar_watts as f32, seconds(3600.0 * BEGINS)))
+        } else {
+            mission
+        }
     }
 
     /// The governor through a mission; `power` is the power model it is told.

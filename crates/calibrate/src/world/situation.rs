@@ -28,6 +28,8 @@ pub(super) struct Situation {
     pub(super) health: (f64, f64),
     pub(super) celsius: (f64, f64),
     pub(super) solar_watts: f64,
+    /// Whether the governor is told of the panel.
+    pub(super) tells_panel: bool,
     /// What the governor is told of the board, idle and per frame, over what it draws.
     pub(super) told: (f64, f64),
     pub(super) trouble: Trouble,
@@ -54,6 +56,7 @@ impl Situation {
             health: (0.8, 1.0),
             celsius: (5.0, 25.0),
             solar_watts: 0.0,
+            tells_panel: false,
             told: (1.0, 1.0),
             trouble: Trouble::None,
             step: 1.0 / 256.0,
@@ -91,7 +94,9 @@ impl Situation {
             },
             sunny("sun 10 W, 72 h, 200 Wh", 72.0, 200.0, 10.0, false),
             sunny("sun 10 W, the gauge tells charging", 72.0, 200.0, 10.0, true),
+            Situation { tells_panel: true, ..sunny("sun 10 W, the panel is told", 72.0, 200.0, 10.0, false) },
             sunny("sun 20 W, 7 days, 100 Wh", 168.0, 100.0, 20.0, false),
+            Situation { tells_panel: true, ..sunny("sun 20 W, the panel is told", 168.0, 100.0, 20.0, false) },
             Situation { coming: Coming::Rhythm(24_000.0, 4_800.0), label_wh: 150.0, ..day("night and day") },
             Situation { coming: Coming::Bursts(3_600.0), label_wh: 118.0, ..day("bursts") },
             Situation { celsius: (-10.0, -10.0), label_wh: 150.0, ..day("-10 C, 150 Wh") },

@@ -20,7 +20,7 @@ pub use estimator::{Chemistry, GaugeMonitor, GaugeTrouble, MonitorSettings};
 pub use gauge::{Fault, FuelGauge, GaugeReading, GaugeState, PowerMonitor, PowerReading, SensorError, Supply};
 pub use governor::{
     BudgetGovernor, BudgetPlan, Choice, FrameDemand, Governor, GovernorInput, GovernorSettings, Ladder, LadderError,
-    Learned, Mission, MissionError, Reason, Rung, SocStep, SocSteps, StepsError,
+    Learned, Mission, MissionError, Reason, Rung, SocStep, SocSteps, Solar, StepsError,
 };
 pub use power::{JoulesSource, PowerModel, PowerModelError};
 

@@ -7,7 +7,7 @@ use dyn_perceiver::calibrate::records::Costs;
 use dyn_perceiver::collect;
 use dyn_perceiver::energy::{
     BudgetGovernor, Chemistry, Choice, FrameDemand, Governor, GovernorInput, GovernorSettings, Ladder, Learned,
-    Mission, PowerModel, Reason, SocSteps,
+    Mission, PowerModel, Reason, SocSteps, Solar,
 };
 use dyn_perceiver::exit::{CostUnit, ExitPolicy, Frontier, Mixer};
 use dyn_perceiver::pipeline::Step;
@@ -63,8 +63,12 @@ pub(super) struct MissionArgs {
     #[arg(long, value_name = "DAY,NIGHT", value_parser = number::two_per_hour)]
     #[arg(conflicts_with_all = ["fps", "between_ms", "per_hour"])]
     day_night: Option<(f32, f32)>,
-    /// Take the mission to begin at this time of day, for --day-night [default: as the system's clock says, in UTC]
-    #[arg(long, value_name = "HH:MM", value_parser = number::time_of_day, requires = "day_night")]
+    /// Expect a solar panel of these peak watts to charge the battery by day
+    #[arg(long, value_name = "WATTS", value_parser = positive)]
+    solar_wp: Option<f32>,
+    /// Take the mission to begin at this time of day, for --day-night and --solar-wp [default: as the system's clock says,
+    /// in UTC]
+    #[arg(long, value_name = "HH:MM", value_parser = number::time_of_day)]
     begins: Option<Duration>,
     /// Take these operating points in mode steps, below levels of the battery: 80:0.93,50:0.91,20:cheapest is the most
     /// accurate one down to 80 %, the cheapest of at least 93 % expected accuracy down to 50 %, and so on; best names the
@@ -121,11 +125,12 @@ impl MissionArgs {
     }
 
     fn mission(&self, duration: Duration, period: Duration, resumed: Duration) -> Result<Mission, Failure> {
+        if self.begins.is_some() && self.day_night.is_none() && self.solar_wp.is_none() {
+            return wrong("--begins is for --day-night and --solar-wp");
+        }
+        let begins = || self.begins.map_or_else(|| began(resumed), Ok);
         let frames = match (self.between_ms, self.per_hour) {
-            _ if let Some((day, night)) = self.day_night => {
-                let begins = self.begins.map_or_else(|| began(resumed), Ok)?;
-                FrameDemand::DayNight { day, night, begins }
-            }
+            _ if let Some((day, night)) = self.day_night => FrameDemand::DayNight { day, night, begins: begins()? },
             (Some((shortest, longest)), _) => FrameDemand::Between(shortest, longest),
             (None, Some(rate)) => FrameDemand::PerHour(rate),
             (None, None) if !period.is_zero() => FrameDemand::Period(period),
@@ -138,7 +143,10 @@ impl MissionArgs {
             (Mode::Floor, Some(share)) => Some(share.get()),
             _ => None,
         };
-        let mission = Mission::new(duration, frames).with_reserve(self.reserve.get());
+        let mut mission = Mission::new(duration, frames).with_reserve(self.reserve.get());
+        if let Some(watts) = self.solar_wp {
+            mission = mission.with_solar(Solar::new(watts, begins()?));
+        }
         Ok(match floor {
             Some(accuracy) => mission.with_floor(accuracy),
             None => mission,
@@ -150,7 +158,7 @@ impl MissionArgs {
 fn began(resumed: Duration) -> Result<Duration, Failure> {
     const DAY: u64 = 86_400;
     let Some(now) = time::time_of_day() else {
-        return wrong("--day-night: the system's clock is not set: give the time of day with --begins HH:MM");
+        return wrong("the system's clock is not set: give the time of day with --begins HH:MM");
     };
     Ok(Duration::from_secs((DAY + now.as_secs() - resumed.as_secs() % DAY) % DAY))
 }

@@ -42,11 +42,14 @@ const DRAIN_WANDER_CHARGE: f32 = 0.04;
 const CHARGE_WANDER: f32 = 0.003;
 /// By how much the income wanders in an hour while there may be any, as a share of a charge an hour.
 const INCOME_WANDER: f32 = 0.04;
+/// The same as a share of the most that comes in, and its bounds.
+const CLOUDS: f32 = 0.4;
+const LEAST_WEATHER: f32 = 0.02;
+const MOST_WEATHER: f32 = 0.3;
 /// The most that the state of charge is estimated at: a bound at 1 would make every estimate near it too low.
 const FULLEST: f32 = 1.03;
-/// The same at an hour at which nothing usually comes, and how much is nothing.
-const NIGHT_WANDER: f32 = 0.006;
-const NIGHT: f32 = 0.008;
+/// The same by night.
+const NIGHT_WANDER: f32 = 0.003;
 /// Hours over which the income goes back to what is usual.
 pub(crate) const INCOME_MEMORY: f32 = 1.5;
 /// Deviations at which an innovation stops counting for more.
@@ -76,6 +79,14 @@ pub struct ChargeEstimator {
     last: Option<f32>,
     /// Whether there may be an income.
     sunny: bool,
+    /// By how much the income wanders in an hour.
+    #[serde(default = "usual_wander")]
+    weather: f32,
+}
+
+/// For state from before the weather was part of it.
+const fn usual_wander() -> f32 {
+    INCOME_WANDER
 }
 
 impl ChargeEstimator {
@@ -89,7 +100,21 @@ impl ChargeEstimator {
         p[IDLE][FRAMES] = battery;
         p[FRAMES][IDLE] = battery;
         p[ERROR][ERROR] = GAUGE_ERROR * GAUGE_ERROR;
-        ChargeEstimator { x: [0.5, 1.0, 1.0, 0.0, 0.0], p, voltage_fall, last: None, sunny: false }
+        ChargeEstimator {
+            x: [0.5, 1.0, 1.0, 0.0, 0.0],
+            p,
+            voltage_fall,
+            last: None,
+            sunny: false,
+            weather: INCOME_WANDER,
+        }
+    }
+
+    /// The same where idling and frames are taken to take `drain` times what is told, until that is seen.
+    pub(crate) const fn with_drain(mut self, drain: f32) -> Self {
+        self.x[IDLE] = drain;
+        self.x[FRAMES] = drain;
+        self
     }
 
     /// Begins anew at what the gauge says, or goes on from there after external power; drains are kept.
@@ -117,8 +142,9 @@ impl ChargeEstimator {
     }
 
     /// Lets `seconds` pass in which idling and frames should have taken these shares of a whole charge. `usual` is what
-    /// usually comes in at this hour, in shares of a charge an hour, where that is known: the income goes back to it.
-    pub fn predict(&mut self, seconds: f32, (idle, frames): (f32, f32), usual: Option<f32>) {
+    /// usually comes in at this hour, in shares of a charge an hour, where that is known, and whether it is night: the income goes
+    /// back to it.
+    pub fn predict(&mut self, seconds: f32, (idle, frames): (f32, f32), usual: Option<(f32, bool)>) {
         let hours = seconds / 3600.0;
         // No more than there is: whatever is reported, the numbers stay finite.
         let (idle, frames) = (share(idle), share(frames));
@@ -128,12 +154,12 @@ impl ChargeEstimator {
         let keep = libm::expf(-seconds / GAUGE_MEMORY);
         self.x[ERROR] *= keep;
         let (still, wanders) = match usual {
-            Some(usual) => {
+            Some((usual, night)) => {
                 let still = libm::expf(-hours / INCOME_MEMORY);
                 self.x[INCOME] = usual + (self.x[INCOME] - usual) * still;
-                (still, if usual.abs() < NIGHT { NIGHT_WANDER } else { INCOME_WANDER })
+                (still, if night { NIGHT_WANDER } else { self.weather })
             }
-            None => (1.0, INCOME_WANDER),
+            None => (1.0, self.weather),
         };
         let row = [1.0, -idle / shape, -frames / shape, 0.0, hours];
         // F P: only the rows of charge and error are other than P's.
@@ -239,8 +265,13 @@ impl ChargeEstimator {
             self.p[INCOME][k] = 0.0;
             self.p[k][INCOME] = 0.0;
         }
-        self.p[INCOME][INCOME] = INCOME_WANDER * INCOME_WANDER;
+        self.p[INCOME][INCOME] = self.weather * self.weather;
         self.bound();
+    }
+
+    /// Takes in how much comes in at best, in shares of a charge an hour: clouds change it by shares of that.
+    pub(crate) fn expect_weather(&mut self, highest: f32) {
+        self.weather = (CLOUDS * highest).clamp(LEAST_WEATHER, MOST_WEATHER);
     }
 
     /// Takes in that at least so much of a charge comes in each hour, where it cannot be seen in a battery that is full.
@@ -307,6 +338,7 @@ impl ChargeEstimator {
             && variances
             && drains
             && (0.0..=FULLEST).contains(&self.x[SOC])
+            && (0.0..=1.0).contains(&self.weather)
             && (0.0..=1.0).contains(&self.voltage_fall)
             && self.last.is_none_or(|last| (0.0..=1.0).contains(&last))
     }
@@ -318,64 +350,4 @@ const fn share(amount: f32) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A battery that idling drains by `idle` and frames by `frames` times what is told, read through `gauge`.
-    fn observed(hours: u32, idle: f32, frames: f32, gauge: impl Fn(f32) -> f32) -> (ChargeEstimator, f32) {
-        let mut battery = ChargeEstimator::new(0.0);
-        let mut soc = 1.0;
-        battery.begin(gauge(soc));
-        for minute in 0..60 * hours {
-            // Loads vary: frames in every other hour.
-            let load = if minute / 60 % 2 == 0 { 0.03 } else { 0.0 };
-            soc -= (idle * 0.03 + frames * load) / 60.0;
-            battery.predict(60.0, (0.03 / 60.0, load / 60.0), None);
-            battery.correct(gauge(soc));
-        }
-        (battery, soc)
-    }
-
-    #[test]
-    fn charge_learns_both_drains_of_another_battery() {
-        for (idle, frames) in [(1.3, 1.3), (0.7, 0.8), (1.3, 0.8), (0.8, 1.2)] {
-            let (battery, soc) = observed(12, idle, frames, |soc| libm::roundf(soc * 256.0) / 256.0);
-            assert!((battery.soc() - soc).abs() < 0.01, "{} for {soc}", battery.soc());
-            // The sum is seen well, the two apart only as far as loads vary by more than the gauge errs.
-            let (sum, found) = (idle + 0.5 * frames, battery.idle_drain() + 0.5 * battery.frame_drain());
-            assert!((found / sum - 1.0).abs() < 0.05, "{found} for {sum}");
-            if idle != frames {
-                assert_eq!(battery.idle_drain() > battery.frame_drain(), idle > frames, "{battery:?}");
-            }
-            assert!(battery.is_sound());
-        }
-    }
-
-    #[test]
-    fn charge_goes_on_by_the_model_behind_a_stuck_gauge_and_is_less_sure() {
-        let (battery, soc) = observed(12, 1.1, 1.1, |soc| if soc < 0.8 { 0.8 } else { soc });
-        assert!((battery.soc() - soc).abs() < 0.03, "{} for {soc}", battery.soc());
-        assert!(battery.soc_deviation() > 0.015);
-    }
-
-    #[test]
-    fn charge_is_found_through_a_gauge_of_few_steps() {
-        let (battery, soc) = observed(14, 1.1, 1.1, |soc| libm::roundf(soc * 4.0) / 4.0);
-        assert!((battery.soc() - soc).abs() < 0.05, "{} for {soc}", battery.soc());
-    }
-
-    #[test]
-    fn charge_tells_income_from_drain_once_it_is_expected() {
-        let mut battery = ChargeEstimator::new(0.16);
-        let mut soc = 0.5;
-        battery.begin(soc);
-        battery.expect_income((1.0, 1.0));
-        for _ in 0..180 {
-            soc += (0.08 - 0.03) / 60.0;
-            battery.predict(60.0, (0.03 / 60.0, 0.0), None);
-            battery.correct(libm::roundf(soc * 256.0) / 256.0);
-        }
-        assert!((battery.income() - 0.08).abs() < 0.015, "{}", battery.income());
-        assert!((battery.idle_drain() - 1.0).abs() < 0.05);
-    }
-}
+mod tests;

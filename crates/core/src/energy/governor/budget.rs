@@ -6,7 +6,7 @@ use super::dither::{Dither, Pace, Step};
 use super::guard::{Guard, Verdict};
 use super::ladder::Ladder;
 use super::learned::Learned;
-use super::mission::{FrameDemand, GovernorSettings, Mission, MissionError};
+use super::mission::{FrameDemand, GovernorSettings, Mission, MissionError, Solar};
 use super::spells::Spells;
 use super::{Choice, Governor, GovernorInput, Reason};
 use crate::energy::PowerModel;
@@ -19,6 +19,10 @@ pub use plan::BudgetPlan;
 
 /// Charge above the reserve at which the cheapest point is left again.
 const RESERVE_HYSTERESIS: f32 = 0.005;
+/// A battery gives more the slower it is emptied (Peukert's law): the exponent above 1 of usual cells, and the hours of the
+/// discharge that nameplates are for.
+const PEUKERT: f32 = 0.05;
+const RATED_HOURS: f32 = 20.0;
 
 /// Gives every frame its share of what the battery holds above the reserve.
 ///
@@ -104,10 +108,18 @@ impl BudgetGovernor {
         mission.check()?;
         settings.check()?;
         let point = ladder.rung(0).point;
+        let mut learned = Learned::of_battery(settings.joules_per_charge(), settings.voltage_fall);
+        let full_hours = settings.joules_per_charge() / power.resting_watts().max(f32::MIN_POSITIVE) / 3600.0;
+        let hours = full_hours.min(mission.duration.as_secs_f32() / 3600.0).max(1e-3);
+        let slow = libm::powf(hours / RATED_HOURS, -PEUKERT).clamp(0.8, 1.3);
+        learned.battery = learned.battery.with_drain(slow);
+        if let Some(Solar { watts, begins }) = mission.solar {
+            learned.expect_sun(watts * 3600.0 / settings.joules_per_charge(), begins.as_secs_f32() / 3600.0);
+        }
         Ok(BudgetGovernor {
             resting_watts: power.resting_watts(),
             guard: Guard::new(&settings),
-            learned: Learned::of_battery(settings.joules_per_charge(), settings.voltage_fall),
+            learned,
             plan: BudgetPlan::default(),
             choice: Choice::new(point, Reason::Start),
             rung: 0,

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 const DAY: usize = 24;
 /// Weight of the last day against those before: weather lasts for days, and habits for longer.
 const LAST_DAY: f32 = 0.5;
+/// Share of the highest rate that is next to nothing.
+const NOTHING: f32 = 0.2;
+/// Weight of the first day against a guess.
+const FIRST_DAY: f32 = 0.5;
 
 /// A rate by hour of day, counted from the beginning of the mission.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,10 +22,43 @@ pub(super) struct HourlyRate {
     hour: u32,
     sum: f32,
     passed: f32,
+    /// A bit for every hour whose rate was guessed and not yet seen.
+    #[serde(default)]
+    guessed: u32,
+    /// A bit for every hour in which nothing was guessed to come.
+    #[serde(default)]
+    nothing: u32,
 }
 
 impl HourlyRate {
-    pub(super) const NONE: HourlyRate = HourlyRate { rates: [0.0; DAY], seen: 0, hour: 0, sum: 0.0, passed: 0.0 };
+    pub(super) const NONE: HourlyRate =
+        HourlyRate { rates: [0.0; DAY], seen: 0, hour: 0, sum: 0.0, passed: 0.0, guessed: 0, nothing: 0 };
+
+    /// Guesses the hours that were not seen yet; `guess` is told their middle, in hours after the beginning of the mission.
+    pub(super) fn guess(&mut self, guess: impl Fn(f32) -> f32) {
+        for (hour, rate) in self.rates.iter_mut().enumerate() {
+            if self.seen >> hour & 1 == 0 {
+                let guess = guess(hour as f32 + 0.5);
+                *rate = if guess.is_finite() { guess } else { 0.0 };
+                self.seen |= 1 << hour;
+                self.guessed |= 1 << hour;
+            }
+            if guess(hour as f32 + 0.5) == 0.0 {
+                self.nothing |= 1 << hour;
+            }
+        }
+    }
+
+    /// Whether nothing comes at an hour of day, by all that was guessed and seen.
+    pub(super) fn is_nothing(&self, hour: u32) -> bool {
+        let of_day = hour % DAY as u32;
+        self.nothing >> of_day & 1 == 1 && self.rate(hour).is_some_and(|rate| rate < NOTHING * self.highest())
+    }
+
+    /// The highest rate.
+    pub(super) fn highest(&self) -> f32 {
+        self.rates.iter().fold(0.0, |most: f32, rate| most.max(*rate))
+    }
 
     /// Takes in that `amount` came during `hours` until now, `hour` whole hours after the beginning.
     pub(super) fn add(&mut self, hour: u32, amount: f32, hours: f32) {
@@ -42,9 +79,17 @@ impl HourlyRate {
             && let Some(rate) = self.rates.get_mut(of_day as usize)
         {
             let new = self.sum / self.passed;
-            let known = self.seen >> of_day & 1 == 1;
-            *rate = if known { *rate + LAST_DAY * (new - *rate) } else { new };
+            let (seen, guessed) = (self.seen >> of_day & 1 == 1, self.guessed >> of_day & 1 == 1);
+            let gain = if guessed {
+                FIRST_DAY
+            } else if seen {
+                LAST_DAY
+            } else {
+                1.0
+            };
+            *rate += gain * (new - *rate);
             self.seen |= 1 << of_day;
+            self.guessed &= !(1 << of_day);
         }
         self.sum = 0.0;
         self.passed = 0.0;
@@ -58,7 +103,11 @@ impl HourlyRate {
 
     pub(super) fn is_sound(&self) -> bool {
         let sums = [self.sum, self.passed];
-        self.rates.iter().chain(&sums).all(|x| x.is_finite()) && self.seen < 1 << DAY && self.passed >= 0.0
+        self.rates.iter().chain(&sums).all(|x| x.is_finite())
+            && self.seen < 1 << DAY
+            && self.guessed < 1 << DAY
+            && self.nothing < 1 << DAY
+            && self.passed >= 0.0
     }
 }
 
@@ -79,6 +128,23 @@ mod tests {
         assert_eq!(rate.rate(24 * 7 + 12), Some(0.0));
         assert!(rate.is_sound());
         assert_eq!(HourlyRate::NONE.rate(5), None);
+    }
+
+    #[test]
+    fn hours_are_guessed_until_they_are_seen() {
+        let mut rate = HourlyRate::NONE;
+        rate.add(3, 1.0, 1.0);
+        rate.add(4, 0.0, 0.0);
+        rate.guess(|hour| if hour < 12.0 { 2.0 } else { 0.0 });
+        assert_eq!((rate.rate(3), rate.rate(4), rate.highest()), (Some(1.0), Some(2.0), 2.0));
+        assert!(rate.is_nothing(13) && !rate.is_nothing(4));
+        rate.add(4, 4.0, 1.0);
+        rate.add(13, 1.0, 1.0);
+        rate.add(14, 0.0, 0.0);
+        // The first day is as good as the guess.
+        assert_eq!((rate.rate(4), rate.rate(13)), (Some(3.0), Some(0.5)));
+        assert!(rate.is_nothing(14));
+        assert!(rate.is_sound());
     }
 
     #[test]

@@ -54,7 +54,25 @@ struct Rise {
     step: f32,
     /// The highest voltage there was.
     volts: f32,
+    /// Whole hours after the beginning when the mean was lowest.
+    #[serde(default)]
+    hour: u32,
+    /// Seconds since a charger was seen.
+    #[serde(default)]
+    sunny: f32,
 }
+
+/// What a panel brings of its peak, day by day, from the height of the sun at `hour` of the day: 0 by night.
+fn daylight(hour: f32) -> f32 {
+    libm::sinf((hour - 6.0) * (core::f32::consts::PI / 12.0)).max(0.0)
+}
+
+/// Share of a panel's peak that reaches the battery at noon of a usual day: clouds, dust, heat and the charger.
+const USUAL_SKY: f32 = 0.6;
+/// Hours of daylight after which a charger that nobody told of has been seen to carry the load.
+const HOURS_UNSEEN: f32 = 1.0;
+/// Seconds after which the income of a charger that nobody told of is known well enough to guess a day by.
+const SEEN_SECONDS: f32 = 1800.0;
 
 impl Default for Learned {
     /// Nothing, of no version.
@@ -80,7 +98,16 @@ impl Learned {
             planned: 0.0,
             income: HourlyRate::NONE,
             demand: HourlyRate::NONE,
-            rise: Rise { mean: -1.0, lowest: 1.0, drains: (1.0, 1.0), last: -1.0, step: 0.0, volts: 0.0 },
+            rise: Rise {
+                mean: -1.0,
+                lowest: 1.0,
+                drains: (1.0, 1.0),
+                last: -1.0,
+                step: 0.0,
+                volts: 0.0,
+                hour: 0,
+                sunny: 0.0,
+            },
         }
     }
 
@@ -111,7 +138,8 @@ impl Learned {
         let soc = gauge.map(|reading| reading.soc).filter(|soc| soc.is_finite()).map(|soc| soc.clamp(0.0, 1.0));
         if self.battery.has_begun() {
             let shares = (idle / self.nameplate, frames / self.nameplate);
-            self.battery.predict(seconds, shares, self.income.rate(hour));
+            let usual = self.income.rate(hour).map(|usual| (usual, self.income.is_nothing(hour)));
+            self.battery.predict(seconds, shares, usual);
         }
         if let Some(volts) = gauge.and_then(|reading| reading.volts).filter(|volts| volts.is_finite()) {
             self.rise.volts = self.rise.volts.max(volts);
@@ -121,7 +149,32 @@ impl Learned {
             self.battery.expect_income((self.battery.idle_drain(), self.battery.frame_drain()));
         }
         self.battery.correct(soc);
-        self.watch_rise(seconds, soc);
+        self.watch_rise(hour, seconds, soc);
+        if self.battery.is_sunny() {
+            let before = self.rise.sunny;
+            self.rise.sunny = (before + seconds).min(1e6);
+            if before < SEEN_SECONDS && self.rise.sunny >= SEEN_SECONDS {
+                self.guess_day(hour);
+            }
+            self.battery.expect_weather(self.income.highest());
+        }
+    }
+
+    /// Takes in what a panel is told to bring, before it is seen: `peak` in shares of a charge an hour, and the hour of day at
+    /// which the mission begins.
+    pub(super) fn expect_sun(&mut self, peak: f32, begins: f32) {
+        self.battery.expect_income((self.battery.idle_drain(), self.battery.frame_drain()));
+        self.income.guess(|hour| peak * USUAL_SKY * daylight(begins + hour));
+        self.battery.expect_weather(peak);
+    }
+
+    /// Guesses a day of sun from its first hours, where nobody told of a panel: it took the sun some hours to be seen.
+    fn guess_day(&mut self, hour: u32) {
+        let at = hour as f32 + 0.5;
+        let begins = 6.0 + HOURS_UNSEEN - self.rise.hour as f32;
+        let now = daylight(begins + at).max(0.3);
+        let peak = (self.battery.income() / now).clamp(0.0, 1.0);
+        self.income.guess(|hour| peak * daylight(begins + hour));
     }
 
     /// Goes on from a reading on external power: nothing is learned there but the charge.
@@ -151,7 +204,7 @@ impl Learned {
     }
 
     /// Sees charge that comes in although the gauge does not tell: a mean of readings that rises by more than the gauge errs.
-    fn watch_rise(&mut self, seconds: f32, soc: f32) {
+    fn watch_rise(&mut self, hour: u32, seconds: f32, soc: f32) {
         let rise = &mut self.rise;
         if rise.mean < 0.0 {
             rise.mean = soc;
@@ -163,6 +216,7 @@ impl Learned {
         rise.mean += (1.0 - libm::expf(-seconds / RISE_SECONDS)) * (soc - rise.mean);
         if rise.mean < rise.lowest {
             rise.lowest = rise.mean;
+            rise.hour = hour;
             rise.drains = (self.battery.idle_drain(), self.battery.frame_drain());
         }
         if rise.mean > rise.lowest + RISE + 1.2 * rise.step {

@@ -31,6 +31,25 @@ pub enum FrameDemand {
     },
 }
 
+/// A solar panel that charges the battery.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct Solar {
+    /// Its peak watts.
+    pub watts: f32,
+    /// Time of day, by the sun, at which the mission begins.
+    #[serde(with = "millis")]
+    pub begins: Duration,
+}
+
+impl Solar {
+    /// A panel of so many peak watts, in a mission that begins at this time of day.
+    pub const fn new(watts: f32, begins: Duration) -> Self {
+        Solar { watts, begins }
+    }
+}
+
 /// How long the battery must last, for how many frames, and what must be left.
 ///
 /// ```
@@ -54,12 +73,16 @@ pub struct Mission {
     /// Accuracy never to go below, in [0, 1]: then the mission gives way, and the governor says so. None: accuracy
     /// gives way.
     pub floor: Option<f32>,
+    /// What charges the battery by day. What really comes is learned, also where this is not told; told, it need not be seen
+    /// first.
+    #[serde(default)]
+    pub solar: Option<Solar>,
 }
 
 impl Mission {
     /// A mission of this duration for these frames, which leaves a tenth of the charge and has no accuracy floor.
     pub const fn new(duration: Duration, frames: FrameDemand) -> Self {
-        Mission { duration, reserve: 0.1, frames, floor: None }
+        Mission { duration, reserve: 0.1, frames, floor: None, solar: None }
     }
 
     /// The same mission with another state of charge to be left at the end, in [0, 1].
@@ -72,6 +95,12 @@ impl Mission {
     #[must_use]
     pub const fn with_floor(self, accuracy: f32) -> Self {
         Mission { floor: Some(accuracy), ..self }
+    }
+
+    /// The same mission with a solar panel that charges the battery.
+    #[must_use]
+    pub const fn with_solar(self, solar: Solar) -> Self {
+        Mission { solar: Some(solar), ..self }
     }
 }
 
@@ -171,6 +200,8 @@ pub enum MissionError {
     Rate(f32),
     /// The accuracy floor is outside [0, 1].
     Floor(f32),
+    /// The panel's watts are not a positive number.
+    Solar(f32),
     /// The capacity is not a positive number of milliwatt-hours.
     Capacity(f32),
     /// The efficiency is outside (0, 1].
@@ -191,6 +222,7 @@ impl fmt::Display for MissionError {
             }
             MissionError::Rate(given) => write!(f, "{given} frames per hour, expected a positive number"),
             MissionError::Floor(given) => write!(f, "an accuracy floor of {given}, expected one in [0, 1]"),
+            MissionError::Solar(given) => write!(f, "a solar panel of {given} W, expected a positive number"),
             MissionError::Capacity(given) => write!(f, "a capacity of {given} mWh, expected a positive number"),
             MissionError::Efficiency(given) => write!(f, "an efficiency of {given}, expected one in (0, 1]"),
             MissionError::Hysteresis(given) => write!(f, "a hysteresis of {given} rungs, expected a number >= 0"),
@@ -250,6 +282,9 @@ impl Mission {
             }
             _ => {}
         }
+        if let Some(Solar { watts, .. }) = self.solar.filter(|solar| !(solar.watts.is_finite() && solar.watts > 0.0)) {
+            return Err(MissionError::Solar(watts));
+        }
         match self.floor {
             Some(floor) if !(0.0..=1.0).contains(&floor) => Err(MissionError::Floor(floor)),
             _ => Ok(()),
@@ -303,6 +338,7 @@ mod tests {
             reserve: 0.1,
             frames: FrameDemand::DayNight { day, night, begins: HOUR },
             floor: None,
+            solar: None,
         };
         assert_eq!(mission(10.0, 0.0).check(), Ok(()));
         assert_eq!(mission(0.0, 0.0).check(), Err(MissionError::Rate(0.0)));

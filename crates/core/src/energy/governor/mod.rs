@@ -21,7 +21,7 @@ mod steps;
 pub use budget::{BudgetGovernor, BudgetPlan};
 pub use ladder::{Ladder, LadderError, Rung, point_joules};
 pub use learned::Learned;
-pub use mission::{FrameDemand, GovernorSettings, Mission, MissionError};
+pub use mission::{FrameDemand, GovernorSettings, Mission, MissionError, Solar};
 pub use steps::{MAX_STEPS, SocStep, SocSteps, StepsError};
 
 /// Picks the operating point: an index into the frontier's points, sorted by cost, 0 being the cheapest.

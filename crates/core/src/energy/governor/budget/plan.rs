@@ -9,8 +9,6 @@ use crate::energy::governor::mission::FrameDemand;
 
 /// Share of the mission's planned events that weighs against those seen.
 const PLAN_WEIGHT: f32 = 0.25;
-/// Charge above the reserve that is aimed at: the end is reached from above.
-const MARGIN: f32 = 0.0;
 /// Deviations of the charge at the end, as it is foreseen, that are kept back: with a gauge, which will tell before it is too
 /// late, and without one.
 const CAUTION: f32 = 0.4;
@@ -83,9 +81,9 @@ impl BudgetGovernor {
         let drift = DRIFT * idle / libm::sqrtf(1.0 + ahead / DRIFT_HOURS);
         let deviation = libm::hypotf(battery.deviation_after(idle, frames), libm::hypotf(weather, drift));
         // A plan that has much to give up can still do so when it comes to know more.
-        let slack = (horizon(MARGIN).spending() * ahead).max(0.0);
+        let slack = (horizon(0.0).spending() * ahead).max(0.0);
         let caution = if blind { BLIND_CAUTION } else { CAUTION * (SLACK * deviation / slack.max(1e-6)).min(1.0) };
-        let margin = (MARGIN + caution * deviation).min(0.2);
+        let margin = (caution * deviation).min(0.2);
         let watts = horizon(margin).spending() / (per_hour * battery.frame_drain());
         self.plan.deviation = deviation;
         self.plan.margin = margin;

@@ -63,6 +63,23 @@ fn another_floor_holds_from_the_next_decision_on() {
 }
 
 #[test]
+fn budget_counts_on_a_panel_that_it_is_told_of() {
+    let mission = mission(FrameDemand::Period(Duration::from_secs(1)));
+    let at = |mission: Mission| {
+        let mut governor = governor(mission, 15_000.0);
+        governor.choose(&good(0, 0.9));
+        governor.plan().watts
+    };
+    let morning = at(mission.with_solar(Solar::new(5.0, Duration::from_secs(6 * 3600))));
+    let evening = at(mission.with_solar(Solar::new(5.0, Duration::from_secs(18 * 3600))));
+    assert!(morning > evening + 0.5 && (evening - at(mission)).abs() < 0.2, "{morning} {evening} {}", at(mission));
+    let none = mission.with_solar(Solar::new(0.0, Duration::ZERO));
+    let ladder = Ladder::new(&frontier(&[(0.0, 0.5), (1.0, 0.9)]), &power()).unwrap();
+    let refused = BudgetGovernor::new(ladder, &power(), none, GovernorSettings::new(1.0));
+    assert_eq!(refused.err(), Some(MissionError::Solar(0.0)));
+}
+
+#[test]
 fn budget_says_when_there_is_plenty_and_when_it_cannot_last() {
     let second = FrameDemand::Period(Duration::from_secs(1));
     let mut rich = governor(mission(second), 1_000_000.0);
