@@ -3,17 +3,40 @@
 use dyn_perceiver_core::exit::{ExitPolicy, Frontier, FrontierError, Guarantee, OperatingPoint, PolicyError};
 use thiserror::Error;
 
-use crate::binomial;
 use crate::evaluate::{PolicySummary, ReplayError, SampleOutcome, replay};
 use crate::random::split;
 use crate::records::Records;
 use crate::solver::{SolveError, SolveOptions, Solved, increasing, solve};
+use crate::{betting, binomial};
+
+/// What is counted to certify a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LossTest {
+    /// Frames that the whole network answers rightly and the policy does not, by the exact binomial test. Their share bounds the
+    /// loss of accuracy, and is a limit on changed answers, too.
+    #[default]
+    Lost,
+    /// Those less the frames that only the policy answers rightly, by a betting test: the loss of accuracy itself.
+    Paired,
+}
+
+impl LossTest {
+    /// The name used on the command line and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LossTest::Lost => "lost",
+            LossTest::Paired => "paired",
+        }
+    }
+}
 
 /// A limit on the accuracy that may be lost against the whole network, and with what confidence it is kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limit {
     max_loss: f64,
     confidence: f64,
+    test: LossTest,
 }
 
 impl Limit {
@@ -26,7 +49,18 @@ impl Limit {
         if !open(max_loss) || !open(confidence) {
             return Err(GuaranteeError::Limit { max_loss, confidence });
         }
-        Ok(Limit { max_loss, confidence })
+        Ok(Limit { max_loss, confidence, test: LossTest::Lost })
+    }
+
+    /// The same limit, certified by another test.
+    #[must_use]
+    pub const fn by(self, test: LossTest) -> Self {
+        Limit { test, ..self }
+    }
+
+    /// What is counted.
+    pub const fn test(&self) -> LossTest {
+        self.test
     }
 
     /// Accuracy that may be lost against the whole network on its own, in (0, 1).
@@ -40,9 +74,24 @@ impl Limit {
     }
 
     /// Samples without which nothing at all can be certified: the least n for which n samples without a loss are
-    /// unlikely enough, (1 - max_loss)^n <= 1 - confidence.
+    /// unlikely enough; for the exact test (1 - max_loss)^n <= 1 - confidence.
     pub fn samples_needed(&self) -> usize {
-        ((1.0 - self.confidence).ln() / (1.0 - self.max_loss).ln()).ceil() as usize
+        let exact = ((1.0 - self.confidence).ln() / (1.0 - self.max_loss).ln()).ceil() as usize;
+        match self.test {
+            LossTest::Lost => exact,
+            // More than the exact test needs, by what the bets other than the largest cost.
+            LossTest::Paired => {
+                let (mut low, mut high) = (0, exact.max(1));
+                while !self.certifies(0, high) {
+                    (low, high) = (high, 2 * high);
+                }
+                while low + 1 < high {
+                    let middle = low.midpoint(high);
+                    if self.certifies(0, middle) { high = middle } else { low = middle }
+                }
+                high
+            }
+        }
     }
 
     /// Samples with which a policy that really loses at a rate of `rate` can be expected to be certified; none when the
@@ -66,7 +115,24 @@ impl Limit {
 
     /// Whether so few losses among so many samples let one say, with this confidence, that the limit is kept.
     pub fn certifies(&self, losses: usize, samples: usize) -> bool {
-        binomial::tail(losses, samples, self.max_loss) <= 1.0 - self.confidence
+        self.certifies_pairs(losses, 0, samples)
+    }
+
+    /// The same with so many samples that only the policy answers rightly, which the paired test counts against the losses.
+    pub fn certifies_pairs(&self, losses: usize, gains: usize, samples: usize) -> bool {
+        let left = 1.0 - self.confidence;
+        match self.test {
+            LossTest::Lost => binomial::tail(losses, samples, self.max_loss) <= left,
+            LossTest::Paired => betting::log_fortune(losses, gains, samples, self.max_loss) >= -left.ln(),
+        }
+    }
+
+    /// How much a policy loses by what is counted.
+    fn counted(&self, (lost, gained): (usize, usize)) -> i64 {
+        match self.test {
+            LossTest::Lost => lost as i64,
+            LossTest::Paired => lost as i64 - gained as i64,
+        }
     }
 }
 
@@ -124,8 +190,8 @@ pub struct Certified {
 /// `limit.max_loss` below that of the whole network, the last exit on its own.
 ///
 /// A sample counts as lost when the whole network is right and the policy wrong, so the rate of losses bounds the loss
-/// of accuracy. Policies are tested from the safest on the first half to the loosest, each by the exact binomial test at
-/// the full level, and testing stops at the first that fails (fixed-sequence testing): with the stated confidence, all
+/// of accuracy; with [`LossTest::Paired`] those gained are counted against them. Policies are tested from the safest on the
+/// first half to the loosest, each at the full level, and testing stops at the first that fails (fixed-sequence testing): with the stated confidence, all
 /// that passed keep the limit, and so does any mix of them.
 ///
 /// # Errors
@@ -160,9 +226,9 @@ pub fn certify(
     let exits = records.exits().len();
     let last = exits.saturating_sub(1);
     let whole = ExitPolicy::only(last, exits)?;
-    let losses = |policy: &ExitPolicy, rows: &[u32]| -> Result<usize, GuaranteeError> {
-        let reference = replay(&whole, records, rows)?;
-        Ok(lost(&reference, &replay(policy, records, rows)?))
+    let pairs = |policy: &ExitPolicy, rows: &[u32]| -> Result<(usize, usize), GuaranteeError> {
+        let (reference, other) = (replay(&whole, records, rows)?, replay(policy, records, rows)?);
+        Ok((lost(&reference, &other), lost(&other, &reference)))
     };
 
     let on_fit = PolicySummary::of(&whole, records.costs(), &replay(&whole, records, &fit)?);
@@ -170,17 +236,18 @@ pub fn certify(
     let whole_point = OperatingPoint::new(whole.clone(), on_fit.accuracy as f32, on_fit.cost as f32, &shares)
         .map_err(PolicyError::from)?;
     // Safest first, the dearer on a tie; the whole network itself loses nothing.
-    let mut sequence = vec![(0, whole_point)];
+    let mut sequence = vec![((0, 0), whole_point)];
     for point in solved.frontier.points() {
-        sequence.push((losses(&point.policy, &fit)?, point.clone()));
+        sequence.push((pairs(&point.policy, &fit)?, point.clone()));
     }
-    sequence[1..].sort_by(|(a, p), (b, q)| a.cmp(b).then(q.cost.total_cmp(&p.cost)));
+    sequence[1..].sort_by(|(a, p), (b, q)| limit.counted(*a).cmp(&limit.counted(*b)).then(q.cost.total_cmp(&p.cost)));
 
     let mut passed = vec![];
     let mut more_samples = None;
     for (on_fit, point) in sequence {
-        if !limit.certifies(losses(&point.policy, &test)?, test.len()) {
-            let rate = on_fit as f64 / fit.len() as f64;
+        let (losses, gains) = pairs(&point.policy, &test)?;
+        if !limit.certifies_pairs(losses, gains, test.len()) {
+            let rate = limit.counted(on_fit).max(0) as f64 / fit.len() as f64;
             more_samples = limit.samples_needed_at(rate).map(|n| 2 * n);
             break;
         }
@@ -213,6 +280,10 @@ mod tests {
         let records = Synthetic::four_exits().records(500, 1).unwrap();
         let error = certify(&records, &records.rows(), limit, &SolveOptions::default()).unwrap_err();
         assert!(error.to_string().contains("500") && error.to_string().contains("598"), "{error}");
+        let paired = limit.by(LossTest::Paired);
+        let needed = paired.samples_needed();
+        assert!(needed > 299 && paired.certifies(0, needed) && !paired.certifies(0, needed - 1), "{needed}");
+        assert!(paired.certifies_pairs(60, 60, 5000) && !limit.certifies_pairs(60, 60, 5000));
         for (max_loss, confidence) in [(0.0, 0.9), (1.0, 0.9), (0.1, 0.0), (0.1, f64::NAN)] {
             assert!(matches!(Limit::new(max_loss, confidence), Err(GuaranteeError::Limit { .. })));
         }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod betting;
 mod binomial;
 pub mod certify;
 pub mod detection;

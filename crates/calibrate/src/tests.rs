@@ -213,21 +213,51 @@ fn held_out_accuracy_is_near_what_was_expected() {
 #[test]
 fn certified_policies_keep_the_limit_as_often_as_promised() {
     let pool = Synthetic::four_exits().records(6_000, 31).unwrap();
-    let limit = Limit::new(0.02, 0.9).unwrap();
+    let exact = Limit::new(0.02, 0.9).unwrap();
+    let mut costs = vec![];
+    for limit in [exact, exact.by(LossTest::Paired)] {
+        costs.push(certified_costs(&pool, limit));
+    }
+    assert!(costs[1] < costs[0], "paired {} not below {}", costs[1], costs[0]);
+}
+
+/// The mean cost of the cheapest policies certified over splits of a pool; violations are counted on what is left over.
+fn certified_costs(pool: &Records, limit: Limit) -> f64 {
+    let mut cost = 0.0;
     let options = own().with_measures([Measure::Margin]);
     let whole = ExitPolicy::only(3, 4).unwrap();
     let (splits, mut violations, mut cheaper) = (30, 0, 0);
     for seed in 0..splits {
         let (part, rest) = split(&pool.rows(), 0.5, seed);
-        let certified = certify(&pool, &part, limit, &options).unwrap();
+        let certified = certify(pool, &part, limit, &options).unwrap();
         let cheapest = &certified.frontier.points()[0];
-        let accuracy =
-            |policy| PolicySummary::of(policy, pool.costs(), &replay(policy, &pool, &rest).unwrap()).accuracy;
+        let accuracy = |policy| PolicySummary::of(policy, pool.costs(), &replay(policy, pool, &rest).unwrap()).accuracy;
+        cost += f64::from(cheapest.cost) / splits as f64;
         violations += u32::from(accuracy(&whole) - accuracy(&cheapest.policy) > limit.max_loss());
         cheaper += u32::from(f64::from(cheapest.cost) < pool.costs().full());
     }
     assert!(f64::from(violations) <= 0.1 * splits as f64, "{violations}");
     assert!(cheaper > 0);
+    cost
+}
+
+#[test]
+fn paired_test_certifies_what_loses_just_too_much_no_more_often_than_promised() {
+    // Pairs of which 7 % are lost and 5 % gained: a net loss of just the limit.
+    let limit = Limit::new(0.02, 0.9).unwrap().by(LossTest::Paired);
+    let mut rng = fastrand::Rng::with_seed(5);
+    let (runs, samples) = (2000, 1500);
+    let wrongly = (0..runs).filter(|_| {
+        let (mut lost, mut gained) = (0, 0);
+        for _ in 0..samples {
+            let draw = rng.f64();
+            lost += usize::from(draw < 0.07);
+            gained += usize::from((0.07..0.12).contains(&draw));
+        }
+        limit.certifies_pairs(lost, gained, samples)
+    });
+    let share = wrongly.count() as f64 / f64::from(runs);
+    assert!(share <= 0.1, "certified in {share} of the runs");
 }
 
 proptest! {

@@ -124,6 +124,11 @@ impl CalibratedPolicy {
         self.samples
     }
 
+    /// How many of them the points and their expected accuracies come from: those that a guarantee was tested on had no part.
+    pub fn found_on(&self) -> u32 {
+        self.samples.saturating_sub(self.guarantee.map_or(0, |guarantee| guarantee.samples))
+    }
+
     /// What is guaranteed of every point, if calibration was asked for a guarantee.
     pub fn guarantee(&self) -> Option<Guarantee> {
         self.guarantee

@@ -65,6 +65,13 @@ impl OperatingPoint {
     pub fn new(policy: ExitPolicy, accuracy: f32, cost: f32, shares: &[f32]) -> Result<Self, ExitCountError> {
         Ok(OperatingPoint { policy, accuracy, cost, shares: PerExit::new(shares)? })
     }
+
+    /// Standard error of the expected accuracy, which was counted on so many samples: other samples of the same kind deviate from it
+    /// by about as much again. 1 where there were none.
+    pub fn accuracy_error(&self, samples: u32) -> f32 {
+        let variance = (self.accuracy * (1.0 - self.accuracy)).max(0.0);
+        if samples == 0 { 1.0 } else { libm::sqrtf(variance / samples as f32) }
+    }
 }
 
 /// Operating points sorted by cost; each costs more than the one before and is more accurate: a Pareto frontier.

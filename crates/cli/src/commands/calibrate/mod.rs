@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
-use dyn_perceiver::calibrate::certify::{self, GuaranteeError, Limit};
+use dyn_perceiver::calibrate::certify::{self, GuaranteeError, Limit, LossTest};
 use dyn_perceiver::calibrate::records::{RecordWriter, Records};
 use dyn_perceiver::calibrate::solver::{self, EnsembleKind, SolveOptions, Solved};
 use dyn_perceiver::collect;
@@ -60,6 +60,10 @@ pub(crate) struct Args {
     /// Guarantee that with this confidence, such as 95% or 0.95
     #[arg(long, value_name = "SHARE", default_value_t = Share::new(0.95), requires = "max_loss", help_heading = "Calibration")]
     confidence: Share,
+    /// Count frames lost against the whole network, or those less the frames gained: a paired test, which certifies cheaper policies
+    #[arg(long, value_enum, value_name = "lost|paired", default_value = "lost", requires = "max_loss")]
+    #[arg(hide_possible_values = true, help_heading = "Calibration")]
+    guarantee: GuaranteeTest,
     /// Choose from these confidence measures [default: all]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Calibration")]
     measures: Option<Vec<Measure>>,
@@ -74,6 +78,13 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long, help_heading = None)]
     json: bool,
+}
+
+/// What a guarantee counts.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum GuaranteeTest {
+    Lost,
+    Paired,
 }
 
 #[derive(Serialize)]
@@ -111,6 +122,7 @@ struct ChosenReport {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct GuaranteeReport {
+    test: &'static str,
     max_loss: f32,
     confidence: f32,
     samples: u32,
@@ -121,6 +133,7 @@ struct GuaranteeReport {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PointReport {
     accuracy: f32,
+    accuracy_error: f32,
     cost: f32,
     shares: Pairs<f32>,
     thresholds: Pairs<f32>,
@@ -149,7 +162,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         }
         Some(max_loss) => {
             let limit = Limit::new(share(max_loss), share(args.confidence));
-            let certified = limit.and_then(|limit| certify::certify(&records, &rows, limit, &options));
+            let certified =
+                limit.and_then(|limit| certify::certify(&records, &rows, limit.by(loss_test(&args)), &options));
             let certified = certified.map_err(|error| match error {
                 GuaranteeError::Limit { .. } | GuaranteeError::TooFewSamples { .. } => Failure::Input(error.into()),
                 other => Failure::Failed(other.into()),
@@ -177,6 +191,21 @@ struct Outcome {
     solved: Solved,
     guarantee: Option<Guarantee>,
     more_samples: Option<usize>,
+}
+
+impl Outcome {
+    /// Samples that the points' accuracies are of: those that a guarantee was tested on had no part.
+    fn found_on(&self, records: &Records) -> u32 {
+        (records.len() as u32).saturating_sub(self.guarantee.map_or(0, |guarantee| guarantee.samples))
+    }
+}
+
+/// How a limit is certified.
+const fn loss_test(args: &Args) -> LossTest {
+    match args.guarantee {
+        GuaranteeTest::Lost => LossTest::Lost,
+        GuaranteeTest::Paired => LossTest::Paired,
+    }
 }
 
 /// A share as calibration counts: as it was written, without what an f32 adds.
@@ -255,21 +284,24 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome, notes:
             writeln!(out, "         cheaper policies would need about {more} samples")?;
         }
     }
-    write!(out, "\n{}", points_table(records, frontier))?;
+    write!(out, "\n{}", points_table(records, outcome))?;
     Ok(())
 }
 
 /// A table that fits a screen: every point that is a new step in cost.
-fn points_table(records: &Records, frontier: &Frontier) -> String {
+fn points_table(records: &Records, outcome: &Outcome) -> String {
+    let frontier = &outcome.frontier;
+    let samples = outcome.found_on(records);
     let names: Vec<_> = records.exits().iter().map(|exit| text::name(exit)).collect();
-    let header: Vec<&str> = ["cost", "accuracy"].into_iter().chain(names.iter().map(AsRef::as_ref)).collect();
+    let header: Vec<&str> = ["cost", "accuracy", "s.e."].into_iter().chain(names.iter().map(AsRef::as_ref)).collect();
     let points = frontier.points();
     let step = points.len().div_ceil(12);
     let shown = points.iter().enumerate().filter(|(i, _)| i % step == 0 || i + 1 == points.len());
+    let error = |p: &OperatingPoint| table::percent(p.accuracy_error(samples).into());
     let rows: Vec<Vec<String>> = shown
         .map(|(_, p)| {
             let shares = p.shares.iter().map(|&share| table::percent(share.into()));
-            let head = [table::cost(p.cost.into(), frontier.unit()), table::percent(p.accuracy.into())];
+            let head = [table::cost(p.cost.into(), frontier.unit()), table::percent(p.accuracy.into()), error(p)];
             head.into_iter().chain(shares).collect()
         })
         .collect();
@@ -300,6 +332,7 @@ fn as_json<'a>(
         chosen: ChosenReport { confidence: chosen.measure.name(), evidence: chosen.ensemble.name() },
         optimism: solved.optimism,
         guarantee: guarantee.map(|g| GuaranteeReport {
+            test: loss_test(args).name(),
             max_loss: g.max_loss,
             confidence: g.confidence,
             samples: g.samples,
@@ -307,17 +340,22 @@ fn as_json<'a>(
         }),
         skipped: notes.skipped(),
         warnings: notes.warnings(),
-        points: frontier.points().iter().map(|point| point_report(records.exits(), point)).collect(),
+        points: frontier
+            .points()
+            .iter()
+            .map(|point| point_report(records.exits(), point, outcome.found_on(records)))
+            .collect(),
     }
 }
 
-fn point_report(exits: &[String], point: &OperatingPoint) -> PointReport {
+fn point_report(exits: &[String], point: &OperatingPoint, samples: u32) -> PointReport {
     let threshold = |(exit, rule): (&String, &ExitRule)| match rule {
         ExitRule::Leave(threshold) => Some((exit.clone(), *threshold)),
         ExitRule::Skip => None,
     };
     PointReport {
         accuracy: point.accuracy,
+        accuracy_error: point.accuracy_error(samples),
         cost: point.cost,
         shares: exits.iter().cloned().zip(point.shares.iter().copied()).collect(),
         thresholds: exits.iter().zip(point.policy.rules()).filter_map(threshold).collect(),

@@ -112,6 +112,8 @@ impl Args {
 struct Run {
     budget: f32,
     expected: (f64, f64),
+    /// Standard error of the expected accuracy.
+    error: f64,
     mixer: Mixer,
     frames: usize,
     right: usize,
@@ -153,7 +155,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     let data = args.data.open(plan.info(), args.load.images())?;
     let mut notes = DataNotes::of(&data);
-    let mut runs: Vec<Run> = budgets.into_iter().map(|budget| Run::new(budget, frontier)).collect();
+    let mut runs: Vec<Run> =
+        budgets.into_iter().map(|budget| Run::new(budget, frontier, calibrated.found_on())).collect();
     let threads = args.threads.choose(&plan, None)?.threads;
     let labels = adaptive(&args, &plan, data, (frontier, &costs, threads), &mut runs, &mut notes)?;
     let images = labels.len();
@@ -190,15 +193,18 @@ fn budgets(args: &Args, frontier: &Frontier) -> Result<Vec<f32>, Failure> {
 }
 
 impl Run {
-    fn new(budget: f32, frontier: &Frontier) -> Self {
+    fn new(budget: f32, frontier: &Frontier, samples: u32) -> Self {
         let mix = frontier.mix(budget);
         let (low, high) = (&frontier.points()[mix.low], &frontier.points()[mix.high]);
         let mixed =
             |value: fn(&OperatingPoint) -> f32| f64::from(value(low) + mix.share_of_high * (value(high) - value(low)));
         let expected = (mixed(|p| p.cost), mixed(|p| p.accuracy));
+        // The points are of the same samples, so that their errors go together.
+        let errors = [low, high].map(|point| f64::from(point.accuracy_error(samples)));
+        let error = errors[0] + f64::from(mix.share_of_high) * (errors[1] - errors[0]);
         let left = vec![0; frontier.exits()];
         let mixer = Mixer::new(budget);
-        Run { budget, expected, mixer, frames: 0, right: 0, cost: 0.0, left, milliseconds: vec![] }
+        Run { budget, expected, error, mixer, frames: 0, right: 0, cost: 0.0, left, milliseconds: vec![] }
     }
 
     /// Takes one answer in.

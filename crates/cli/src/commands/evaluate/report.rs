@@ -54,6 +54,7 @@ struct RunReport {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Expected {
     accuracy: f64,
+    accuracy_error: f64,
     cost: f64,
 }
 
@@ -131,7 +132,7 @@ fn share(left: usize, images: usize) -> f64 {
 fn run_report(run: &Run, exits: &[String], images: usize) -> RunReport {
     RunReport {
         budget: run.budget,
-        expected: Expected { accuracy: run.expected.1, cost: run.expected.0 },
+        expected: Expected { accuracy: run.expected.1, accuracy_error: run.error, cost: run.expected.0 },
         accuracy: run.accuracy(),
         cost: run.mean_cost(),
         deviation: run.deviation(),
@@ -146,7 +147,7 @@ fn percent(share: f64) -> String {
 
 fn runs_table(runs: &[Run], exits: &[String], unit: CostUnit, images: usize) -> String {
     let names: Vec<_> = exits.iter().map(|exit| text::name(exit)).collect();
-    let mut header = vec!["budget", "mean cost", "off by", "expected", "accuracy"];
+    let mut header = vec!["budget", "mean cost", "off by", "expected", "s.e.", "accuracy"];
     header.extend(names.iter().map(|name| name.as_ref()));
     header.extend(["mean ms", "p95 ms"]);
     let rows: Vec<Vec<String>> = runs
@@ -154,7 +155,7 @@ fn runs_table(runs: &[Run], exits: &[String], unit: CostUnit, images: usize) -> 
         .map(|run| {
             let (mean, p95) = run.latency();
             let mut row = vec![table::cost(run.budget.into(), unit), table::cost(run.mean_cost(), unit)];
-            row.extend([run.deviation(), run.expected.1, run.accuracy()].map(percent));
+            row.extend([run.deviation(), run.expected.1, run.error, run.accuracy()].map(percent));
             row.extend(run.left.iter().map(|&left| table::percent(share(left, images))));
             row.extend([mean, p95].map(|ms| format!("{ms:.2}")));
             row

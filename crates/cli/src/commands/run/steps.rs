@@ -115,13 +115,12 @@ pub(super) fn expected(steps: &SocSteps, frontier: &Frontier, setting: Setting<'
         let watts = setting.power.resting_watts() + joules / seconds;
         let share = std::mem::replace(&mut above, step.from) - step.from;
         let held = setting.battery.map(|battery| share * battery.capacity_mwh() * JOULES_PER_MWH);
-        let error = |samples: u32| (point.accuracy * (1.0 - point.accuracy) / samples.max(1) as f32).sqrt();
         Some(ExpectedStep {
             from: step.from,
             point: step.point,
             thresholds: thresholds(&point.policy),
             accuracy: point.accuracy,
-            accuracy_error: setting.samples.map(error),
+            accuracy_error: setting.samples.map(|samples| point.accuracy_error(samples)),
             joules,
             watts,
             hours: held.map(|held| held / watts / 3600.0),
