@@ -36,6 +36,7 @@ pub(crate) use file::read as read_file;
 pub use guard::LoadLimits;
 pub use layout::{Layout, UnknownLayout};
 pub use metadata::PreprocessingSource;
+#[cfg(feature = "calibrate")]
 pub(crate) use onnx::tensor_shapes;
 pub use options::LoadOptions;
 pub use task::{AnchorSpec, BoxLevel, BoxSpec, CodeSpec, LevelGoal, Presence, StateSpec, VideoSpec};

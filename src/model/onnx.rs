@@ -103,6 +103,7 @@ pub(super) fn prepare(bytes: &[u8], path: &Path, options: &LoadOptions) -> Resul
 ///
 /// # Errors
 /// As loading the file.
+#[cfg(feature = "calibrate")]
 pub(crate) fn tensor_shapes(
     bytes: &[u8],
     path: &Path,
