@@ -45,8 +45,9 @@ def varied(batch, rng):
         batch["pictures"][k] = batch["pictures"][k][..., ORDERS[rng.integers(6)]]
         if rng.random() < 0.5:
             batch["pictures"][k] = batch["pictures"][k][:, ::-1].copy()
-            real = batch["boxes"][k, :, 2] > 0
-            batch["boxes"][k, real] = (batch["boxes"][k, real] * (-1, 1, -1, 1) + (scenes.WIDTH, 0, scenes.WIDTH, 0))[:, [2, 1, 0, 3]]
+            boxes = batch["boxes"][k]
+            real = boxes[:, 2] > 0
+            boxes[real] = (boxes[real] * (-1, 1, -1, 1) + (scenes.WIDTH, 0, scenes.WIDTH, 0))[:, [2, 1, 0, 3]]
     return batch
 
 
@@ -73,7 +74,8 @@ def main(arguments=None):
     p.add_argument("--depth-factor", type=numbers, default=(1, 1, 1, 1))
     p.add_argument("--sa-widening", type=int, default=2)
     p.add_argument("--pyramid", type=int, default=48, help="channels of the pyramid")
-    p.add_argument("--tower", type=lambda s: tuple(int(n) for n in s.split("x")), default=(48, 2), help="channels x convolutions")
+    p.add_argument("--tower", type=lambda s: tuple(int(n) for n in s.split("x")), default=(48, 2),
+                   help="channels x convolutions")  # fmt: skip
     p.add_argument("--scenes", type=int, default=5000, help="scenes to train on; they are mirrored and recoloured")
     loop.options(p, steps=3000, batch=16)
     args = p.parse_args(arguments)

@@ -44,7 +44,8 @@ def kept(path, count, shapes, make):
     mark = path.with_name(f"{path.name}-{count}.made")
     if not mark.exists():
         arrays = {
-            name: np.lib.format.open_memmap(names[name], "w+", dtype, (count, *shape)) for name, (shape, dtype) in shapes.items()
+            name: np.lib.format.open_memmap(names[name], "w+", dtype, (count, *shape))
+            for name, (shape, dtype) in shapes.items()
         }
         for number in range(count):
             for name, value in make(number).items():
@@ -118,7 +119,9 @@ def train(build, loss_of, judge, args):
 
 
 def write_weights(average, args, step, seconds):
-    weights = {key: value.contiguous() for key, value in average.state_dict().items()}
+    # What only training needs is not of the network.
+    network = getattr(average, "network", average)
+    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
     write_atomically(args.out / "weights.safetensors", lambda path: save_file(weights, path))
     report = {"steps": step, "cpu_seconds": round(seconds), "torch": torch.__version__}
     report["arguments"] = {k: str(v) for k, v in vars(args).items() if k not in ("out", "data", "threads", "kept")}

@@ -211,9 +211,9 @@ def test_a_mirrored_scene_has_mirrored_boxes(pieces):
 def test_clips_repeat_and_every_motion_occurs(pieces):
     seen = set()
     for number in range(60):
-        frames, motion = motions.clip(pieces, 7, "train", number)
+        frames, motion, way = motions.clip(pieces, 7, "train", number)
         assert frames.tobytes() == motions.clip(pieces, 7, "train", number)[0].tobytes()
-        assert frames.shape == (motions.FRAMES, motions.SIDE, motions.SIDE, 3)
+        assert frames.shape == (motions.FRAMES, motions.SIDE, motions.SIDE, 3) and way.shape == (motions.FRAMES, 4)
         seen.add(motions.LABELS[motion])
     assert seen == set(motions.LABELS)
 
@@ -235,14 +235,17 @@ def test_motions_go_where_their_names_say():
 def test_a_changed_clip_is_that_of_the_changed_motion():
     """Seen by the middle of a bright spot that goes right and down, not far."""
     for motion, (dx, dy) in (("left", (-2, 0)), ("right", (2, 0)), ("up", (0, -2)), ("down", (0, 2))):
-        frames = np.zeros((8, 64, 64, 3), np.uint8)
+        frames = np.zeros((8, 48, 48, 3), np.uint8)
         for t in range(8):
-            frames[t, 32 + dy * (t - 4), 32 + dx * (t - 4)] = 255
+            frames[t, 24 + dy * (t - 4), 24 + dx * (t - 4)] = 255
         for number in range(16):
-            made, said = fit_motions.varied(frames, motions.LABELS.index(motion), np.random.default_rng(number))
+            way = np.array([(24.5 + dx * (t - 4), 24.5 + dy * (t - 4), 20, 0) for t in range(8)], np.float32)
+            rng = np.random.default_rng(number)
+            made, said, way = fit_motions.varied(frames, motions.LABELS.index(motion), way, rng)
             y, x = [np.array([np.argwhere(frame[..., 0])[0][k] for frame in made]) for k in (0, 1)]
             step = np.sign(x[-1] - x[0]), np.sign(y[-1] - y[0])
             assert motions.TOWARDS[motions.LABELS[said]] == step
+            assert np.allclose(way[:, 0], x + 0.5) and np.allclose(way[:, 1], y + 0.5)
 
 
 def test_held_frames_count_for_the_exits_they_computed():
@@ -265,7 +268,7 @@ def test_training_that_was_interrupted_ends_as_one_that_was_not(tmp_path, fit, p
     monkeypatch.setattr(items.Items, "load", staticmethod(lambda split, folder=None: pieces))
     monkeypatch.setattr(loop, "KEPT_EVERY", 2)
     options = ["--arch", "mobilenetV3_0x1_perceiver_t8", "--sa-widening", "1", "--batch", "4"]
-    options += ["--scenes", "8", "--pyramid", "8", "--tower", "8x1"] if fit is fit_scenes else ["--clips", "8"]
+    options += ["--scenes", "8", "--pyramid", "8", "--tower", "8x1"] if fit is fit_scenes else ["--clips", "16"]
     ends = []
     for name, stops in (("whole", (4,)), ("again", (2, 4))):
         out = tmp_path / name
