@@ -16,6 +16,7 @@ mod learning;
 mod loading;
 mod preprocessing;
 mod quantising;
+mod shipped_detector;
 mod staging;
 mod states;
 mod tasks;

@@ -53,7 +53,8 @@ fn main() -> Fallible<()> {
     let test = scenes(&mut detector, Path::new(test))?;
     let samples = scenes(&mut detector, &folder.join("samples"))?;
     let training: Value = serde_json::from_slice(&std::fs::read(folder.join("training.json"))?)?;
-    let figures = figures(&plan, &test, &samples, threshold);
+    let mut figures = figures(&plan, &test, &samples, threshold);
+    figures["calibration_images"] = json!(val.len());
     std::fs::write(folder.join("accuracy.json"), format!("{figures:#}\n"))?;
     std::fs::write(folder.join("README.md"), card(&plan, &figures, &training)?)?;
     Ok(())
@@ -303,6 +304,9 @@ fn card(plan: &Plan, figures: &Value, training: &Value) -> Result<String, std::f
         argument("batch"),
         training["torch"].as_str().unwrap_or_default()
     )?;
+    if let Some(note) = training["note"].as_str() {
+        writeln!(text, "The run was {note}.\n")?;
+    }
     writeln!(text, "```sh\ncd models/training && pip install -r requirements.txt")?;
     writeln!(
         text,
@@ -321,7 +325,11 @@ fn card(plan: &Plan, figures: &Value, training: &Value) -> Result<String, std::f
         argument("seed")
     )?;
     writeln!(text, "python -m dyn_perceiver_training.scenes --out test --split test --count {}", figures["images"])?;
-    writeln!(text, "python -m dyn_perceiver_training.scenes --out val --split val --count 1000")?;
+    writeln!(
+        text,
+        "python -m dyn_perceiver_training.scenes --out val --split val --count {}",
+        figures["calibration_images"]
+    )?;
     writeln!(text, "cd ../.. && cargo run --release -- import models/training/trained/weights.safetensors --half \\")?;
     writeln!(
         text,
