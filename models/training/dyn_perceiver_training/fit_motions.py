@@ -114,7 +114,7 @@ def main(arguments=None):
     p.add_argument("--early", type=float, default=0.4, help="share of the clips in which frames leave early")
     p.add_argument("--distillation", type=float, default=0.0, help="share of the last exit's teaching in the loss")
     p.add_argument("--halves", type=float, default=0.75, help="share of the steps that see halves of clips")
-    p.add_argument("--teaching", type=float, default=1.0, help="share of place and step of the item in the loss")
+    p.add_argument("--teaching", type=float, default=30.0, help="weight of place and step of the item in the loss")
     p.add_argument("--clips", type=int, default=2000, help="clips to train on; they are mirrored, turned, reversed, recoloured")
     loop.options(p, steps=3000, batch=16)
     args = p.parse_args(arguments)
