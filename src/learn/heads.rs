@@ -1,6 +1,7 @@
 //! The linear layers that a network's exits end in, found in its ONNX graph and replaced.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use dyn_perceiver_calibrate::learn::Linear;
 use prost::Message as _;
@@ -217,20 +218,30 @@ fn replace(graph: &mut GraphProto, head: &Head, linear: &Linear) {
         }
     }
     // Features that are an exit themselves have got another name, too.
-    let mut input = if head.input == head.exit { before } else { head.input.clone() };
+    let input = if head.input == head.exit { &before } else { &head.input };
     let named = |part: &str| format!("{}/learned/{part}", head.exit);
-    if let Some((map, _)) = &head.map {
-        let (means, flat, both) = (named("means"), named("flat"), named("features"));
-        graph.node.push(node("GlobalAveragePool", &[map], &means, vec![]));
-        graph.node.push(node("Flatten", &[&means], &flat, vec![]));
-        graph.node.push(node("Concat", &[&input, &flat], &both, vec![integer("axis", 1)]));
-        input = both;
-    }
     let classes = linear.bias.len();
-    let [weight, bias] = ["weight", "bias"].map(named);
-    graph.initializer.push(tensor(&weight, &[classes, head.width()], &linear.weights));
+    let columns = |range: Range<usize>| -> Vec<f32> {
+        linear.weights.chunks_exact(head.width()).flat_map(|row| row[range.clone()].iter().copied()).collect()
+    };
+    let layer = |graph: &mut GraphProto, [input, added, output]: [&str; 3], weights: String, range: Range<usize>| {
+        graph.initializer.push(tensor(&weights, &[classes, range.len()], &columns(range)));
+        graph.node.push(node("Gemm", &[input, &weights, added], output, vec![integer("transB", 1)]));
+    };
+    let bias = named("bias");
+    let biased = match &head.map {
+        // Two products, one added to the other: of one over joined features tract makes the same, and adds the bias apart.
+        Some((map, channels)) => {
+            let (means, flat, from_map) = (named("means"), named("flat"), named("from-map"));
+            graph.node.push(node("GlobalAveragePool", &[map], &means, vec![]));
+            graph.node.push(node("Flatten", &[&means], &flat, vec![]));
+            layer(graph, [&flat, &bias, &from_map], named("map-weight"), head.own..head.own + channels);
+            from_map
+        }
+        None => bias.clone(),
+    };
+    layer(graph, [input, &biased, &head.exit], named("weight"), 0..head.own);
     graph.initializer.push(tensor(&bias, &[classes], &linear.bias));
-    graph.node.push(node("Gemm", &[&input, &weight, &bias], &head.exit, vec![integer("transB", 1)]));
 }
 
 /// A node that is named after what it makes.

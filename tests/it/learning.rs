@@ -49,10 +49,14 @@ fn a_network_learns_other_classes_and_its_exits_give_what_was_fitted() {
             let rows = learner.features(photo).unwrap();
             let input = classifier.tensor(photo).unwrap().to_vec();
             let logits = classifier.runtime().all_logits(&input).unwrap();
-            // What a gate behind the first exit compares is what its classifier reads.
+            // What a gate behind the first exit compares is what its old classifier read.
             let first = learner.exits().iter().position(|exit| *exit == plan.stages()[0].exit).unwrap();
             let code = classifier.runtime().code().unwrap();
-            assert_eq!((code.len(), plan.code_len()), (rows[first].len(), rows[first].len()));
+            assert!(
+                code.len() == plan.code_len() && code.len() > 3 && code.len() <= rows[first].len(),
+                "{}",
+                code.len()
+            );
             assert!(code.iter().zip(&rows[first]).all(|(a, b)| (a - b).abs() < 1e-3 * (1.0 + b.abs())), "{name}");
             for (stage, logits) in plan.stages().iter().zip(logits) {
                 let exit = learner.exits().iter().position(|exit| *exit == stage.exit).unwrap();
