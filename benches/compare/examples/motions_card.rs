@@ -281,8 +281,10 @@ fn card(plan: &Plan, figures: &Value, training: &Value) -> Result<String, std::f
     )?;
     writeln!(
         text,
-        "  --early {} --steps {} --batch {} --lr {} --seed {}",
+        "  --early {} --halves {} --teaching {} --steps {} --batch {} --lr {} --seed {}",
         argument("early"),
+        argument("halves"),
+        argument("teaching"),
         argument("steps"),
         argument("batch"),
         argument("lr"),
