@@ -17,6 +17,7 @@ mod loading;
 mod preprocessing;
 mod quantising;
 mod shipped_detector;
+mod shipped_video;
 mod staging;
 mod states;
 mod tasks;

@@ -272,6 +272,9 @@ fn card(plan: &Plan, figures: &Value, training: &Value) -> Result<String, std::f
         argument("batch"),
         training["torch"].as_str().unwrap_or_default()
     )?;
+    if let Some(note) = training["note"].as_str() {
+        writeln!(text, "The run was {note}.\n")?;
+    }
     writeln!(text, "```sh\ncd models/training && pip install -r requirements.txt")?;
     writeln!(
         text,
