@@ -127,7 +127,7 @@ fn licences(report: &mut Report) -> Result<()> {
         report.skip("licences", "cargo-deny is not installed (cargo install cargo-deny)");
         return Ok(());
     }
-    report.step("licences", &mut tool(["deny", "--offline", "check", "licenses", "bans", "sources"]))
+    report.step("licences", &mut tool(["deny", "--workspace", "--offline", "check", "licenses", "bans", "sources"]))
 }
 
 /// The kernels under Miri and AddressSanitizer, which need a nightly toolchain.

@@ -4,7 +4,17 @@ use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
 use dyn_perceiver::model::ModelInfo;
 use dyn_perceiver::plan::Plan;
 
+use super::share::Share;
 use crate::output::failure::{Failure, OrInput as _, wrong};
+
+/// Score from which on boxes are worth a look. A model's own is that of average precision, far below.
+const SHOWN: f32 = 0.25;
+
+/// The score above which boxes are told: the one asked for, else what is worth a look.
+pub(crate) fn shown_score(asked: Option<Share>, info: &ModelInfo) -> Option<f32> {
+    let boxes = info.boxes.as_ref()?;
+    Some(asked.map_or(boxes.score.max(SHOWN), Share::get))
+}
 
 /// How many goals there are up to the level's.
 pub(crate) fn goals_to(plan: &Plan, level: &str) -> Result<usize, Failure> {

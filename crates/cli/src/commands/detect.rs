@@ -13,7 +13,7 @@ use dyn_perceiver::plan::Plan;
 use serde::Serialize;
 
 use super::classify::images;
-use crate::args::detection::goals_to;
+use crate::args::detection::{goals_to, shown_score};
 use crate::args::model::ModelArgs;
 use crate::args::policy::{Points, PolicyArgs};
 use crate::args::share::Share;
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// Compute boxes from coarse levels to this one, for instance P5, and no finer ones [default: all]
     #[arg(long, value_name = "LEVEL")]
     level: Option<String>,
-    /// Count boxes with a score above this [default: the model's]
+    /// Count boxes with a score above this [default: 25 %, or the model's if that is higher]
     #[arg(long, value_name = "SHARE")]
     score: Option<Share>,
     /// Draw the boxes of the one image into this PNG file
@@ -98,8 +98,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if let Some(share) = args.gate {
         settings = settings.with_gate(share.get());
     }
-    if let Some(share) = args.score {
-        settings = settings.with_score(share.get());
+    if let Some(score) = shown_score(args.score, plan.info()) {
+        settings = settings.with_score(score);
     }
     if let Some(level) = &args.level {
         settings = settings.with_goals(goals_to(&plan, level)?);

@@ -1,7 +1,7 @@
 //! `detect` and the networks behind it: built, seen by others of the program's commands, run, drawn.
 
 use crate::cli::Folder;
-use crate::program::{json, program, refuses};
+use crate::program::{json, program, refuses, repository};
 
 #[test]
 fn a_seeded_detector_is_built_and_finds_boxes_in_pixels_of_the_image() {
@@ -51,4 +51,24 @@ fn a_seeded_network_of_videos_is_built_and_bundled() {
     assert_eq!((&built["task"], &built["video"]["mode"]), (&"action".into(), &"online".into()));
     assert!(program(&["compile", &model, "-o", &bundle]).status.success());
     refuses(&[&build[..], &["--tower", "8x1", "-o", &model]].concat(), &["--tower", "--detect"]);
+}
+
+#[test]
+fn boxes_are_told_from_a_score_that_is_worth_a_look() {
+    let shipped = repository().join("models/pretrained/fashion-scenes");
+    let (model, images) = (shipped.join("model.onnx"), shipped.join("samples"));
+    let told = |more: &[&str]| -> Vec<f64> {
+        let args = ["detect", images.to_str().unwrap(), "--model", model.to_str().unwrap(), "--json"];
+        let output = program(&[&args[..], more].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let scores = text.lines().flat_map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            let boxes = value["boxes"].as_array().unwrap().clone();
+            boxes.into_iter().map(|found| found["score"].as_f64().unwrap())
+        });
+        scores.collect()
+    };
+    let (by_default, low) = (told(&[]), told(&["--score", "5%"]));
+    assert!(by_default.len() > 10 && low.len() > by_default.len());
+    assert_eq!(by_default.len(), low.iter().filter(|score| **score > 0.25).count());
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use dyn_perceiver::detect::TrackerSettings;
 use dyn_perceiver::detector::Detections;
 use dyn_perceiver::exit::ExitPolicy;
+use dyn_perceiver::model::ModelInfo;
 use dyn_perceiver::pipeline::PipelineConfig;
 use dyn_perceiver::plan::Plan;
 
@@ -24,7 +25,7 @@ pub(super) struct DetectorArgs {
     /// Compute boxes from coarse levels to this one, for instance P5, and no finer ones [default: the policy's, else all]
     #[arg(long, value_name = "LEVEL", conflicts_with = "policy")]
     level: Option<String>,
-    /// Count boxes with a score above this [default: the model's]
+    /// Count boxes with a score above this [default: 25 %, or the model's if that is higher]
     #[arg(long, value_name = "SHARE")]
     score: Option<Share>,
     /// Give an object a number once N of the last M frames show it
@@ -64,8 +65,8 @@ impl DetectorArgs {
     }
 
     /// What the loop has to know.
-    pub(super) fn configure(&self, config: &mut PipelineConfig) {
-        config.score = self.score.map(Share::get);
+    pub(super) fn configure(&self, info: &ModelInfo, config: &mut PipelineConfig) {
+        config.score = detection::shown_score(self.score, info);
         config.tracker = TrackerSettings::new(config.tracker.overlap, self.track_frames.0, self.track_frames.1);
     }
 }

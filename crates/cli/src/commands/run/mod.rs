@@ -284,7 +284,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut config = PipelineConfig::new(points, power, battery).with_period(period).with_threads(threads);
     config.gate = gate;
     config.compare_full = !args.no_compare;
-    args.detector.configure(&mut config);
+    args.detector.configure(plan.info(), &mut config);
     config.over_time = over_time;
     if !modelled_time {
         // Frames are decoded by one thread beside the network's; a clock that is modelled knows no time for it.
