@@ -38,11 +38,6 @@ impl Tail {
         let residual = if self.residual { rest.next() } else { None };
         Epilogue { bias, residual, activation: self.activation }
     }
-
-    /// Nothing but a bias so far: the result is linear in the product.
-    pub(crate) fn is_affine(&self) -> bool {
-        !self.residual && self.activation == Activation::Identity
-    }
 }
 
 /// A product that has a [`Tail`].

@@ -63,7 +63,8 @@ fn rule<O: WithTail>(model: &TypedModel, node: &TypedNode, op: &O) -> TractResul
     if let Some(activation) = then(model, next, tail.activation)? {
         op.tail_mut().activation = activation;
     } else if is_bin::<Add>(next) || is_bin::<Mul>(next) {
-        rule_if!(tail.is_affine());
+        rule_if!(tail.activation == Activation::Identity);
+        let residual = inputs.last().copied().filter(|_| tail.residual);
         let konst = const_operand(model, next)?.map(|(konst, _)| konst);
         let values = match &konst {
             Some(konst) if shape[rank - 1] == columns => along_axis(konst, rank, rank - 1, columns)?,
@@ -75,8 +76,12 @@ fn rule<O: WithTail>(model: &TypedModel, node: &TypedNode, op: &O) -> TractResul
                 bias.iter_mut().zip(&values).for_each(|(b, v)| *b += v);
                 inputs.truncate(2);
                 inputs.push(patch.add_const(format!("{}.bias", next.name), tensor1(&bias))?);
+                // A product over joined inputs comes as a sum of two products and the bias behind it.
+                inputs.extend(residual);
                 op.tail_mut().bias = true;
             }
+            // A scale is of the residual, too; of two residuals the second stays an addition.
+            _ if tail.residual => return Ok(None),
             (Some(values), Some(mut bias)) => {
                 rule_if_some!(weights = &model.outlet_fact(node.inputs[1])?.konst);
                 let mut weights = weights.as_ref().clone();
@@ -194,6 +199,22 @@ mod tests {
             let model = same(&b.finish(&[y]), passes);
             prop_assert_eq!(count::<Linear>(&model), 1);
             prop_assert_eq!(count::<TypedBinOp>(&model) + count::<ElementWiseOp>(&model), 0);
+        }
+    }
+
+    #[test]
+    fn a_bias_behind_a_residual_is_taken_in_and_a_scale_is_not() {
+        for (kind, left) in [(0, 0), (1, 1)] {
+            let mut b = Builder::default();
+            let x = b.source(&[5, 4]);
+            let weights = b.constant(&[4, 24]);
+            let mut y = b.einsum("mk,kn->mn", x, weights);
+            for kind in [0, 2, kind, 3] {
+                y = step(&mut b, kind, y, 24);
+            }
+            let model = same(&b.finish(&[y]), passes);
+            assert_eq!(count::<Linear>(&model), 1);
+            assert_eq!(count::<TypedBinOp>(&model), 2 * left, "the scale, and what comes behind it");
         }
     }
 
