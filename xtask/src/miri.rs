@@ -10,7 +10,8 @@ use crate::{root, run as run_command, work_folder};
 /// Run the kernels' tests under Miri
 ///
 /// Miri has none of the instruction sets that are chosen at run time, so this is the portable path; the others run under
-/// `cargo xtask sanitize`. Needs a nightly toolchain with Miri (rustup toolchain install nightly --component miri,rust-src).
+/// `cargo xtask sanitize`. Properties are tried with two small shapes each. Needs a nightly toolchain with Miri (rustup
+/// toolchain install nightly --component miri,rust-src).
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// Toolchain with Miri
@@ -27,8 +28,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     cargo.args(["--package", "dyn-perceiver-kernels", "--target-dir"]).arg(work_folder("miri")?);
     // Property tests ask for the working folder, which Miri keeps from programs.
     cargo.env("MIRIFLAGS", "-Zmiri-disable-isolation").env_remove("CARGO");
-    // Interpreted code is some hundred times slower: a few shapes of each property have to do.
-    cargo.env("PROPTEST_CASES", "4");
     cargo.arg("--").args(&args.options);
     run_command(&mut cargo)
 }

@@ -103,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::oracle::{assert_close, cases, for_each_isa};
+    use crate::oracle::{assert_close, cases, for_each_isa, most};
     use crate::testing::values;
 
     dispatch! {
@@ -114,7 +114,7 @@ mod tests {
         #![proptest_config(cases(256))]
 
         #[test]
-        fn layer_norm_matches_reference(rows in 1_usize..9, width in 1_usize..67, mean in -100.0_f32..100.0) {
+        fn layer_norm_matches_reference(rows in 1_usize..9, width in 1..most(67), mean in -100.0_f32..100.0) {
             let x: Vec<f32> = values(1, rows * width).iter().map(|x| x + mean).collect();
             let (scale, shift) = (values(2, width), values(3, width));
             let expected: Vec<f32> = x
@@ -140,7 +140,7 @@ mod tests {
 
         #[test]
         fn softmax_matches_reference(
-            rows in 1_usize..9, width in 1_usize..67, padding in 0_usize..3, spread in 0.1_f32..60.0,
+            rows in 1_usize..9, width in 1..most(67), padding in 0_usize..3, spread in 0.1_f32..60.0,
         ) {
             let stride = width + padding;
             let x: Vec<f32> = values(1, rows * stride).iter().map(|x| x * spread).collect();

@@ -86,6 +86,11 @@ pub(crate) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig::with_cases(if cfg!(miri) { 2 } else { cases })
 }
 
+/// The largest of a size in a property, small under Miri: a panel and a bit.
+pub(crate) fn most(size: usize) -> usize {
+    if cfg!(miri) { size.min(18) } else { size }
+}
+
 /// Asserts equality to 1e-5 of the largest value expected.
 pub(crate) fn assert_close(found: &[f32], expected: &[f32]) {
     assert_close_to(found, expected, 1e-3);

@@ -165,14 +165,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::oracle::{assert_close, cases, for_each_isa, windows};
+    use crate::oracle::{assert_close, cases, for_each_isa, most, windows};
     use crate::testing::values;
 
     proptest! {
         #![proptest_config(cases(200))]
 
         #[test]
-        fn pooling_matches_reference(window in windows(), channels in 1_usize..40) {
+        fn pooling_matches_reference(window in windows(), channels in 1..most(40)) {
             prop_assume!((0..2).all(|a| (0..window.output[a]).all(|o| !window.taps(a, o).0.is_empty())));
             let x = values(1, window.input[0] * window.input[1] * channels);
             let inside = |oy: usize, ox: usize, c: usize| -> Vec<f32> {

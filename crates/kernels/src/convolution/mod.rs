@@ -223,7 +223,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::oracle::{activation, activations, assert_close_to, cases, convolution, for_each_isa, largest, windows};
+    use crate::oracle::{
+        activation, activations, assert_close_to, cases, convolution, for_each_isa, largest, most, windows,
+    };
     use crate::testing::values;
 
     proptest! {
@@ -231,7 +233,7 @@ mod tests {
 
         #[test]
         fn convolution_matches_reference(
-            window in windows(), groups in 1_usize..4, ci in 1_usize..67, co in 1_usize..40, act in activations(),
+            window in windows(), groups in 1_usize..4, ci in 1..most(67), co in 1..most(40), act in activations(),
             residual: bool,
         ) {
             let shape = Shape { window, channels_in: groups * ci, channels_out: groups * co, groups };
