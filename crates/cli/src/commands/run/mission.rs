@@ -199,8 +199,8 @@ pub(super) enum Chooser {
     Charge(SocSteps),
     /// A mean cost per frame, as expected by calibration.
     Mean(Box<Mean>),
-    /// The budget of a mission, and the accuracy that is or may be kept.
-    Mission(Box<BudgetGovernor>, Option<f32>),
+    /// The budget of a mission, and the accuracy that is or may be kept, which only somebody who looks on can change.
+    Mission(Box<BudgetGovernor>, #[cfg_attr(not(feature = "live"), allow(dead_code))] Option<f32>),
     /// A companion microcontroller.
     Companion(Companion),
 }
