@@ -16,6 +16,7 @@ mod learning;
 mod loading;
 mod preprocessing;
 mod quantising;
+mod shipped;
 mod shipped_detector;
 mod shipped_video;
 mod staging;

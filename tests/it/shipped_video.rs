@@ -1,33 +1,10 @@
 //! The shipped network of videos: on its samples it does what its card says.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
+use dyn_perceiver::Classifier;
 use dyn_perceiver::camera::{ImageLimits, decode_image};
 use dyn_perceiver::exit::{Decision, ExitPolicy, OverTime, OverTimeSettings};
-use dyn_perceiver::model::LoadOptions;
-use dyn_perceiver::{Classifier, Plan};
-use serde_json::Value;
 
-/// Most bytes of a shipped model.
-const MOST: u64 = 5_000_000;
-
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained").join(name)
-}
-
-fn json(path: PathBuf) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-fn plan(name: &str) -> Arc<Plan> {
-    let path = folder(name).join("model.onnx");
-    assert!(std::fs::metadata(&path).unwrap().len() <= MOST);
-    let plan = Plan::load(&path, &LoadOptions::default()).unwrap();
-    let card = std::fs::read_to_string(folder(name).join("README.md")).unwrap();
-    assert!(card.contains(&plan.info().digest.hex().to_string()), "the card is of another model");
-    Arc::new(plan)
-}
+use crate::shipped::{folder, json, plan};
 
 #[test]
 fn the_shipped_network_of_videos_does_on_its_samples_what_its_card_says() {
