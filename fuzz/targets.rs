@@ -3,6 +3,9 @@
 //! The targets of cargo-fuzz call these, and so does the test that replays all seeds and past crashes. A function returns
 //! whatever the reader says; it must neither panic, hang, nor allocate without bound.
 
+#[cfg(feature = "tract")]
+pub(crate) mod bundles;
+
 use std::path::{Path, PathBuf};
 #[cfg(feature = "tract")]
 use std::sync::Arc;
@@ -80,39 +83,15 @@ pub(crate) fn onnx(data: &[u8]) {
     }
 }
 
-/// A bundle: loaded and run once, as it is and with the checksums that make its content count.
+/// A bundle: loaded and run once, as it is, and as edits of a valid one with the right checksums.
 #[cfg(feature = "tract")]
 pub(crate) fn bundle(data: &[u8]) {
-    for data in [data, &with_checksums(data)] {
+    let edited = bundles::edited(data);
+    for data in [data, &edited] {
         if let Some(Ok(plan)) = with_file(data, "dynp", |path| Plan::load(path, &LoadOptions::default())) {
             run(plan);
         }
     }
-}
-
-/// A bundle of this version with the right checksums around what `data` has as manifest and weights.
-#[cfg(feature = "tract")]
-fn with_checksums(data: &[u8]) -> Vec<u8> {
-    const HEADER: usize = 64;
-    let mut bytes = data.to_vec();
-    bytes.resize(bytes.len().max(HEADER), 0);
-    let wanted = bytes[16..24].try_into().map_or(0, u64::from_le_bytes);
-    let manifest = usize::try_from(wanted).unwrap_or(usize::MAX).min(bytes.len() - HEADER);
-    let weights = (HEADER + manifest).next_multiple_of(HEADER);
-    bytes.resize(bytes.len().max(weights), 0);
-    bytes[HEADER + manifest..weights].fill(0);
-    let length = (bytes.len() - weights) as u64;
-    let (described, stored) = (crc32fast::hash(&bytes[HEADER..weights]), crc32fast::hash(&bytes[weights..]));
-    bytes[..8].copy_from_slice(dyn_perceiver::bundle::MAGIC);
-    bytes[8..12].copy_from_slice(&dyn_perceiver::bundle::VERSION.to_le_bytes());
-    bytes[16..24].copy_from_slice(&(manifest as u64).to_le_bytes());
-    bytes[24..32].copy_from_slice(&length.to_le_bytes());
-    bytes[32..36].copy_from_slice(&described.to_le_bytes());
-    bytes[36..40].copy_from_slice(&stored.to_le_bytes());
-    bytes[40..HEADER].fill(0);
-    let header = crc32fast::hash(&bytes[16..HEADER]);
-    bytes[12..16].copy_from_slice(&header.to_le_bytes());
-    bytes
 }
 
 /// A policy file, JSON or postcard.

@@ -8,6 +8,8 @@ use clap::Args as ClapArgs;
 
 use crate::{root, run as run_command, work_folder};
 
+const SANITIZER: &str = "-Zsanitizer=address";
+
 /// Run the kernels' tests under AddressSanitizer
 ///
 /// The kernels are a crate without tract, whose build under a sanitizer would take long. Needs a nightly toolchain
@@ -34,6 +36,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     cargo.current_dir(root()).args(["run", &args.toolchain, "cargo", "test", "--package", "dyn-perceiver-kernels"]);
     // With a target, build scripts and macros are left without the sanitizer.
     cargo.args(["--target", "x86_64-unknown-linux-gnu", "--target-dir"]).arg(folder);
-    cargo.arg("--").args(&args.options).env("RUSTFLAGS", "-Zsanitizer=address").env_remove("CARGO");
+    cargo.arg("--").args(&args.options).env_remove("CARGO");
+    // Examples in the documentation are compiled by rustdoc, which has flags of its own.
+    cargo.env("RUSTFLAGS", SANITIZER).env("RUSTDOCFLAGS", SANITIZER);
     run_command(&mut cargo)
 }
