@@ -110,8 +110,14 @@ class Detector(nn.Module):
         trunk.train(training)
         return [max(k for k in range(4) if sides[k + 1] * stride == side) for stride in strides]
 
-    def forward(self, image):
+    def forward(self, image, frozen=0):
+        """`frozen` pieces of the trunk, from the stem on, are computed without gradients."""
         trunk = self.backbone.dyn_perceiver
-        exits, features = trunk.both_branches([trunk.piece(0, image)])
+        x, pieces = image, []
+        for k in range(max(frozen, 1)):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and k >= frozen):
+                x = trunk.piece(k, x)
+            pieces.append(x)
+        exits, features = trunk.both_branches(pieces)
         scores, deltas = self.bbox_head(self.neck([features[k] for k in self.places]))
         return exits, flat(scores, self.classes), flat(deltas, COORDINATES)

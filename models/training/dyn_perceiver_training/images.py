@@ -69,18 +69,23 @@ def augmented(image, p, rng, smallest=0.3):
     image = image.resize((p.size, p.size), p.resample, box)
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    pixels = recoloured(image, rng)
+    if rng.random() < 0.25:
+        a, b = (int(p.size * rng.uniform(0.15, 0.4)) for _ in range(2))
+        y, x = rng.randint(0, p.size - a), rng.randint(0, p.size - b)
+        pixels[y : y + a, x : x + b] = rng.uniform(0, 255)
+    return np.clip(pixels, 0, 255)
+
+
+def recoloured(image, rng):
+    """Pixels (H, W, 3) of float32 in other light: brightness, contrast, saturation, and each channel by itself."""
     changes = [(ImageEnhance.Brightness, 0.3), (ImageEnhance.Contrast, 0.3), (ImageEnhance.Color, 0.4)]
     rng.shuffle(changes)
     for change, strength in changes:
         image = change(image).enhance(rng.uniform(1 - strength, 1 + strength))
     pixels = np.asarray(image, np.float32)
     # The light's colour: each channel by itself.
-    pixels = pixels * np.array([rng.uniform(0.9, 1.1) for _ in range(3)], np.float32)
-    if rng.random() < 0.25:
-        a, b = (int(p.size * rng.uniform(0.15, 0.4)) for _ in range(2))
-        y, x = rng.randint(0, p.size - a), rng.randint(0, p.size - b)
-        pixels[y : y + a, x : x + b] = rng.uniform(0, 255)
-    return np.clip(pixels, 0, 255)
+    return pixels * np.array([rng.uniform(0.9, 1.1) for _ in range(3)], np.float32)
 
 
 def mean_colour(image):

@@ -62,10 +62,10 @@ def write_atomically(path, write):
     os.replace(beside, path)
 
 
-def train(build, loss_of, judge, args):
+def train(build, loss_of, judge, args, share=lambda name: 1.0):
     """Trains what `build` makes; `loss_of(model, rng)` is the loss of a batch, `judge(average)` says how it does.
 
-    Leaves `weights.safetensors` (averaged) and `training.json` in `args.out`, and goes on from `checkpoint.pt` there.
+    `share` gives the part of the rate that the parameter of a name learns at; at 0 it stays as it is. Leaves `weights.safetensors` (averaged) and `training.json` in `args.out`, and goes on from `checkpoint.pt` there.
     """
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
@@ -75,10 +75,7 @@ def train(build, loss_of, judge, args):
     for module in model.modules():
         if isinstance(module, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
             module.momentum = MOMENTUM
-    groups = [
-        {"params": [w for w in model.parameters() if (w.ndim > 1) == decayed], "weight_decay": decay}
-        for decayed, decay in ((True, args.weight_decay), (False, 0.0))
-    ]
+    groups = groups_of(model, args, share)
     optimizer = torch.optim.AdamW(groups, args.lr)
     checkpoint = args.out / "checkpoint.pt"
     step, seconds = 0, 0.0
@@ -97,7 +94,7 @@ def train(build, loss_of, judge, args):
         torch.manual_seed(args.seed * 1_000_003 + step)
         loss = loss_of(model, np.random.default_rng([args.seed, step]))
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * rate(step, args.steps)
+            group["lr"] = args.lr * group["share"] * rate(step, args.steps)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -116,6 +113,20 @@ def train(build, loss_of, judge, args):
             print(f"step {step} {seconds:.0f} s loss {np.mean(running):.4f} {shown}", flush=True)
             running = []
     return average
+
+
+def groups_of(model, args, share):
+    """Parameters by their part of the rate; only matrices and kernels decay."""
+    by_kind = {}
+    for name, weights in model.named_parameters():
+        part = share(name)
+        weights.requires_grad_(part > 0)
+        if part > 0:
+            by_kind.setdefault((weights.ndim > 1, part), []).append(weights)
+    return [
+        {"params": params, "weight_decay": args.weight_decay if decayed else 0.0, "share": part}
+        for (decayed, part), params in sorted(by_kind.items(), key=lambda kind: kind[0], reverse=True)
+    ]
 
 
 def write_weights(average, args, step, seconds):
