@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::exit::{Decision, ExitPolicy, FrameAnswer, LogitsError, OverTime, OverTimeError, OverTimeSettings};
 use crate::frame::Frame;
 use crate::model::ModelInfo;
-use crate::plan::Plan;
+use crate::plan::{Plan, check_rules};
 use crate::preparation::Preparation;
 use crate::runtime::{ExitSet, Outcome, RunError, Runtime, StageTime, StageTimes};
 
@@ -186,6 +186,7 @@ impl VideoRuntime {
         if self.over_time.set_policy(policy).is_err() {
             return Err(RunError::PolicyExits { expected, actual: policy.rules().len() });
         }
+        check_rules(policy, expected)?;
         self.runtime.begin(input)?;
         self.over_time.begin();
         let mut stages = StageTimes::default();

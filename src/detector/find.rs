@@ -99,12 +99,13 @@ pub(crate) enum Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// From which confidence on this exit is believed; none where it is not asked.
+    /// From which confidence on this exit is believed; none where it is not asked, infinite where it ends no frame.
     fn threshold(&self, exit: usize) -> Option<f32> {
         match self {
             Asked::Plain(gate, _) => *gate,
             Asked::Policy(policy) => match policy.rules().get(exit) {
                 Some(ExitRule::Leave(threshold)) => Some(*threshold),
+                Some(ExitRule::Ask) => Some(f32::INFINITY),
                 _ => None,
             },
         }
@@ -117,11 +118,20 @@ impl Asked<'_> {
         }
     }
 
-    fn goals(&self, exits: usize) -> usize {
-        match self {
-            Asked::Plain(_, goals) => *goals,
-            Asked::Policy(policy) => (policy.last_exit() + 1).saturating_sub(exits),
-        }
+    /// How many goals are computed of a frame of which an exit said this class with this confidence.
+    fn goals(&self, exits: usize, said: Option<(usize, f32)>) -> usize {
+        let policy = match self {
+            Asked::Plain(_, goals) => return *goals,
+            Asked::Policy(policy) => policy,
+        };
+        let levels = policy.rules().get(exits..=policy.last_exit()).unwrap_or(&[]);
+        let left_out = |rule: &ExitRule| match (rule, said) {
+            (ExitRule::Unless { class, confidence }, Some((said, sure))) => {
+                said == usize::from(*class) && sure >= *confidence
+            }
+            _ => false,
+        };
+        levels.iter().position(left_out).unwrap_or(levels.len())
     }
 }
 
@@ -253,7 +263,8 @@ impl Finder {
         found: &mut Detections,
     ) -> Result<(), RunError> {
         let (all, exits) = (runtime.plan().goals().len(), runtime.plan().info().exits.len());
-        found.goals = asked.goals(exits).min(all);
+        let said = found.exits.last().map(|&(_, class, confidence)| (class, confidence));
+        found.goals = asked.goals(exits, said).min(all);
         let limits = Limits::new(self.score.unwrap_or(self.spec.score), self.spec.candidates);
         let size = self.size.map(|side| side as f32);
         let code = self.spec.code();

@@ -123,7 +123,8 @@ impl Detector {
     }
 
     /// The same by a policy over [`ModelInfo::outcome_names`](crate::model::ModelInfo::outcome_names): exits that it evaluates are asked, each believed from its
-    /// threshold on, and boxes are computed up to the last level that it evaluates.
+    /// threshold on, and boxes are computed up to the last level that it evaluates, or to the one before the first that is
+    /// left out for what the exit asked last said.
     ///
     /// # Errors
     /// As [`Detector::detect`], and [`RunError::PolicyExits`](crate::runtime::RunError::PolicyExits) when the policy is for

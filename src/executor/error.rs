@@ -60,6 +60,12 @@ pub enum RunError {
         /// Exits of the policy.
         actual: usize,
     },
+    /// The policy has a rule about a class where there is none to know.
+    #[error("the policy's rule {} is about a class, which only a detector's levels after the coarsest can have", outcome + 1)]
+    PolicyRule {
+        /// The place of the rule, from 0.
+        outcome: usize,
+    },
     /// Exits are decided per image; this plan takes several at once.
     #[error("the plan takes {batch} images at once, exits are decided for one")]
     Batch {

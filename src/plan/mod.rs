@@ -215,10 +215,13 @@ impl Plan {
         (0..self.outcomes()).map(added).collect()
     }
 
-    /// That a policy has a rule for each outcome.
+    /// That a policy has a rule for each outcome, and rules about classes only where boxes are computed already.
     pub(crate) fn check_policy(&self, policy: &ExitPolicy) -> Result<(), RunError> {
         let (expected, actual) = (self.outcomes(), policy.rules().len());
-        if expected == actual { Ok(()) } else { Err(RunError::PolicyExits { expected, actual }) }
+        if expected != actual {
+            return Err(RunError::PolicyExits { expected, actual });
+        }
+        check_rules(policy, self.exits.len() + 1)
     }
 
     /// Multiply-accumulates of a frame that evaluates these exits and the first `goals` of [`Plan::goals`].
@@ -240,6 +243,14 @@ impl Plan {
     fn costs_to(&self, policy: &ExitPolicy, exit: usize) -> impl Iterator<Item = &cost::GroupCost> {
         let evaluated = (0..=exit).filter(|&k| policy.evaluates(k)).fold(ExitSet::default(), ExitSet::with);
         self.costs.iter().filter(move |(need, _)| need.intersects(evaluated)).map(|(_, cost)| cost)
+    }
+}
+
+/// That no rule before this outcome is about a class.
+pub(crate) fn check_rules(policy: &ExitPolicy, first: usize) -> Result<(), RunError> {
+    match policy.first_conditional() {
+        Some(outcome) if outcome < first => Err(RunError::PolicyRule { outcome }),
+        _ => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::exit::{Decision, ExitPolicy, LogitsError, Observer};
 use crate::graph::partition::Goals;
 use crate::graph::{ExitSet, GraphError, Slot, partition};
 use crate::model::{Model, ModelInfo, late};
-use crate::plan::PlanError;
+use crate::plan::{PlanError, check_rules};
 use crate::quiet;
 
 /// Where stages are computed.
@@ -200,6 +200,7 @@ impl DeviceRuntime {
         if policy.rules().len() != exits {
             return Err(RunError::PolicyExits { expected: exits, actual: policy.rules().len() });
         }
+        check_rules(policy, exits)?;
         self.begin(images)?;
         let (classes, last) = (self.info.classes, policy.last_exit());
         let mut scratch = vec![vec![0.0; classes]; self.images];

@@ -44,7 +44,7 @@ pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
 use crate::executor::{Arena, Watcher};
 use crate::exit::{Answer, Decision, ExitPolicy, LogitsError, Observer};
 use crate::graph::{Slot, StateSlots};
-use crate::plan::{Plan, State};
+use crate::plan::{Plan, State, check_rules};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// Runs the stage plans of one [`Plan`], one image (or batch) at a time. Make one per thread; weights are shared.
@@ -274,6 +274,7 @@ impl Runtime {
         if policy.rules().len() != exits {
             return Err(RunError::PolicyExits { expected: exits, actual: policy.rules().len() });
         }
+        check_rules(policy, exits)?;
         let batch = self.plan.info().input.batch;
         if batch != 1 {
             return Err(RunError::Batch { batch });

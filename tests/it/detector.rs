@@ -94,3 +94,43 @@ fn a_policy_says_which_exits_are_asked_and_to_which_level_boxes_are_computed() {
     let error = detector.detect_with(&frame, &wrong).unwrap_err();
     assert!(matches!(error, dyn_perceiver::Error::Run(RunError::PolicyExits { expected: 7, actual: 4 })), "{error}");
 }
+
+#[test]
+fn a_level_is_left_out_for_what_the_exit_asked_last_says() {
+    let plan = detector();
+    let exits = plan.info().exits.len();
+    let frame = Frame::new(vec![90; 96 * 64], PixelFormat::Grey, 96, 64);
+    let mut detector = Detector::new(plan.clone(), DetectorSettings::default().with_score(0.01)).unwrap();
+    let policy = |ruled: &[(usize, ExitRule)]| {
+        let mut rules = vec![ExitRule::Skip; exits];
+        rules.extend([ExitRule::Leave(0.0); 3]);
+        ruled.iter().for_each(|(outcome, rule)| rules[*outcome] = *rule);
+        ExitPolicy::new(Measure::MaxSoftmax, &rules).unwrap()
+    };
+    let all = detector.detect_with(&frame, &policy(&[(0, ExitRule::Ask)])).unwrap();
+    let (_, class, sure) = all.exits[0];
+    // Whatever the exit says, it ends no frame that it is only asked about.
+    assert_eq!((all.exits.len(), all.gated_at, all.goals), (1, None, 3));
+    let unless = |class: usize, confidence: f32| ExitRule::Unless { class: class as u8, confidence };
+    let run = |detector: &mut Detector, goal: usize, rule| {
+        detector.detect_with(&frame, &policy(&[(0, ExitRule::Ask), (exits + goal, rule)])).unwrap()
+    };
+    for goal in [1, 2] {
+        let found = run(&mut detector, goal, unless(class, sure));
+        assert_eq!((found.goals, found.outcome(&plan)), (goal, exits + goal - 1));
+        assert_eq!(found.macs(&plan), plan.macs_with_boxes(ExitSet::of([0]), goal));
+        let plain = policy(&[(0, ExitRule::Ask), (exits + 1, ExitRule::Skip), (exits + 2, ExitRule::Skip)]);
+        if goal == 1 {
+            assert_eq!(detector.detect_with(&frame, &plain).unwrap().boxes, found.boxes);
+        }
+        assert_eq!(run(&mut detector, goal, unless(1 - class, 0.0)).goals, 3);
+        assert_eq!(run(&mut detector, goal, unless(class, 1.0)).goals, if sure < 1.0 { 3 } else { goal });
+    }
+    // Without an exit that was asked there is nothing to go by.
+    let blind = detector.detect_with(&frame, &policy(&[(exits + 2, unless(class, 0.0))])).unwrap();
+    assert_eq!((blind.exits.len(), blind.goals), (0, 3));
+    for outcome in [0, exits] {
+        let error = detector.detect_with(&frame, &policy(&[(outcome, unless(class, 0.5))])).unwrap_err();
+        assert!(matches!(error, dyn_perceiver::Error::Run(RunError::PolicyRule { .. })), "{error}");
+    }
+}

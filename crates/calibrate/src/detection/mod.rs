@@ -1,12 +1,14 @@
 //! What a detector is worth on labelled pictures: average precision and recall as COCO has them, and the gate by its exits.
 
 mod average_precision;
+mod frontier;
 mod matching;
 mod policies;
 mod presence;
 
 pub use average_precision::{AveragePrecision, ClassPrecision, Detected, Truth, average_precision};
-pub use policies::{LevelPoint, LevelPolicy, Picture, certified_gates, has_found, level_frontier, replay_levels};
+pub use frontier::{certified_gates, level_frontier};
+pub use policies::{LevelPoint, LevelPolicy, Picture, Said, Unless, has_found, replay_levels};
 pub use presence::{Gate, GateSample, gate};
 
 /// Boxes must overlap by this much to be the same object: 0.5, 0.55, ..., 0.95.

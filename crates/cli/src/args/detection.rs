@@ -31,17 +31,21 @@ pub(crate) fn presence_exits(info: &ModelInfo) -> Vec<usize> {
     (0..info.exits.len()).filter(|&exit| names.contains(&info.exits[exit])).collect()
 }
 
-/// A policy over a detector's outcomes: the exits in `gates`, each with the confidence from which on it is believed, and
-/// boxes of the first `goals` goals.
-pub(crate) fn policy(plan: &Plan, gates: &[(usize, f32)], goals: usize) -> Result<ExitPolicy, Failure> {
-    let exits = plan.info().exits.len();
-    let rule = |outcome: usize| match outcome.checked_sub(exits) {
-        Some(goal) if goal < goals => ExitRule::Leave(0.0),
+/// A policy over a detector's outcomes: `exits`, each with its rule, and boxes of the first `goals` goals but for those
+/// that `unless` leaves out, each with its rule.
+pub(crate) fn policy(
+    plan: &Plan,
+    exits: &[(usize, ExitRule)],
+    goals: usize,
+    unless: &[(usize, ExitRule)],
+) -> Result<ExitPolicy, Failure> {
+    let of = |rules: &[(usize, ExitRule)], place: usize, other: ExitRule| {
+        rules.iter().find(|(ruled, _)| *ruled == place).map_or(other, |(_, rule)| *rule)
+    };
+    let rule = |outcome: usize| match outcome.checked_sub(plan.info().exits.len()) {
+        Some(goal) if goal < goals => of(unless, goal, ExitRule::Leave(0.0)),
         Some(_) => ExitRule::Skip,
-        None => {
-            let gate = gates.iter().find(|(exit, _)| *exit == outcome);
-            gate.map_or(ExitRule::Skip, |(_, threshold)| ExitRule::Leave(*threshold))
-        }
+        None => of(exits, outcome, ExitRule::Skip),
     };
     let rules: Vec<ExitRule> = (0..plan.outcomes()).map(rule).collect();
     ExitPolicy::new(Measure::MaxSoftmax, &rules).or_input()
@@ -53,8 +57,14 @@ pub(crate) fn spelled_out(plan: &Plan, presence: Option<f32>, level: Option<&str
         return wrong("the model does not say which exits tell an empty image: dyn_perceiver.presence");
     }
     let goals = level.map_or(Ok(plan.goals().len()), |level| goals_to(plan, level))?;
-    let gates = presence_exits(plan.info()).into_iter().filter_map(|exit| Some((exit, presence?)));
-    policy(plan, &gates.collect::<Vec<_>>(), goals)
+    let gates = presence_exits(plan.info()).into_iter().filter_map(|exit| Some((exit, ExitRule::Leave(presence?))));
+    policy(plan, &gates.collect::<Vec<_>>(), goals, &[])
+}
+
+/// The name of a class of the exits.
+pub(crate) fn frame_label(info: &ModelInfo, class: usize) -> String {
+    let named = frame_labels(info).and_then(|labels| labels.get(class).cloned());
+    named.unwrap_or_else(|| format!("class {class}"))
 }
 
 /// Names of the classes of a frame. Those of a detector's exits are told where it has no names for them.

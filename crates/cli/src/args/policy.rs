@@ -175,6 +175,10 @@ pub(crate) fn for_plan<'a>(
         let (found, expected) = (text::names(calibrated.exits()), text::names(plan.info().outcome_names()));
         return wrong(format!("{}: calibrated for exits {found}, but the model's are {expected}", path.display()));
     }
+    let first = plan.info().exits.len() + 1;
+    if frontier.points().iter().any(|point| point.policy.first_conditional().is_some_and(|outcome| outcome < first)) {
+        return wrong(format!("{}: only levels after the coarsest can have rules about classes", path.display()));
+    }
     Ok(frontier)
 }
 

@@ -53,6 +53,10 @@ fn a_detector_is_calibrated_and_its_policy_is_what_other_commands_run() {
     for pair in points.windows(2) {
         assert!(of(&pair[0], "cost") < of(&pair[1], "cost") && of(&pair[0], "ap50") < of(&pair[1], "ap50"));
     }
+    // Where the exit's class pays, the policy has rules about levels; they come back from the file.
+    let unless = |point: &Value| point["unless"].as_array().unwrap().len();
+    let text = std::fs::read_to_string(&policy).unwrap();
+    assert_eq!(text.matches("\"unless\"").count(), points.iter().map(unless).sum::<usize>());
     // The true boxes are the best of what is found with all levels: computing everything is right at least in part.
     let (best, full) = (points.last().unwrap(), &report["full"]);
     assert!(of(full, "ap50") > 0.0 && of(full, "frame_recall") == 1.0, "{full}");

@@ -179,7 +179,7 @@ impl CalibratedPolicy {
 }
 
 /// The longest binary form of a policy: that of the most points with the most exits.
-pub const MAX_POLICY_BYTES: usize = 64 + MAX_EXITS * (MAX_EXIT_NAME + 1) + super::MAX_POINTS * (24 + 17 * MAX_EXITS);
+pub const MAX_POLICY_BYTES: usize = 64 + MAX_EXITS * (MAX_EXIT_NAME + 1) + super::MAX_POINTS * (24 + 18 * MAX_EXITS);
 
 impl<'de> Deserialize<'de> for CalibratedPolicy {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

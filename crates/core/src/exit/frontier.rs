@@ -298,7 +298,7 @@ pub(super) mod tests {
     /// As many points with as many exits as there may be.
     pub(crate) fn full() -> Frontier {
         let ensemble = Ensemble::recall(&[Curve::new(1.5, -0.5); MAX_EXITS]).unwrap();
-        let rules = [ExitRule::Leave(0.7); MAX_EXITS];
+        let rules = [ExitRule::Unless { class: u8::MAX, confidence: 0.7 }; MAX_EXITS];
         let policy = ExitPolicy::new(Measure::MaxSoftmax, &rules).unwrap().with_ensemble(ensemble).unwrap();
         let point = OperatingPoint::new(policy, 0.0, 0.0, &[1.0 / MAX_EXITS as f32; MAX_EXITS]).unwrap();
         let points: std::vec::Vec<_> = (0..MAX_POINTS)

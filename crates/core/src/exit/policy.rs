@@ -15,6 +15,27 @@ pub enum ExitRule {
     Skip,
     /// The exit is evaluated, and left at when confidence reaches this threshold, in [0, 1].
     Leave(f32),
+    /// The exit is evaluated and not left at unless it is the last one: what it says decides how far a detector's boxes
+    /// are computed.
+    Ask,
+    /// Of a detector's level: neither it nor a finer one is computed where the exit that was asked last says this class
+    /// with this confidence or more, in [0, 1].
+    Unless {
+        /// The class of the exits.
+        class: u8,
+        /// From which confidence on.
+        confidence: f32,
+    },
+}
+
+impl ExitRule {
+    /// The confidence that it is about.
+    fn threshold(&self) -> Option<f32> {
+        match *self {
+            ExitRule::Leave(threshold) | ExitRule::Unless { confidence: threshold, .. } => Some(threshold),
+            ExitRule::Skip | ExitRule::Ask => None,
+        }
+    }
 }
 
 /// Exit rules for every exit of one network, in order of cost.
@@ -58,10 +79,10 @@ impl ExitPolicy {
     pub fn new(measure: Measure, rules: &[ExitRule]) -> Result<Self, PolicyError> {
         let rules = PerExit::new(rules)?;
         for (exit, rule) in rules.iter().enumerate() {
-            if let ExitRule::Leave(threshold) = rule
-                && !(0.0..=1.0).contains(threshold)
+            if let Some(threshold) = rule.threshold()
+                && !(0.0..=1.0).contains(&threshold)
             {
-                return Err(PolicyError::Threshold { exit, threshold: *threshold });
+                return Err(PolicyError::Threshold { exit, threshold });
             }
         }
         if rules.iter().all(|rule| *rule == ExitRule::Skip) {
@@ -134,12 +155,18 @@ impl ExitPolicy {
 
     /// Whether exit `exit` is evaluated.
     pub fn evaluates(&self, exit: usize) -> bool {
-        matches!(self.rules.get(exit), Some(ExitRule::Leave(_)))
+        self.rules.get(exit).is_some_and(|rule| *rule != ExitRule::Skip)
     }
 
     /// The exit that always answers: the last one that is not skipped.
     pub fn last_exit(&self) -> usize {
         self.rules.iter().rposition(|rule| *rule != ExitRule::Skip).unwrap_or(0)
+    }
+
+    /// The first outcome whose rule is about a class, [`ExitRule::Unless`]. Only levels of a detector after its coarsest
+    /// can have one.
+    pub fn first_conditional(&self) -> Option<usize> {
+        self.rules.iter().position(|rule| matches!(rule, ExitRule::Unless { .. }))
     }
 
     /// Whether to leave at `exit`, given its confidence. A confidence that is NaN never leaves early.
@@ -252,6 +279,21 @@ mod tests {
         for text in [json.clone(), json.replace("evidence", "ensemble")] {
             assert_eq!(serde_json::from_str::<ExitPolicy>(&text).unwrap(), policy);
         }
+    }
+
+    #[test]
+    fn policy_asks_an_exit_and_has_levels_that_depend_on_what_it_says() {
+        let rules = [ExitRule::Ask, ExitRule::Leave(0.0), ExitRule::Unless { class: 1, confidence: 0.75 }];
+        let policy = ExitPolicy::new(Measure::MaxSoftmax, &rules).unwrap();
+        assert!(policy.evaluates(0) && policy.last_exit() == 2 && policy.first_conditional() == Some(2));
+        assert_eq!(policy.decide(0, 1.0), Decision::Continue);
+        let json = serde_json::to_string(&policy).unwrap();
+        assert!(json.contains(r#"["ask",{"leave":0.0},{"unless":{"class":1,"confidence":0.75}}]"#), "{json}");
+        assert_eq!(serde_json::from_str::<ExitPolicy>(&json).unwrap(), policy);
+        let bytes = postcard::to_allocvec(&policy).unwrap();
+        assert_eq!(postcard::from_bytes::<ExitPolicy>(&bytes).unwrap(), policy);
+        let out = ExitPolicy::new(Measure::MaxSoftmax, &[ExitRule::Unless { class: 1, confidence: 1.5 }]);
+        assert_eq!(out, Err(PolicyError::Threshold { exit: 0, threshold: 1.5 }));
     }
 
     #[test]

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dyn_perceiver::calibrate::certify::Limit;
-use dyn_perceiver::calibrate::detection::{LevelPoint, LevelPolicy, Picture, Truth, level_frontier, replay_levels};
+use dyn_perceiver::calibrate::detection::{
+    LevelPoint, LevelPolicy, Picture, Said as ExitSaid, Truth, Unless, level_frontier, replay_levels,
+};
 use dyn_perceiver::collect;
 use dyn_perceiver::dataset::{CocoPicture, SkipReason, Skipped};
 use dyn_perceiver::detector::{Detector, DetectorSettings};
-use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, Frontier, Guarantee, MAX_POINTS, OperatingPoint};
+use dyn_perceiver::exit::{
+    CalibratedPolicy, CostUnit, ExitPolicy, ExitRule, Frontier, Guarantee, MAX_POINTS, OperatingPoint,
+};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::ExitSet;
 use serde::Serialize;
@@ -71,6 +75,21 @@ pub(crate) struct PointReport {
     thresholds: Pairs<f64>,
     /// The finest level computed.
     level: String,
+    /// Levels that are left out for what an exit says.
+    unless: Vec<UnlessReport>,
+}
+
+/// A level that is left out, and finer ones with it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct UnlessReport {
+    level: String,
+    /// The exit that is asked last.
+    exit: String,
+    /// What it says.
+    class: String,
+    /// From which confidence on.
+    confidence: f64,
 }
 
 /// Pictures by their places, and what the detector says of them.
@@ -107,7 +126,7 @@ pub(super) fn run(args: &Args, plan: &Arc<Plan>) -> Result<(), Failure> {
     let full = LevelPolicy::new(vec![None; exits.len()], plan.goals().len());
     let full = replay_levels(&said.pictures, &said.truths, &full, cost);
     let frontier = frontier(plan, exits, &points)?;
-    let gated = points.iter().any(|point| point.policy.gates.iter().any(Option::is_some));
+    let gated = points.iter().any(|point| point.policy.gates.iter().flatten().any(|threshold| threshold.is_finite()));
     let guarantee = gated.then(|| Guarantee::new(max_missed as f32, confidence as f32, with_object as u32));
     let names = plan.info().outcome_names();
     let count = said.pictures.len();
@@ -201,7 +220,8 @@ fn examine(args: &Args, plan: &Arc<Plan>, listed: &[CocoPicture], notes: &mut Da
 fn picture_of(image: u64, picture: &CocoPicture, said: &dyn_perceiver::detector::Examined) -> Picture {
     // An exit without numbers is never believed.
     let exit = |&(_, reading): &(usize, Option<(usize, f32)>)| {
-        reading.map_or((false, -1.0), |(class, confidence)| (class == said.nothing, f64::from(confidence)))
+        let (class, confidence) = reading.map_or((0, -1.0), |(class, confidence)| (class, f64::from(confidence)));
+        ExitSaid::new(class, class == said.nothing, confidence)
     };
     let exits = said.exits.iter().map(exit).collect();
     let found = said.levels.iter().map(|found| pictures::detected(image, found)).collect();
@@ -214,15 +234,29 @@ fn shares(plan: &Plan, exits: &[usize], point: &LevelPoint) -> Vec<f64> {
     for (&exit, share) in exits.iter().zip(&point.gated) {
         shares[exit] = *share;
     }
-    let gated: f64 = point.gated.iter().sum();
-    shares[plan.info().exits.len() + point.policy.goals - 1] = 1.0 - gated;
+    for (share, level) in shares.iter_mut().skip(plan.info().exits.len()).zip(&point.levels) {
+        *share = *level;
+    }
     shares
 }
 
-/// Gates as a policy counts them: its exits, each with a confidence.
-fn gates(exits: &[usize], point: &LevelPoint) -> Vec<(usize, f32)> {
-    let gates = exits.iter().zip(&point.policy.gates);
-    gates.filter_map(|(&exit, threshold)| Some((exit, (*threshold)? as f32))).collect()
+/// The exits that are asked, as a policy counts them, each with the confidence from which on it is believed.
+fn gates(exits: &[usize], point: &LevelPoint) -> Vec<(usize, f64)> {
+    exits.iter().zip(&point.policy.gates).filter_map(|(&exit, threshold)| Some((exit, (*threshold)?))).collect()
+}
+
+/// A point's policy as rules.
+fn policy_of(plan: &Plan, exits: &[usize], point: &LevelPoint) -> Result<ExitPolicy, Failure> {
+    let gates = gates(exits, point).into_iter().map(|(exit, threshold)| match threshold.is_finite() {
+        true => (exit, ExitRule::Leave(threshold as f32)),
+        false => (exit, ExitRule::Ask),
+    });
+    let mut unless = vec![];
+    for rule in &point.policy.unless {
+        let class = u8::try_from(rule.class).or_input()?;
+        unless.push((rule.goal, ExitRule::Unless { class, confidence: rule.confidence as f32 }));
+    }
+    detection::policy(plan, &gates.collect::<Vec<_>>(), point.policy.goals, &unless)
 }
 
 fn frontier(plan: &Plan, exits: &[usize], points: &[LevelPoint]) -> Result<Frontier, Failure> {
@@ -232,7 +266,7 @@ fn frontier(plan: &Plan, exits: &[usize], points: &[LevelPoint]) -> Result<Front
         if place % step != 0 && place + 1 != points.len() {
             continue;
         }
-        let policy = detection::policy(plan, &gates(exits, point), point.policy.goals)?;
+        let policy = policy_of(plan, exits, point)?;
         let shares: Vec<f32> = shares(plan, exits, point).into_iter().map(|share| share as f32).collect();
         let quality = point.precision.ap50.unwrap_or(0.0) as f32;
         // What is no better in the file's numbers is no other point.
@@ -245,8 +279,8 @@ fn frontier(plan: &Plan, exits: &[usize], points: &[LevelPoint]) -> Result<Front
 
 fn report(plan: &Plan, exits: &[usize], point: &LevelPoint) -> PointReport {
     let names = plan.info().outcome_names();
-    let thresholds =
-        exits.iter().zip(&point.policy.gates).filter_map(|(&exit, gate)| Some((names[exit].clone(), (*gate)?)));
+    let gates = gates(exits, point);
+    let thresholds = gates.iter().filter(|gate| gate.1.is_finite()).map(|&(exit, gate)| (names[exit].clone(), gate));
     PointReport {
         ap50: point.precision.ap50,
         ap: point.precision.ap,
@@ -257,7 +291,19 @@ fn report(plan: &Plan, exits: &[usize], point: &LevelPoint) -> PointReport {
         shares: names.iter().cloned().zip(shares(plan, exits, point)).collect(),
         thresholds: thresholds.collect(),
         level: plan.goals()[point.policy.goals - 1].name.clone(),
+        unless: unless(plan, exits, point),
     }
+}
+
+fn unless(plan: &Plan, exits: &[usize], point: &LevelPoint) -> Vec<UnlessReport> {
+    let Some(&(exit, _)) = gates(exits, point).last() else { return vec![] };
+    let report = |rule: &Unless| UnlessReport {
+        level: plan.goals()[rule.goal].name.clone(),
+        exit: plan.info().exits[exit].clone(),
+        class: detection::frame_label(plan.info(), rule.class),
+        confidence: rule.confidence,
+    };
+    point.policy.unless.iter().map(report).collect()
 }
 
 fn points_table(plan: &Plan, exits: &[usize], points: &[LevelPoint], full: &LevelPoint) -> String {
@@ -265,10 +311,18 @@ fn points_table(plan: &Plan, exits: &[usize], points: &[LevelPoint], full: &Leve
     let percent = |share: Option<f64>| share.map_or("-".to_owned(), table::percent);
     let row = |point: &LevelPoint| {
         let gates = gates(exits, point);
-        let gate = gates.iter().map(|(exit, threshold)| format!("{} {threshold:.3}", text::name(&names[*exit])));
+        let gate = gates.iter().map(|(exit, threshold)| match threshold.is_finite() {
+            true => format!("{} {threshold:.3}", text::name(&names[*exit])),
+            false => format!("{} asked", text::name(&names[*exit])),
+        });
         let gate = if gates.is_empty() { "-".to_owned() } else { gate.collect::<Vec<_>>().join(", ") };
         let mut row = vec![table::cost(point.cost, CostUnit::Macs), gate];
-        row.push(text::name(&plan.goals()[point.policy.goals - 1].name).into_owned());
+        let mut level = text::name(&plan.goals()[point.policy.goals - 1].name).into_owned();
+        for rule in unless(plan, exits, point) {
+            let (left_out, class) = (text::name(&rule.level).into_owned(), text::name(&rule.class).into_owned());
+            level += &format!(", no {left_out} if {class} {:.2}", rule.confidence);
+        }
+        row.push(level);
         row.extend([point.precision.ap50, point.precision.ap, point.frame_recall, point.spared].map(percent));
         row
     };

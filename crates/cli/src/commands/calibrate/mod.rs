@@ -351,7 +351,7 @@ fn as_json<'a>(
 fn point_report(exits: &[String], point: &OperatingPoint, samples: u32) -> PointReport {
     let threshold = |(exit, rule): (&String, &ExitRule)| match rule {
         ExitRule::Leave(threshold) => Some((exit.clone(), *threshold)),
-        ExitRule::Skip => None,
+        ExitRule::Skip | ExitRule::Ask | ExitRule::Unless { .. } => None,
     };
     PointReport {
         accuracy: point.accuracy,

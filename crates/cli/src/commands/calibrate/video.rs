@@ -60,7 +60,7 @@ pub(crate) struct PointReport {
 pub(crate) fn point_report(exits: &[String], point: &ClipPoint) -> PointReport {
     let threshold = |(exit, rule): (&String, &ExitRule)| match rule {
         ExitRule::Leave(threshold) => Some((exit.clone(), *threshold)),
-        ExitRule::Skip => None,
+        ExitRule::Skip | ExitRule::Ask | ExitRule::Unless { .. } => None,
     };
     PointReport {
         accuracy: point.accuracy,

@@ -140,6 +140,8 @@ fn thresholds(policy: &ExitPolicy) -> String {
     let rule = |rule: &ExitRule| match rule {
         ExitRule::Skip => "-".to_owned(),
         ExitRule::Leave(threshold) => format!("{threshold:.2}"),
+        ExitRule::Ask => "asked".to_owned(),
+        ExitRule::Unless { class, confidence } => format!("unless class {class} {confidence:.2}"),
     };
     policy.rules().iter().map(rule).collect::<Vec<_>>().join(" ")
 }
