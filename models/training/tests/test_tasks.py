@@ -60,6 +60,22 @@ def near(values, reference, what):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["mobilenetV3_0x5", "mobilenetV3_0x75", "reg800m", "resnet50_0375", "efficientnet_lite0"])
+def test_a_seeded_network_has_the_references_keys_and_numbers(name):
+    name += "_perceiver_t64" if name.startswith("efficientnet") else "_perceiver_t128"
+    reference = fixture(f"{name}.json")
+    model = DynPerceiver(Config.from_name(name, depth_factor=tuple(reference["depth_factor"])))
+    assert sum(p.numel() for p in model.parameters()) == reference["params"]
+    assert keys_of(model) == fixture(f"{name}.state_dict.json")
+    side = reference["input_size"]
+    for exit, logits in zip(EXITS, seed(model)(image("image", side, side))):
+        first = torch.tensor(reference["logits"][exit])
+        assert (logits[0, : len(first)] - first).norm() <= 1e-4 * first.norm(), exit
+        assert logits.norm().item() == pytest.approx(reference["logits_l2"][exit], rel=1e-4), exit
+        assert logits.argmax().item() == reference["argmax"][exit], exit
+
+
+@torch.no_grad()
 def test_a_seeded_detector_has_the_references_keys_and_numbers():
     name = "mobilenetV3_0x75_perceiver_t128"
     reference = fixture(f"detection_{name}.json")

@@ -1,8 +1,8 @@
 """CNN backbones, each cut in a stem and four stages, by the name they have in `<backbone>_perceiver_t<N>`."""
 
-from . import efficientnet_lite, mobilenet_v3
+from . import efficientnet_lite, mobilenet_v3, regnet, resnet
 
-FAMILIES = (efficientnet_lite, mobilenet_v3)
+FAMILIES = (efficientnet_lite, mobilenet_v3, regnet, resnet)
 
 
 def build(name):
