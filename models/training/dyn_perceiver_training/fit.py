@@ -18,6 +18,7 @@ from .cache import Cache
 from .folder import DataError, scan
 from .images import variant
 from .losses import balanced_weights, total_loss, update_average
+from .mixing import mix
 from .model import EXITS, DynPerceiver
 from .options import TUNED, config_of, parser, preprocessing_of, starting_state
 from .report import write_report
@@ -157,11 +158,7 @@ class Training:
         variants = torch.randint(0, source.variants, (len(indices),), generator=generator)
         inputs, labels = source.batch(variants, indices)
         target = one_hot(labels, len(self.data.classes)).float()
-        if args.mixup:
-            share = sample_beta(args.mixup, generator)
-            other = torch.randperm(len(indices), generator=generator)
-            inputs = [share * x + (1 - share) * x[other] for x in inputs]
-            target = share * target + (1 - share) * target[other]
+        inputs, target = mix(inputs, target, args.mixup, args.cutmix, generator)
         warm = WARM_EPOCHS * per_epoch
         rate = (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
         for group in self.optimizer.param_groups:
@@ -196,7 +193,7 @@ class Training:
             epochs = self.epochs_in(args.minutes, per_epoch)
         total = epochs * per_epoch
         running = []
-        while self.step < total:
+        while self.step < total and not self.stale(per_epoch):
             epoch = self.step // per_epoch
             generator = torch.Generator().manual_seed(args.seed * 1_000_003 - 1 - epoch)
             order = torch.randperm(len(source), generator=generator)
@@ -205,13 +202,11 @@ class Training:
             left = spent / (self.step - start_step) * (total - self.step)
             say(f"epoch {epoch + 1} of {epochs}, loss {running[-1]:.3f}, {left / 60:.1f} min left")
             if self.step % per_epoch == 0:
-                stop = self.end_of_epoch(epoch, epochs, sum(running) / len(running))
+                self.end_of_epoch(epoch, epochs, sum(running) / len(running))
                 running = []
                 self.seconds += time.monotonic() - saved
                 saved = time.monotonic()
                 self.save()
-                if stop:
-                    break
             elif time.monotonic() - saved > SAVE_SECONDS:
                 self.seconds += time.monotonic() - saved
                 saved = time.monotonic()
@@ -250,7 +245,10 @@ class Training:
         if val_loss < self.best["loss"]:
             state = {k: v.clone() for k, v in self.average.state_dict().items()}
             self.best = {"loss": val_loss, "epoch": epoch, "state": state}
-        return epoch - self.best["epoch"] >= self.args.patience
+
+    def stale(self, per_epoch):
+        """Whether so many epochs in a row were no better; a run that goes on from its last checkpoint knows it, too."""
+        return self.step // per_epoch - 1 - self.best["epoch"] >= self.args.patience
 
     def finish(self, epochs):
         out = self.args.out
@@ -261,14 +259,6 @@ class Training:
         (out / "splits.json").write_text(json.dumps(splits) + "\n")
         scores = {split: self.evaluate(self.average, split) for split in ("val", "test") if split in self.sources}
         write_report(self, scores, epochs)
-
-
-def sample_beta(alpha, generator):
-    """A Beta(alpha, alpha) number, by two Gamma numbers of a generator of its own."""
-    seed = int(torch.randint(0, 2**62, (1,), generator=generator))
-    import random
-
-    return random.Random(seed).betavariate(alpha, alpha)
 
 
 def save_atomically(path, write):

@@ -43,6 +43,7 @@ def parser():
     p.add_argument("--smoothing", type=float, default=0.1, help="label smoothing")
     p.add_argument("--distillation", type=float, default=0.5, help="share of the last exit's teaching in the loss")
     p.add_argument("--mixup", type=float, default=0.2, help="alpha of mixing two images; 0 for none")
+    p.add_argument("--cutmix", type=float, default=0.0, help="alpha of pasting a part of another image; 0 for none")
     p.add_argument("--balanced", action="store_true", help="every class counts alike, however many images it has")
     p.add_argument("--dropout", type=float, default=0.2)
     p.add_argument("--ema", type=float, default=0.995, help="decay of the averaged weights, per step")

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ Image = pytest.importorskip("PIL.Image")
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dyn_perceiver_training import folder, images, losses, macs  # noqa: E402
+from dyn_perceiver_training import folder, images, losses, macs, mixing  # noqa: E402
 from dyn_perceiver_training.fit import main  # noqa: E402
 from dyn_perceiver_training.model import EXITS, Config, DynPerceiver  # noqa: E402
 
@@ -126,15 +127,50 @@ def test_training_ends_with_weights_and_a_report(tmp_path, tune, capsys):
     assert "early3" in capsys.readouterr().out
 
 
-def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
+def test_a_run_killed_ten_times_ends_as_an_undisturbed_one(tmp_path):
     root = data(tmp_path / "a")
-    command = [sys.executable, "-m", "dyn_perceiver_training.fit", str(root), *TINY, "--epochs", "6", "--out"]
+    command = [sys.executable, "-m", "dyn_perceiver_training.fit", str(root), *TINY, "--epochs", "12", "--out"]
     subprocess.run([*command, str(tmp_path / "whole")], cwd=ROOT, check=True, capture_output=True)
-    killed = subprocess.Popen([*command, str(tmp_path / "killed")], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    for line in killed.stdout:
-        if line.startswith("epoch 2"):
-            killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    for kill in range(10):
+        killed = subprocess.Popen([*command, str(tmp_path / "killed")], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for line in killed.stdout:
+            # After a checkpoint, and every other time a little later, in the middle of an epoch.
+            if line.startswith("epoch "):
+                time.sleep(0.05 * (kill % 2))
+                killed.send_signal(signal.SIGKILL)
+                break
+        assert killed.wait() == -signal.SIGKILL, f"it ended before kill {kill}"
     subprocess.run([*command, str(tmp_path / "killed")], cwd=ROOT, check=True, capture_output=True)
     weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "killed")]
     assert weights[0] == weights[1]
+
+
+def test_training_stops_where_validation_gets_no_better(tmp_path, capsys):
+    out = tmp_path / "out"
+    # At a rate of nothing but the first epoch's warming up, no later epoch is better.
+    assert main([str(data(tmp_path / "a")), "--out", str(out), *TINY, "--epochs", "30", "--patience", "2", "--lr", "1e-12",
+                 "--ema", "0"]) == 0  # fmt: skip
+    epochs = json.loads((out / "report.json").read_text())["epochs"]
+    assert epochs < 30
+    # The weights are those of the best epoch, the others after it are thrown away.
+    best = torch.load(out / "checkpoint.pt", weights_only=True)["best"]
+    assert epochs == best["epoch"] + 1 + 2
+
+
+def test_cutmix_pastes_the_same_part_of_every_map():
+    torch.manual_seed(0)
+    image, tokens = torch.zeros(4, 3, 28, 28), torch.zeros(4, 49, 5)
+    image += torch.arange(4.0)[:, None, None, None]
+    tokens += torch.arange(4.0)[:, None, None]
+    target = torch.eye(4)
+    for seed in range(20):
+        (a, b), mixed = mixing.mix([image, tokens], target, 0.0, 1.0, torch.Generator().manual_seed(seed))
+        assert mixed.sum(1).allclose(torch.ones(4))
+        for i in range(4):
+            own, other = mixed[i, i].item(), [k for k in range(4) if k != i and mixed[i, k] > 0]
+            # Each pixel is that of one of the two images, in shares that those of the classes are within the rounding of edges.
+            assert set(a[i].unique().tolist()) <= {float(i), *map(float, other)}
+            assert abs((a[i] == i).float().mean().item() - own) < 0.08
+            assert abs((b[i] == i).float().mean().item() - own) < 0.25
+    (a,), mixed = mixing.mix([image], target, 0.0, 0.0, torch.Generator())
+    assert torch.equal(a, image) and torch.equal(mixed, target)
