@@ -69,7 +69,7 @@ const MOST_PADDING: usize = 64;
 const FREE: usize = 1 << 20;
 
 /// Calls `f` with each image of a batch, its output, and where its residual is.
-fn each_image(
+pub(super) fn each_image(
     inputs: &[(&[f32], &[usize])],
     image: usize,
     result: usize,
@@ -84,8 +84,24 @@ fn each_image(
     }
 }
 
-fn pixels(pair: [usize; 2]) -> usize {
+pub(super) fn pixels(pair: [usize; 2]) -> usize {
     pair[0] * pair[1]
+}
+
+impl Convolution {
+    /// All that [`Fused::check`] looks at but the weights, whose length must be one that can be.
+    pub(super) fn check_but_weights(&self, inputs: &[&[usize]]) -> TractResult<()> {
+        self.tail.check(inputs)?;
+        let Shape { window, channels_in, channels_out, groups } = self.shape;
+        check_image(inputs[0], &window, channels_in)?;
+        ensure!(groups > 0 && channels_in.is_multiple_of(groups) && channels_out.is_multiple_of(groups));
+        ensure!(channels_out > 0);
+        let [rows, columns] = window.kernel;
+        let columns_of_group = (channels_out / groups).saturating_add(PANEL);
+        product(&[rows, columns, channels_in / groups, columns_of_group, groups])?;
+        product(&[window.output[0], window.output[1], channels_out])?;
+        self.tail.check_sizes(inputs, channels_out, volume(&image_shape(inputs[0], &window, channels_out)))
+    }
 }
 
 impl Fused for Convolution {
@@ -99,17 +115,9 @@ impl Fused for Convolution {
     }
 
     fn check(&self, inputs: &[&[usize]]) -> TractResult<()> {
-        self.tail.check(inputs)?;
-        let Shape { window, channels_in, channels_out, groups } = self.shape;
-        check_image(inputs[0], &window, channels_in)?;
-        ensure!(groups > 0 && channels_in.is_multiple_of(groups) && channels_out.is_multiple_of(groups));
-        ensure!(channels_out > 0);
-        let [rows, columns] = window.kernel;
-        let columns_of_group = (channels_out / groups).saturating_add(PANEL);
-        product(&[rows, columns, channels_in / groups, columns_of_group, groups])?;
-        product(&[window.output[0], window.output[1], channels_out])?;
+        self.check_but_weights(inputs)?;
         ensure!(volume(inputs[1]) == self.shape.packed_len());
-        self.tail.check_sizes(inputs, channels_out, volume(&image_shape(inputs[0], &window, channels_out)))
+        Ok(())
     }
 
     fn scratch_len(&self, _inputs: &[&[usize]], _threads: usize) -> usize {

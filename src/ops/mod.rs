@@ -18,6 +18,7 @@ pub(crate) mod operator;
 pub(crate) mod permute;
 pub(crate) mod pool;
 pub(crate) mod quantised_linear;
+pub(crate) mod winograd;
 
 use tract_core::internal::*;
 

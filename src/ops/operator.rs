@@ -15,6 +15,7 @@ use super::mean::Mean;
 use super::permute::Permute;
 use super::pool::Pool;
 use super::quantised_linear::QuantisedLinear;
+use super::winograd::Winograd;
 
 /// One of this project's operators. They read constants where these lie, in memory of their own or in a mapped file.
 #[derive(Serialize, Deserialize)]
@@ -67,7 +68,8 @@ operators!(
     Join,
     Part,
     QuantisedLinear,
-    HalfLinear
+    HalfLinear,
+    Winograd
 );
 
 #[cfg(test)]
@@ -88,7 +90,7 @@ mod tests {
         let clamp = Activation::Clamp { low: 0.0, high: f32::INFINITY };
         let tail = |bias, residual, activation| Tail { bias, residual, activation };
         let numbers: Vec<u8> = (1..=10).collect();
-        let forms: [(Box<dyn TypedOp>, Vec<u8>); 13] = [
+        let forms: [(Box<dyn TypedOp>, Vec<u8>); 14] = [
             (Box::new(Attention { sizes, scale: 6, shape: tvec!(7, 8) }), vec![0, 1, 2, 3, 4, 5, 6, 2, 7, 8]),
             (
                 Box::new(Convolution { shape, tail: tail(true, false, Activation::HardSwish) }),
@@ -135,6 +137,10 @@ mod tests {
                     },
                 }),
                 vec![12, 1, 2, 2, 3, 4, 1, 0, 2],
+            ),
+            (
+                Box::new(Winograd { convolution: Convolution { shape, tail: tail(true, true, Activation::Gelu) } }),
+                [&[13], &numbers[..], &[11, 12, 13, 1, 1, 4]].concat(),
             ),
         ];
         for (op, expected) in forms {

@@ -22,6 +22,7 @@ mod pool;
 mod strided_pointwise;
 #[cfg(test)]
 pub(crate) mod testing;
+mod winograd;
 
 use tract_core::internal::*;
 
@@ -42,5 +43,7 @@ pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     merge_depthwise_pool::fuse(&mut model)?;
     channel_gate::fuse(&mut model)?;
     join::fuse(&mut model)?;
+    deadline::check()?;
+    winograd::fuse(&mut model)?;
     Ok(model)
 }

@@ -2,6 +2,7 @@
 //! where they lie, and no im2col buffer is filled.
 
 mod kernel_rows;
+pub mod winograd;
 
 use serde::{Deserialize, Serialize};
 

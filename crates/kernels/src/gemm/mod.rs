@@ -141,7 +141,7 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
 /// Cuts `0..len` into the fewest ranges of at most `most`, as even as can be: seven rows are better done as four and three
 /// than as six and one, which leaves the arithmetic units waiting.
 #[inline(always)]
-fn even(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn even(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let parts = len.div_ceil(most).max(1);
     let (size, longer) = (len / parts, len % parts);
     (0..parts).map(move |i| {
@@ -184,6 +184,50 @@ fn f32_rows_body<S: F32MicroKernel>(
 dispatch! {
     /// [`gemm_rows`] of the f32 micro-kernel.
     pub(crate) fn f32_rows(a: Fragments<'_, f32>, packed: &[f32], to: Columns, epilogue: Epilogue<'_>, prefetch: Prefetch, out: Sink<'_>) = f32_rows_body;
+}
+
+/// The driver for groups: group `g` of the columns of C is that of the entries of `rows` times its own weights, without an
+/// epilogue. What does not depend on the group is done once, since each may be a product of 16 x 16 weights.
+#[inline(always)]
+fn f32_groups_body<S: F32MicroKernel>(
+    simd: S,
+    rows: &[&[f32]],
+    groups: usize,
+    packed: &[f32],
+    columns: usize,
+    mut out: Sink<'_>,
+) {
+    let kernel = F32(simd);
+    let Some(len) = rows.first().map(|row| row.len() / groups) else { return };
+    assert!(rows.len() <= ROWS && rows.iter().all(|row| row.len() >= groups * len), "rows of {len} entries");
+    let mut tiles = [(0, 0); ROWS / MR];
+    let count = rows.len().div_ceil(MR);
+    tiles.iter_mut().zip(even(rows.len(), MR)).for_each(|(tile, range)| *tile = (range.start, range.end));
+    let (pace, start) = ((NR * size_of::<f32>()).div_ceil(count), [0.0; NR]);
+    for (g, packed) in packed.chunks_exact(packed_len(len, columns)).enumerate().take(groups) {
+        for (p, panel) in packed.chunks_exact(len * NR).enumerate() {
+            let (column, mut ahead) = (p * NR, panel.as_ptr_range().end.cast::<u8>());
+            for &(from, until) in &tiles[..count] {
+                let list = &rows[from..until];
+                let tile = Tile {
+                    operands: Operands { list, per_row: 1, offset: g * len, len, panel, ahead, pace },
+                    start: &start,
+                    rows: list.len(),
+                    width: NR.min(columns - column),
+                    at: (from * groups + g) * columns + column,
+                    stride: groups * columns,
+                    epilogue: Epilogue::default(),
+                };
+                kernel.tile(&tile, &mut out);
+                ahead = ahead.wrapping_add(pace * len);
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// The groups' products.
+    pub(crate) fn f32_groups(rows: &[&[f32]], groups: usize, packed: &[f32], columns: usize, out: Sink<'_>) = f32_groups_body;
 }
 
 /// The driver for a matrix A: `x` is row-major with rows of `reduction` entries.

@@ -41,6 +41,11 @@ impl Simd for Fused {
     }
 
     #[inline(always)]
+    fn sub(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        Plain.sub(a, b)
+    }
+
+    #[inline(always)]
     fn mul(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         Plain.mul(a, b)
     }

@@ -47,6 +47,11 @@ impl Simd for Plain {
     }
 
     #[inline(always)]
+    fn sub(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
     fn mul(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         each(a, b, |a, b| a * b)
     }
