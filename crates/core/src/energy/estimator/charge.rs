@@ -35,9 +35,11 @@ const GAUGE_NOISE: f32 = 0.005;
 /// power model is wrong by beside that, for idling and for frames.
 const BATTERY_SPREAD: f32 = 0.12;
 const MODEL_SPREAD: f32 = 0.09;
+/// Standard deviation of the drains when an income is first seen.
+const SUN_SPREAD: f32 = 0.08;
 /// By how much drains wander in an hour, and over a whole charge: no voltage falls just as it is taken to.
 const DRAIN_WANDER: f32 = 0.002;
-const DRAIN_WANDER_CHARGE: f32 = 0.04;
+const DRAIN_WANDER_CHARGE: f32 = 0.05;
 /// By how much charge wanders in an hour for no reason that is modelled.
 const CHARGE_WANDER: f32 = 0.003;
 /// By how much the income wanders in an hour while there may be any, as a share of a charge an hour.
@@ -182,7 +184,8 @@ impl ChargeEstimator {
         p[ERROR][ERROR] += GAUGE_ERROR * GAUGE_ERROR * (1.0 - keep * keep);
         if self.sunny {
             p[INCOME][INCOME] += wander(wanders);
-        } else {
+        }
+        if !self.sunny || usual.is_some_and(|(_, night)| night) {
             let drains = wander(DRAIN_WANDER) + DRAIN_WANDER_CHARGE * DRAIN_WANDER_CHARGE * drop;
             p[IDLE][IDLE] += drains;
             p[FRAMES][FRAMES] += drains;
@@ -261,10 +264,18 @@ impl ChargeEstimator {
         }
         self.sunny = true;
         (self.x[IDLE], self.x[FRAMES]) = drains;
-        for k in 0..STATES {
-            self.p[INCOME][k] = 0.0;
-            self.p[k][INCOME] = 0.0;
+        for one in [IDLE, FRAMES, INCOME] {
+            for k in 0..STATES {
+                self.p[one][k] = 0.0;
+                self.p[k][one] = 0.0;
+            }
         }
+        // What was learned of the drains meanwhile was the income's doing.
+        let spread = SUN_SPREAD * SUN_SPREAD;
+        self.p[IDLE][IDLE] = spread;
+        self.p[FRAMES][FRAMES] = spread;
+        self.p[IDLE][FRAMES] = 0.6 * spread;
+        self.p[FRAMES][IDLE] = 0.6 * spread;
         self.p[INCOME][INCOME] = self.weather * self.weather;
         self.bound();
     }

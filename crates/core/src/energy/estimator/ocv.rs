@@ -49,12 +49,13 @@ impl Chemistry {
         }
     }
 
-    /// By how much of its mean the voltage falls from full to empty, its steep ends left out.
+    /// By how much of its mean the voltage falls from full to empty, its steep ends left out: the slope of the curve between
+    /// a fifth and nine tenths of the charge.
     pub(crate) const fn voltage_fall(self) -> f32 {
         match self {
-            Chemistry::LithiumIon => 0.16,
-            Chemistry::LithiumIronPhosphate => 0.05,
-            Chemistry::NickelMetalHydride => 0.08,
+            Chemistry::LithiumIon => 0.19,
+            Chemistry::LithiumIronPhosphate => 0.07,
+            Chemistry::NickelMetalHydride => 0.12,
         }
     }
 
@@ -291,6 +292,15 @@ mod tests {
         assert_eq!(OcvCurve::new(&[(0.0, 3.0), (1.0, 3.0)]), Err(OcvError));
         assert_eq!(OcvCurve::new(&[(0.1, 3.0), (1.0, 4.0)]), Err(OcvError));
         assert_eq!(OcvCurve::new(&[(0.0, 3.0), (1.0, f32::NAN)]), Err(OcvError));
+    }
+
+    #[test]
+    fn ocv_fall_of_the_voltage_is_that_of_the_curve_without_its_ends() {
+        for chemistry in Chemistry::ALL {
+            let curve = OcvCurve::of(chemistry, 1);
+            let fall = (curve.volts(0.9) - curve.volts(0.2)) / 0.7 / curve.mean_volts();
+            assert!((chemistry.voltage_fall() - fall).abs() < 0.005, "{chemistry}: {fall}");
+        }
     }
 
     proptest! {

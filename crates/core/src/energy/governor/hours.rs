@@ -8,6 +8,8 @@ const DAY: usize = 24;
 const LAST_DAY: f32 = 0.5;
 /// Share of the highest rate that is next to nothing.
 const NOTHING: f32 = 0.2;
+/// Hours before and after those in which something was guessed to come that are not taken for night.
+const TWILIGHT: f32 = 2.0;
 /// Weight of the first day against a guess.
 const FIRST_DAY: f32 = 0.5;
 
@@ -43,7 +45,9 @@ impl HourlyRate {
                 self.seen |= 1 << hour;
                 self.guessed |= 1 << hour;
             }
-            if guess(hour as f32 + 0.5) == 0.0 {
+            // Days are longer and shorter, and clocks differ: what is near the day may be day.
+            let dark = |apart: f32| guess(hour as f32 + 0.5 + apart) == 0.0;
+            if dark(-TWILIGHT) && dark(0.0) && dark(TWILIGHT) {
                 self.nothing |= 1 << hour;
             }
         }
@@ -137,13 +141,13 @@ mod tests {
         rate.add(4, 0.0, 0.0);
         rate.guess(|hour| if hour < 12.0 { 2.0 } else { 0.0 });
         assert_eq!((rate.rate(3), rate.rate(4), rate.highest()), (Some(1.0), Some(2.0), 2.0));
-        assert!(rate.is_nothing(13) && !rate.is_nothing(4));
+        assert!(rate.is_nothing(15) && !rate.is_nothing(4) && !rate.is_nothing(13), "twilight may be day");
         rate.add(4, 4.0, 1.0);
         rate.add(13, 1.0, 1.0);
         rate.add(14, 0.0, 0.0);
         // The first day is as good as the guess.
         assert_eq!((rate.rate(4), rate.rate(13)), (Some(3.0), Some(0.5)));
-        assert!(rate.is_nothing(14));
+        assert!(rate.is_nothing(16));
         assert!(rate.is_sound());
     }
 

@@ -14,6 +14,9 @@ const PRICE_SECONDS: f32 = 7200.0;
 /// Least real cost over the expected one that is believed: where a gate lets nearly every answer hold, frames cost nearly
 /// nothing.
 const LEAST_PRICE: f32 = 0.02;
+/// Share of the highest drain of idling so far, below which something else must carry a part of the load: no age or cold
+/// goes away by as much.
+const SPARED: f32 = 0.5;
 /// Seconds over which readings are averaged to see the charge rise.
 const RISE_SECONDS: f32 = 900.0;
 /// Share of its highest voltage by which a full battery sags when it carries a load.
@@ -70,7 +73,7 @@ fn daylight(hour: f32) -> f32 {
 /// Share of a panel's peak that reaches the battery at noon of a usual day: clouds, dust, heat and the charger.
 const USUAL_SKY: f32 = 0.6;
 /// Hours of daylight after which a charger that nobody told of has been seen to carry the load.
-const HOURS_UNSEEN: f32 = 1.0;
+const HOURS_UNSEEN: f32 = 2.0;
 /// Seconds after which the income of a charger that nobody told of is known well enough to guess a day by.
 const SEEN_SECONDS: f32 = 1800.0;
 
@@ -209,6 +212,7 @@ impl Learned {
         if rise.mean < 0.0 {
             rise.mean = soc;
             rise.last = soc;
+            rise.drains = (self.battery.idle_drain(), self.battery.frame_drain());
         }
         let forget = libm::expf(-seconds / 7200.0);
         rise.step = (rise.step * forget).max((soc - rise.last).abs());
@@ -216,10 +220,16 @@ impl Learned {
         rise.mean += (1.0 - libm::expf(-seconds / RISE_SECONDS)) * (soc - rise.mean);
         if rise.mean < rise.lowest {
             rise.lowest = rise.mean;
-            rise.hour = hour;
+            // Once something charges the battery, its lowest charge is the end of a night.
+            if !self.battery.is_sunny() {
+                rise.hour = hour;
+            }
+        }
+        if self.battery.idle_drain() > rise.drains.0 {
             rise.drains = (self.battery.idle_drain(), self.battery.frame_drain());
         }
-        if rise.mean > rise.lowest + RISE + 1.2 * rise.step {
+        let spared = self.battery.idle_drain() < SPARED * rise.drains.0;
+        if spared || rise.mean > rise.lowest + RISE + 1.2 * rise.step {
             self.battery.expect_income(rise.drains);
         }
     }
@@ -320,6 +330,24 @@ mod tests {
         assert!(learned.battery().is_sunny());
         step(&mut learned, 0.06, 60);
         assert!((learned.battery().income() - 0.09).abs() < 0.02, "{}", learned.battery().income());
+    }
+
+    #[test]
+    fn learned_sees_a_load_that_something_carries_and_goes_back_to_the_drains_of_before() {
+        let mut learned = Learned::new(36_000.0);
+        let mut soc = 0.9f32;
+        learned.drain(0, 0.0, (0.0, 0.0), Some(&GaugeReading::new(soc)));
+        let mut hour = 0;
+        // A sun that carries the whole load: the charge neither falls nor rises.
+        while !learned.battery().is_sunny() && hour < 12 {
+            for _ in 0..60 {
+                learned.drain(hour, 60.0, (18.0, 0.0), Some(&GaugeReading::new(soc)));
+                soc -= 1e-5;
+            }
+            hour += 1;
+        }
+        assert!(learned.battery().is_sunny() && hour > 1, "{hour}");
+        assert!((0.95..1.1).contains(&learned.battery().idle_drain()), "{}", learned.battery().idle_drain());
     }
 
     #[test]

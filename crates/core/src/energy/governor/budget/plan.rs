@@ -11,15 +11,15 @@ use crate::energy::governor::mission::FrameDemand;
 const PLAN_WEIGHT: f32 = 0.25;
 /// Deviations of the charge at the end, as it is foreseen, that are kept back: with a gauge, which will tell before it is too
 /// late, and without one.
-const CAUTION: f32 = 0.4;
+const CAUTION: f32 = 0.5;
 const BLIND_CAUTION: f32 = 1.0;
 /// Deviations that frames can give way to, at which a plan is as cautious as that.
 const SLACK: f32 = 1.5;
 /// Share by which the drains come to differ from what they are now, and hours for which they do: nights are cold.
-const DRIFT: f32 = 0.05;
+const DRIFT: f32 = 0.08;
 const DRIFT_HOURS: f32 = 12.0;
-/// Share of a day's income that may fail to come.
-const WEATHER: f32 = 0.15;
+/// Standard deviation of a day's income, as a share of it.
+const WEATHER: f32 = 0.3;
 /// Hours before the end within which a deviation is no longer made up for: frames would all bunch up or fail to come.
 const LAST_HOURS: f32 = 0.2;
 /// The same as a share of the mission: a mission of minutes has no such end.
