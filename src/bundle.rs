@@ -25,6 +25,7 @@ use crate::deadline;
 use crate::exit::{CalibratedPolicy, ModelDigest};
 use crate::file::atomic_write;
 use crate::graph::parts::Parts;
+use crate::machine::MachineTimes;
 use crate::model::{Model, late};
 use crate::passes::halves;
 use crate::plan::{Plan, PlanError};
@@ -115,6 +116,19 @@ pub fn compile_with(
         crate::bundle_format::compile(parts, policy, target)
     });
     store(made.unwrap_or_else(|overdue| Err(BundleError::Model(late(overdue, &source, limit))))?, path)
+}
+
+/// Stores in the bundle at `path` how long its stages take on a machine, so that a start there needs no measurement; in place of
+/// what was stored for the same machine and number of threads. The file is replaced whole or stays as it was; processes that
+/// have mapped it keep the old one.
+///
+/// # Errors
+/// [`BundleError`] when the file cannot be read, is no sound bundle, the times are not of its stages, or it cannot be written.
+pub fn keep_times(path: impl AsRef<Path>, times: impl Into<Vec<MachineTimes>>) -> Result<(), BundleError> {
+    let (path, times) = (path.as_ref(), times.into());
+    let bytes = std::fs::read(path).map_err(|source| BundleError::Read { path: path.into(), source })?;
+    let bytes = crate::bundle_format::with_times(&bytes, times, path)?;
+    atomic_write(path, &bytes).map_err(|source| BundleError::Write { path: path.into(), source })
 }
 
 /// Stores weights as halves, under a digest of its own.

@@ -96,10 +96,13 @@ pub struct Prediction {
     pub class: usize,
     /// Its name; `class 7` for class 7 of a model without labels.
     pub label: Arc<str>,
-    /// Its softmax probability at the exit that answered.
-    pub probability: f32,
+    /// Its softmax at the exit that answered, which is no calibrated probability.
+    pub softmax: f32,
     /// Confidence in [0, 1] by the policy's measure.
     pub confidence: f32,
+    /// Probability in [0, 1] that the class is right, as calibration found it on labelled images; none where the policy file or
+    /// bundle has no calibration, and for thresholds of another measure.
+    pub probability: Option<f32>,
     /// Name of the exit at which the frame left.
     pub exit: Arc<str>,
     /// Its index, from 0, in order of cost.
@@ -204,8 +207,9 @@ impl Classifier {
         Prediction {
             class,
             label: self.labels.get(class).cloned().unwrap_or_else(|| format!("class {class}").into()),
-            probability: outcome.probability,
+            softmax: outcome.softmax,
             confidence: outcome.confidence,
+            probability: outcome.probability,
             exit: self.exits[outcome.exit].clone(),
             exit_index: outcome.exit,
             exited_early: outcome.exited_early,
@@ -313,18 +317,25 @@ impl ClassifierBuilder {
         let with = |thresholds: &[f32]| ExitPolicy::with_thresholds(self.measure, exits, thresholds);
         let bundled =
             plan.bundle().and_then(|bundle| bundle.policy.as_ref()).and_then(|policy| best(policy.frontier()));
+        // That of a policy file, in place of the bundle's.
+        let mut calibration = None;
         let policy = match (self.choice, bundled) {
             (Choice::Policy(policy), _) => *policy,
             (Choice::Thresholds(thresholds), _) => with(&thresholds)?,
             (Choice::File(path), _) => {
                 let calibrated = policy_file::load(&path)?;
                 let frontier = policy_file::for_plan(&calibrated, &plan, &path)?;
+                calibration = Some(calibrated.calibration().cloned());
                 best(frontier).map_or_else(|| with(&vec![DEFAULT_THRESHOLD; exits - 1]), Ok)?
             }
             (Choice::Default, Some(policy)) => policy,
             (Choice::Default, None) => with(&vec![DEFAULT_THRESHOLD; exits - 1])?,
         };
         let threads = self.threads.choose(&plan)?.threads;
+        let mut runtime = Runtime::new(plan.clone())?.with_threads(threads)?;
+        if let Some(calibration) = calibration {
+            runtime.set_calibration(calibration);
+        }
         let info = plan.info();
         let names = |names: &[String]| names.iter().map(|name| Arc::from(name.as_str())).collect();
         Ok(Classifier {
@@ -335,13 +346,14 @@ impl ClassifierBuilder {
             frame: Frame::default(),
             exits: names(&info.exits),
             labels: info.labels.as_deref().map_or_else(Vec::new, names),
-            runtime: Runtime::new(plan.clone())?.with_threads(threads)?,
+            runtime,
         })
     }
 }
 
 impl fmt::Display for Prediction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({:.1} %) at exit {}", self.label, 100.0 * self.probability, self.exit)
+        let share = self.probability.unwrap_or(self.softmax);
+        write!(f, "{} ({:.1} %) at exit {}", self.label, 100.0 * share, self.exit)
     }
 }

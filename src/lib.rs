@@ -25,6 +25,7 @@ pub mod frame;
 mod graph;
 #[cfg(feature = "calibrate")]
 pub mod learn;
+pub mod machine;
 #[cfg(feature = "tract")]
 pub mod model;
 #[cfg(feature = "tract")]

@@ -180,7 +180,7 @@ fn envelope(bytes: &[u8], path: &Path) -> Result<Envelope, FileError> {
     if head.format != FORMAT {
         return Err(refused(PolicyFileError::Magic));
     }
-    if head.version != u64::from(POLICY_VERSION) {
+    if head.version == 0 || head.version > u64::from(POLICY_VERSION) {
         return Err(refused(PolicyFileError::Version { found: u8::try_from(head.version).unwrap_or(u8::MAX) }));
     }
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(json)?;
@@ -227,7 +227,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::exit::{CostUnit, ExitPolicy, Frontier, Measure, ModelDigest, OperatingPoint};
+    use crate::exit::{
+        Calibration, CostUnit, Curve, EnsembleKind, ExitPolicy, Frontier, Measure, ModelDigest, OperatingPoint,
+    };
 
     fn policy() -> CalibratedPolicy {
         let point = |threshold: f32, accuracy, cost| {
@@ -252,6 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_of_version_1_is_read_without_a_calibration() {
+        let text = to_json(&policy()).replace("\"version\": 2", "\"version\": 1");
+        let read = super::parse(text.as_bytes(), Path::new("p.json")).unwrap();
+        assert_eq!((read.calibration(), &read), (None, &policy()));
+        let curves = [Curve::new(1.25, -0.5); 2];
+        let calibration = Calibration::new(Measure::Entropy, EnsembleKind::Own, &curves, &curves).unwrap();
+        let calibrated = policy().with_calibration(calibration).unwrap();
+        let text = to_json(&calibrated);
+        assert_eq!(super::parse(text.as_bytes(), Path::new("p.json")).unwrap(), calibrated);
+        assert!(parse_error(&text.replace("1.25", "1.5")).contains("checksum"));
+    }
+
+    fn parse_error(text: &str) -> String {
+        parse(text.as_bytes(), Path::new("p.json")).unwrap_err().to_string()
+    }
+
+    #[test]
     fn what_a_video_needs_beside_is_in_the_file_and_its_checksum() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.json");
@@ -267,10 +286,10 @@ mod tests {
 
     #[test]
     fn what_was_changed_by_hand_is_refused() {
-        let parse = |text: &str| parse(text.as_bytes(), Path::new("p.json")).unwrap_err().to_string();
+        let parse = parse_error;
         let text = to_json(&policy());
         assert!(parse(&text.replace("0.7", "0.71")).contains("checksum"));
-        assert!(parse(&text.replace("\"version\": 1", "\"version\": 2")).contains("version 2"));
+        assert!(parse(&text.replace("\"version\": 2", "\"version\": 3")).contains("version 3"));
         assert!(parse(&text.replace(FORMAT, "other")).contains("not a policy file"));
         assert!(parse(&text.replace("0.9", "0.6")).contains("operating point 2"));
         assert!(parse(&text.replace("\"samples\"", "\"simples\"")).contains("simples"));

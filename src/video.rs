@@ -200,8 +200,10 @@ impl VideoRuntime {
         };
         let outcome = Outcome {
             class: answer.class.unwrap_or(reading.class),
-            probability: reading.probability,
+            softmax: reading.softmax,
             confidence: reading.confidence,
+            // Calibration is of single images.
+            probability: None,
             exit,
             answered_by: exit,
             exited_early: exit < policy.last_exit(),

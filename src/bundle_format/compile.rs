@@ -10,6 +10,7 @@ use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
 
 use super::container::{self, ALIGN};
+use super::extras::Extras;
 use super::manifest::{Kind, Manifest, Model, Node, Outlet, StoredSegment};
 use super::operator::Operator;
 use super::{BundleError, Target, check_policy, target};
@@ -28,6 +29,7 @@ pub(crate) fn bundle(
     if let Some(policy) = &policy {
         check_policy(policy, info.digest, &info.outcome_names(), path)?;
     }
+    let calibration = policy.as_ref().and_then(CalibratedPolicy::calibration).cloned();
     let mut weights = Weights::default();
     let segments = segments.iter().map(|s| segment(s, &mut weights, path)).collect::<Result<_, _>>()?;
     let source = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -60,7 +62,10 @@ pub(crate) fn bundle(
         states,
     };
     let content = |reason: String| BundleError::Content { path: path.into(), place: "manifest".into(), reason };
-    let manifest = postcard::to_allocvec(&manifest).map_err(|error| content(error.to_string()))?;
+    let extras = Extras { calibration, times: vec![] };
+    let manifest = postcard::to_allocvec(&manifest)
+        .and_then(|manifest| postcard::to_extend(&extras, manifest))
+        .map_err(|error| content(error.to_string()))?;
     Ok((container::join(&manifest, &weights.bytes), weights.bytes.len()))
 }
 

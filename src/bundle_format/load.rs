@@ -10,6 +10,7 @@ use std::sync::Arc;
 use dyn_perceiver_kernels::gemm::KernelFamily;
 use tract_core::internal::*;
 
+use super::extras::Extras;
 use super::manifest::{Kind, Manifest, Node, Outlet, StoredSegment};
 use super::{
     BundleError, BundleInfo, check_policy, container,
@@ -38,11 +39,9 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
     let mapping = Mapping::open(path).map_err(|source| BundleError::Read { path: path.into(), source })?;
     let container = container::split(mapping.bytes(), path)?;
     let content = |place: &str, reason: String| BundleError::Content { path: path.into(), place: place.into(), reason };
-    let manifest: Manifest = match postcard::take_from_bytes(&mapping.bytes()[container.manifest]) {
-        Ok((manifest, [])) => manifest,
-        Ok((_, rest)) => return Err(content("manifest", format!("{} bytes too many", rest.len()))),
-        Err(error) => return Err(content("manifest", error.to_string())),
-    };
+    let (manifest, rest): (Manifest, _) = postcard::take_from_bytes(&mapping.bytes()[container.manifest])
+        .map_err(|error| content("manifest", error.to_string()))?;
+    let extras = Extras::read(container.version, rest).map_err(|reason| content("extras", reason))?;
     let Manifest { program, target, kernels, layout, model, policy, stages, costs, segments, slots, .. } = manifest;
     let found =
         Found { input: manifest.input, exits: manifest.exits, levels: manifest.levels, states: manifest.states };
@@ -72,9 +71,16 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
         notes: vec![],
     };
     check_info(&info).map_err(|error| content("model", format!("{error:#}")))?;
-    if let Some(policy) = &policy {
-        check_policy(policy, info.digest, &info.outcome_names(), path)?;
-    }
+    extras.check(info.outcome_names().len()).map_err(|reason| content("extras", reason))?;
+    let Extras { calibration, times } = extras;
+    let policy = match policy.map(|policy| policy.with_calibration(calibration)) {
+        Some(Ok(policy)) => {
+            check_policy(&policy, info.digest, &info.outcome_names(), path)?;
+            Some(policy)
+        }
+        Some(Err(error)) => return Err(BundleError::Policy { path: path.into(), error }),
+        None => None,
+    };
     if stages.len() != info.exits.len() || stages.iter().zip(&info.exits).any(|(stage, exit)| stage.exit != *exit) {
         return Err(content("stages", format!("expected one for each exit of {}", info.exits.join(", "))));
     }
@@ -96,7 +102,7 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
     };
     let Found { input, exits, levels, states } = found;
     let parts = Parts { info, stages, costs, segments, slots, input, exits, levels, states };
-    Ok((parts, BundleInfo { source: model.source, program, target, kernels: kernels.to_string(), policy }))
+    Ok((parts, BundleInfo { source: model.source, program, target, kernels: kernels.to_string(), policy, times }))
 }
 
 fn check_info(info: &ModelInfo) -> TractResult<()> {

@@ -3,6 +3,7 @@
 mod compile;
 mod container;
 mod error;
+mod extras;
 mod load;
 mod manifest;
 mod operator;
@@ -11,15 +12,18 @@ mod target;
 
 use std::fs::File;
 use std::io::Read as _;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 pub(crate) use compile::bundle as compile;
 pub use container::MAGIC;
 pub use error::{BundleError, VERSION};
+pub(crate) use extras::with_times;
 pub(crate) use load::load;
 pub use target::{Target, UnknownTarget};
 
 use crate::exit::{CalibratedPolicy, ModelDigest};
+use crate::machine::MachineTimes;
 
 /// What a bundle says beside what it says of the model.
 #[derive(Clone, Debug)]
@@ -35,6 +39,15 @@ pub struct BundleInfo {
     pub kernels: String,
     /// The policy to use where no other is asked for.
     pub policy: Option<CalibratedPolicy>,
+    /// How long stages take, by machine and number of threads, as [`keep_times`](crate::bundle::keep_times) stored it.
+    pub times: Vec<MachineTimes>,
+}
+
+impl BundleInfo {
+    /// How long stages take on this machine, on so many threads, if the bundle says.
+    pub fn times_here(&self, threads: NonZeroUsize) -> Option<&MachineTimes> {
+        self.times.iter().rev().find(|times| times.threads == threads && times.is_of_here())
+    }
 }
 
 /// Whether a file begins as bundles do; not when it cannot be read.

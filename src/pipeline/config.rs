@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::GateConfig;
 use crate::detect::TrackerSettings;
 use crate::energy::{Battery, PowerModel};
-use crate::exit::ExitPolicy;
+use crate::exit::{Calibration, ExitPolicy};
 use crate::runtime::Threads;
 use crate::video::OverTimeConfig;
 
@@ -15,6 +15,8 @@ use crate::video::OverTimeConfig;
 pub struct PipelineConfig {
     /// Operating points, cheapest first.
     pub points: Vec<ExitPolicy>,
+    /// How probably answers under these points are right, where that is known.
+    pub calibration: Option<Calibration>,
     /// What stages cost on the board.
     pub power: PowerModel,
     /// The modelled battery that frames drain; none on mains, or if nobody asks how long the board lasts.
@@ -45,6 +47,7 @@ impl PipelineConfig {
     pub fn new(points: Vec<ExitPolicy>, power: PowerModel, battery: impl Into<Option<Battery>>) -> Self {
         PipelineConfig {
             points,
+            calibration: None,
             power,
             battery: battery.into(),
             period: Duration::ZERO,
@@ -57,6 +60,14 @@ impl PipelineConfig {
             tracker: TrackerSettings::default(),
             over_time: OverTimeConfig::default(),
         }
+    }
+
+    /// The same with how probably answers are right, as [`CalibratedPolicy::calibration`] has it.
+    ///
+    /// [`CalibratedPolicy::calibration`]: crate::exit::CalibratedPolicy::calibration
+    #[must_use]
+    pub fn with_calibration(self, calibration: impl Into<Option<Calibration>>) -> Self {
+        PipelineConfig { calibration: calibration.into(), ..self }
     }
 
     /// The same with a time from one frame to the next.

@@ -91,7 +91,9 @@ impl Network {
             let policy = config.points.first().ok_or(PipelineError::NoPoints)?;
             return Ok(Network::Video(Box::new(Video::new(runtime(plan)?, policy, config.over_time, is_live)?)));
         }
-        Ok(Network::Exits(Box::new(runtime(plan)?)))
+        let mut runtime = runtime(plan)?;
+        runtime.set_calibration(config.calibration.clone());
+        Ok(Network::Exits(Box::new(runtime)))
     }
 
     /// Runs a frame under a policy, as far as its code says anything new where there is a gate behind the first exit, and
@@ -235,8 +237,9 @@ impl Boxes {
         let exit = found.outcome(self.runtime.plan());
         Outcome {
             class,
-            probability: confidence,
+            softmax: confidence,
             confidence,
+            probability: None,
             exit,
             answered_by: exit,
             exited_early: exit < policy.last_exit(),

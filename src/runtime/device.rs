@@ -237,8 +237,9 @@ impl DeviceRuntime {
             for (image, answer) in answers {
                 outcomes[image] = Some(Outcome {
                     class: answer.reading.class,
-                    probability: answer.reading.probability,
+                    softmax: answer.reading.softmax,
                     confidence: answer.reading.confidence,
+                    probability: None,
                     exit,
                     answered_by: answer.exit,
                     exited_early: exit < last,

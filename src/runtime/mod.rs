@@ -22,6 +22,7 @@ mod maps;
 mod outcome;
 mod stage_times;
 mod threads;
+mod timing;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -42,7 +43,7 @@ pub use stage_times::{StageTime, StageTimes};
 pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
 
 use crate::executor::{Arena, Watcher};
-use crate::exit::{Answer, Decision, ExitPolicy, LogitsError, Observer};
+use crate::exit::{Answer, CalibratedPolicy, Calibration, Decision, ExitPolicy, LogitsError, Observer};
 use crate::graph::{Slot, StateSlots};
 use crate::plan::{Plan, State, check_rules};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
@@ -59,6 +60,8 @@ pub struct Runtime {
     done: Vec<bool>,
     /// Room for the policy's ensemble, one float per class.
     scratch: Vec<f32>,
+    /// How probably answers are right.
+    calibration: Option<Calibration>,
 }
 
 impl fmt::Debug for Runtime {
@@ -132,12 +135,20 @@ impl Runtime {
         let arena = arena.map_err(|reason| RunError::Tract(reason.into()))?.map_err(RunError::tract)?;
         let done = vec![false; plan.needs.len()];
         let scratch = vec![0.0; plan.info().classes];
-        Ok(Runtime { plan, arena, pool, begun: false, done, scratch })
+        let policy = plan.bundle().and_then(|bundle| bundle.policy.as_ref());
+        let calibration = policy.and_then(CalibratedPolicy::calibration).cloned();
+        Ok(Runtime { plan, arena, pool, begun: false, done, scratch, calibration })
     }
 
     /// The plans that are run.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// From now on tells by this calibration how probably answers are right, or no longer; at first it is that of the
+    /// bundle's policy.
+    pub fn set_calibration(&mut self, calibration: impl Into<Option<Calibration>>) {
+        self.calibration = calibration.into();
     }
 
     /// Takes a new image, an NCHW tensor of [`crate::model::InputSpec::len`] floats, and computes nothing yet.
@@ -324,8 +335,12 @@ impl Runtime {
         }
         Ok(seen.map(|(exit, Answer { reading, exit: answered_by, .. })| Outcome {
             class: reading.class,
-            probability: reading.probability,
+            softmax: reading.softmax,
             confidence: reading.confidence,
+            probability: self
+                .calibration
+                .as_ref()
+                .and_then(|calibration| calibration.probability(policy, exit, reading.confidence)),
             exit,
             answered_by,
             exited_early: exit < last,

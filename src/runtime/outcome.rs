@@ -11,10 +11,15 @@ use crate::graph::ExitSet;
 pub struct Outcome {
     /// Index of the class.
     pub class: usize,
-    /// Its soft-max probability at the exit taken.
-    pub probability: f32,
+    /// Its soft-max at the exit taken, which is no calibrated probability.
+    pub softmax: f32,
     /// Confidence by the policy's measure and ensemble.
     pub confidence: f32,
+    /// Probability that the answer is right, as calibration found it; none where no [`Calibration`] is known for the policy, and of
+    /// detectors and networks of videos.
+    ///
+    /// [`Calibration`]: crate::exit::Calibration
+    pub probability: Option<f32>,
     /// The exit at which the frame left, from 0, in order of cost.
     pub exit: usize,
     /// The exit whose answer this is: an earlier one where the policy recalls exits seen before.

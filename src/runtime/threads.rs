@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{RunError, Runtime};
+use crate::machine::MachineTimes;
 use crate::plan::Plan;
 
 /// More threads would only be a slip of the finger.
@@ -126,6 +127,24 @@ impl ThreadChoice {
     /// A number that needs no measurement.
     pub fn given(threads: NonZeroUsize) -> Self {
         ThreadChoice { threads, measured: vec![] }
+    }
+
+    /// The fewest threads that are worth it by times of this machine that were taken before, as a bundle keeps them; none where
+    /// there are not times of several numbers of threads.
+    pub fn known(times: &[MachineTimes]) -> Option<Self> {
+        let here = times.iter().filter(|times| times.is_of_here());
+        let measured: Vec<ThreadTime> = here
+            .map(|times| {
+                let time = Duration::try_from_secs_f32(times.whole()).unwrap_or(Duration::MAX);
+                ThreadTime { threads: times.threads, time }
+            })
+            .collect();
+        (measured.len() > 1).then(|| ThreadChoice::of(measured))
+    }
+
+    /// The numbers of threads that [`Threads::Auto`] compares: 1, 2, 4, ... and one for each core.
+    pub fn candidates() -> Vec<NonZeroUsize> {
+        candidates(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }
 
     /// The fewest threads that are worth it.

@@ -18,6 +18,7 @@ use crate::energy::estimator::CoulombState;
 use crate::energy::governor::Learned;
 use crate::exit::ModelDigest;
 use crate::file::atomic_write_with;
+use crate::machine::MachineTimes;
 
 /// What is stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,32 @@ pub struct Stored {
     pub mission: Option<MissionClock>,
     /// How many threads were measured to be fastest.
     pub threads: Option<KeptThreads>,
+    /// How long stages were measured to take.
+    pub times: Option<KeptTimes>,
+}
+
+/// How long stages of a model were measured to take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KeptTimes {
+    /// The model that was run.
+    pub model: ModelDigest,
+    /// The times, and the machine that they are of.
+    pub times: MachineTimes,
+}
+
+impl KeptTimes {
+    /// That stages of `model` take so long.
+    pub fn new(model: ModelDigest, times: MachineTimes) -> Self {
+        KeptTimes { model, times }
+    }
+
+    /// The times, if they are of `model` on so many threads of a machine like this one, and of so many stages.
+    pub fn here(&self, model: ModelDigest, threads: NonZeroUsize, stages: usize) -> Option<&MachineTimes> {
+        let fits = self.model == model && self.times.threads == threads && self.times.seconds.len() == stages;
+        Some(&self.times).filter(|times| fits && times.is_of_here())
+    }
 }
 
 /// A number of threads that was measured to be the fastest, and for what: for another model, or where the program may use

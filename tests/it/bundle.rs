@@ -1,14 +1,19 @@
 //! A bundle computes what the model computes, and a file that is not one is refused.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::graphs::{Graph, three_exits};
 use dyn_perceiver::bundle::{self, Target};
-use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, ExitPolicy, Frontier, Measure, ModelDigest, OperatingPoint};
+use dyn_perceiver::exit::{
+    CalibratedPolicy, Calibration, CostUnit, Curve, EnsembleKind, ExitPolicy, Frontier, Measure, ModelDigest,
+    OperatingPoint,
+};
+use dyn_perceiver::machine::MachineTimes;
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::{Plan, PlanError};
-use dyn_perceiver::runtime::Runtime;
+use dyn_perceiver::runtime::{Runtime, ThreadChoice};
 use proptest::prelude::*;
 
 fn image(len: usize) -> Vec<f32> {
@@ -135,6 +140,65 @@ fn a_policy_goes_along_if_it_is_the_models() {
     assert!(order.contains("exit2, exit1, exit3"), "{order}");
     // What was there is still there.
     assert_eq!(load(&path).unwrap().bundle().unwrap().policy.as_ref(), Some(&own));
+}
+
+/// Probabilities for the policies of [`policy`].
+fn calibration() -> Calibration {
+    let curves = [Curve::new(0.5, 1.0); 3];
+    Calibration::new(Measure::MaxSoftmax, EnsembleKind::Own, &curves, &curves).unwrap()
+}
+
+#[test]
+fn probabilities_and_times_go_along_and_a_bundle_of_the_version_before_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.dynp");
+    let own = policy(small().info().digest.0, &EXITS);
+    let run = |plan: Plan| {
+        let (image, policy) = (image(plan.info().input.len()), own.frontier().points()[0].policy.clone());
+        Runtime::new(Arc::new(plan)).unwrap().run(&image, &policy).unwrap()
+    };
+    bundle::compile(small(), Some(own.clone().with_calibration(calibration()).unwrap()), Target::host(), &path)
+        .unwrap();
+    let outcome = run(load(&path).unwrap());
+    assert_eq!(outcome.probability, Some(Curve::new(0.5, 1.0).probability(outcome.confidence)));
+
+    let times = |machine: &str, threads: usize, second: f32| {
+        MachineTimes::new(machine, NonZeroUsize::new(threads).unwrap(), [0.25, second, 0.125])
+    };
+    let here = dyn_perceiver::machine::name();
+    bundle::keep_times(&path, [times(&here, 1, 0.5), times("another machine", 2, 0.5)]).unwrap();
+    bundle::keep_times(&path, [times(&here, 1, 0.75), times(&here, 2, 0.125)]).unwrap();
+    let kept = load(&path).unwrap();
+    let info = kept.bundle().unwrap();
+    assert_eq!((info.times.len(), info.policy.as_ref().unwrap().calibration()), (3, Some(&calibration())));
+    let on = |threads: usize| info.times_here(NonZeroUsize::new(threads).unwrap()).map(|times| times.seconds[1]);
+    assert_eq!((on(1), on(2), on(3)), (Some(0.75), Some(0.125), None));
+    assert_eq!(ThreadChoice::known(&info.times).unwrap().threads.get(), 2);
+    assert_eq!(run(load(&path).unwrap()).class, outcome.class);
+    let two_stages = MachineTimes::new("another machine", NonZeroUsize::MIN, [0.25, 0.5]);
+    let error = bundle::keep_times(&path, [two_stages]).unwrap_err().to_string();
+    assert!(error.contains("model.dynp") && error.contains("2 stages, expected 3"), "{error}");
+
+    // Of version 7, behind whose manifest there is nothing: neither a calibration (0) nor times (0 of them).
+    bundle::compile(small(), Some(own.clone()), Target::host(), &path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let end = 64 + u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
+    assert_eq!(bytes[end - 2..end], [0, 0]);
+    let mut old = bytes[..end - 2].to_vec();
+    old.resize(old.len().next_multiple_of(64), 0);
+    old[8..12].copy_from_slice(&7_u32.to_le_bytes());
+    old[16..24].copy_from_slice(&(end as u64 - 64 - 2).to_le_bytes());
+    let crc = crc32fast::hash(&old[64..]);
+    old[32..36].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32fast::hash(&old[16..64]);
+    old[12..16].copy_from_slice(&crc.to_le_bytes());
+    old.extend_from_slice(&bytes[end.next_multiple_of(64)..]);
+    std::fs::write(&path, old).unwrap();
+    let plan = load(&path).unwrap();
+    assert_eq!(plan.bundle().unwrap().policy.as_ref(), Some(&own));
+    assert!(plan.bundle().unwrap().times.is_empty() && run(plan).probability.is_none());
+    bundle::keep_times(&path, [times(&here, 1, 0.5)]).unwrap();
+    assert_eq!(load(&path).unwrap().bundle().unwrap().times.len(), 1);
 }
 
 #[test]

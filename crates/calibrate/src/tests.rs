@@ -153,15 +153,21 @@ fn ten_samples_and_a_class_never_seen_are_enough() {
 
 /// Three exits with noise of their own on top of the truth: a mean of them knows more than any.
 fn noisy_exits(samples: usize, seed: u64) -> Records {
+    noisy(samples, seed, [2.5; 3])
+}
+
+/// The same, with the truth so many times above noise at each exit.
+fn noisy(samples: usize, seed: u64, truth: [f32; 3]) -> Records {
     let costs = Costs::cumulative(CostUnit::Macs, &[1.0, 2.0, 3.0]).unwrap();
     let mut records = Records::new(ModelDigest([2; 32]), vec!["a".into(), "b".into(), "c".into()], 4, costs);
     let mut random = Random::new(seed);
     for sample in 0..samples {
         let label = random.below(4);
-        let logits: Vec<Vec<f32>> = (0..3)
-            .map(|_| {
+        let logits: Vec<Vec<f32>> = truth
+            .iter()
+            .map(|truth| {
                 let noise = |random: &mut Random| (0..4).map(|_| random.uniform()).sum::<f64>() as f32 - 2.0;
-                (0..4).map(|class| 3.0 * noise(&mut random) + if class == label { 2.5 } else { 0.0 }).collect()
+                (0..4).map(|class| 3.0 * noise(&mut random) + if class == label { *truth } else { 0.0 }).collect()
             })
             .collect();
         let reading = |logits: &Vec<f32>| ExitReading::from_logits(logits).unwrap();
@@ -185,6 +191,46 @@ fn ensemble_is_chosen_where_that_helps() {
     // What was recorded is what the runtime does: costs found are costs realised.
     for (point, CostAccuracy { cost, .. }) in all.frontier.points().iter().zip(judged(&all.frontier, &calibration)) {
         assert!((f64::from(point.cost) - cost).abs() < 1e-6);
+    }
+}
+
+/// Calibration errors of a frontier's points on records: of the confidence, and of the probability.
+fn calibration_errors(solved: &Solved, fresh: &Records) -> (f64, f64) {
+    let (mut raw, mut calibrated) = (0.0, 0.0);
+    for point in solved.frontier.points() {
+        let outcomes = replay(&point.policy, fresh, &fresh.rows()).unwrap();
+        raw += calibration_error(outcomes.iter().map(|sample| (sample.confidence, sample.right)));
+        let probability = |sample: &SampleOutcome| {
+            let exit = usize::from(sample.exit);
+            solved.calibration.probability(&point.policy, exit, sample.confidence).expect("the policies are its own")
+        };
+        calibrated += calibration_error(outcomes.iter().map(|sample| (probability(sample), sample.right)));
+    }
+    let points = solved.frontier.points().len() as f64;
+    (raw / points, calibrated / points)
+}
+
+#[test]
+fn probabilities_are_those_with_which_fresh_answers_are_right() {
+    let network = Synthetic::four_exits();
+    let cases = [
+        (network.records(5_000, 3).unwrap(), network.records(20_000, 4).unwrap()),
+        (noisy_exits(5_000, 5), noisy_exits(20_000, 6)),
+    ];
+    for (calibration, fresh) in cases {
+        for (measure, kinds) in [(Measure::Margin, &EnsembleKind::ALL[..]), (Measure::MaxSoftmax, &[EnsembleKind::Own])]
+        {
+            for kind in kinds {
+                let options = SolveOptions::default().with_measures([measure]).with_ensembles([*kind]);
+                // Where no logits were recorded, there is no mean.
+                let Ok(solved) = solve(&calibration, &calibration.rows(), &options) else { continue };
+                let (raw, calibrated) = calibration_errors(&solved, &fresh);
+                assert!(calibrated < 0.035, "{measure} {}: {raw} {calibrated}", kind.name());
+                // The confidence of recall is such a probability, but for what earlier exits let pass.
+                let most = if *kind == EnsembleKind::Recall { 1.0 } else { 0.5 };
+                assert!(calibrated < most * raw, "{measure} {}: {raw} {calibrated}", kind.name());
+            }
+        }
     }
 }
 
@@ -239,6 +285,31 @@ fn certified_costs(pool: &Records, limit: Limit) -> f64 {
     assert!(f64::from(violations) <= 0.1 * splits as f64, "{violations}");
     assert!(cheaper > 0);
     cost
+}
+
+#[test]
+fn evidence_chosen_by_what_it_certifies_keeps_the_limit_as_often_as_promised() {
+    let pool = noisy(2_400, 41, [2.0, 3.0, 4.0]);
+    let limit = Limit::new(0.03, 0.9).unwrap().by(LossTest::Paired);
+    let measures = [Measure::MaxSoftmax, Measure::Margin];
+    let options = SolveOptions { folds: 2, ..SolveOptions::default().with_measures(measures) };
+    let own = SolveOptions { folds: 2, ..own().with_measures([Measure::MaxSoftmax]) };
+    let whole = ExitPolicy::only(2, 3).unwrap();
+    let (splits, mut violations, mut chosen, mut alone) = (30, 0, 0.0, 0.0);
+    for seed in 0..splits {
+        let (part, rest) = split(&pool.rows(), 0.5, seed);
+        let certified = certify(&pool, &part, limit, &options.clone().with_seed(seed)).unwrap();
+        assert_eq!(certified.evidence.len(), 6, "two measures, three ensembles");
+        let cheapest = &certified.frontier.points()[0];
+        let accuracy =
+            |policy| PolicySummary::of(policy, pool.costs(), &replay(policy, &pool, &rest).unwrap()).accuracy;
+        violations += u32::from(accuracy(&whole) - accuracy(&cheapest.policy) > limit.max_loss());
+        chosen += f64::from(cheapest.cost);
+        alone +=
+            f64::from(certify(&pool, &part, limit, &own.clone().with_seed(seed)).unwrap().frontier.points()[0].cost);
+    }
+    assert!(f64::from(violations) <= 0.1 * splits as f64, "{violations}");
+    assert!(chosen < alone, "evidence chosen {chosen} costs not less than each exit on its own {alone}");
 }
 
 #[test]

@@ -71,6 +71,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    output::time::begin();
     output::logger::start();
     dyn_perceiver::plan::return_freed_memory();
     let arguments = match settings::arguments(std::env::args_os().collect()).or_input() {

@@ -46,6 +46,22 @@ fn threads_are_kept_for_one_model_on_as_many_cores() {
 }
 
 #[test]
+fn times_are_kept_for_one_model_on_one_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let Opened { mut file, mut stored, .. } = StateFile::open(&path).unwrap();
+    let (model, one) = (ModelDigest([7; 32]), NonZeroUsize::MIN);
+    let kept = |machine: &str| KeptTimes::new(model, MachineTimes::new(machine, one, [0.25, 0.5]));
+    stored.times = Some(kept(&crate::machine::name()));
+    file.save(&mut stored).unwrap();
+    let read = load(&path).unwrap().unwrap().times.unwrap();
+    assert!(read.here(model, one, 2).is_some());
+    assert!(read.here(ModelDigest([8; 32]), one, 2).is_none() && read.here(model, one, 3).is_none());
+    assert!(read.here(model, one.saturating_add(1), 2).is_none());
+    assert!(kept("another machine").here(model, one, 2).is_none());
+}
+
+#[test]
 fn state_of_an_older_version_is_read_and_the_counter_does_not_wrap() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");

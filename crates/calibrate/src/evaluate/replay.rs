@@ -8,13 +8,15 @@ use thiserror::Error;
 use crate::records::{Costs, ExitSet, Records};
 
 /// What a policy did with one sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SampleOutcome {
     /// The exit at which it left.
     pub exit: u8,
     /// Whether the answer was right.
     pub right: bool,
+    /// The confidence in [0, 1] that the policy acted on.
+    pub confidence: f32,
 }
 
 /// What a policy did with many samples, per sample.
@@ -106,7 +108,8 @@ fn replay_logits(policy: &ExitPolicy, records: &Records, rows: &[u32]) -> Replay
             match observer.observe(exit, &logits[exit * classes..][..classes]) {
                 Ok(answer) if answer.decision == Decision::Leave => {
                     let right = answer.reading.class as u32 == labels[row as usize];
-                    outcomes.push(SampleOutcome { exit: exit as u8, right });
+                    let confidence = answer.reading.confidence;
+                    outcomes.push(SampleOutcome { exit: exit as u8, right, confidence });
                     break;
                 }
                 Ok(_) => {}
@@ -139,7 +142,8 @@ fn replay_readings(policy: &ExitPolicy, records: &Records, rows: &[u32]) -> Vec<
                 _ => (own, readings[exit].class),
             };
             if policy.decide(exit, best.0) == Decision::Leave {
-                outcomes.push(SampleOutcome { exit: exit as u8, right: best.1 == labels[row as usize] });
+                let right = best.1 == labels[row as usize];
+                outcomes.push(SampleOutcome { exit: exit as u8, right, confidence: best.0 });
                 break;
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use dyn_perceiver_core::exit::{Curve, Ensemble, Measure, mix_logits};
+use dyn_perceiver_core::exit::{Curve, Ensemble, EnsembleKind, Measure, mix_logits};
 
 use super::combine::{fit_curves, fit_weights};
 use super::error::SolveError;
@@ -11,32 +11,6 @@ use crate::records::{ExitReading, ExitSet, Records};
 
 /// Bins a column of confidences is cut into, at most.
 pub(super) const BINS: usize = 1024;
-
-/// The kinds of [`Ensemble`], without their parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum EnsembleKind {
-    /// [`Ensemble::Own`].
-    Own,
-    /// [`Ensemble::Recall`].
-    Recall,
-    /// [`Ensemble::Mean`].
-    Mean,
-}
-
-impl EnsembleKind {
-    /// Every kind, simplest first.
-    pub const ALL: [EnsembleKind; 3] = [EnsembleKind::Own, EnsembleKind::Recall, EnsembleKind::Mean];
-
-    /// The name used in reports, the same as [`Ensemble::name`].
-    pub const fn name(self) -> &'static str {
-        match self {
-            EnsembleKind::Own => "own",
-            EnsembleKind::Recall => "recall",
-            EnsembleKind::Mean => "mean",
-        }
-    }
-}
 
 /// Confidence and correctness of every row of a view, when the exits of one set have been evaluated and the last of them
 /// was just reached. Confidences are replaced by bins, which keep their order.
@@ -167,6 +141,7 @@ impl<'a> Fitted<'a> {
             EnsembleKind::Own => true,
             EnsembleKind::Recall => several,
             EnsembleKind::Mean => several && logits,
+            _ => false,
         })
     }
 
@@ -177,6 +152,11 @@ impl<'a> Fitted<'a> {
             (EnsembleKind::Mean, Some(weights)) => Ensemble::mean(weights).unwrap_or_default(),
             _ => Ensemble::Own,
         }
+    }
+
+    /// For each exit, how probably it is right by its own confidence.
+    pub(super) fn curves(&self, measure: Measure) -> &[Curve] {
+        &self.curves[measure as usize]
     }
 
     /// The columns of a measure and kind.

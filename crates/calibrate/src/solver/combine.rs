@@ -84,17 +84,35 @@ pub(super) fn fit_curves(records: &Records, rows: &[u32], measure: Measure) -> V
         .map(|exit| {
             let of = |&row: &u32| {
                 let confidence = records.readings(row)[exit].confidence[measure as usize];
-                (f64::from(Curve::log_odds(confidence)), records.right(row, exit))
+                Answers::one(f64::from(Curve::log_odds(confidence)), records.right(row, exit))
             };
             fit_curve(&rows.iter().map(of).collect::<Vec<_>>())
         })
         .collect()
 }
 
+/// Answers of one confidence.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answers {
+    /// The log odds of their confidence.
+    pub(super) log_odds: f64,
+    /// How many were right.
+    pub(super) right: f64,
+    /// How many were wrong.
+    pub(super) wrong: f64,
+}
+
+impl Answers {
+    fn one(log_odds: f64, right: bool) -> Self {
+        let (right, wrong) = if right { (1.0, 0.0) } else { (0.0, 1.0) };
+        Answers { log_odds, right, wrong }
+    }
+}
+
 /// Logistic regression with Platt's smoothed targets, which keeps it finite when every sample is right or wrong.
-fn fit_curve(samples: &[(f64, bool)]) -> Curve {
-    let right = samples.iter().filter(|(_, right)| *right).count() as f64;
-    let wrong = samples.len() as f64 - right;
+pub(super) fn fit_curve(samples: &[Answers]) -> Curve {
+    let right = samples.iter().map(|answers| answers.right).sum::<f64>();
+    let wrong = samples.iter().map(|answers| answers.wrong).sum::<f64>();
     let (high, low) = ((right + 1.0) / (right + 2.0), 1.0 / (wrong + 2.0));
     let mut offset = ((right + 1.0) / (wrong + 1.0)).ln();
     let mut slope = 0.0;
@@ -102,10 +120,10 @@ fn fit_curve(samples: &[(f64, bool)]) -> Curve {
         // Gradient and Hessian of the log-likelihood in (slope, offset); the small prior keeps the Hessian regular.
         let (mut gs, mut go) = (-1e-3 * slope, 0.0);
         let (mut hss, mut hso, mut hoo) = (1e-3, 0.0, 1e-9);
-        for &(x, right) in samples {
+        for &Answers { log_odds: x, right, wrong } in samples {
             let p = 1.0 / (1.0 + (-(slope * x + offset)).exp());
-            let error = if right { high } else { low } - p;
-            let w = p * (1.0 - p);
+            let error = right * (high - p) + wrong * (low - p);
+            let w = (right + wrong) * p * (1.0 - p);
             gs += error * x;
             go += error;
             hss += w * x * x;
@@ -140,10 +158,10 @@ mod tests {
     fn a_curve_finds_the_probabilities_that_made_the_samples() {
         let truth = Curve::new(0.7, -0.4);
         let mut random = Random::new(5);
-        let samples: Vec<(f64, bool)> = (0..50_000)
+        let samples: Vec<Answers> = (0..50_000)
             .map(|_| {
                 let c = random.uniform() as f32;
-                (f64::from(Curve::log_odds(c)), random.uniform() < f64::from(truth.probability(c)))
+                Answers::one(f64::from(Curve::log_odds(c)), random.uniform() < f64::from(truth.probability(c)))
             })
             .collect();
         let fitted = fit_curve(&samples);
@@ -153,7 +171,8 @@ mod tests {
     #[test]
     fn a_curve_is_sound_whatever_the_samples() {
         for samples in [vec![], vec![(0.0, true)], vec![(3.0, false); 10], vec![(-2.0, true), (2.0, false)]] {
-            let curve = fit_curve(&samples);
+            let answers: Vec<_> = samples.iter().map(|&(x, right)| Answers::one(x, right)).collect();
+            let curve = fit_curve(&answers);
             assert!(curve.slope >= 0.0 && curve.offset.is_finite(), "{samples:?}: {curve:?}");
         }
     }

@@ -1,8 +1,8 @@
 //! Which confidence measure and kind of ensemble does best on held-out folds.
 
-use dyn_perceiver_core::exit::Measure;
+use dyn_perceiver_core::exit::{EnsembleKind, Measure};
 
-use super::columns::{Columns, EnsembleKind};
+use super::columns::Columns;
 use super::hull;
 use super::isotonic::isotonic;
 use super::lagrange::{Chain, NO_FOLD, Part, Score};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dyn_perceiver_core::exit::{FrontierError, LogitsError, PolicyError};
+use dyn_perceiver_core::exit::{CalibrationError, FrontierError, LogitsError, PolicyError};
 use thiserror::Error;
 
 use crate::evaluate::ReplayError;
@@ -34,6 +34,9 @@ pub enum SolveError {
     /// A policy that was found is not valid.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The curves that were fitted are no calibration.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
     /// The points that were found are not a valid frontier.
     #[error(transparent)]
     Frontier(#[from] FrontierError),

@@ -1,8 +1,8 @@
 //! Exhaustive search over every policy, for small cases: the oracle that the solver is held against.
 
-use dyn_perceiver_core::exit::{ExitPolicy, Measure};
+use dyn_perceiver_core::exit::{EnsembleKind, ExitPolicy, Measure};
 
-use super::columns::{EnsembleKind, Fitted};
+use super::columns::Fitted;
 use super::error::SolveError;
 use super::lagrange::Chain;
 use crate::records::{ExitSet, Records};

@@ -13,13 +13,14 @@ mod lagrange;
 mod options;
 mod points;
 mod prices;
+mod probability;
 mod sets;
 mod solve;
 mod sweep;
 
-pub use columns::EnsembleKind;
 pub use compare::Compared;
 pub use curves::{Difference, ParetoCurves};
+pub use dyn_perceiver_core::exit::EnsembleKind;
 pub use error::SolveError;
 pub use exhaustive::{FoundPolicy, exhaustive};
 pub use hull::mixed_accuracy;

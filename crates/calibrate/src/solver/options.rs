@@ -1,8 +1,6 @@
 //! What the solver may choose among.
 
-use dyn_perceiver_core::exit::Measure;
-
-use super::columns::EnsembleKind;
+use dyn_perceiver_core::exit::{EnsembleKind, Measure};
 
 /// What the solver chooses among.
 #[derive(Clone, Debug, PartialEq)]

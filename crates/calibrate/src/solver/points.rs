@@ -7,6 +7,7 @@ use super::error::SolveError;
 use super::hull;
 use super::lagrange::{Chain, Part, Score};
 use super::prices::swept_prices;
+use super::probability::Tally;
 use crate::evaluate::{CostAccuracy, PolicySummary, replay};
 use crate::records::{Costs, ExitSet, Records};
 
@@ -149,6 +150,7 @@ pub(super) fn operating_point(
     columns: &Columns<'_>,
     point: &Point,
     expected: f64,
+    tally: &mut Tally,
 ) -> Result<OperatingPoint, SolveError> {
     let Point { set, bins, .. } = point;
     let chain = Chain::new(columns, records.costs(), *set);
@@ -156,7 +158,9 @@ pub(super) fn operating_point(
     if set.len() > 1 {
         policy = policy.with_ensemble(columns.ensemble.clone())?;
     }
-    let summary = PolicySummary::of(&policy, records.costs(), &replay(&policy, records, rows)?);
+    let outcomes = replay(&policy, records, rows)?;
+    tally.add(&policy, &outcomes);
+    let summary = PolicySummary::of(&policy, records.costs(), &outcomes);
     let shares: Vec<f32> = summary.shares.iter().map(|&share| share as f32).collect();
     OperatingPoint::new(policy, expected as f32, summary.cost as f32, &shares)
         .map_err(|error| PolicyError::from(error).into())

@@ -1,8 +1,8 @@
 //! Which sets of exits are worth evaluating on the way.
 
-use dyn_perceiver_core::exit::Measure;
+use dyn_perceiver_core::exit::{EnsembleKind, Measure};
 
-use super::columns::{Columns, EnsembleKind, Fitted};
+use super::columns::{Columns, Fitted};
 use super::compare::deal;
 use super::lagrange::{Chain, Part};
 use super::options::SolveOptions;

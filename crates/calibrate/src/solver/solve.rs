@@ -1,6 +1,6 @@
 //! From calibration records to the accuracy-cost Pareto frontier of exit policies.
 
-use dyn_perceiver_core::exit::{Frontier, MAX_POINTS};
+use dyn_perceiver_core::exit::{Calibration, Frontier, MAX_POINTS};
 
 use super::columns::Fitted;
 use super::compare::{COMPARED_SAMPLES, Compared, MAX_FOLDS, choose, compare, deal, held_out, optimism};
@@ -8,6 +8,7 @@ use super::error::SolveError;
 use super::hull;
 use super::options::SolveOptions;
 use super::points::{Point, fill, increasing, operating_point, sweep_prices};
+use super::probability::Tally;
 use super::sets::sets_of_exits;
 use crate::records::Records;
 
@@ -21,6 +22,8 @@ pub struct Solved {
     pub compared: Vec<Compared>,
     /// Which of them was chosen.
     pub chosen: usize,
+    /// How probably answers under the frontier's points are right.
+    pub calibration: Calibration,
     /// How much better thresholds did on the samples they were fitted to than on held-out ones, in accuracy.
     pub optimism: f64,
 }
@@ -77,7 +80,7 @@ pub fn solve(records: &Records, rows: &[u32], options: &SolveOptions) -> Result<
     }
     let compared = compare(&candidates, costs);
     let chosen = choose(&compared).ok_or(SolveError::NothingToChoose)?;
-    let (_, columns, scores) = candidates.swap_remove(chosen);
+    let (kind, columns, scores) = candidates.swap_remove(chosen);
     let optimism = optimism(&columns, costs, &sets, &folds, &scores);
 
     let mut points = sweep_prices(&columns, costs, &sets);
@@ -88,10 +91,12 @@ pub fn solve(records: &Records, rows: &[u32], options: &SolveOptions) -> Result<
     let (least, most) = (points.first().map_or(0.0, |p| p.accuracy), points.last().map_or(0.0, |p| p.accuracy));
     let kept = if most > least { (1.0 - optimism / (most - least)).max(0.0) } else { 0.0 };
     let mut operating = vec![];
+    let mut tally = Tally::new(records.exits().len());
     for point in &points {
         let expected = least + kept * (point.accuracy - least);
-        operating.push(operating_point(records, rows, &columns, point, expected)?);
+        operating.push(operating_point(records, rows, &columns, point, expected, &mut tally)?);
     }
     let frontier = Frontier::new(costs.unit(), &increasing(operating))?;
-    Ok(Solved { frontier, compared, chosen, optimism })
+    let calibration = tally.calibration(columns.measure, kind, fitted.curves(columns.measure))?;
+    Ok(Solved { frontier, compared, chosen, calibration, optimism })
 }

@@ -15,6 +15,7 @@ pub(crate) mod pictures;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod share;
+pub(crate) mod system;
 pub(crate) mod task;
 pub(crate) mod threads;
 pub(crate) mod watts;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dyn_perceiver::collect;
-use dyn_perceiver::exit::{CalibratedPolicy, ExitPolicy, Frontier, Measure, Mixer, PolicyError};
+use dyn_perceiver::exit::{CalibratedPolicy, Calibration, ExitPolicy, Frontier, Measure, Mixer, PolicyError};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::policy_file;
 
@@ -46,9 +46,21 @@ pub(crate) struct Points {
     pub mixer: Option<Mixer>,
     /// Images that the expected accuracies come from.
     pub samples: Option<u32>,
+    /// How probably answers under these points are right, where that is known.
+    pub calibration: Option<Calibration>,
 }
 
 impl Points {
+    /// All points of a policy.
+    fn of(policy: &CalibratedPolicy) -> Self {
+        Points {
+            frontier: policy.frontier().clone(),
+            mixer: None,
+            samples: Some(policy.samples()),
+            calibration: policy.calibration().cloned(),
+        }
+    }
+
     /// The policies, cheapest first.
     pub(crate) fn policies(&self) -> Vec<ExitPolicy> {
         self.frontier.points().iter().map(|point| point.policy.clone()).collect()
@@ -74,22 +86,23 @@ impl PolicyArgs {
     pub(crate) fn points(&self, plan: &Plan) -> Result<Option<Points>, Failure> {
         let of_bundle = plan.bundle().and_then(|bundle| bundle.policy.as_ref()).filter(|_| !self.is_spelled_out());
         let chooses = self.budget.is_some() || self.accuracy.is_some();
-        let (frontier, samples) = match (&self.policy, of_bundle) {
+        let points = match (&self.policy, of_bundle) {
             (Some(path), _) => load(path, plan)?,
-            (None, Some(policy)) => (policy.frontier().clone(), policy.samples()),
-            (None, None) if chooses => match built_in(plan)? {
+            (None, Some(policy)) => Points::of(policy),
+            (None, None) if chooses => match built_in_points(plan)? {
                 Some(found) => found,
                 None => return wrong(format!("{}: brings no policy: name one with --policy", model::name(plan))),
             },
             (None, None) => return Ok(None),
         };
+        let frontier = &points.frontier;
         if let Some(accuracy) = self.accuracy {
-            let point = accuracy_point(&frontier, accuracy)?;
+            let point = accuracy_point(frontier, accuracy)?;
             let frontier = Frontier::new(frontier.unit(), &frontier.points()[point..=point])?;
-            return Ok(Some(Points { frontier, mixer: None, samples: Some(samples) }));
+            return Ok(Some(Points { frontier, ..points }));
         }
-        let mixer = self.budget.as_ref().map(|text| cost::budget(text, &frontier).map(Mixer::new)).transpose()?;
-        Ok(Some(Points { frontier, mixer, samples: Some(samples) }))
+        let mixer = self.budget.as_ref().map(|text| cost::budget(text, frontier).map(Mixer::new)).transpose()?;
+        Ok(Some(Points { mixer, ..points }))
     }
 
     /// The policy file, if one was named.
@@ -146,19 +159,15 @@ pub(crate) fn mission_points(plan: &Plan) -> Result<Points, Failure> {
 
 /// The operating points of the built-in policy, if `plan` is of the model that it was calibrated for.
 pub(crate) fn built_in_points(plan: &Plan) -> Result<Option<Points>, Failure> {
-    Ok(built_in(plan)?.map(|(frontier, samples)| Points { frontier, mixer: None, samples: Some(samples) }))
-}
-
-/// The frontier of the built-in policy and the images behind it, if `plan` is of the model that it was calibrated for.
-fn built_in(plan: &Plan) -> Result<Option<(Frontier, u32)>, Failure> {
     let calibrated = defaults::policy()?;
     let fits = calibrated.for_model(collect::digest(plan)).is_ok() && has_exits(&calibrated, plan);
-    Ok(fits.then(|| (calibrated.frontier().clone(), calibrated.samples())))
+    Ok(fits.then(|| Points::of(&calibrated)))
 }
 
-fn load(path: &Path, plan: &Plan) -> Result<(Frontier, u32), Failure> {
+fn load(path: &Path, plan: &Plan) -> Result<Points, Failure> {
     let calibrated = policy_file::load(path).or_input()?;
-    Ok((for_plan(&calibrated, plan, path)?.clone(), calibrated.samples()))
+    for_plan(&calibrated, plan, path)?;
+    Ok(Points::of(&calibrated))
 }
 
 /// The frontier of a policy file, if it is for this model and these exits.

@@ -32,6 +32,14 @@ impl ThreadsArgs {
         Ok(choice)
     }
 
+    /// The number, where one was given or is the default.
+    pub(crate) fn given(&self) -> Option<NonZeroUsize> {
+        match self.threads {
+            Threads::Count(threads) => Some(threads),
+            _ => None,
+        }
+    }
+
     /// Whether the number is to be measured.
     pub(crate) fn is_auto(&self) -> bool {
         self.threads == Threads::Auto

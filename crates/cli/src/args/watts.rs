@@ -3,10 +3,11 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
-use dyn_perceiver_host::{Board, Figure, System, Watts as KnownWatts, detect, generic};
+use dyn_perceiver_host::{Board, Figure, Watts as KnownWatts, detect, generic};
 
 use super::boards;
 use super::number::not_negative;
+use super::system;
 use crate::output::failure::{Failure, wrong};
 
 /// The board whose watts stand in where this machine's are not known.
@@ -100,7 +101,7 @@ impl WattsArgs {
         if self.board.is_some() {
             return self.published();
         }
-        match detect(&System::default(), &boards::all()?) {
+        match detect(&system::here(), &boards::all()?) {
             Some(board) => self.of(board),
             None => {
                 let mut board = generic();

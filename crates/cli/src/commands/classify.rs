@@ -57,8 +57,11 @@ pub(crate) struct Report<'a> {
     image: Cow<'a, str>,
     class: usize,
     label: Option<&'a str>,
-    probability: f32,
+    /// Probability that the class is right, as calibrated; null where that is not known.
+    probability: Option<f32>,
     confidence: f32,
+    /// Soft-max of the class, which is no calibrated probability.
+    softmax: f32,
     exit: &'a str,
     exited_early: bool,
     /// The former name of `exited_early`.
@@ -95,6 +98,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let info = plan.info().clone();
     let threads = args.threads.choose(&plan, None)?.threads;
     let mut classifier = ClassifierBuilder::from(plan).threads(threads).build()?;
+    classifier.runtime().set_calibration(points.as_ref().and_then(|points| points.calibration.clone()));
     let mut out = Out::stdout();
     let images = images(&args.images)?;
     let mut skipped = Skipped::new("files", args.strict || images.len() == 1);
@@ -159,6 +163,7 @@ fn print(
             label: info.labels.as_ref().and_then(|labels| labels.get(outcome.class)).map(String::as_str),
             probability: outcome.probability,
             confidence: outcome.confidence,
+            softmax: outcome.softmax,
             exit,
             exited_early: outcome.exited_early,
             cut: outcome.exited_early,
@@ -169,7 +174,7 @@ fn print(
     } else {
         let class = class_name(info.labels.as_ref(), outcome.class);
         let (label, exit) = (text::name(&class), text::name(exit));
-        let probability = table::percent(f64::from(outcome.probability));
+        let probability = table::percent(f64::from(outcome.probability.unwrap_or(outcome.softmax)));
         writeln!(out, "{}: {label} ({probability}) at exit {exit}, {latency_ms:.2} ms", text::shown(path))?;
     }
     Ok(())

@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
-use dyn_perceiver::bundle::{self, BundleError, Precision, Target};
+use dyn_perceiver::bundle::{self, BundleError, BundleInfo, Precision, Target};
+use dyn_perceiver::machine::{self, MachineTimes};
 use dyn_perceiver::model::LoadOptions;
 use dyn_perceiver::plan::Plan;
+use dyn_perceiver::runtime::ThreadChoice;
 use serde::Serialize;
 
 use crate::args::load::LoadArgs;
@@ -38,6 +41,9 @@ pub(crate) struct Args {
     /// Write the bundle to this file
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Time the stages here and keep that in the bundle, so that `run` need not at its start on machines like this one
+    #[arg(long)]
+    keep_times: bool,
     #[command(flatten)]
     load: LoadArgs,
     /// Print one JSON object
@@ -58,6 +64,28 @@ pub(crate) struct Report<'a> {
     arch: &'a str,
     precision: String,
     policy: Option<Cow<'a, str>>,
+    /// Threads for which the bundle has times of stages on this machine.
+    times: Vec<usize>,
+}
+
+/// Times the stages of a bundle on each number of threads that may be fastest here and keeps the times in it; those `known` are
+/// taken as they are.
+pub(crate) fn keep_times(bundle: &Path, known: Option<MachineTimes>) -> Result<(), Failure> {
+    let plan = Arc::new(Plan::load(bundle, &LoadOptions::default())?);
+    let mut times: Vec<MachineTimes> = known.into_iter().collect();
+    for threads in ThreadChoice::candidates() {
+        if times.iter().all(|known| known.threads != threads) {
+            times.push(MachineTimes::measure(&plan, threads)?);
+        }
+    }
+    drop(plan);
+    Ok(bundle::keep_times(bundle, times).map_err(anyhow::Error::from)?)
+}
+
+/// The numbers of threads for which a bundle has times of this machine.
+fn timed(bundle: &BundleInfo) -> Vec<usize> {
+    let here = bundle.times.iter().filter(|times| times.is_of_here());
+    here.map(|times| times.threads.get()).collect()
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
@@ -66,6 +94,13 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
     if args.output.canonicalize().is_ok_and(|output| args.model.canonicalize().is_ok_and(|model| model == output)) {
         return wrong(format!("{}: the bundle would take the model's place", args.output.display()));
+    }
+    if let Some(target) =
+        args.target.as_ref().filter(|target| args.keep_times && target.arch() != std::env::consts::ARCH)
+    {
+        return wrong(format!(
+            "--keep-times: this machine is no {target}; `profile --keep-times` does it on the board"
+        ));
     }
     let mut model = args.load.model(&args.model)?;
     if let Some(said) =
@@ -80,6 +115,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             BundleError::Write { .. } => Failure::Failed(error.into()),
             error => Failure::Input(error.into()),
         })?;
+    if args.keep_times {
+        keep_times(&args.output, None)?;
+    }
     // What was written is what is reported, and known to load.
     let plan = Plan::load(&args.output, &LoadOptions::default())?;
     let (info, bundle) = (plan.info(), plan.bundle().ok_or_else(|| anyhow!("no bundle was written"))?);
@@ -96,6 +134,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             arch: bundle.target.arch(),
             precision: args.precision.to_string(),
             policy: args.policy.as_deref().map(json::path),
+            times: timed(bundle),
         })?;
         return Ok(());
     }
@@ -105,5 +144,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let points = bundle.policy.as_ref().map(|policy| policy.frontier().points().len());
     let policy = points.map_or("no policy".to_owned(), |points| format!("a policy of {points} operating points"));
     writeln!(out, "exits {}; {policy}", text::names(&info.exits))?;
+    if args.keep_times {
+        let threads = timed(bundle).iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        writeln!(out, "times of stages on {threads} threads of {}", text::lines(&machine::name()))?;
+    }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use dyn_perceiver::machine::MachineTimes;
 use dyn_perceiver::model::{Layout, PreprocessingSource};
 use dyn_perceiver::plan::{Plan, Stage};
 use dyn_perceiver::preprocess::Interpolation;
@@ -92,6 +93,29 @@ struct Bundle<'a> {
     program: &'a str,
     target: &'a str,
     points: Option<usize>,
+    /// Whether the policy says how probably its answers are right.
+    probability: bool,
+    /// Times of stages that the bundle has.
+    times: Vec<Times<'a>>,
+}
+
+/// How long a frame takes on a machine.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Times<'a> {
+    machine: &'a str,
+    /// Whether this machine is like it, so that `run` takes the times at its start.
+    here: bool,
+    threads: usize,
+    /// Milliseconds that each stage adds.
+    stages_ms: Vec<f64>,
+}
+
+impl<'a> From<&'a MachineTimes> for Times<'a> {
+    fn from(times: &'a MachineTimes) -> Self {
+        let stages_ms = times.seconds.iter().map(|&seconds| 1e3 * f64::from(seconds)).collect();
+        Times { machine: &times.machine, here: times.is_of_here(), threads: times.threads.get(), stages_ms }
+    }
 }
 
 impl Total {
@@ -136,6 +160,8 @@ fn report(plan: &Plan) -> Report<'_> {
             program: &bundle.program,
             target: bundle.target.name(),
             points: bundle.policy.as_ref().map(|policy| policy.frontier().points().len()),
+            probability: bundle.policy.as_ref().is_some_and(|policy| policy.calibration().is_some()),
+            times: bundle.times.iter().map(Times::from).collect(),
         }),
         machine: Machine { isa: isa().name(), kernels: KernelFamily::F32.to_string() },
         warnings: &info.warnings,
@@ -150,6 +176,12 @@ fn print(out: &mut Out, report: &Report<'_>, plan: &Plan) -> Result<(), Failure>
         let (source, program, points) =
             (text::name(bundle.source), text::name(bundle.program), bundle.points.unwrap_or(0));
         writeln!(out, "compiled from {source} for {} by version {program}, {points} operating points", info.target)?;
+    }
+    for times in report.bundle.iter().flat_map(|bundle| &bundle.times) {
+        let whole = times.stages_ms.iter().sum::<f64>();
+        let used = if times.here { "this machine" } else { "not used on this machine" };
+        let (threads, machine) = (times.threads, text::lines(times.machine));
+        writeln!(out, "timed at {whole:.2} ms a whole frame on {threads} threads of {machine} ({used})")?;
     }
     let (input, shape) = (text::name(report.input.name), report.input.shape);
     writeln!(out, "input {input} {shape:?}, {} classes, {} exits", report.classes, report.stages.len())?;

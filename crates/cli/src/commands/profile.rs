@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
+use dyn_perceiver::bundle;
 use dyn_perceiver::energy::JoulesSource;
 use dyn_perceiver::file::atomic_write;
+use dyn_perceiver::machine::{self, MachineTimes};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::{RunError, Runtime};
 use dyn_perceiver::sensors::linux::Rapl;
@@ -18,11 +20,13 @@ use dyn_perceiver::sensors::profile::{Profile, ProfileSettings, SampledMeter, Va
 use dyn_perceiver_host::{Clocks, State, System};
 use serde::Serialize;
 
+use super::compile;
 use crate::args::load::LoadArgs;
 use crate::args::number;
+use crate::args::system;
 use crate::args::threads::ThreadsArgs;
 use crate::args::watts::{Watts, WattsArgs};
-use crate::output::failure::{Failure, OrInput as _};
+use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::output::json::Versioned;
 use crate::output::out::Out;
 use crate::output::{message, table, text};
@@ -50,6 +54,10 @@ pub(crate) struct Args {
     /// can be held at (below /sys/devices/system/cpu/cpufreq, which needs the right to write there; it is put back)
     #[arg(long)]
     sweep: bool,
+    /// Keep the times of stages in the model's file, a bundle, so that `run` need not measure them at its start on machines like
+    /// this one
+    #[arg(long)]
+    keep_times: bool,
     /// Write the profile as JSON to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -81,10 +89,18 @@ struct Machine {
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    if args.keep_times && !bundle::is_bundle(&args.model) {
+        return wrong(format!("--keep-times: {} is no bundle: compile the model first", args.model.display()));
+    }
     let plan = args.load.plan(&args.model)?;
     let before = State::here();
     let settings = ProfileSettings::new(args.seconds, args.rounds as usize);
     let profile = profile(&args, &plan, &settings)?;
+    if args.keep_times {
+        let seconds: Vec<f32> = profile.stages.iter().map(|stage| stage.seconds as f32).collect();
+        let times = profile.threads.map(|threads| MachineTimes::new(machine::name(), threads, seconds));
+        compile::keep_times(&args.model, times)?;
+    }
     let report = Report { profile: &profile, machine: Machine { before, after: State::here() } };
     if let Some(path) = &args.output {
         let text = format!("{}\n", serde_json::to_string_pretty(&Versioned::new(&report))?);
@@ -143,7 +159,7 @@ fn profile(args: &Args, plan: &Arc<Plan>, settings: &ProfileSettings) -> Result<
     let mut profile = network(plan, threads, |threads, frame| meter.profile(&exits, settings, threads, frame))?;
     profile.threads = Some(threads);
     if args.sweep {
-        profile.variants = sweep(plan, &mut meter, settings, &System::default())?;
+        profile.variants = sweep(plan, &mut meter, settings, &system::here())?;
     }
     Ok(profile)
 }

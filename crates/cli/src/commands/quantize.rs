@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
 use dyn_perceiver::bundle::{self, BundleError, Compiled, Target};
 use dyn_perceiver::calibrate::records::{RecordWriter, Records};
-use dyn_perceiver::calibrate::solver::{self, SolveOptions};
+use dyn_perceiver::calibrate::solver::{self, SolveOptions, Solved};
 use dyn_perceiver::collect;
 use dyn_perceiver::exit::{CalibratedPolicy, Frontier};
 use dyn_perceiver::plan::Plan;
@@ -195,12 +195,14 @@ fn write(args: &Args, quantiser: &Quantiser, chosen: &Chosen, notes: &mut DataNo
     let taken: Vec<bool> = chosen.verdicts.iter().map(|verdict| *verdict == Verdict::Int8).collect();
     let plan = quantiser.plan_with(&taken)?;
     let folder = tempfile::tempdir().context("a folder for records")?;
-    let float = solve(args, quantiser.plan(), &folder.path().join("float.csv"), None)?.1;
-    let (records, frontier) = solve(args, &plan, &folder.path().join("int8.csv"), Some(notes))?;
+    let float = solve(args, quantiser.plan(), &folder.path().join("float.csv"), None)?.1.frontier;
+    let (records, Solved { frontier, calibration, .. }) =
+        solve(args, &plan, &folder.path().join("int8.csv"), Some(notes))?;
     let area = area(&frontier, &float);
     let points = frontier.points().len();
     let names = records.exits().iter().map(String::as_str);
-    let policy = CalibratedPolicy::new(collect::digest(&plan), names, records.len() as u32, None, frontier)?;
+    let policy = CalibratedPolicy::new(collect::digest(&plan), names, records.len() as u32, None, frontier)?
+        .with_calibration(calibration)?;
     let target = args.target.clone().unwrap_or_else(Target::host);
     let compiled = quantiser.compile(chosen, Some(policy), target, &args.output).map_err(|error| match error {
         BundleError::Write { .. } => Failure::Failed(error.into()),
@@ -215,7 +217,7 @@ fn solve(
     plan: &Arc<Plan>,
     path: &Path,
     notes: Option<&mut DataNotes>,
-) -> Result<(Records, Frontier), Failure> {
+) -> Result<(Records, Solved), Failure> {
     let data = args.data.open(plan.info(), args.load.images())?;
     let header = collect::header(plan, collect::mac_costs(plan)?);
     let mut writer = RecordWriter::resume(path, &header, data.names()).or_input()?;
@@ -233,7 +235,7 @@ fn solve(
     writer.finish()?;
     let records = Records::read(path)?;
     let solved = solver::solve(&records, &records.rows(), &SolveOptions::default()).or_input()?;
-    Ok((records, solved.frontier))
+    Ok((records, solved))
 }
 
 /// Mean accuracy of one frontier over that of another, over costs that both span.

@@ -251,7 +251,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
             (&value["event"], &value["label"], &value["schema"]),
-            (&"appeared".into(), &"cat".into(), &1.into())
+            (&"appeared".into(), &"cat".into(), &2.into())
         );
     }
 
@@ -291,7 +291,7 @@ mod tests {
         let published = events.take_publications();
         assert_eq!(published[0], Publication { topic: "alarms/door".into(), text: "cat at 0.875".into() });
         let event: serde_json::Value = serde_json::from_str(&published[1].text).unwrap();
-        assert_eq!((&event["label"], &event["schema"]), (&"cat".into(), &1.into()));
+        assert_eq!((&event["label"], &event["schema"]), (&"cat".into(), &2.into()));
         assert!(events.take_publications().is_empty());
     }
 

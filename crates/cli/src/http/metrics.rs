@@ -41,6 +41,10 @@ fn frames(page: &mut Page, state: &State) {
     }
     if let Some(answer) = &state.answer {
         page.one("confidence_ratio", "gauge", "Confidence of the newest answer.", answer.confidence);
+        if let Some(probability) = answer.probability {
+            let help = "Probability that the newest answer is right, as calibrated.";
+            page.one("probability_ratio", "gauge", help, probability);
+        }
         page.one(
             "age_seconds",
             "gauge",

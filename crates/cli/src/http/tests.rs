@@ -71,9 +71,11 @@ fn every_page_is_served() {
     assert!(page.contains("content-security-policy: default-src 'none';"));
     let state = site.get("/api/state");
     let json: serde_json::Value = serde_json::from_str(state.split("\r\n\r\n").nth(1).unwrap()).unwrap();
-    assert_eq!((json["schema"].as_u64(), json["kind"].as_str()), (Some(1), Some("live")));
+    assert_eq!((json["schema"].as_u64(), json["kind"].as_str()), (Some(2), Some("live")));
     assert_eq!((json["frames"].as_u64(), json["answer"]["label"].as_str()), (Some(1), Some("Ankle boot")));
     assert!(site.get("/metrics").contains("\ndyn_perceiver_confidence_ratio 0.875\n"));
+    assert!(site.get("/metrics").contains("\ndyn_perceiver_probability_ratio 0.9375\n"));
+    assert_eq!(json["answer"]["probability"].as_f64(), Some(0.9375));
     assert!(site.get("/healthz").starts_with("HTTP/1.1 200"));
     assert!(site.get("/api/health").ends_with("{\"kind\":\"health\"}\n"));
     assert!(site.get("/nothing").starts_with("HTTP/1.1 404"));
@@ -130,7 +132,7 @@ fn a_stream_tells_numbers_and_events_as_they_come() {
         let count = stream.read(&mut buffer).unwrap();
         assert!(count > 0, "{heard}");
         heard += &String::from_utf8_lossy(&buffer[..count]);
-        if heard.contains("event: state\ndata: {\"schema\":1") && !std::mem::replace(&mut told, true) {
+        if heard.contains("event: state\ndata: {\"schema\":2") && !std::mem::replace(&mut told, true) {
             let (event, label, jpeg) = (EventKind::Left, "cat".into(), None);
             site.live.events().push(NewEvent { event, class: 2, label, confidence: 0.5, frame: 7, jpeg });
         }

@@ -59,6 +59,8 @@ pub(crate) struct Answer {
     pub label: String,
     /// Confidence in [0, 1] at the exit taken.
     pub confidence: f32,
+    /// Probability in [0, 1] that the class is right, as calibrated; none where that is not known.
+    pub probability: Option<f32>,
     /// Name of the exit taken.
     pub exit: String,
     /// Whether the frame left before the last exit that the policy evaluates.
@@ -171,6 +173,7 @@ pub(crate) fn sample() -> State {
             class: 9,
             label: "Ankle boot".into(),
             confidence: 0.875,
+            probability: Some(0.9375),
             exit: "early".into(),
             exited_early: true,
             latency_ms: 3.25,

@@ -33,6 +33,9 @@ pub(super) fn message(facts: &Facts, topics: &Topics, commands: bool) -> Value {
     add("class", "sensor", "Class", text("{{ value_json.answer.label if value_json.answer else None }}"));
     let confidence = "{{ (100 * value_json.answer.confidence) | round(1) if value_json.answer else None }}";
     add("confidence", "sensor", "Confidence", number(confidence, "%", None));
+    let probability = "{{ (100 * value_json.answer.probability) | round(1) if value_json.answer and \
+                       value_json.answer.probability is not none else None }}";
+    add("probability", "sensor", "Probability", number(probability, "%", None));
     add("exit", "sensor", "Exit", text("{{ value_json.answer.exit if value_json.answer else None }}"));
     add("reason", "sensor", "Decision", text("{{ value_json.answer.reason if value_json.answer else None }}"));
     let soc = "{{ (100 * value_json.charge.soc) | round(1) if value_json.charge.soc is not none else None }}";

@@ -8,7 +8,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 /// Version of the keys: raised when a key changes its meaning or goes, not when one is added.
-pub(crate) const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 2;
 
 /// Significant digits of a computed number; more would show how it was rounded, not what it is.
 const DIGITS: i32 = 10;
@@ -133,6 +133,6 @@ mod tests {
         }
         let report = Report { share: [("late", 0.25), ("early", 0.75)].into_iter().collect() };
         let text = String::from_utf8(line(&Versioned::new(&report)).unwrap()).unwrap();
-        assert_eq!(text, "{\"schema\":1,\"share\":{\"late\":0.25,\"early\":0.75}}\n");
+        assert_eq!(text, "{\"schema\":2,\"share\":{\"late\":0.25,\"early\":0.75}}\n");
     }
 }

@@ -1,10 +1,24 @@
 //! The time of day as records carry it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// When the program began.
+static BEGUN: OnceLock<Instant> = OnceLock::new();
 
 /// Seconds from 1970 to 2024. A clock before that has not been set: boards without a battery-backed clock begin at 1970,
 /// or at the time their image was built.
 const SET: u64 = 1_704_067_200;
+
+/// Notes that the program begins.
+pub(crate) fn begin() {
+    BEGUN.get_or_init(Instant::now);
+}
+
+/// Time since the program began.
+pub(crate) fn since_start() -> Duration {
+    BEGUN.get_or_init(Instant::now).elapsed()
+}
 
 /// The time of day in UTC as RFC 3339, with milliseconds; none while the clock is not set.
 pub(crate) fn now() -> Option<String> {

@@ -1,8 +1,10 @@
 //! Bundles as the program makes and takes them.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, ExitPolicy, Frontier, Measure, ModelDigest, OperatingPoint};
+use dyn_perceiver::machine::MachineTimes;
 use dyn_perceiver::model::Model;
 
 use crate::cli::Folder;
@@ -106,6 +108,56 @@ fn the_bundles_policy_is_the_default() {
     };
     assert_eq!(evaluate(&model, &["--policy", &policy_file]), evaluate(&bundle, &[]));
     refuses(&["evaluate", &model, "--data", &frames], &["model.onnx", "--policy"]);
+}
+
+#[test]
+fn times_in_a_bundle_spare_a_measurement_on_the_machine_they_are_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let onnx = written(folder.path(), "three.onnx", &three_exits(&EXITS).bytes());
+    let bundle = folder.path().join("three.dynp").to_str().unwrap().to_owned();
+    let image = crate::program::repository().join("tests/fixtures/ankle_boot.png").to_str().unwrap().to_owned();
+    let run = |more: &[&str]| {
+        let output = program(&[&["run", "--model", &bundle, "--frames", &image, "--no-compare"], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    json(&["compile", &onnx, "-o", &bundle, "--json"]);
+    assert!(run(&[]).contains("latency measured here"), "{}", run(&[]));
+    dyn_perceiver::bundle::keep_times(&bundle, [MachineTimes::new("another board", NonZeroUsize::MIN, [1.0; 3])])
+        .unwrap();
+    let other = run(&[]);
+    assert!(other.contains("latency measured here") && other.contains("1 threads on another board"), "{other}");
+
+    let report = json(&["compile", &onnx, "-o", &bundle, "--keep-times", "--json"]);
+    let threads = report["times"].as_array().unwrap();
+    assert_eq!(threads[0], 1);
+    assert!(run(&[]).contains("that the bundle has for this machine"), "{}", run(&[]));
+    assert_eq!(run(&["--threads", "auto"]).contains("as measured before"), threads.len() > 1);
+    let told = json(&["inspect", &bundle, "--json"]);
+    let times = told["bundle"]["times"].as_array().unwrap();
+    assert!(times.len() == threads.len() && times.iter().all(|times| times["here"] == true), "{told}");
+    json(&["profile", &bundle, "--seconds", "0.01", "--rounds", "1", "--keep-times", "--json"]);
+    assert_eq!(json(&["inspect", &bundle, "--json"])["bundle"]["times"].as_array().unwrap().len(), threads.len());
+
+    // An ONNX file has no place for them, but a state file has.
+    refuses(&["profile", &onnx, "--keep-times"], &["--keep-times", "three.onnx"]);
+    let foreign = if cfg!(target_arch = "x86_64") { "cortex-a72" } else { "x86-64" };
+    refuses(&["compile", &onnx, "-o", &bundle, "--keep-times", "--target", foreign], &["--keep-times", "profile"]);
+    let state = folder.path().join("state.json").to_str().unwrap().to_owned();
+    let stateful = || {
+        let output = program(&["run", "--model", &onnx, "--frames", &image, "--no-compare", "--state", &state]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(stateful().contains("latency measured here"));
+    assert!(stateful().contains("that an earlier run measured"));
+}
+
+#[test]
+fn the_time_to_the_first_answer_is_told() {
+    let output = program(&["run", "--limit", "2", "--no-compare", "--json"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert!(summary["first_answer_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{summary}");
 }
 
 /// Whether int8 pays is a measurement, so that both ends are right: a bundle, or nothing and exit code 1.

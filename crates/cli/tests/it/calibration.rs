@@ -49,6 +49,57 @@ impl Scene {
 }
 
 #[test]
+fn answers_have_a_probability_by_a_calibrated_policy_and_none_without() {
+    let scene = Scene::new();
+    scene.calibrate(&["--measures", "margin"]);
+    let (model, policy, bundle) = (scene.path("model.onnx"), scene.path("policy.json"), scene.path("model.dynp"));
+    let image = crate::program::repository().join("tests/fixtures/ankle_boot.png").to_str().unwrap().to_owned();
+    let classify = |more: &[&str]| json(&[&["classify", &image, "--json"], more].concat());
+    let calibrated = classify(&["--model", &model, "--policy", &policy]);
+    let probability = calibrated["probability"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&probability) && calibrated["softmax"].is_number(), "{calibrated}");
+    assert_ne!(calibrated["probability"], calibrated["confidence"]);
+    assert!(classify(&["--model", &model])["probability"].is_null());
+
+    // The same in a bundle, and in each frame of a run.
+    json(&["compile", &model, "--policy", &policy, "-o", &bundle, "--json"]);
+    assert_eq!(classify(&["--model", &bundle])["probability"], calibrated["probability"]);
+    assert_eq!(json(&["inspect", &bundle, "--json"])["bundle"]["probability"], true);
+    let run = |model: &str, more: &[&str]| {
+        let output =
+            crate::program::program(&[&["run", "--model", model, "--frames", &image, "--json"], more].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["kind"] == "frame").next_back().unwrap()["probability"].clone()
+    };
+    assert!(run(&bundle, &[]).is_number() && run(&model, &["--policy", &policy]).is_number());
+    assert!(run(&model, &[]).is_null(), "thresholds of nobody have no probability");
+
+    // A policy of the version before, which knows of none.
+    let mut old: Value = serde_json::from_str(&std::fs::read_to_string(&policy).unwrap()).unwrap();
+    old["version"] = 1.into();
+    old["policy"].as_object_mut().unwrap().remove("calibration").unwrap();
+    let text = old["policy"].to_string();
+    let bare: dyn_perceiver::exit::CalibratedPolicy = serde_json::from_str(&text).unwrap();
+    std::fs::write(&policy, dyn_perceiver::policy_file::to_json(&bare).replace("\"version\": 2", "\"version\": 1"))
+        .unwrap();
+    assert!(classify(&["--model", &model, "--policy", &policy])["probability"].is_null());
+}
+
+#[test]
+fn a_guarantee_tells_what_evidence_certifies_at_which_cost() {
+    let scene = Scene::new();
+    let report = scene.calibrate(&["--max-loss", "0.5", "--confidence", "0.6"]);
+    let evidence = report["guarantee"]["evidence"].as_array().unwrap();
+    assert_eq!(evidence.len(), 9, "{report}");
+    assert!(evidence.iter().all(|found| found["cost"].as_f64().unwrap() > 0.0));
+    let chosen = &report["chosen"];
+    let own = |found: &&Value| found["confidence"] == chosen["confidence"] && found["evidence"] == chosen["evidence"];
+    let cost = evidence.iter().find(own).unwrap()["cost"].as_f64().unwrap();
+    assert!(evidence.iter().all(|found| 0.99 * cost <= found["cost"].as_f64().unwrap() + 1e-9), "{report}");
+}
+
+#[test]
 fn images_become_a_policy_that_commands_follow() {
     let scene = Scene::new();
     let report = scene.calibrate(&[]);

@@ -26,5 +26,6 @@ mod plan;
 mod program;
 mod run_detector;
 mod run_video;
+mod save_power;
 mod schemas;
 mod settings;

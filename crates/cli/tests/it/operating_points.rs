@@ -127,6 +127,21 @@ fn nights_can_be_told_to_be_quiet() {
 }
 
 #[test]
+fn a_mission_tells_once_that_more_frames_come_than_planned() {
+    let (model, images) = (small("model.onnx"), small("frames-images-idx3-ubyte.gz"));
+    let policy = small("policy.json");
+    let mission = ["run", "--mode", "mission", "--hours", "24", "--battery-wh", "50", "--per-hour", "10"];
+    let frames =
+        ["--model", &model, "--policy", &policy, "--frames", &images, "--limit", "60", "--no-compare", "--json"];
+    let lines = lines(&[&mission[..], &frames].concat());
+    let told: Vec<&Value> = lines.iter().filter(|line| line["kind"] == "plan").collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0]["cause"], &told[0]["holds"]), (&"demand".into(), &false.into()));
+    assert!(told[0]["ratio"].as_f64().unwrap() > 1.3);
+    assert!(told[0]["message"].as_str().unwrap().contains("more than planned"), "{told:?}");
+}
+
+#[test]
 fn a_burst_ends_when_the_scene_is_still() {
     let folder = tempfile::tempdir().unwrap();
     let picture = crate::program::repository().join("tests/fixtures/pictures/baseline-420.jpg");

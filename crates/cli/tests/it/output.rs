@@ -181,7 +181,7 @@ fn log_and_json_are_the_same_records() {
     let kinds: Vec<&str> = records.iter().map(|record| record["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["frame", "frame", "skipped", "summary"]);
     for record in &records {
-        assert_eq!(record["schema"], 1);
+        assert_eq!(record["schema"], 2);
         assert!(record["time"].as_str().is_some_and(|time| time.ends_with('Z')) || record["clock"] == "not set");
     }
     assert!(records[0]["source"].as_str().unwrap().ends_with("a.png"));

@@ -29,7 +29,7 @@ fn check(name: &str, args: &[&str], output: &Output) {
         let errors: Vec<String> =
             validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{name}: {errors:#?}\nin {line}");
-        assert_eq!(value["schema"], 1, "{line}");
+        assert_eq!(value["schema"], 2, "{line}");
     }
 }
 

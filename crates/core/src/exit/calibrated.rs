@@ -1,15 +1,21 @@
 //! The policy file: a frontier together with the model it was calibrated for, as data that firmware can carry.
+//!
+//! Version 2 has the calibration of probabilities behind what version 1 has; files of version 1 are still read, without one.
 
 use core::fmt;
 
+use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Frontier, MAX_EXITS, ModelDigest, PerExit};
+use super::{Calibration, Frontier, MAX_EXITS, ModelDigest, PerExit};
 use crate::crc::crc32;
 use crate::inline::InlineStr;
 
-/// The version of the policy file format that this library writes and reads.
-pub const POLICY_VERSION: u8 = 1;
+/// The version of the policy file format that this library writes. It reads this one and those before it.
+pub const POLICY_VERSION: u8 = 2;
+
+/// The version without a [`Calibration`].
+const WITHOUT_CALIBRATION: u8 = 1;
 
 /// The longest name of an exit, in bytes.
 pub const MAX_EXIT_NAME: usize = 64;
@@ -30,7 +36,10 @@ const MAGIC: &[u8; 4] = b"DPPF";
 /// assert!(read.for_model(model).is_ok() && read.for_model(ModelDigest([8; 32])).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
+///
+/// In self-describing formats such as JSON its [`Calibration`] is part of it. In postcard it is what version 1 had, so that
+/// what holds a policy keeps its format; [`CalibratedPolicy::to_slice`] puts the calibration behind it.
+#[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct CalibratedPolicy {
     model: ModelDigest,
@@ -38,6 +47,7 @@ pub struct CalibratedPolicy {
     samples: u32,
     guarantee: Option<Guarantee>,
     frontier: Frontier,
+    calibration: Option<Calibration>,
 }
 
 /// What holds for every operating point of a frontier, and for every mix of them. Of a detector, accuracy is the share of the
@@ -83,11 +93,20 @@ impl CalibratedPolicy {
             count += 1;
         }
         let exits = PerExit::new(names.get(..count).unwrap_or(&names)).map_err(|_| PolicyFileError::Exits)?;
-        CalibratedPolicy { model, exits, samples, guarantee, frontier }.checked()
+        CalibratedPolicy { model, exits, samples, guarantee, frontier, calibration: None }.checked()
+    }
+
+    /// The same with how probably its answers are right.
+    ///
+    /// # Errors
+    /// [`PolicyFileError::Exits`] when the calibration is for another number of exits.
+    pub fn with_calibration(self, calibration: impl Into<Option<Calibration>>) -> Result<Self, PolicyFileError> {
+        CalibratedPolicy { calibration: calibration.into(), ..self }.checked()
     }
 
     fn checked(self) -> Result<Self, PolicyFileError> {
-        if self.exits.len() != self.frontier.exits() {
+        let others = |calibration: &Calibration| calibration.exits() != self.frontier.exits();
+        if self.exits.len() != self.frontier.exits() || self.calibration.as_ref().is_some_and(others) {
             return Err(PolicyFileError::Exits);
         }
         let unit = 0.0..=1.0;
@@ -139,8 +158,14 @@ impl CalibratedPolicy {
         &self.frontier
     }
 
+    /// How probably answers under these points are right; none of a file of version 1, a detector or a network of videos.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
+    }
+
     /// Reads what [`CalibratedPolicy::to_slice`] wrote, without allocating: four bytes of magic, one of version, the
-    /// content in postcard, and the CRC-32 (ISO-HDLC, little endian) of all before it.
+    /// content in postcard, from version 2 on the calibration or that there is none, and the CRC-32 (ISO-HDLC, little
+    /// endian) of all before it.
     ///
     /// # Errors
     /// [`PolicyFileError`] when the bytes are no policy file, of another version, damaged, or hold no valid frontier.
@@ -148,16 +173,22 @@ impl CalibratedPolicy {
         let (body, checksum) = bytes.split_last_chunk::<4>().ok_or(PolicyFileError::Magic)?;
         let rest = body.strip_prefix(MAGIC).ok_or(PolicyFileError::Magic)?;
         let (&version, content) = rest.split_first().ok_or(PolicyFileError::Magic)?;
-        if version != POLICY_VERSION {
+        if !(WITHOUT_CALIBRATION..=POLICY_VERSION).contains(&version) {
             return Err(PolicyFileError::Version { found: version });
         }
         if crc32(body) != u32::from_le_bytes(*checksum) {
             return Err(PolicyFileError::Checksum);
         }
-        match postcard::take_from_bytes(content) {
-            Ok((policy, [])) => Ok(policy),
-            _ => Err(PolicyFileError::Content),
+        let (policy, rest) =
+            postcard::take_from_bytes::<CalibratedPolicy>(content).map_err(|_| PolicyFileError::Content)?;
+        let (calibration, rest) = match version {
+            WITHOUT_CALIBRATION => (None, rest),
+            _ => postcard::take_from_bytes(rest).map_err(|_| PolicyFileError::Content)?,
+        };
+        if !rest.is_empty() {
+            return Err(PolicyFileError::Content);
         }
+        policy.with_calibration(calibration)
     }
 
     /// Writes the binary form into `buffer` and returns the part used.
@@ -167,7 +198,10 @@ impl CalibratedPolicy {
     pub fn to_slice<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], PolicyFileError> {
         let head = MAGIC.len() + 1;
         let content = buffer.get_mut(head..).ok_or(PolicyFileError::Buffer)?;
-        let end = head + postcard::to_slice(self, content).map_err(|_| PolicyFileError::Buffer)?.len();
+        let used = postcard::to_slice(self, content).map_err(|_| PolicyFileError::Buffer)?.len();
+        let behind = content.get_mut(used..).ok_or(PolicyFileError::Buffer)?;
+        let calibration = postcard::to_slice(&self.calibration, behind).map_err(|_| PolicyFileError::Buffer)?.len();
+        let end = head + used + calibration;
         let (body, tail) = buffer.split_at_mut_checked(end).ok_or(PolicyFileError::Buffer)?;
         for (byte, &value) in body.iter_mut().zip(MAGIC.iter().chain([&POLICY_VERSION])) {
             *byte = value;
@@ -179,21 +213,56 @@ impl CalibratedPolicy {
 }
 
 /// The longest binary form of a policy: that of the most points with the most exits.
-pub const MAX_POLICY_BYTES: usize = 64 + MAX_EXITS * (MAX_EXIT_NAME + 1) + super::MAX_POINTS * (24 + 18 * MAX_EXITS);
+pub const MAX_POLICY_BYTES: usize =
+    64 + MAX_EXITS * (MAX_EXIT_NAME + 1) + super::MAX_POINTS * (24 + 18 * MAX_EXITS) + Calibration::MAX_BYTES;
+
+impl Serialize for CalibratedPolicy {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let calibration = self.calibration.as_ref().filter(|_| serializer.is_human_readable());
+        let fields = if calibration.is_some() { 6 } else { 5 };
+        let mut state = serializer.serialize_struct("CalibratedPolicy", fields)?;
+        state.serialize_field("model", &self.model)?;
+        state.serialize_field("exits", &self.exits)?;
+        state.serialize_field("samples", &self.samples)?;
+        state.serialize_field("guarantee", &self.guarantee)?;
+        state.serialize_field("frontier", &self.frontier)?;
+        if let Some(calibration) = calibration {
+            state.serialize_field("calibration", calibration)?;
+        }
+        state.end()
+    }
+}
 
 impl<'de> Deserialize<'de> for CalibratedPolicy {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Unchecked {
+        struct Bare {
             model: ModelDigest,
             exits: PerExit<InlineStr<MAX_EXIT_NAME>>,
             samples: u32,
             guarantee: Option<Guarantee>,
             frontier: Frontier,
         }
-        let Unchecked { model, exits, samples, guarantee, frontier } = Unchecked::deserialize(deserializer)?;
-        CalibratedPolicy { model, exits, samples, guarantee, frontier }.checked().map_err(serde::de::Error::custom)
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Whole {
+            model: ModelDigest,
+            exits: PerExit<InlineStr<MAX_EXIT_NAME>>,
+            samples: u32,
+            guarantee: Option<Guarantee>,
+            frontier: Frontier,
+            #[serde(default)]
+            calibration: Option<Calibration>,
+        }
+        let policy = if deserializer.is_human_readable() {
+            let Whole { model, exits, samples, guarantee, frontier, calibration } = Whole::deserialize(deserializer)?;
+            CalibratedPolicy { model, exits, samples, guarantee, frontier, calibration }
+        } else {
+            let Bare { model, exits, samples, guarantee, frontier } = Bare::deserialize(deserializer)?;
+            CalibratedPolicy { model, exits, samples, guarantee, frontier, calibration: None }
+        };
+        policy.checked().map_err(serde::de::Error::custom)
     }
 }
 
@@ -213,7 +282,7 @@ pub enum PolicyFileError {
     Checksum,
     /// The checksum matches, but the content is no valid policy.
     Content,
-    /// The exit names do not fit the frontier.
+    /// The exit names or the calibration do not fit the frontier.
     Exits,
     /// The numbers of the guarantee are not between 0 and 1.
     Guarantee,
@@ -233,7 +302,7 @@ impl fmt::Display for PolicyFileError {
         match self {
             PolicyFileError::Magic => f.write_str("not a policy file"),
             PolicyFileError::Version { found } => {
-                write!(f, "version {found} of the policy format, expected {POLICY_VERSION}")
+                write!(f, "version {found} of the policy format, expected {WITHOUT_CALIBRATION} to {POLICY_VERSION}")
             }
             PolicyFileError::Checksum => f.write_str("the checksum does not match: the policy was damaged or changed"),
             PolicyFileError::Content => f.write_str("the content is not a valid policy"),
@@ -257,10 +326,31 @@ mod tests {
 
     use super::*;
     use crate::exit::frontier::tests::{full, three};
+    use crate::exit::{Curve, EnsembleKind, Measure};
 
     fn policy() -> CalibratedPolicy {
         let guarantee = Some(Guarantee { max_loss: 0.01, confidence: 0.95, samples: 7 });
-        CalibratedPolicy::new(ModelDigest([7; 32]), ["early", "late"], 100, guarantee, three()).unwrap()
+        let policy = CalibratedPolicy::new(ModelDigest([7; 32]), ["early", "late"], 100, guarantee, three()).unwrap();
+        policy.with_calibration(calibration(2)).unwrap()
+    }
+
+    fn calibration(exits: usize) -> Calibration {
+        let (first, later) = (std::vec![Curve::new(1.5, 0.25); exits], std::vec![Curve::new(0.75, -1.0); exits]);
+        Calibration::new(Measure::Margin, EnsembleKind::Mean, &first, &later).unwrap()
+    }
+
+    #[test]
+    fn policy_files_without_a_calibration_are_still_read() {
+        let bare = policy().with_calibration(None).unwrap();
+        let mut content = std::vec![0; MAX_POLICY_BYTES];
+        let content = postcard::to_slice(&policy(), &mut content).unwrap();
+        let mut bytes = [MAGIC.as_slice(), &[1], content].concat();
+        bytes.extend(crc32(&bytes).to_le_bytes());
+        assert_eq!(CalibratedPolicy::from_slice(&bytes), Ok(bare.clone()));
+        let json = serde_json::to_string(&bare).unwrap();
+        assert!(!json.contains("calibration"), "{json}");
+        assert_eq!(serde_json::from_str::<CalibratedPolicy>(&json).unwrap(), bare);
+        assert_eq!(bare.with_calibration(calibration(3)), Err(PolicyFileError::Exits));
     }
 
     #[test]
@@ -280,6 +370,7 @@ mod tests {
         let guarantee = Some(Guarantee { max_loss: 0.01, confidence: 0.95, samples: u32::MAX });
         let names = [name.as_str(); MAX_EXITS];
         let policy = CalibratedPolicy::new(ModelDigest([255; 32]), names, u32::MAX, guarantee, full()).unwrap();
+        let policy = policy.with_calibration(calibration(MAX_EXITS)).unwrap();
         let mut buffer = [0; MAX_POLICY_BYTES];
         let used = policy.to_slice(&mut buffer).unwrap().len();
         assert_eq!(policy.to_slice(&mut std::vec![0; used - 1]), Err(PolicyFileError::Buffer));
@@ -297,8 +388,8 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(CalibratedPolicy::from_slice(&bytes[..cut]).is_err());
         }
-        bytes[4] = 2;
-        assert_eq!(CalibratedPolicy::from_slice(&bytes), Err(PolicyFileError::Version { found: 2 }));
+        bytes[4] = 3;
+        assert_eq!(CalibratedPolicy::from_slice(&bytes), Err(PolicyFileError::Version { found: 3 }));
     }
 
     proptest! {

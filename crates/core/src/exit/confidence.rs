@@ -109,14 +109,14 @@ impl Statistics {
 
     fn reading(&self, measure: Measure) -> Reading {
         let Statistics { classes, class, top, second, sum, weighted } = *self;
-        let probability = 1.0 / sum;
+        let softmax = 1.0 / sum;
         let confidence = match measure {
             _ if classes == 1 => 1.0,
-            Measure::MaxSoftmax => probability,
+            Measure::MaxSoftmax => softmax,
             Measure::Entropy => 1.0 - (libm::logf(sum) - weighted / sum) / libm::logf(classes as f32),
-            Measure::Margin => probability - libm::expf(second - top) / sum,
+            Measure::Margin => softmax - libm::expf(second - top) / sum,
         };
-        Reading { class, probability, confidence: confidence.clamp(0.0, 1.0) }
+        Reading { class, softmax, confidence: confidence.clamp(0.0, 1.0) }
     }
 }
 
@@ -155,16 +155,16 @@ impl core::error::Error for UnknownMeasure {}
 pub struct Reading {
     /// Index of the class with the largest logit.
     pub class: usize,
-    /// Softmax probability of that class.
-    pub probability: f32,
+    /// Softmax of that class.
+    pub softmax: f32,
     /// Confidence in [0, 1] by the measure asked for.
     pub confidence: f32,
 }
 
 impl Reading {
-    /// A reading of `class`, with its probability and confidence, both in [0, 1].
-    pub const fn new(class: usize, probability: f32, confidence: f32) -> Self {
-        Reading { class, probability, confidence }
+    /// A reading of `class`, with its softmax and confidence, both in [0, 1].
+    pub const fn new(class: usize, softmax: f32, confidence: f32) -> Self {
+        Reading { class, softmax, confidence }
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
             assert_eq!(measure.read(&[f32::MAX, f32::MIN]).unwrap().confidence, 1.0);
         }
         let even = [1.0, 1.0, 1.0, 1.0];
-        assert_eq!(Measure::MaxSoftmax.read(&even).unwrap(), Reading { class: 0, probability: 0.25, confidence: 0.25 });
+        assert_eq!(Measure::MaxSoftmax.read(&even).unwrap(), Reading { class: 0, softmax: 0.25, confidence: 0.25 });
         assert_eq!(Measure::Margin.read(&even).unwrap().confidence, 0.0);
         assert!(Measure::Entropy.read(&even).unwrap().confidence < 1e-6);
     }

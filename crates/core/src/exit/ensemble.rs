@@ -33,6 +33,34 @@ pub enum Ensemble {
     Mean(PerExit<f32>),
 }
 
+/// The kinds of [`Ensemble`], without their parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EnsembleKind {
+    /// [`Ensemble::Own`].
+    Own,
+    /// [`Ensemble::Recall`].
+    Recall,
+    /// [`Ensemble::Mean`].
+    Mean,
+}
+
+impl EnsembleKind {
+    /// Every kind, simplest first.
+    pub const ALL: [EnsembleKind; 3] = [EnsembleKind::Own, EnsembleKind::Recall, EnsembleKind::Mean];
+
+    /// The name used on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EnsembleKind::Own => "own",
+            EnsembleKind::Recall => "recall",
+            EnsembleKind::Mean => "mean",
+        }
+    }
+}
+
 impl Ensemble {
     /// [`Ensemble::Recall`] with one calibration curve per exit.
     ///
@@ -52,13 +80,18 @@ impl Ensemble {
         PerExit::new(weights).map(Ensemble::Mean).map_err(too_many)
     }
 
+    /// Which kind it is.
+    pub const fn kind(&self) -> EnsembleKind {
+        match self {
+            Ensemble::Own => EnsembleKind::Own,
+            Ensemble::Recall(_) => EnsembleKind::Recall,
+            Ensemble::Mean(_) => EnsembleKind::Mean,
+        }
+    }
+
     /// The name used on the command line and in reports.
     pub const fn name(&self) -> &'static str {
-        match self {
-            Ensemble::Own => "own",
-            Ensemble::Recall(_) => "recall",
-            Ensemble::Mean(_) => "mean",
-        }
+        self.kind().name()
     }
 
     /// Why this cannot be the ensemble of a network with `exits` exits.
@@ -106,7 +139,7 @@ impl Curve {
         1.0 / (1.0 + libm::expf(-(self.slope * Self::log_odds(confidence) + self.offset)))
     }
 
-    fn is_sound(&self) -> bool {
+    pub(super) fn is_sound(&self) -> bool {
         // The bound keeps slope times log odds finite.
         (0.0..=1e6).contains(&self.slope) && self.offset.abs() <= 1e6
     }

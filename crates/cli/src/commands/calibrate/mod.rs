@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
-use dyn_perceiver::calibrate::certify::{self, GuaranteeError, Limit, LossTest};
+use dyn_perceiver::calibrate::certify::{self, CertifiableCost, Certified, GuaranteeError, Limit, LossTest};
 use dyn_perceiver::calibrate::records::{RecordWriter, Records};
 use dyn_perceiver::calibrate::solver::{self, EnsembleKind, SolveOptions, Solved};
 use dyn_perceiver::collect;
@@ -127,6 +127,16 @@ struct GuaranteeReport {
     confidence: f32,
     samples: u32,
     more_samples: Option<usize>,
+    /// What could be certified at which mean cost, by the samples that policies are found on; empty where there was no choice.
+    evidence: Vec<CertifiableReport>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct CertifiableReport {
+    confidence: &'static str,
+    evidence: &'static str,
+    cost: f64,
 }
 
 #[derive(Serialize)]
@@ -158,7 +168,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let outcome = match args.max_loss {
         None => {
             let solved = solver::solve(&records, &rows, &options).or_input()?;
-            Outcome { frontier: solved.frontier.clone(), solved, guarantee: None, more_samples: None }
+            let (guarantee, more_samples, evidence) = (None, None, vec![]);
+            Outcome { frontier: solved.frontier.clone(), solved, guarantee, evidence, more_samples }
         }
         Some(max_loss) => {
             let limit = Limit::new(share(max_loss), share(args.confidence));
@@ -169,7 +180,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
                 other => Failure::Failed(other.into()),
             })?;
             let (guarantee, more_samples) = (Some(certified.guarantee), certified.more_samples);
-            Outcome { frontier: certified.frontier, solved: certified.solved, guarantee, more_samples }
+            let Certified { frontier, solved, evidence, .. } = certified;
+            Outcome { frontier, solved, guarantee, evidence, more_samples }
         }
     };
     let names = records.exits().iter().map(String::as_str);
@@ -179,7 +191,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         records.len() as u32,
         outcome.guarantee,
         outcome.frontier.clone(),
-    )?;
+    )?
+    .with_calibration(outcome.solved.calibration.clone())?;
     dyn_perceiver::policy_file::save(&calibrated, &args.output)?;
     report(&args, &records, &from, &outcome, &notes)?;
     notes.tell();
@@ -190,6 +203,7 @@ struct Outcome {
     frontier: Frontier,
     solved: Solved,
     guarantee: Option<Guarantee>,
+    evidence: Vec<CertifiableCost>,
     more_samples: Option<usize>,
 }
 
@@ -268,7 +282,7 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome, notes:
     if args.json {
         return Ok(out.json(&as_json(args, records, from, outcome, notes))?);
     }
-    let Outcome { frontier, solved, guarantee, more_samples } = outcome;
+    let Outcome { frontier, solved, guarantee, evidence: compared_evidence, more_samples } = outcome;
     let chosen = solved.compared[solved.chosen];
     writeln!(out, "records  {} ({} samples)", text::shown(from), records.len())?;
     let (measure, evidence) = (chosen.measure, chosen.ensemble.name());
@@ -280,6 +294,10 @@ fn report(args: &Args, records: &Records, from: &Path, outcome: &Outcome, notes:
             out,
             "loss     at most {loss} against the whole network, with {confidence} confidence ({samples} samples tested)"
         )?;
+        if !compared_evidence.is_empty() {
+            let kinds = compared_evidence.len();
+            writeln!(out, "         confidence and evidence are the ones of {kinds} that certify at the least cost")?;
+        }
         if let Some(more) = more_samples {
             writeln!(out, "         cheaper policies would need about {more} samples")?;
         }
@@ -315,7 +333,7 @@ fn as_json<'a>(
     outcome: &'a Outcome,
     notes: &'a DataNotes,
 ) -> Report<'a> {
-    let Outcome { frontier, solved, guarantee, more_samples } = outcome;
+    let Outcome { frontier, solved, guarantee, evidence: compared_evidence, more_samples } = outcome;
     let chosen = solved.compared[solved.chosen];
     let compared = solved.compared.iter().map(|c| ComparedReport {
         confidence: c.measure.name(),
@@ -337,6 +355,7 @@ fn as_json<'a>(
             confidence: g.confidence,
             samples: g.samples,
             more_samples: *more_samples,
+            evidence: compared_evidence.iter().map(certifiable_report).collect(),
         }),
         skipped: notes.skipped(),
         warnings: notes.warnings(),
@@ -346,6 +365,10 @@ fn as_json<'a>(
             .map(|point| point_report(records.exits(), point, outcome.found_on(records)))
             .collect(),
     }
+}
+
+fn certifiable_report(found: &CertifiableCost) -> CertifiableReport {
+    CertifiableReport { confidence: found.measure.name(), evidence: found.ensemble.name(), cost: found.cost }
 }
 
 fn point_report(exits: &[String], point: &OperatingPoint, samples: u32) -> PointReport {

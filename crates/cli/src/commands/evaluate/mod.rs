@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::ClassifierBuilder;
-use dyn_perceiver::calibrate::evaluate::{CostAccuracy, near_chance};
+use dyn_perceiver::calibrate::evaluate::{CostAccuracy, calibration_error, near_chance};
 use dyn_perceiver::calibrate::records::{Costs, RecordWriter, Records};
 use dyn_perceiver::calibrate::solver;
 use dyn_perceiver::collect::{self, LabelledData};
 use dyn_perceiver::dataset::{SkipReason, Skipped};
-use dyn_perceiver::exit::{CostUnit, ExitPolicy, Frontier, Measure, Mixer, OperatingPoint};
+use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, ExitPolicy, Frontier, Measure, Mixer, OperatingPoint};
 
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::runtime::Outcome;
@@ -120,6 +120,8 @@ struct Run {
     cost: f64,
     left: Vec<usize>,
     milliseconds: Vec<f64>,
+    /// The confidence and the probability of each answer, and whether it was right.
+    stated: Vec<(f32, Option<f32>, bool)>,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
@@ -158,7 +160,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut runs: Vec<Run> =
         budgets.into_iter().map(|budget| Run::new(budget, frontier, calibrated.found_on())).collect();
     let threads = args.threads.choose(&plan, None)?.threads;
-    let labels = adaptive(&args, &plan, data, (frontier, &costs, threads), &mut runs, &mut notes)?;
+    let labels = adaptive(&args, &plan, data, (calibrated, &costs, threads), &mut runs, &mut notes)?;
     let images = labels.len();
     if images == 0 {
         notes.tell();
@@ -204,7 +206,18 @@ impl Run {
         let error = errors[0] + f64::from(mix.share_of_high) * (errors[1] - errors[0]);
         let left = vec![0; frontier.exits()];
         let mixer = Mixer::new(budget);
-        Run { budget, expected, error, mixer, frames: 0, right: 0, cost: 0.0, left, milliseconds: vec![] }
+        Run {
+            budget,
+            expected,
+            error,
+            mixer,
+            frames: 0,
+            right: 0,
+            cost: 0.0,
+            left,
+            milliseconds: vec![],
+            stated: vec![],
+        }
     }
 
     /// Takes one answer in.
@@ -219,6 +232,19 @@ impl Run {
         self.right += usize::from(label == outcome.class as u32);
         self.left[outcome.exit] += 1;
         self.milliseconds.push(1e3 * outcome.latency().as_secs_f64());
+        self.stated.push((outcome.confidence, outcome.probability, label == outcome.class as u32));
+    }
+
+    /// Standard error of the accuracy found.
+    fn accuracy_error(&self) -> f64 {
+        (self.accuracy() * (1.0 - self.accuracy()) / self.frames.max(1) as f64).sqrt()
+    }
+
+    /// How far confidence, and probability where every answer has one, are from how often answers are right.
+    fn calibration_errors(&self) -> (f64, Option<f64>) {
+        let confidence = calibration_error(self.stated.iter().map(|&(confidence, _, right)| (confidence, right)));
+        let stated = self.stated.iter().map(|&(_, probability, right)| Some((probability?, right)));
+        (confidence, stated.collect::<Option<Vec<_>>>().map(calibration_error))
     }
 
     fn accuracy(&self) -> f64 {
@@ -248,11 +274,13 @@ fn adaptive(
     args: &Args,
     plan: &Arc<Plan>,
     data: LabelledData,
-    (frontier, costs, threads): (&Frontier, &Costs, NonZeroUsize),
+    (calibrated, costs, threads): (&CalibratedPolicy, &Costs, NonZeroUsize),
     runs: &mut [Run],
     notes: &mut DataNotes,
 ) -> Result<Vec<u32>, Failure> {
+    let frontier = calibrated.frontier();
     let mut classifier = ClassifierBuilder::from(plan.clone()).threads(threads).build()?;
+    classifier.runtime().set_calibration(calibrated.calibration().cloned());
     let bar = progress::images(data.len(), 0, args.json);
     let names = data.names().to_vec();
     let (mut labels, mut unanswered) = (vec![], vec![]);

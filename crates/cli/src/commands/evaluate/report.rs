@@ -44,8 +44,13 @@ struct RunReport {
     budget: f32,
     expected: Expected,
     accuracy: f64,
+    /// Standard error of the accuracy.
+    accuracy_error: f64,
     cost: f64,
     deviation: f64,
+    /// Expected calibration error of the confidence, and of the probability where answers have one.
+    confidence_error: f64,
+    probability_error: Option<f64>,
     shares: Pairs<f64>,
     latency_ms: Latency,
 }
@@ -119,6 +124,13 @@ pub(super) fn print(
     }
     writeln!(out, "{images} images, {} budgets; shares of frames by exit\n", runs.len())?;
     write!(out, "{}", runs_table(runs, exits, unit, images))?;
+    let errors: Vec<_> = runs.iter().filter_map(|run| run.calibration_errors().1).collect();
+    if errors.len() == runs.len() && !errors.is_empty() {
+        let mean = |sum: f64| percent(sum / runs.len() as f64);
+        let confidence = mean(runs.iter().map(|run| run.calibration_errors().0).sum());
+        let probability = mean(errors.iter().sum());
+        writeln!(out, "\nprobabilities are off by {probability} on average, confidences by {confidence}")?;
+    }
     if let Some(curves) = curves {
         write!(out, "{}", curves_tables(curves, &differences, exits, unit))?;
     }
@@ -130,7 +142,11 @@ fn share(left: usize, images: usize) -> f64 {
 }
 
 fn run_report(run: &Run, exits: &[String], images: usize) -> RunReport {
+    let (confidence_error, probability_error) = run.calibration_errors();
     RunReport {
+        confidence_error,
+        probability_error,
+        accuracy_error: run.accuracy_error(),
         budget: run.budget,
         expected: Expected { accuracy: run.expected.1, accuracy_error: run.error, cost: run.expected.0 },
         accuracy: run.accuracy(),

@@ -117,7 +117,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let records = records(&plan, &order, &crossed, &names, &labels)?;
     let solved = solver::solve(&records, &records.rows(), &SolveOptions::default())?;
     let stages = plan.stages().iter().map(|stage| stage.exit.as_str());
-    let policy = CalibratedPolicy::new(collect::digest(&plan), stages, records.len() as u32, None, solved.frontier)?;
+    let policy = CalibratedPolicy::new(collect::digest(&plan), stages, records.len() as u32, None, solved.frontier)?
+        .with_calibration(solved.calibration)?;
     let points = policy.frontier().points().len();
     let reports = plan.stages().iter().zip(&order).map(|(stage, &exit)| {
         let right = (0..labels.len()).filter(|&i| best(&crossed[exit].unseen[i]) == labels[i]).count();

@@ -13,7 +13,7 @@ use clap::Args as ClapArgs;
 use dyn_perceiver::exit::OperatingPoint;
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::sensors::profile::Profile;
-use dyn_perceiver_host::{Board, System, detect};
+use dyn_perceiver_host::{Board, detect};
 
 use crate::args::boards;
 use crate::args::model::{self, ModelArgs};
@@ -21,6 +21,7 @@ use crate::args::number;
 use crate::args::policy::{Points, PolicyArgs, built_in_points};
 use crate::args::profile;
 use crate::args::share::Share;
+use crate::args::system;
 use crate::args::watts::PUBLISHED;
 use crate::args::work;
 use crate::output::failure::{Failure, wrong};
@@ -129,7 +130,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let known = boards::all()?;
     let board = match &args.board {
         Some(name) => boards::find(name)?,
-        None => match detect(&System::default(), &known) {
+        None => match detect(&system::here(), &known) {
             Some(board) => board.clone(),
             None => boards::find(PUBLISHED)?,
         },

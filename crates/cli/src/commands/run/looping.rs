@@ -8,6 +8,7 @@ use dyn_perceiver::energy::{Battery, GaugeState, Reason};
 use dyn_perceiver::pipeline::{Pipeline, PipelineError, Summary};
 
 use super::burst::Burst;
+use super::departures::{Departures, Facts};
 use super::mission::Chooser;
 use super::service::Service;
 use super::state::{self, State};
@@ -39,6 +40,8 @@ pub(super) struct Loop<'a> {
     pub(super) skipped: u64,
     /// Whether the gauge is not believed at present.
     pub(super) gauge_lost: bool,
+    /// The plan of a mission, beside what really happens.
+    pub(super) departures: Option<Departures>,
 }
 
 impl Loop<'_> {
@@ -66,6 +69,7 @@ impl Loop<'_> {
             let ended = self.frame()?;
             // Also while no frame comes: what must be kept is kept, and a mission ends in time.
             self.tell_gauge()?;
+            self.tell_departures()?;
             #[cfg(feature = "live")]
             self.view.publish(&self.pipeline, &self.summary);
             if self.state.is_due() {
@@ -152,6 +156,15 @@ impl Loop<'_> {
             return self.view.gauge(true, "the gauge is believed again");
         }
         Ok(())
+    }
+
+    /// Tells why the plan of a mission no longer holds, and that it does again.
+    fn tell_departures(&mut self) -> Result<(), Failure> {
+        let (Some(departures), Some(governor)) = (&mut self.departures, self.pipeline.governor().budgeting()) else {
+            return Ok(());
+        };
+        let facts = Facts::of(governor, self.pipeline.elapsed(), self.summary.frames(), self.gauge_lost);
+        departures.look(&facts).iter().try_for_each(|departure| self.view.departure(departure))
     }
 
     /// Passes over a frame that cannot be read or classified. That is no failure of a camera, which damages frames now and

@@ -253,6 +253,14 @@ impl Chooser {
         }
     }
 
+    /// The governor of a mission.
+    pub(super) fn budgeting(&self) -> Option<&BudgetGovernor> {
+        match self {
+            Chooser::Mission(governor, _) => Some(governor),
+            _ => None,
+        }
+    }
+
     /// What it learned, to be stored.
     pub(super) fn learned(&self) -> Option<Learned> {
         match self {

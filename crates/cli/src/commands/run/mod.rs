@@ -2,6 +2,7 @@
 
 mod battery;
 mod burst;
+mod departures;
 mod detector;
 mod events;
 mod gate;
@@ -17,6 +18,7 @@ mod source;
 mod state;
 mod steps;
 mod summing;
+mod variant;
 mod video;
 mod view;
 
@@ -33,7 +35,8 @@ use dyn_perceiver::energy::{Battery, JoulesSource};
 use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::pipeline::{BatteryCapacity, Pipeline, PipelineConfig, Summary};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::sensors::store::KeptThreads;
+use dyn_perceiver::runtime::ThreadChoice;
+use dyn_perceiver::sensors::store::{KeptThreads, KeptTimes};
 use dyn_perceiver_host::{System, WakeAlarm};
 
 use crate::args::battery::BatteryArgs;
@@ -43,6 +46,7 @@ use crate::args::detection::frame_labels;
 use crate::args::model::{self, ModelArgs};
 use crate::args::policy::{PolicyArgs, built_in_points, mission_points};
 use crate::args::profile;
+use crate::args::system;
 use crate::args::threads::ThreadsArgs;
 use crate::args::watts::WattsArgs;
 use crate::events::{Rule, Tap};
@@ -52,16 +56,18 @@ use crate::settings::Settings;
 
 use battery::GaugeArgs;
 use burst::Burst;
+use departures::Departures;
 use detector::DetectorArgs;
 use events::EventArgs;
 use gate::GateArgs;
 use looping::Loop;
 use mission::{Chooser, MissionArgs, Mode};
-use power::Times;
+use power::{Profiled, Times};
 use saving::{Restored, SavePower};
 use sensor::Sensor;
 use source::SourceArgs;
 use state::{State, StateArgs};
+use variant::Need;
 use video::VideoArgs;
 use view::{Header, OutputArgs, View};
 
@@ -117,6 +123,10 @@ pub(crate) struct Args {
     /// that nobody uses. All is put back at the end, also after Ctrl-C; needs the right to write below /sys
     #[arg(long, help_heading = "Battery and power")]
     save_power: bool,
+    /// Hold the processor at the clock at which a frame costs least, by a profile that `profile --sweep` wrote; put back at the
+    /// end. Needs the right to write below /sys
+    #[arg(long, requires = "profile", help_heading = "Battery and power")]
+    set_clock: bool,
     #[command(flatten)]
     state: StateArgs,
     /// Do not run the full network beside each frame to compare
@@ -210,12 +220,16 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let period = args.source.fps.map_or(trained, |fps| Duration::from_secs_f64(1.0 / fps));
     let source = args.source.open(plan.info(), args.mission.shortest().unwrap_or(period))?;
     let watts = args.watts.here()?;
-    let threads = threads(&args, &plan, &mut state)?;
+    let profiled = profiled(&args, period)?;
+    let threads = threads(&args, &plan, profiled.as_ref(), &mut state)?;
     let watts = if args.source.is_camera() { watts.with_camera() } else { watts };
     let modelled_time = simulated && args.is_demonstration();
     let times = if modelled_time { Times::Modelled } else { Times::Measured(threads) };
-    let power::Costs { power, seconds, origin } =
-        power::costs(&plan, args.profile.as_deref(), state.stored(), (&watts, threads), times)?;
+    let power::Costs { power, seconds, origin, measured } =
+        power::costs(&plan, profiled.as_ref(), state.stored(), (&watts, threads), times)?;
+    if let Some(measured) = measured {
+        state.measured_times(KeptTimes::new(plan.info().digest, measured));
+    }
     let battery = match simulated {
         true => {
             let frames = source.count.or(args.source.limit);
@@ -282,6 +296,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         threads,
     })?;
     let mut config = PipelineConfig::new(points, power, battery).with_period(period).with_threads(threads);
+    config.calibration = calibrated.as_ref().and_then(|points| points.calibration.clone());
     config.gate = gate;
     config.compare_full = !args.no_compare;
     args.detector.configure(plan.info(), &mut config);
@@ -311,9 +326,16 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         let facts = crate::live::Facts::new(name, in_words, origin).with_mission(duration.is_some());
         view.show_to(show::Show::start(outlets, subject, facts, happened, pipeline.keep_frames())?);
     }
+    let departures = pipeline.governor().budgeting().map(|governor| {
+        let mission = governor.mission();
+        Departures::new(mission.frames, mission.solar, resumed)
+    });
     let _restored = Restored(saving.clone());
     if args.save_power {
-        saving.start(&System::default());
+        saving.start(&system::here());
+    }
+    if let Some(variant) = profiled.as_ref().and_then(|profiled| profiled.variant.as_ref()).filter(|_| args.set_clock) {
+        saving.hold(variant::hold(&system::here(), variant)?);
     }
     let mut run = Loop {
         state: &mut state,
@@ -331,6 +353,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         is_live,
         skipped: 0,
         gauge_lost: false,
+        departures,
     };
     let ended = run.until_the_end();
     // However the loop ended: what it learned and spent is kept.
@@ -338,7 +361,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let ended = ended?;
     saved?;
     if let Some(after) = args.source.wake_after {
-        wake_after(&System::default(), after)?;
+        wake_after(&system::here(), after)?;
     }
     run.finish(ended)
 }
@@ -351,16 +374,38 @@ fn wake_after(system: &System, after: Duration) -> Result<(), Failure> {
     Ok(alarm.set(system, after).context("--wake-after: the alarm cannot be set")?)
 }
 
+/// The profile, and which of the threads and clocks that it has swept over cost least here.
+fn profiled(args: &Args, period: Duration) -> Result<Option<Profiled>, Failure> {
+    let Some(path) = &args.profile else { return Ok(None) };
+    let profile = profile::read(path)?;
+    let period = args.mission.shortest().unwrap_or(period);
+    let ends = args.source.burst.is_some() || args.source.wake_after.is_some();
+    let need = Need { threads: args.threads.given(), clock: args.set_clock, period, ends };
+    let chosen = args.threads.is_auto() || args.set_clock;
+    let variant = variant::choose(&profile, need).filter(|_| chosen).cloned();
+    if args.set_clock && variant.as_ref().is_none_or(|variant| variant.megahertz.is_none()) {
+        return wrong(format!(
+            "--set-clock: {} has no joules at other clocks that are fast enough: measure them with `profile --sweep --monitor`",
+            path.display()
+        ));
+    }
+    Ok(Some(Profiled { path: path.clone(), profile, variant }))
+}
+
 /// How many threads: what was said; else what the profile ran on, since its joules are of that number; else what an
-/// earlier run measured and stored; else what is measured now.
-fn threads(args: &Args, plan: &Arc<Plan>, state: &mut State) -> Result<NonZeroUsize, Failure> {
-    let profiled = match &args.profile {
-        Some(path) if args.threads.is_auto() => profile::read(path)?.threads,
-        _ => None,
-    };
+/// earlier run measured and stored; else what is fastest by the times that the bundle has for this machine; else what is
+/// measured now.
+fn threads(
+    args: &Args,
+    plan: &Arc<Plan>,
+    profiled: Option<&Profiled>,
+    state: &mut State,
+) -> Result<NonZeroUsize, Failure> {
+    let profiled = profiled.filter(|_| args.threads.is_auto()).and_then(Profiled::threads);
     let model = plan.info().digest;
     let kept = || state.stored().threads.as_ref().and_then(|kept| kept.for_model(model));
-    let kept = profiled.or_else(kept);
+    let bundled = || Some(ThreadChoice::known(&plan.bundle()?.times)?.threads);
+    let kept = profiled.or_else(kept).or_else(bundled);
     let threads = args.threads.choose(plan, kept)?.threads;
     if args.threads.is_auto() && profiled.is_none() {
         state.measured_threads(KeptThreads::here(threads, model));
@@ -375,7 +420,7 @@ fn check(args: &Args) -> Result<bool, Failure> {
     if args.mission.is_mission() && gauge && args.battery.capacity.milliwatt_hours().is_none() {
         return wrong("a mission on a gauge needs --battery-wh: a state of charge is no energy");
     }
-    if args.source.wake_after.is_some() && WakeAlarm::of(&System::default()).is_none() {
+    if args.source.wake_after.is_some() && WakeAlarm::of(&system::here()).is_none() {
         return wrong("--wake-after: no clock of this board has an alarm (/sys/class/rtc)");
     }
     if args.mission.steps.is_some() && args.mission.mode != Mode::Steps {

@@ -1,18 +1,21 @@
 //! What stages cost: the profile, one stored by an earlier run, or watts x latency.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use dyn_perceiver::energy::PowerModel;
+use dyn_perceiver::machine::MachineTimes;
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::runtime::Runtime;
+use dyn_perceiver::sensors::profile::{Profile, Variant};
 use dyn_perceiver::sensors::store::Stored;
+
+use super::variant;
 
 use crate::args::watts::Watts;
 use crate::args::{profile, work};
 use crate::output::failure::{Failure, OrInput as _, wrong};
+use crate::output::{message, text};
 
 /// What is counted where no profile tells how long stages take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,24 @@ pub(super) enum Times {
     Modelled,
 }
 
+/// A board's profile, and the threads and clock to run with where it has swept over them.
+#[derive(Clone, Debug)]
+pub(super) struct Profiled {
+    pub path: PathBuf,
+    pub profile: Profile,
+    pub variant: Option<Variant>,
+}
+
+impl Profiled {
+    /// The threads that its joules are of.
+    pub(super) fn threads(&self) -> Option<NonZeroUsize> {
+        match &self.variant {
+            Some(variant) => NonZeroUsize::new(variant.threads),
+            None => self.profile.threads,
+        }
+    }
+}
+
 /// What stages cost.
 #[derive(Clone, Debug)]
 pub(super) struct Costs {
@@ -31,29 +52,48 @@ pub(super) struct Costs {
     pub seconds: Vec<f32>,
     /// Where the joules come from, in words.
     pub origin: String,
+    /// Times that had to be measured, to be kept for the next start.
+    pub measured: Option<MachineTimes>,
 }
 
-/// What stages cost: by the profile, by one that an earlier run stored, or by watts x latency. Only for the last the network
-/// is run to time it, since that takes seconds on a small board.
+/// What stages cost: by the profile, by one that an earlier run stored, or by watts x latency. Only where neither the bundle nor
+/// an earlier run knows how long stages take here, the network is run to time it, since that takes seconds on a small board.
 pub(super) fn costs(
     plan: &Arc<Plan>,
-    file: Option<&Path>,
+    profiled: Option<&Profiled>,
     stored: &Stored,
     (watts, threads): (&Watts, NonZeroUsize),
     times: Times,
 ) -> Result<Costs, Failure> {
     let stages = plan.outcomes();
-    let (power, seconds, origin) = match (file, &stored.power) {
-        (Some(path), _) => {
-            let profile = profile::read(path)?;
-            let seconds = profile.stages.iter().map(|stage| stage.seconds as f32).collect();
-            (profile::power_model(&profile, path)?, seconds, format!("by the profile {}", path.display()))
+    let mut fresh = None;
+    let (power, seconds, origin) = match (profiled, &stored.power) {
+        (Some(Profiled { path, profile, variant }), _) => {
+            let origin = format!("by the profile {}", path.display());
+            match variant {
+                Some(variant) => {
+                    let (power, seconds) = variant::costs(profile, variant)?;
+                    (power, seconds, format!("{origin}, {}", variant::in_words(profile, variant)))
+                }
+                None => {
+                    let seconds = profile.stages.iter().map(|stage| stage.seconds as f32).collect();
+                    (profile::power_model(profile, path)?, seconds, origin)
+                }
+            }
         }
         (None, Some(model)) => (model.clone(), modelled_seconds(plan), "by an earlier run's profile".to_owned()),
         (None, None) => {
             let (seconds, measured) = match times {
                 Times::Modelled => (modelled_seconds(plan), "watts x modelled latency"),
-                Times::Measured(threads) => (stage_seconds(plan, threads)?, "watts x latency measured here"),
+                Times::Measured(threads) => match known(plan, stored, threads) {
+                    Some((times, origin)) => (times.seconds.clone(), origin),
+                    None => {
+                        let measured = MachineTimes::measure(plan, threads)?;
+                        let seconds = measured.seconds.clone();
+                        fresh = Some(measured);
+                        (seconds, "watts x latency measured here")
+                    }
+                },
             };
             let model = PowerModel::from_latency(watts.resting(), watts.busy(threads), &seconds).or_input()?;
             (model, seconds, format!("{measured}; {}", watts.in_words(threads)))
@@ -63,36 +103,22 @@ pub(super) fn costs(
         return wrong(format!("{origin}: joules of {} stages, but the model has {stages}", power.stages().len()));
     }
     let origin = format!("{}, {origin}", power.source());
-    Ok(Costs { power, seconds, origin })
+    Ok(Costs { power, seconds, origin, measured: fresh })
 }
 
-/// Median seconds that each stage takes on this machine, on so many threads.
-fn stage_seconds(plan: &Arc<Plan>, threads: NonZeroUsize) -> Result<Vec<f32>, Failure> {
-    const RUNS: usize = 15;
-    let mut runtime = Runtime::new(plan.clone())?.with_threads(threads)?;
-    let image = vec![0.0; plan.info().input.len()];
-    let exits = plan.stages().len();
-    let mut times = vec![vec![]; plan.outcomes()];
-    for _ in 0..RUNS {
-        runtime.begin(&image)?;
-        for (outcome, times) in times.iter_mut().enumerate() {
-            let began = Instant::now();
-            match outcome.checked_sub(exits) {
-                None => {
-                    runtime.advance(outcome)?;
-                }
-                Some(goal) => {
-                    runtime.advance_to_boxes(goal)?;
-                }
-            }
-            times.push(began.elapsed().as_secs_f32());
+/// Times of stages on this machine that were measured before: the bundle's, or an earlier run's.
+fn known<'a>(plan: &'a Plan, stored: &'a Stored, threads: NonZeroUsize) -> Option<(&'a MachineTimes, &'static str)> {
+    if let Some(bundle) = plan.bundle() {
+        if let Some(times) = bundle.times_here(threads) {
+            return Some((times, "watts x latency that the bundle has for this machine"));
+        }
+        if let Some(other) = bundle.times.last() {
+            let (machine, on) = (text::lines(&other.machine), other.threads);
+            message::note(&format!("the bundle's times are of {on} threads on {machine}: measured anew"));
         }
     }
-    let median = |mut times: Vec<f32>| {
-        times.sort_by(f32::total_cmp);
-        times[RUNS / 2]
-    };
-    Ok(times.into_iter().map(median).collect())
+    let times = stored.times.as_ref()?.here(plan.info().digest, threads, plan.outcomes())?;
+    Some((times, "watts x latency that an earlier run measured"))
 }
 
 /// Seconds of each stage by its multiply-accumulates and nodes, the same on every machine and at every load.

@@ -2,13 +2,21 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dyn_perceiver_host::{Saving, System};
+use dyn_perceiver_host::{Clocks, Saving, System};
 
 use crate::output::message;
 
-/// What was switched off, shared with whoever ends the program.
+/// What was switched off and the clock that is held, shared with whoever ends the program.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SavePower(Arc<Mutex<Saving>>);
+pub(super) struct SavePower(Arc<Mutex<Changed>>);
+
+/// What was changed on the system for as long as the program runs.
+#[derive(Debug, Default)]
+struct Changed {
+    saving: Saving,
+    /// Put back when they are dropped.
+    clocks: Option<Clocks>,
+}
 
 impl SavePower {
     /// Switches off what can be, and tells it.
@@ -25,12 +33,19 @@ impl SavePower {
             let others = if failed.len() > 1 { format!(", nor {} others", failed.len() - 1) } else { String::new() };
             message::warning(&format!("--save-power: {} cannot be switched off{others}: {error}", saver.what));
         }
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = saving;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).saving = saving;
+    }
+
+    /// Keeps the processor at a clock until the end.
+    pub(super) fn hold(&self, clocks: Option<Clocks>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clocks = clocks;
     }
 
     /// Puts everything back; a second time there is nothing left to do.
     pub(super) fn end(&self) {
-        let failed = self.0.lock().unwrap_or_else(PoisonError::into_inner).restore();
+        let mut changed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.clocks = None;
+        let failed = changed.saving.restore();
         for (saver, error) in failed {
             message::warning(&format!("{} was switched off and cannot be switched on again: {error}", saver.what));
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use dyn_perceiver::energy::PowerModel;
 use dyn_perceiver::energy::estimator::CoulombState;
-use dyn_perceiver::sensors::store::{KeptThreads, MissionClock, Opened, StateFile, StoreError, Stored};
+use dyn_perceiver::sensors::store::{KeptThreads, KeptTimes, MissionClock, Opened, StateFile, StoreError, Stored};
 
 use crate::args::number;
 use crate::output::failure::{Failure, OrInput as _};
@@ -76,6 +76,11 @@ impl State {
     /// Keeps how many threads are fastest, so that the next run need not measure it.
     pub(super) fn measured_threads(&mut self, threads: KeptThreads) {
         self.stored.threads = Some(threads);
+    }
+
+    /// Keeps how long stages take, so that the next start need not measure it.
+    pub(super) fn measured_times(&mut self, times: KeptTimes) {
+        self.stored.times = Some(times);
     }
 
     /// Whether a period has passed, so that something new should be stored.

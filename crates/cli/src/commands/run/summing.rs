@@ -70,6 +70,7 @@ pub(super) fn record<'a>(
         damaged,
         skipped,
         threads,
+        first_answer_ms: None,
         ended,
     }
 }

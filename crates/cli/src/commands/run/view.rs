@@ -21,8 +21,9 @@ use crate::output::failure::{Failure, OrInput as _};
 use crate::output::out::Out;
 use crate::output::progress::is_dumb;
 use crate::output::records::{self, EventRecord, ExpectedStep, LiveLine, Log, Record};
-use crate::output::{message, table, text};
+use crate::output::{message, table, text, time};
 
+use super::departures::Departure;
 use super::source::Names;
 use super::{detector, steps, summing, video};
 #[cfg(feature = "live")]
@@ -68,6 +69,8 @@ pub(super) struct View {
     told: Option<(usize, Reason)>,
     skipped: u64,
     threads: usize,
+    /// Time from the start of the program to the first answer.
+    first_answer: Option<Duration>,
     /// Whoever looks on from elsewhere.
     #[cfg(feature = "live")]
     show: Option<Show>,
@@ -108,6 +111,7 @@ impl View {
             told: None,
             skipped: 0,
             threads: 1,
+            first_answer: None,
             #[cfg(feature = "live")]
             show: None,
         })
@@ -225,6 +229,15 @@ impl View {
         Ok(())
     }
 
+    /// Tells that the plan of a mission no longer holds, and why, or that it does again.
+    pub(super) fn departure(&mut self, Departure { cause, holds, ratio, message }: &Departure) -> Result<(), Failure> {
+        self.record(&Record::Plan { cause: cause.name(), holds: *holds, ratio: *ratio, message })?;
+        if !self.json {
+            self.note(message);
+        }
+        Ok(())
+    }
+
     /// Tells what happened in front of the camera.
     pub(super) fn event(&mut self, told: &Told, elapsed: Duration) -> Result<(), Failure> {
         let Told { event, lasted } = told;
@@ -287,6 +300,7 @@ impl View {
     }
 
     pub(super) fn frame(&mut self, step: &Step) -> Result<(), Failure> {
+        self.first_answer.get_or_insert_with(time::since_start);
         #[cfg(feature = "live")]
         if let Some(show) = &mut self.show {
             show.frame(step);
@@ -305,6 +319,7 @@ impl View {
                 truth: step.truth,
                 exit: &exit,
                 confidence: outcome.confidence,
+                probability: outcome.probability,
                 reused: step.reused(),
                 gate: step.held_by.map(gate_name),
                 exited_early: outcome.exited_early,
@@ -326,8 +341,9 @@ impl View {
             let total = self.count.map_or(String::new(), |n| format!("/{n}"));
             let soc = step.soc.map_or(String::new(), |soc| format!("  SoC {:>6}", percent(soc)));
             let label = step.found.as_ref().map_or(label, |found| format!("{} boxes", found.boxes.len()));
+            let right = outcome.probability.map_or(String::new(), |right| format!(", right {}", percent(right)));
             let line = format!(
-                "frame {:>5}{total}  {mark} {:<12} exit {:<7} confidence {:.2}  {latency_ms:6.2} ms{soc}  point {} ({})",
+                "frame {:>5}{total}  {mark} {:<12} exit {:<7} confidence {:.2}{right}  {latency_ms:6.2} ms{soc}  point {} ({})",
                 step.sequence,
                 text::name(&label),
                 text::name(&exit),
@@ -353,6 +369,7 @@ impl View {
         }
         let counts = (dropped, damaged, self.skipped);
         let mut told = summing::record(summary, (soc, self.threads), counts, ended);
+        told.first_answer_ms = self.first_answer.map(|time| 1e3 * time.as_secs_f64());
         if self.goals > 0 {
             (told.gated, told.boxes) = (Some(summary.gated()), Some(summary.boxes()));
         }

@@ -137,7 +137,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let solved = solver::solve(&calibration, &calibration.rows(), &SolveOptions::default())?;
     let stages = plan.stages().iter().map(|stage| stage.exit.as_str());
     let samples = calibration.len() as u32;
-    let policy = CalibratedPolicy::new(collect::digest(&plan), stages, samples, None, solved.frontier)?;
+    let policy = CalibratedPolicy::new(collect::digest(&plan), stages, samples, None, solved.frontier)?
+        .with_calibration(solved.calibration)?;
     dyn_perceiver::policy_file::save(&policy, &work.join("policy.json"))?;
     let rows = match splits.test.is_empty() {
         // Without test images nothing can be said that was not seen before.

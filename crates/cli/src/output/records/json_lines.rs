@@ -47,9 +47,9 @@ mod tests {
     fn records_are_lines_with_stable_keys() {
         assert_eq!(
             text(Some("2026-11-27T12:00:00.000Z"), &sample()),
-            "{\"schema\":1,\"time\":\"2026-11-27T12:00:00.000Z\",\"kind\":\"frame\",\"frame\":7,\
+            "{\"schema\":2,\"time\":\"2026-11-27T12:00:00.000Z\",\"kind\":\"frame\",\"frame\":7,\
              \"source\":\"boot.png\",\"class\":9,\"label\":\"Ankle boot\",\"truth\":9,\"exit\":\"exit1\",\
-             \"confidence\":0.875,\"reused\":false,\"gate\":null,\"exited_early\":true,\"cut\":true,\"latency_ms\":3.25,\"age_ms\":4.5,\"soc\":0.1,\
+             \"confidence\":0.875,\"probability\":0.9375,\"reused\":false,\"gate\":null,\"exited_early\":true,\"cut\":true,\"latency_ms\":3.25,\"age_ms\":4.5,\"soc\":0.1,\
              \"point\":2,\"reason\":\"hold\",\"period_ms\":null,\"macs\":1200,\"joules\":0.125}\n"
         );
     }
@@ -58,7 +58,7 @@ mod tests {
     fn a_clock_that_is_not_set_is_told() {
         assert_eq!(
             text(None, &Record::Camera { connected: false, message: "unplugged" }),
-            "{\"schema\":1,\"time\":null,\"clock\":\"not set\",\"kind\":\"camera\",\"connected\":false,\
+            "{\"schema\":2,\"time\":null,\"clock\":\"not set\",\"kind\":\"camera\",\"connected\":false,\
              \"message\":\"unplugged\"}\n"
         );
     }

@@ -73,6 +73,17 @@ pub(crate) enum Record<'a> {
         /// What happened, in words.
         message: &'a str,
     },
+    /// The plan of a mission no longer holds, or holds again.
+    Plan {
+        /// What it rests on: "frames" (what a frame takes), "battery" (what a charge gives), "gauge", "sun" or "demand".
+        cause: &'static str,
+        /// Whether it holds again.
+        holds: bool,
+        /// Found over expected; none of a gauge.
+        ratio: Option<f32>,
+        /// What happened, in words.
+        message: &'a str,
+    },
     /// A class appeared, is still here or left.
     Event(EventRecord<'a>),
     /// The state was stored.
@@ -102,6 +113,8 @@ pub(crate) struct Frame<'a> {
     pub exit: &'a str,
     /// Confidence in [0, 1] at that exit.
     pub confidence: f32,
+    /// Probability in [0, 1] that the class is right, as calibrated; none where that is not known.
+    pub probability: Option<f32>,
     /// Whether a gate let the last answer hold, so that the network did not run, or not beyond its first exit.
     pub reused: bool,
     /// "frame" or "code": which gate that was.
@@ -239,6 +252,8 @@ pub(crate) struct Summary<'a> {
     pub skipped: u64,
     /// Threads that the network ran on.
     pub threads: usize,
+    /// Milliseconds from the start of the program to the first answer.
+    pub first_answer_ms: Option<f64>,
     /// Why the run ended.
     pub ended: &'a str,
 }
@@ -267,6 +282,7 @@ pub(crate) fn sample() -> Record<'static> {
         truth: Some(9),
         exit: "exit1",
         confidence: 0.875,
+        probability: Some(0.9375),
         reused: false,
         gate: None,
         exited_early: true,

@@ -66,12 +66,12 @@ struct Rise {
 }
 
 /// What a panel brings of its peak, day by day, from the height of the sun at `hour` of the day: 0 by night.
-fn daylight(hour: f32) -> f32 {
+pub(super) fn daylight(hour: f32) -> f32 {
     libm::sinf((hour - 6.0) * (core::f32::consts::PI / 12.0)).max(0.0)
 }
 
 /// Share of a panel's peak that reaches the battery at noon of a usual day: clouds, dust, heat and the charger.
-const USUAL_SKY: f32 = 0.6;
+pub(super) const USUAL_SKY: f32 = 0.6;
 /// Hours of daylight after which a charger that nobody told of has been seen to carry the load.
 const HOURS_UNSEEN: f32 = 2.0;
 /// Seconds after which the income of a charger that nobody told of is known well enough to guess a day by.

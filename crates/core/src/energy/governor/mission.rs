@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::learned::{USUAL_SKY, daylight};
 use crate::energy::clock::{millis, since};
 use crate::energy::estimator::Chemistry;
 
@@ -47,6 +48,12 @@ impl Solar {
     /// A panel of so many peak watts, in a mission that begins at this time of day.
     pub const fn new(watts: f32, begins: Duration) -> Self {
         Solar { watts, begins }
+    }
+
+    /// Watts that the panel brings on a usual day, so long after the mission began.
+    pub fn usual_watts(&self, elapsed: Duration) -> f32 {
+        let hour = self.begins.saturating_add(elapsed).as_secs() % 86_400;
+        self.watts * USUAL_SKY * daylight(hour as f32 / 3600.0)
     }
 }
 

@@ -1,6 +1,10 @@
 //! Policies whose accuracy loss is limited with a stated confidence: Learn-then-Test (Angelopoulos et al., 2021).
 
-use dyn_perceiver_core::exit::{ExitPolicy, Frontier, FrontierError, Guarantee, OperatingPoint, PolicyError};
+mod evidence;
+
+use dyn_perceiver_core::exit::{
+    ExitPolicy, ExitRule, Frontier, FrontierError, Guarantee, Measure, OperatingPoint, PolicyError,
+};
 use thiserror::Error;
 
 use crate::evaluate::{PolicySummary, ReplayError, SampleOutcome, replay};
@@ -8,6 +12,8 @@ use crate::random::split;
 use crate::records::Records;
 use crate::solver::{SolveError, SolveOptions, Solved, increasing, solve};
 use crate::{betting, binomial};
+
+pub use evidence::CertifiableCost;
 
 /// What is counted to certify a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,6 +188,8 @@ pub struct Certified {
     pub guarantee: Guarantee,
     /// The frontier they were chosen from, found on the other half of the samples.
     pub solved: Solved,
+    /// The kinds of evidence compared, where there was a choice; the chosen one's are `solved`'s.
+    pub evidence: Vec<CertifiableCost>,
     /// For the cheapest policy that was not certified: samples with which it could be, if its losses stay as they are.
     pub more_samples: Option<usize>,
 }
@@ -193,6 +201,9 @@ pub struct Certified {
 /// of accuracy; with [`LossTest::Paired`] those gained are counted against them. Policies are tested from the safest on the
 /// first half to the loosest, each at the full level, and testing stops at the first that fails (fixed-sequence testing): with the stated confidence, all
 /// that passed keep the limit, and so does any mix of them.
+///
+/// Which confidence measure and ensemble the policies use is chosen by what can be expected to be certified at the least cost, on the
+/// half that they are found on. The half that tests them has no part in the choice, so that the confidence is what it is without one.
 ///
 /// # Errors
 /// [`GuaranteeError`]; when there are too few samples to certify anything, how many are needed.
@@ -222,40 +233,84 @@ pub fn certify(
     if test.len() < needed || fit.is_empty() {
         return Err(GuaranteeError::TooFewSamples { samples: rows.len(), needed: 2 * needed });
     }
-    let solved = solve(records, &fit, options)?;
-    let exits = records.exits().len();
-    let last = exits.saturating_sub(1);
-    let whole = ExitPolicy::only(last, exits)?;
-    let pairs = |policy: &ExitPolicy, rows: &[u32]| -> Result<(usize, usize), GuaranteeError> {
-        let (reference, other) = (replay(&whole, records, rows)?, replay(policy, records, rows)?);
-        Ok((lost(&reference, &other), lost(&other, &reference)))
-    };
-
-    let on_fit = PolicySummary::of(&whole, records.costs(), &replay(&whole, records, &fit)?);
-    let shares: Vec<f32> = (0..records.exits().len()).map(|exit| if exit == last { 1.0 } else { 0.0 }).collect();
-    let whole_point = OperatingPoint::new(whole.clone(), on_fit.accuracy as f32, on_fit.cost as f32, &shares)
-        .map_err(PolicyError::from)?;
-    // Safest first, the dearer on a tie; the whole network itself loses nothing.
-    let mut sequence = vec![((0, 0), whole_point)];
-    for point in solved.frontier.points() {
-        sequence.push((pairs(&point.policy, &fit)?, point.clone()));
-    }
-    sequence[1..].sort_by(|(a, p), (b, q)| limit.counted(*a).cmp(&limit.counted(*b)).then(q.cost.total_cmp(&p.cost)));
-
-    let mut passed = vec![];
-    let mut more_samples = None;
-    for (on_fit, point) in sequence {
-        let (losses, gains) = pairs(&point.policy, &test)?;
-        if !limit.certifies_pairs(losses, gains, test.len()) {
-            let rate = limit.counted(on_fit).max(0) as f64 / fit.len() as f64;
-            more_samples = limit.samples_needed_at(rate).map(|n| 2 * n);
-            break;
-        }
-        passed.push(point);
-    }
+    let evidence = evidence::compare(records, &fit, test.len(), limit, options)?;
+    let options = evidence::options_of(evidence::best(&evidence), options);
+    let solved = solve(records, &fit, &options)?;
+    let sequence = Sequence::new(records, &fit, &solved, limit)?;
+    let (passed, failed) = sequence.test(records, &test, test.len(), limit)?;
+    let more_samples = failed.and_then(|counts| {
+        let rate = limit.counted(counts).max(0) as f64 / fit.len() as f64;
+        limit.samples_needed_at(rate).map(|n| 2 * n)
+    });
     let frontier = Frontier::new(records.costs().unit(), &increasing(passed))?;
     let guarantee = Guarantee::new(limit.max_loss as f32, limit.confidence as f32, test.len() as u32);
-    Ok(Certified { frontier, guarantee, solved, more_samples })
+    Ok(Certified { frontier, guarantee, solved, evidence, more_samples })
+}
+
+/// Samples lost and gained against the whole network.
+type Counts = (usize, usize);
+
+/// Policies in the order in which they are tested: the whole network first, then the safest on the samples they were found on, the
+/// dearer on a tie.
+struct Sequence {
+    whole: ExitPolicy,
+    /// Each with what it lost and gained there.
+    points: Vec<(Counts, OperatingPoint)>,
+}
+
+impl Sequence {
+    /// The points that were found on `fit`, in order.
+    fn new(records: &Records, fit: &[u32], solved: &Solved, limit: Limit) -> Result<Self, GuaranteeError> {
+        let exits = records.exits().len();
+        let last = exits.saturating_sub(1);
+        let is_last = |exit| exit == last;
+        // Of the frontier's measure, whose confidence its calibration is of.
+        let measure = solved.frontier.points().first().map_or(Measure::default(), |point| point.policy.measure());
+        let alone = (0..exits).map(|exit| if is_last(exit) { ExitRule::Leave(0.0) } else { ExitRule::Skip });
+        let whole = ExitPolicy::new(measure, &alone.collect::<Vec<_>>())?;
+
+        let on_fit = PolicySummary::of(&whole, records.costs(), &replay(&whole, records, fit)?);
+        let shares: Vec<f32> = (0..exits).map(|exit| if is_last(exit) { 1.0 } else { 0.0 }).collect();
+        let whole_point = OperatingPoint::new(whole.clone(), on_fit.accuracy as f32, on_fit.cost as f32, &shares)
+            .map_err(PolicyError::from)?;
+        // The whole network itself loses nothing.
+        let mut sequence = Sequence { whole, points: vec![((0, 0), whole_point)] };
+        let reference = replay(&sequence.whole, records, fit)?;
+        for point in solved.frontier.points() {
+            let counts = pairs(&reference, &replay(&point.policy, records, fit)?);
+            sequence.points.push((counts, point.clone()));
+        }
+        sequence.points[1..]
+            .sort_by(|(a, p), (b, q)| limit.counted(*a).cmp(&limit.counted(*b)).then(q.cost.total_cmp(&p.cost)));
+        Ok(sequence)
+    }
+
+    /// The points that pass on `rows`, until the first that does not, and what that one came to where it was found. Where there are
+    /// not `samples` of them, what is counted is taken for so many.
+    fn test(
+        &self,
+        records: &Records,
+        rows: &[u32],
+        samples: usize,
+        limit: Limit,
+    ) -> Result<(Vec<OperatingPoint>, Option<Counts>), GuaranteeError> {
+        let scaled = |count: usize| (count as f64 * samples as f64 / rows.len().max(1) as f64).round() as usize;
+        let reference = replay(&self.whole, records, rows)?;
+        let mut passed = vec![];
+        for (on_fit, point) in &self.points {
+            let (losses, gains) = pairs(&reference, &replay(&point.policy, records, rows)?);
+            if !limit.certifies_pairs(scaled(losses), scaled(gains), samples) {
+                return Ok((passed, Some(*on_fit)));
+            }
+            passed.push(point.clone());
+        }
+        Ok((passed, None))
+    }
+}
+
+/// What a policy lost and gained against the reference.
+fn pairs(reference: &[SampleOutcome], other: &[SampleOutcome]) -> Counts {
+    (lost(reference, other), lost(other, reference))
 }
 
 /// Samples about which the reference is right and the other wrong.
