@@ -9,7 +9,7 @@
 //!       32..36   checksum of the manifest and the zeros that follow it
 //!       36..40   checksum of the weights
 //!       40..64   zeros
-//!       64..     the manifest, in postcard, and since version 8 the extras behind it; zeros up to the next multiple of 64; the weights to the end of the file
+//!       64..     the manifest and the extras, in postcard; zeros up to the next multiple of 64; the weights to the end of the file
 //! ```
 //! Numbers are little-endian. Checksums are CRC-32 (ISO-HDLC).
 
@@ -17,9 +17,6 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::error::{BundleError, VERSION};
-
-/// The version of the format that has nothing behind the manifest. It is still read.
-pub(super) const WITHOUT_EXTRAS: u32 = 7;
 
 /// How a bundle begins. As with PNG, no text begins so, and a transfer that mends line endings is noticed.
 pub const MAGIC: &[u8; 8] = b"\x89dynp\r\n\x1a";
@@ -31,7 +28,6 @@ const HEADER_CRC: Range<usize> = 12..16;
 
 /// Where the parts of a bundle lie in the file.
 pub(super) struct Container {
-    pub version: u32,
     pub manifest: Range<usize>,
     pub weights: Range<usize>,
 }
@@ -62,7 +58,7 @@ pub(super) fn split(bytes: &[u8], path: &Path) -> Result<Container, BundleError>
     }
     let header = bytes.first_chunk::<HEADER>().ok_or_else(|| length(HEADER as u64))?;
     let found = number(header, 8);
-    if !(WITHOUT_EXTRAS..=VERSION).contains(&found) {
+    if found != VERSION {
         return Err(BundleError::Version { path: path.into(), found });
     }
     let check = |place, expected: u32, bytes: &[u8]| match crc32fast::hash(bytes) {
@@ -83,7 +79,7 @@ pub(super) fn split(bytes: &[u8], path: &Path) -> Result<Container, BundleError>
     let (end, start) = (end as usize, start as usize);
     check("manifest", number(header, 32), &bytes[HEADER..start])?;
     check("weights", number(header, 36), &bytes[start..])?;
-    Ok(Container { version: found, manifest: HEADER..end, weights: start..bytes.len() })
+    Ok(Container { manifest: HEADER..end, weights: start..bytes.len() })
 }
 
 fn number(header: &[u8; HEADER], at: usize) -> u32 {

@@ -1,5 +1,4 @@
-//! What stands behind a bundle's manifest since version 8: what is found out about a model after it was compiled, or that a
-//! policy of an earlier version does not have. A bundle of version 7 has nothing there.
+//! What stands behind a bundle's manifest: what may be found out about a model after it was compiled.
 
 use std::path::Path;
 
@@ -23,12 +22,9 @@ pub(super) struct Extras {
 }
 
 impl Extras {
-    /// Reads what `rest` of the manifest's bytes says, in a bundle of this version.
-    pub(super) fn read(version: u32, rest: &[u8]) -> Result<Self, String> {
-        let (extras, rest) = match version {
-            container::WITHOUT_EXTRAS => (Extras::default(), rest),
-            _ => postcard::take_from_bytes(rest).map_err(|error| error.to_string())?,
-        };
+    /// Reads what `rest`, the bytes behind the manifest, says.
+    pub(super) fn read(rest: &[u8]) -> Result<Self, String> {
+        let (extras, rest) = postcard::take_from_bytes(rest).map_err(|error| error.to_string())?;
         if rest.is_empty() { Ok(extras) } else { Err(format!("{} bytes too many", rest.len())) }
     }
 
@@ -56,7 +52,7 @@ pub(crate) fn with_times(bytes: &[u8], times: Vec<MachineTimes>, path: &Path) ->
     let manifest = &bytes[found.manifest];
     let (model, rest): (Manifest, _) =
         postcard::take_from_bytes(manifest).map_err(|error| content(error.to_string()))?;
-    let mut extras = Extras::read(found.version, rest).map_err(content)?;
+    let mut extras = Extras::read(rest).map_err(content)?;
     extras.put(times);
     // The exits, then the goals of boxes.
     extras.check(model.exits.len() + model.levels.len()).map_err(content)?;

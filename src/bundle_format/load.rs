@@ -41,7 +41,7 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
     let content = |place: &str, reason: String| BundleError::Content { path: path.into(), place: place.into(), reason };
     let (manifest, rest): (Manifest, _) = postcard::take_from_bytes(&mapping.bytes()[container.manifest])
         .map_err(|error| content("manifest", error.to_string()))?;
-    let extras = Extras::read(container.version, rest).map_err(|reason| content("extras", reason))?;
+    let extras = Extras::read(rest).map_err(|reason| content("extras", reason))?;
     let Manifest { program, target, kernels, layout, model, policy, stages, costs, segments, slots, .. } = manifest;
     let found =
         Found { input: manifest.input, exits: manifest.exits, levels: manifest.levels, states: manifest.states };

@@ -178,27 +178,6 @@ fn probabilities_and_times_go_along_and_a_bundle_of_the_version_before_has_none(
     let two_stages = MachineTimes::new("another machine", NonZeroUsize::MIN, [0.25, 0.5]);
     let error = bundle::keep_times(&path, [two_stages]).unwrap_err().to_string();
     assert!(error.contains("model.dynp") && error.contains("2 stages, expected 3"), "{error}");
-
-    // Of version 7, behind whose manifest there is nothing: neither a calibration (0) nor times (0 of them).
-    bundle::compile(small(), Some(own.clone()), Target::host(), &path).unwrap();
-    let bytes = std::fs::read(&path).unwrap();
-    let end = 64 + u64::from_le_bytes(bytes[16..24].try_into().unwrap()) as usize;
-    assert_eq!(bytes[end - 2..end], [0, 0]);
-    let mut old = bytes[..end - 2].to_vec();
-    old.resize(old.len().next_multiple_of(64), 0);
-    old[8..12].copy_from_slice(&7_u32.to_le_bytes());
-    old[16..24].copy_from_slice(&(end as u64 - 64 - 2).to_le_bytes());
-    let crc = crc32fast::hash(&old[64..]);
-    old[32..36].copy_from_slice(&crc.to_le_bytes());
-    let crc = crc32fast::hash(&old[16..64]);
-    old[12..16].copy_from_slice(&crc.to_le_bytes());
-    old.extend_from_slice(&bytes[end.next_multiple_of(64)..]);
-    std::fs::write(&path, old).unwrap();
-    let plan = load(&path).unwrap();
-    assert_eq!(plan.bundle().unwrap().policy.as_ref(), Some(&own));
-    assert!(plan.bundle().unwrap().times.is_empty() && run(plan).probability.is_none());
-    bundle::keep_times(&path, [times(&here, 1, 0.5)]).unwrap();
-    assert_eq!(load(&path).unwrap().bundle().unwrap().times.len(), 1);
 }
 
 #[test]

@@ -133,13 +133,16 @@ pub(crate) fn windows() -> impl Strategy<Value = Window> {
     let pair = |to: usize| prop::array::uniform2(0..to);
     // The direct convolution that results are compared with is the slow part under Miri.
     let (side, kernel, padding) = if cfg!(miri) { (6, 4, 3) } else { (17, 8, 5) };
-    (pair(side), pair(kernel), pair(3), pair(padding), pair(padding)).prop_filter_map("no output", |(size, k, s, before, after)| {
-        let (input, kernel, stride) = (size.map(|d| d + 1), k.map(|d| d + 1), s.map(|d| d + 1));
-        let room: Vec<Option<usize>> =
-            (0..2).map(|a| (input[a] + before[a] + after[a]).checked_sub(kernel[a])).collect();
-        let output = [room[0]? / stride[0] + 1, room[1]? / stride[1] + 1];
-        Some(Window { input, output, kernel, stride, padding: before })
-    })
+    (pair(side), pair(kernel), pair(3), pair(padding), pair(padding)).prop_filter_map(
+        "no output",
+        |(size, k, s, before, after)| {
+            let (input, kernel, stride) = (size.map(|d| d + 1), k.map(|d| d + 1), s.map(|d| d + 1));
+            let room: Vec<Option<usize>> =
+                (0..2).map(|a| (input[a] + before[a] + after[a]).checked_sub(kernel[a])).collect();
+            let output = [room[0]? / stride[0] + 1, room[1]? / stride[1] + 1];
+            Some(Window { input, output, kernel, stride, padding: before })
+        },
+    )
 }
 
 /// A convolution by its definition: `bias + sum` over the taps inside.

@@ -69,8 +69,8 @@ fn answers_have_a_probability_by_a_calibrated_policy_and_none_without() {
         let output =
             crate::program::program(&[&["run", "--model", model, "--frames", &image, "--json"], more].concat());
         let text = String::from_utf8(output.stdout).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["kind"] == "frame").next_back().unwrap()["probability"].clone()
+        let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.rfind(|line| line["kind"] == "frame").unwrap()["probability"].clone()
     };
     assert!(run(&bundle, &[]).is_number() && run(&model, &["--policy", &policy]).is_number());
     assert!(run(&model, &[]).is_null(), "thresholds of nobody have no probability");
