@@ -20,9 +20,9 @@ pub(crate) struct Markers {
 
 /// Missions with the shipped model's records: a title, and options of `simulate`.
 const SHIPPED: [(&str, &[&str]); 3] = [
-    ("Shipped model, the governor chooses the period", &["--between-ms", "100,5000"]),
-    ("Shipped model, the same with a battery that barely lasts", &["--between-ms", "250,2000", "--battery-wh", "120"]),
-    ("Shipped model, a frame every 250 ms", &[]),
+    ("Shipped model for clothes, the governor chooses the period", &["--between-ms", "100,5000"]),
+    ("Shipped model for clothes, the same with a battery that barely lasts", &["--between-ms", "250,2000", "--battery-wh", "120"]),
+    ("Shipped model for clothes, a frame every 250 ms", &[]),
 ];
 /// Missions with synthetic records.
 const SYNTHETIC: [(&str, &[&str]); 6] = [
@@ -37,8 +37,8 @@ const FAULTS: [&str; 6] = ["nack", "bus", "checksum", "out-of-range", "stuck", "
 
 /// Write the tables of docs/energy.md, by many simulated missions
 ///
-/// The records are those of the shipped model on images that had no part in its training, as `calibrate` makes them of
-/// the last 5,000 training images of Fashion-MNIST.
+/// The records are those of the shipped model for clothes on photos that had no part in its training, as `calibrate` makes
+/// them of the validation and the test photos in one folder.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// Simulate with this program

@@ -16,7 +16,7 @@ pub(super) fn run_constant(engine: &Engine, trace: &Trace, sample_every: usize, 
     let top = engine.ladder.top() as f32;
     let longest = engine.longest_pace();
     let (position, pace) = if longest < 1.0 {
-        let best = engine.ladder.most_per_joule(0.0);
+        let best = engine.best as f32;
         let part = |from: f32| ((x - from) * 3.0).clamp(0.0, 1.0);
         let position = best * part(0.0) + (top - best) * part(2.0 / 3.0);
         (position, longest + (1.0 - longest) * part(1.0 / 3.0))

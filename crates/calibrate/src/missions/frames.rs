@@ -59,6 +59,12 @@ impl Frames {
         right / self.by_ease.len() as f32
     }
 
+    /// Joules that a frame adds on average under policy `policy`.
+    pub(crate) fn joules(&self, policy: usize) -> f32 {
+        let joules: f32 = self.made.iter().skip(policy).step_by(self.policies).map(|made| made.0).sum();
+        joules / self.by_ease.len() as f32
+    }
+
     /// What every policy makes of a sample of the harder or the easier half.
     pub(crate) fn pick(&self, rng: &mut fastrand::Rng, hard: bool) -> &[(f32, f32)] {
         let at = rng.usize(..self.by_ease.len().div_ceil(2));

@@ -70,7 +70,12 @@ impl Simulation {
         policies.extend([ExitPolicy::only(exits.saturating_sub(1), exits)?, ExitPolicy::only(0, exits)?]);
         let frames = Frames::new(records, rows, &policies, &power)?;
         let accuracy = (0..policies.len()).map(|policy| frames.accuracy(policy)).collect();
-        let engine = Engine { scenario, power, ladder, points: frontier.points().len(), accuracy };
+        let ratio = |rung: &usize| {
+            let point = ladder.rung(*rung).point;
+            frames.accuracy(point) / frames.joules(point).max(f32::MIN_POSITIVE)
+        };
+        let best = (0..=ladder.top()).max_by(|a, b| ratio(a).total_cmp(&ratio(b))).unwrap_or(0);
+        let engine = Engine { scenario, power, ladder, points: frontier.points().len(), accuracy, best };
         Ok(Simulation { engine, frames })
     }
 

@@ -5,6 +5,7 @@ use core::fmt;
 use dyn_perceiver_core::energy::gauge::{Fault, FuelGauge, GaugeReading, SensorError, Supply};
 
 use super::chance::{Wander, gauss};
+use super::pack::Pack;
 
 /// What goes wrong with the gauge, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,25 +56,43 @@ pub(super) struct Meter {
     step: f64,
     /// Whether it tells of chargers.
     knows_supply: bool,
+    /// Whether it tells the battery's temperature.
+    knows_celsius: bool,
     now: Result<GaugeReading, NoAnswer>,
     told: f64,
     glitched: bool,
 }
 
 impl Meter {
-    pub(super) fn new(seed: u64, trouble: Trouble, begins: f64, step: f64, knows_supply: bool) -> Self {
+    pub(super) fn new(seed: u64, trouble: Trouble, begins: f64, step: f64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let slow = Wander::new(&mut rng, 0.01, 7200.0);
         let now = Err(NoAnswer);
-        Meter { rng, slow, trouble, begins, step, knows_supply, now, told: 1.0, glitched: false }
+        Meter {
+            rng,
+            slow,
+            trouble,
+            begins,
+            step,
+            knows_supply: false,
+            knows_celsius: false,
+            now,
+            told: 1.0,
+            glitched: false,
+        }
+    }
+
+    /// The same gauge, which tells of chargers, and of the temperature, or does not.
+    pub(super) fn that_tells(self, knows_supply: bool, knows_celsius: bool) -> Self {
+        Meter { knows_supply, knows_celsius, ..self }
     }
 
     /// Tells the gauge the truth at `hours` after the beginning.
-    pub(super) fn measure(&mut self, hours: f64, seconds: f64, soc: f64, volts: f64, supply: Supply) {
+    pub(super) fn measure(&mut self, hours: f64, seconds: f64, pack: &Pack, celsius: f64, supply: Supply) {
         let error = self.slow.next(&mut self.rng, seconds) + 0.003 * gauss(&mut self.rng);
         let (noise, luck) = (0.004 * gauss(&mut self.rng), self.rng.f64());
         let lasts = |hold: f64| hours >= self.begins && hours < self.begins + hold;
-        let mut shown = soc + error;
+        let mut shown = pack.soc() + error;
         let mut answers = true;
         match self.trouble {
             Trouble::Scale(factor) => shown *= factor,
@@ -93,8 +112,9 @@ impl Meter {
             _ => {}
         }
         self.told = shown;
-        let reading = GaugeReading::new(shown as f32).with_volts((volts + noise) as f32);
+        let reading = GaugeReading::new(shown as f32).with_volts((pack.volts() + noise) as f32);
         let reading = if self.knows_supply { reading.with_supply(supply) } else { reading };
+        let reading = if self.knows_celsius { reading.with_celsius(celsius as f32) } else { reading };
         self.now = if answers { Ok(reading) } else { Err(NoAnswer) };
     }
 }

@@ -51,7 +51,7 @@ const CHARGER: f64 = 10.0;
 impl Stage<'_> {
     pub(super) fn meter(&self, drawn: &Drawn) -> Meter {
         let s = self.situation;
-        Meter::new(!drawn.seed, s.trouble, drawn.fault_hour, s.step, s.knows_supply)
+        Meter::new(!drawn.seed, s.trouble, drawn.fault_hour, s.step).that_tells(s.knows_supply, s.knows_celsius)
     }
 
     /// Frames of a tick under an order.
@@ -83,7 +83,7 @@ impl Stage<'_> {
         let (mut hourly, mut logs) = (0.0, Vec::new());
         for (tick, now) in drawn.ticks.iter().enumerate() {
             sight.tick = tick;
-            meter.measure(tick as f64 * TICK / 3600.0, TICK, pack.soc(), pack.volts(), supply);
+            meter.measure(tick as f64 * TICK / 3600.0, TICK, &pack, now.celsius, supply);
             let order = decide(sight, &mut meter);
             let frames = self.frames(drawn, tick, order);
             let made = self.scene.made(order.point, now.easy);

@@ -36,6 +36,8 @@ pub(super) struct Situation {
     /// Steps of the gauge.
     pub(super) step: f64,
     pub(super) knows_supply: bool,
+    /// Whether the gauge tells the battery's temperature.
+    pub(super) knows_celsius: bool,
     /// Whether external power carries the board and charges the battery for an hour.
     pub(super) plugged: bool,
 }
@@ -61,6 +63,7 @@ impl Situation {
             trouble: Trouble::None,
             step: 1.0 / 256.0,
             knows_supply: false,
+            knows_celsius: false,
             plugged: false,
         }
     }
@@ -92,6 +95,7 @@ impl Situation {
                 coming: Coming::Free(0.5, 60.0),
                 ..day("7 days, 170 Wh, a board of 0.6 W")
             },
+            Situation { knows_celsius: true, ..day("24 h, the gauge tells the temperature") },
             sunny("sun 10 W, 72 h, 200 Wh", 72.0, 200.0, 10.0, false),
             sunny("sun 10 W, the gauge tells charging", 72.0, 200.0, 10.0, true),
             Situation { tells_panel: true, ..sunny("sun 10 W, the panel is told", 72.0, 200.0, 10.0, false) },

@@ -103,6 +103,9 @@ pub struct GaugeReading {
     pub time_to_empty: Option<Duration>,
     /// Where the board's power comes from, where the gauge knows.
     pub supply: Option<Supply>,
+    /// Temperature of the battery in degrees Celsius, where the gauge measures it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub celsius: Option<f32>,
 }
 
 /// Where the board's power comes from.
@@ -122,7 +125,7 @@ pub enum Supply {
 impl GaugeReading {
     /// A reading of a state of charge in [0, 1] and nothing else.
     pub const fn new(soc: f32) -> Self {
-        GaugeReading { soc, volts: None, time_to_empty: None, supply: None }
+        GaugeReading { soc, volts: None, time_to_empty: None, supply: None, celsius: None }
     }
 
     /// The same reading with another state of charge.
@@ -147,6 +150,12 @@ impl GaugeReading {
     #[must_use]
     pub const fn with_supply(self, supply: Supply) -> Self {
         GaugeReading { supply: Some(supply), ..self }
+    }
+
+    /// The same reading with the battery's temperature in degrees Celsius.
+    #[must_use]
+    pub const fn with_celsius(self, celsius: f32) -> Self {
+        GaugeReading { celsius: Some(celsius), ..self }
     }
 
     /// Whether the gauge says that charge flows into the battery, or could: only then may the state of charge rise.

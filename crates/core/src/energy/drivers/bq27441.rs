@@ -8,6 +8,7 @@ use super::i2c::{I2cError, Registers, signed};
 use crate::energy::gauge::{FuelGauge, GaugeReading, PowerMonitor, PowerReading, Supply};
 
 const ADDRESS: u8 = 0x55;
+const TEMPERATURE: u8 = 0x02;
 const VOLTAGE: u8 = 0x04;
 const REMAINING_CAPACITY: u8 = 0x0C;
 const AVERAGE_CURRENT: u8 = 0x10;
@@ -54,7 +55,9 @@ impl<I: I2c> FuelGauge for Bq27441<I> {
         let volts = self.volts()?;
         let current = self.charge_current()?;
         let left = f32::from(self.registers.read_le(REMAINING_CAPACITY)?);
-        let reading = GaugeReading::new(f32::from(raw) / 100.0).with_volts(volts);
+        // Tenths of a kelvin.
+        let celsius = f32::from(self.registers.read_le(TEMPERATURE)?) / 10.0 - 273.15;
+        let reading = GaugeReading::new(f32::from(raw) / 100.0).with_volts(volts).with_celsius(celsius);
         let reading = match current {
             _ if current > NOISE => reading.with_supply(Supply::Charging),
             _ if current < -NOISE => reading.with_supply(Supply::Battery),
@@ -95,11 +98,13 @@ mod tests {
             word(0x04, 3790),
             word(0x10, minus_250),
             word(0x0C, 1000),
+            word(0x02, 2881),
             word(0x04, 3790),
             word(0x10, minus_250),
         ]));
         let reading = gauge.read().unwrap();
         assert_eq!((reading.soc, reading.volts, reading.supply), (0.64, Some(3.79), Some(Supply::Battery)));
+        assert!((reading.celsius.unwrap() - 14.95).abs() < 1e-3);
         assert_eq!(reading.time_to_empty, Some(Duration::from_secs(4 * 3600)));
         assert_eq!(gauge.read_power(), Ok(PowerReading::new(3.79, 0.25)));
         gauge.release().done();

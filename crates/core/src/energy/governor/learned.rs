@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::hours::HourlyRate;
-use crate::energy::estimator::ChargeEstimator;
+use crate::energy::estimator::{ChargeEstimator, Resistance};
 use crate::energy::gauge::{GaugeReading, Supply};
 
 /// Version of the learned state. State of another version is not gone on with.
@@ -45,6 +45,9 @@ pub struct Learned {
     pub(super) demand: HourlyRate,
     /// Mean of the readings, the lowest that was, and the drains then; the gauge's steps.
     rise: Rise,
+    resistance: Resistance,
+    /// Mean temperature of the battery over the last day, where the gauge tells it.
+    celsius: Option<f32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,6 +79,12 @@ pub(super) const USUAL_SKY: f32 = 0.6;
 const HOURS_UNSEEN: f32 = 2.0;
 /// Seconds after which the income of a charger that nobody told of is known well enough to guess a day by.
 const SEEN_SECONDS: f32 = 1800.0;
+
+/// Share of its capacity that a battery loses with every degree below this temperature.
+const CAPACITY_FALL: f32 = 0.006;
+const WARM: f32 = 25.0;
+/// Seconds over which the mean temperature is taken.
+const DAY_SECONDS: f32 = 86_400.0;
 
 impl Default for Learned {
     /// Nothing, of no version.
@@ -111,12 +120,38 @@ impl Learned {
                 hour: 0,
                 sunny: 0.0,
             },
+            resistance: Resistance::UNKNOWN,
+            celsius: None,
         }
     }
 
     /// The battery as it is estimated.
     pub const fn battery(&self) -> &ChargeEstimator {
         &self.battery
+    }
+
+    /// The battery's internal resistance in ohms, where the load has varied enough to tell.
+    pub fn ohms(&self) -> Option<f32> {
+        self.resistance.ohms()
+    }
+
+    /// Takes in what the voltage tells where nothing charges the battery: `watts` were drawn on average in the `seconds` before
+    /// the reading.
+    fn watch_sag(&mut self, seconds: f32, watts: f32, reading: &GaugeReading) {
+        if let Some(volts) = reading.volts.filter(|volts| *volts > 0.0)
+            && !(reading.may_rise() || self.battery.is_sunny())
+        {
+            self.resistance.observe(seconds, volts, watts / volts);
+        }
+    }
+
+    /// By how much more of a charge a joule takes at this temperature than at the mean of the last day, which the drains are for.
+    fn cold(&mut self, seconds: f32, celsius: Option<f32>) -> f32 {
+        let Some(celsius) = celsius.filter(|celsius| (-50.0..=80.0).contains(celsius)) else { return 1.0 };
+        let mean = self.celsius.get_or_insert(celsius);
+        *mean += (1.0 - libm::expf(-seconds / DAY_SECONDS)) * (celsius - *mean);
+        let capacity = |celsius: f32| 1.0 - CAPACITY_FALL * (WARM - celsius).max(0.0);
+        capacity(*mean) / capacity(celsius)
     }
 
     /// State of charge; none before the first reading.
@@ -139,13 +174,17 @@ impl Learned {
     pub(super) fn drain(&mut self, hour: u32, seconds: f32, (idle, frames): (f32, f32), gauge: Option<&GaugeReading>) {
         // A monitor lets nothing else through, but a gauge may be asked without one.
         let soc = gauge.map(|reading| reading.soc).filter(|soc| soc.is_finite()).map(|soc| soc.clamp(0.0, 1.0));
+        let cold = self.cold(seconds, gauge.and_then(|reading| reading.celsius));
         if self.battery.has_begun() {
-            let shares = (idle / self.nameplate, frames / self.nameplate);
+            let shares = (cold * idle / self.nameplate, cold * frames / self.nameplate);
             let usual = self.income.rate(hour).map(|usual| (usual, self.income.is_nothing(hour)));
             self.battery.predict(seconds, shares, usual);
         }
         if let Some(volts) = gauge.and_then(|reading| reading.volts).filter(|volts| volts.is_finite()) {
             self.rise.volts = self.rise.volts.max(volts);
+        }
+        if let Some(reading) = gauge.filter(|_| seconds > 0.0) {
+            self.watch_sag(seconds, (idle + frames) / seconds, reading);
         }
         let Some(soc) = soc else { return };
         if gauge.is_some_and(|reading| reading.supply == Some(Supply::Charging)) {
@@ -273,6 +312,8 @@ impl Learned {
         positive.iter().all(|x| x.is_finite() && *x >= 0.0)
             && rise.iter().all(|x| x.is_finite())
             && self.battery.is_sound()
+            && self.resistance.is_sound()
+            && self.celsius.is_none_or(f32::is_finite)
             && self.income.is_sound()
             && self.demand.is_sound()
     }
@@ -285,81 +326,4 @@ impl Learned {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn learned_a_smaller_battery_through_a_coarse_gauge() {
-        let mut learned = Learned::new(36_000.0);
-        let mut soc = 1.0f32;
-        learned.drain(0, 0.0, (0.0, 0.0), Some(&GaugeReading::new(1.0)));
-        while soc > 0.4 {
-            soc -= 10.0 / 27_000.0;
-            learned.drain(0, 10.0, (10.0, 0.0), Some(&GaugeReading::new(libm::roundf(soc * 100.0) / 100.0)));
-        }
-        assert!((learned.joules_per_charge() / 27_000.0 - 1.0).abs() < 0.1, "{}", learned.joules_per_charge());
-        assert!((learned.soc().unwrap() - soc).abs() < 0.01);
-        assert!(learned.is_sound());
-    }
-
-    #[test]
-    fn learned_what_frames_cost_and_how_many_come() {
-        let mut learned = Learned::new(1.0);
-        for _ in 0..3600 {
-            learned.frames(0, 10.0, (20.0, 10.0), (2.4, 2.0));
-        }
-        assert!((learned.price - 1.2).abs() < 0.01);
-        assert!((learned.demand(36_000.0) - 1.5).abs() < 0.01);
-        learned.frames(1, 10.0, (1.0, 1.0), (f32::NAN, 1.0));
-        assert!(learned.is_sound());
-    }
-
-    #[test]
-    fn learned_sees_a_charger_that_the_gauge_does_not_tell_of() {
-        let mut learned = Learned::new(36_000.0);
-        let mut soc = 0.6f32;
-        let mut step = |learned: &mut Learned, change: f32, minutes: u32| {
-            for _ in 0..minutes {
-                soc += change / 60.0;
-                learned.drain(0, 60.0, (18.0, 0.0), Some(&GaugeReading::new(libm::roundf(soc * 256.0) / 256.0)));
-            }
-        };
-        step(&mut learned, -0.03, 180);
-        assert!(!learned.battery().is_sunny());
-        step(&mut learned, 0.06, 120);
-        assert!(learned.battery().is_sunny());
-        step(&mut learned, 0.06, 60);
-        assert!((learned.battery().income() - 0.09).abs() < 0.02, "{}", learned.battery().income());
-    }
-
-    #[test]
-    fn learned_sees_a_load_that_something_carries_and_goes_back_to_the_drains_of_before() {
-        let mut learned = Learned::new(36_000.0);
-        let mut soc = 0.9f32;
-        learned.drain(0, 0.0, (0.0, 0.0), Some(&GaugeReading::new(soc)));
-        let mut hour = 0;
-        // A sun that carries the whole load: the charge neither falls nor rises.
-        while !learned.battery().is_sunny() && hour < 12 {
-            for _ in 0..60 {
-                learned.drain(hour, 60.0, (18.0, 0.0), Some(&GaugeReading::new(soc)));
-                soc -= 1e-5;
-            }
-            hour += 1;
-        }
-        assert!(learned.battery().is_sunny() && hour > 1, "{hour}");
-        assert!((0.95..1.1).contains(&learned.battery().idle_drain()), "{}", learned.battery().idle_drain());
-    }
-
-    #[test]
-    fn learned_of_an_earlier_version_is_read_and_not_gone_on_with() {
-        let old = r#"{"soc":0.5,"nameplate":36000.0,"spent":1.0,"fallen":0.1,"price":1.2,"frames":3.0,"planned":2.0}"#;
-        let old: Learned = serde_json::from_str(old).unwrap();
-        let fresh = Learned::new(36_000.0);
-        assert_eq!(old.resumed(fresh), fresh);
-        let mut kept = fresh;
-        kept.drain(0, 1.0, (1.0, 0.0), Some(&GaugeReading::new(0.7)));
-        let text = serde_json::to_string(&kept).unwrap();
-        assert_eq!(serde_json::from_str::<Learned>(&text).unwrap().resumed(fresh), kept);
-        assert_eq!(kept.resumed(Learned::new(1.0)), Learned::new(1.0));
-    }
-}
+mod tests;
