@@ -108,6 +108,8 @@ pub(crate) struct Report<'a> {
     scenario: ScenarioReport<'a>,
     #[cfg_attr(test, schemars(with = "Pairs<crate::schemas::MissionSummary>"))]
     strategies: Pairs<&'a MissionSummary>,
+    /// Standard error of each strategy's accuracy, by the number of records that frames are drawn from.
+    accuracy_error: Pairs<f64>,
     governor_over_steps: Ratio,
     governor_over_steps_in_hindsight: Ratio,
     governor_over_oracle: Right,
@@ -239,6 +241,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     print(&args, &Origin { records: origin, samples: rows.len(), joules: source, board }, &summaries)
 }
 
+/// Standard error of an accuracy: frames are drawn again and again from the same records.
+fn accuracy_error(summary: &MissionSummary, origin: &Origin) -> f64 {
+    (summary.accuracy * (1.0 - summary.accuracy) / origin.samples.max(1) as f64).max(0.0).sqrt()
+}
+
 /// What the figures rest on.
 struct Origin {
     records: String,
@@ -278,6 +285,10 @@ fn print(args: &Args, origin: &Origin, summaries: &[(Strategy, MissionSummary)])
                 seed: args.seed,
             },
             strategies: summaries.iter().map(|(strategy, summary)| (strategy.name(), summary)).collect(),
+            accuracy_error: summaries
+                .iter()
+                .map(|(strategy, s)| (strategy.name(), accuracy_error(s, origin)))
+                .collect(),
             governor_over_steps: steps,
             governor_over_steps_in_hindsight: hindsight,
             governor_over_oracle: Right { right: right_oracle },
@@ -339,6 +350,8 @@ fn print(args: &Args, origin: &Origin, summaries: &[(Strategy, MissionSummary)])
         hindsight.right_per_watt_hour,
         table::percent(right_oracle)
     )?;
+    let error = summaries.iter().map(|(_, summary)| accuracy_error(summary, origin)).fold(0.0, f64::max);
+    writeln!(out, "standard error of an accuracy, by the records: {}", table::percent(error))?;
     if let Some(governor) = of(Strategy::Governor) {
         let reasons: Vec<String> =
             governor.reasons.iter().map(|(name, share)| format!("{name} {}", table::percent(*share))).collect();

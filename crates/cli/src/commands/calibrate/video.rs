@@ -48,6 +48,8 @@ pub(crate) struct Report<'a> {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct PointReport {
     accuracy: f64,
+    /// Its standard error, by the number of clips.
+    accuracy_error: f64,
     /// Mean of a frame.
     cost: f64,
     /// Mean number of frames until the right answer, of the clips that got it.
@@ -57,13 +59,19 @@ pub(crate) struct PointReport {
     thresholds: Pairs<f32>,
 }
 
-pub(crate) fn point_report(exits: &[String], point: &ClipPoint) -> PointReport {
+/// Standard error of a share of so many clips.
+fn error(share: f64, clips: usize) -> f64 {
+    (share * (1.0 - share) / clips.max(1) as f64).max(0.0).sqrt()
+}
+
+pub(crate) fn point_report(exits: &[String], point: &ClipPoint, clips: usize) -> PointReport {
     let threshold = |(exit, rule): (&String, &ExitRule)| match rule {
         ExitRule::Leave(threshold) => Some((exit.clone(), *threshold)),
         ExitRule::Skip | ExitRule::Ask | ExitRule::Unless { .. } => None,
     };
     PointReport {
         accuracy: point.accuracy,
+        accuracy_error: error(point.accuracy, clips),
         cost: point.cost,
         delay_frames: point.delay,
         shares: exits.iter().cloned().zip(point.shares.iter().copied()).collect(),
@@ -123,7 +131,7 @@ pub(super) fn run(args: &Args, plan: &Arc<Plan>) -> Result<(), Failure> {
             repeats: settings.repeats(),
             accuracy_frame: alone,
             accuracy_clip: whole,
-            points: points.iter().map(|point| point_report(exits, point)).collect(),
+            points: points.iter().map(|point| point_report(exits, point, recorded.len())).collect(),
             skipped: notes.skipped(),
             warnings: notes.warnings(),
         })?;
@@ -134,7 +142,7 @@ pub(super) fn run(args: &Args, plan: &Arc<Plan>) -> Result<(), Failure> {
         writeln!(out, "policy   {file} ({count} points, window {window}, {repeats} equal answers)")?;
         let (alone, whole) = (table::percent(alone), table::percent(whole));
         writeln!(out, "accuracy {alone} of single frames, {whole} of clips by all frames together\n")?;
-        write!(out, "{}", points_table(exits, &points))?;
+        write!(out, "{}", points_table(exits, &points, recorded.len()))?;
     }
     notes.tell();
     notes.end()
@@ -153,12 +161,13 @@ fn as_frontier(points: &[ClipPoint]) -> Result<Frontier, Failure> {
     Ok(Frontier::new(CostUnit::Macs, &chosen)?)
 }
 
-pub(crate) fn points_table(exits: &[String], points: &[ClipPoint]) -> String {
+pub(crate) fn points_table(exits: &[String], points: &[ClipPoint], clips: usize) -> String {
     let names: Vec<_> = exits.iter().map(|exit| text::name(exit)).collect();
-    let mut header = vec!["cost of a frame", "accuracy", "frames to answer"];
+    let mut header = vec!["cost of a frame", "accuracy", "s.e.", "frames to answer"];
     header.extend(names.iter().map(AsRef::as_ref));
     let row = |point: &ClipPoint| {
-        let mut row = vec![table::cost(point.cost, CostUnit::Macs), table::percent(point.accuracy)];
+        let shares = [point.accuracy, error(point.accuracy, clips)].map(table::percent);
+        let mut row: Vec<String> = std::iter::once(table::cost(point.cost, CostUnit::Macs)).chain(shares).collect();
         row.push(point.delay.map_or("-".to_owned(), |delay| format!("{delay:.1}")));
         row.extend(point.shares.iter().map(|share| table::percent(*share)));
         row

@@ -95,8 +95,8 @@ pub(super) fn run(args: &Args, plan: &Arc<Plan>) -> Result<(), Failure> {
             repeats: config.repeats_for(plan.info()),
             accuracy_frame: alone,
             accuracy_clip: whole,
-            online: point_report(exits, &online),
-            runs: runs.iter().map(|run| point_report(exits, run)).collect(),
+            online: point_report(exits, &online, recorded.len()),
+            runs: runs.iter().map(|run| point_report(exits, run, recorded.len())).collect(),
             skipped: notes.skipped(),
             warnings: notes.warnings(),
         })?;
@@ -112,7 +112,7 @@ pub(super) fn run(args: &Args, plan: &Arc<Plan>) -> Result<(), Failure> {
         writeln!(out, "clips, all frames        {}", table::percent(whole))?;
         writeln!(out, "frame by frame, all exits computed; then under the policy\n")?;
         let all: Vec<ClipPoint> = std::iter::once(online).chain(runs).collect();
-        write!(out, "{}", points_table(exits, &all))?;
+        write!(out, "{}", points_table(exits, &all, recorded.len()))?;
     }
     notes.tell();
     notes.end()

@@ -43,8 +43,16 @@ pub(super) struct Setting {
     /// The whole network, and the cheapest calibrated way that is as accurate within its standard error.
     pub whole: Way,
     pub early: Way,
-    /// The whole network on the threads and at the clock that cost least, in seconds and joules, where that was measured.
-    pub clocked: Option<(f64, f64)>,
+    /// The whole network on the threads and at the clock that cost least, where that was measured.
+    pub clocked: Option<Clocked>,
+}
+
+/// The whole network in seconds and joules that it adds to idling, on the threads and at the clock that cost least: those of a board
+/// that is always on, and those of one that is on for the network alone, where idling counts, too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Clocked {
+    pub always_on: (f64, f64),
+    pub bursts: (f64, f64),
 }
 
 /// What a measure comes to.
@@ -79,6 +87,7 @@ struct Taken {
     early: bool,
     gate: bool,
     tuned: bool,
+    clocked: bool,
 }
 
 impl Setting {
@@ -91,14 +100,30 @@ impl Setting {
         self.draw.camera + if taken.tuned { self.draw.tuned } else { self.draw.idle }
     }
 
+    /// Seconds of the network, and joules that it adds to idling.
+    fn network(&self, taken: Taken, of: impl Fn(Clocked) -> (f64, f64)) -> (f64, f64) {
+        let seconds = self.way(taken).seconds;
+        match self.clocked.filter(|_| taken.clocked && self.whole.seconds > 0.0) {
+            Some(clocked) => {
+                let (part, (seconds, joules)) = (seconds / self.whole.seconds, of(clocked));
+                (part * seconds, part * joules)
+            }
+            None => (seconds, self.draw.core * seconds),
+        }
+    }
+
+    /// Seconds of a frame that goes through the network.
+    fn seconds(&self, taken: Taken) -> f64 {
+        self.decode + self.network(taken, |clocked| clocked.always_on).0
+    }
+
     /// Joules that a frame adds.
     fn frame(&self, taken: Taken) -> f64 {
-        let whole = self.decode + self.way(taken).seconds;
-        let seconds = match taken.gate {
-            true => self.gate + (1.0 - self.mission.still) * whole,
+        let whole = self.draw.core * self.decode + self.network(taken, |clocked| clocked.always_on).1;
+        match taken.gate {
+            true => self.draw.core * self.gate + (1.0 - self.mission.still) * whole,
             false => whole,
-        };
-        self.draw.core * seconds
+        }
     }
 
     fn row(&self, measure: &'static str, watts: f64, frames_per_day: f64, accuracy: f64, period: Option<f64>) -> Row {
@@ -120,7 +145,7 @@ impl Setting {
 
     fn always_on(&self, measure: &'static str, taken: Taken, period: f64) -> Row {
         // A loop cannot be faster than its network.
-        let period = period.max(self.decode + self.way(taken).seconds);
+        let period = period.max(self.seconds(taken));
         let watts = self.floor(taken) + self.frame(taken) / period;
         self.row(measure, watts, DAY / period, self.way(taken).accuracy, Some(period))
     }
@@ -128,9 +153,10 @@ impl Setting {
     /// Joules of an event on a board that is switched off in between, and how long it is on.
     fn event(&self, taken: Taken, (boot_seconds, boot_joules): (f64, f64)) -> (f64, f64) {
         let Mission { burst, .. } = self.mission;
-        let frame = self.decode + self.way(taken).seconds;
-        let on = AROUND_BURST + burst * frame.max(1.0 / BURST_FPS);
-        (boot_joules + self.floor(taken) * on + burst * self.draw.core * frame, boot_seconds + on)
+        let (seconds, joules) = self.network(taken, |clocked| clocked.bursts);
+        let on = AROUND_BURST + burst * (self.decode + seconds).max(1.0 / BURST_FPS);
+        let frames = burst * (self.draw.core * self.decode + joules);
+        (boot_joules + self.floor(taken) * on + frames, boot_seconds + on)
     }
 
     fn bursts(&self, measure: &'static str, taken: Taken, off: Off, boot: (f64, f64)) -> Row {
@@ -148,9 +174,9 @@ impl Setting {
 
     /// The shortest period that the battery lasts with, all else done; none where it does not last with the longest.
     pub(super) fn chosen_period(&self) -> Option<f64> {
-        let taken = Taken { early: true, gate: true, tuned: true };
+        let taken = Taken { early: true, gate: true, tuned: true, clocked: true };
         let spare = self.allowed() - self.floor(taken);
-        let least = self.decode + self.way(taken).seconds;
+        let least = self.seconds(taken);
         let period = if spare > 0.0 { self.frame(taken) / spare } else { f64::INFINITY };
         let period = period.max(self.mission.period).max(least);
         (period <= self.mission.longest).then_some(period)
@@ -159,7 +185,7 @@ impl Setting {
     /// Events a day that the battery lasts with, all else done, the fastest boot there is.
     pub(super) fn most_events(&self) -> Option<f64> {
         let off = self.draw.off?;
-        let taken = Taken { early: true, gate: false, tuned: true };
+        let taken = Taken { early: true, gate: false, tuned: true, clocked: true };
         let (joules, on) = self.event(taken, off.fast.unwrap_or((off.boot_seconds, off.boot_joules)));
         let spare = (self.allowed() - off.watts) * DAY;
         Some((spare / (joules - off.watts * on)).clamp(0.0, DAY / on))
@@ -184,11 +210,9 @@ impl Setting {
             self.always_on("the longest period", none, longest),
             self.always_on("a gate for still frames", Taken { gate: true, ..none }, period),
         ];
-        if let Some((seconds, joules)) = self.clocked {
-            let period = period.max(self.decode + seconds);
-            let watts = self.floor(none) + (self.draw.core * self.decode + joules) / period;
-            let measure = "the threads and clock that cost least";
-            rows.push(self.row(measure, watts, DAY / period, self.whole.accuracy, Some(period)));
+        if self.clocked.is_some() {
+            let clocked = Taken { clocked: true, ..none };
+            rows.push(self.always_on("the threads and clock that cost least", clocked, period));
         }
         if self.draw.tuned < self.draw.idle {
             rows.push(self.always_on(
@@ -204,7 +228,7 @@ impl Setting {
                 rows.push(self.bursts("the same with a fast boot", none, off, fast));
             }
         }
-        let all = Taken { early: true, gate: true, tuned: true };
+        let all = Taken { early: true, gate: true, tuned: true, clocked: true };
         let chosen = self.chosen_period().unwrap_or(longest);
         rows.push(self.always_on("all of them, always on", all, chosen));
         if let Some(off) = self.draw.off {
@@ -216,7 +240,7 @@ impl Setting {
 
     /// Watts at the longest period with all measures.
     pub(super) fn least_always_on(&self) -> f64 {
-        let taken = Taken { early: true, gate: true, tuned: true };
+        let taken = Taken { early: true, gate: true, tuned: true, clocked: true };
         self.floor(taken) + self.frame(taken) / self.mission.longest
     }
 }
@@ -244,7 +268,7 @@ mod tests {
             gate: 0.1,
             whole: Way { seconds: 1.0, accuracy: 0.9 },
             early: Way { seconds: 0.25, accuracy: 0.89 },
-            clocked: Some((2.0, 0.6)),
+            clocked: Some(Clocked { always_on: (2.0, 0.6), bursts: (0.5, 0.8) }),
         }
     }
 
@@ -266,6 +290,9 @@ mod tests {
         // 12 J of booting, ten frames of 1.5 s and three seconds around them at 1 W, and 1.5 J a frame.
         let event = 12.0 + 18.0 + 15.0;
         near(watts("switched off between"), 100.0 * event / DAY + 0.01 * (1.0 - 100.0 * 28.0 / DAY));
+        // The same ten frames at the clock that costs least while the board is on for them, a quarter of the network each.
+        let all = 2.0 + 0.5 * (3.0 + 10.0 * 0.625) + 10.0 * (0.5 + 0.2);
+        near(watts("all of them, off"), 100.0 * all / DAY + 0.01 * (1.0 - 100.0 * (3.0 + 9.25) / DAY));
         let first = find(&rows, "as it comes");
         near(first.hours.unwrap(), 10.0 / 1.15);
         near(first.frames_per_day, 8640.0);
@@ -280,7 +307,8 @@ mod tests {
         assert_eq!(setting.chosen_period(), None);
         setting.mission.joules = 0.51 * DAY;
         let period = setting.chosen_period().unwrap();
-        assert!((0.5 + (0.1 + 0.1 * 0.75) / period - 0.51).abs() < 1e-9, "{period}");
+        // A quarter of the network at the clock that costs least, behind a gate.
+        assert!((0.5 + (0.1 + 0.1 * (0.5 + 0.15)) / period - 0.51).abs() < 1e-9, "{period}");
         assert!(find(&setting.rows(), "all of them, always").lasts);
         setting.mission.joules = 10.0 * DAY;
         assert_eq!(setting.chosen_period(), Some(10.0), "no shorter than was wished for");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use dyn_perceiver::exit::OperatingPoint;
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::sensors::profile::Profile;
+use dyn_perceiver::sensors::profile::{Profile, Variant};
 use dyn_perceiver_host::{Board, detect};
 
 use crate::args::boards;
@@ -32,7 +32,7 @@ use advice::{OtherBoard, Yields};
 pub(crate) use facts::Fact;
 use facts::{Draw, Facts};
 pub(crate) use measures::Row;
-use measures::{Mission, Setting, Way};
+use measures::{Clocked, Mission, Setting, Way};
 pub(crate) use report::Report;
 
 /// Say what a mission on a battery can be: its life by each measure, the period, what to buy
@@ -260,6 +260,10 @@ fn setting(
         accuracy,
         "the policy's most accurate point, which the whole network is taken to reach",
     );
+    if let Some(samples) = network.points.samples {
+        let source = format!("of the expected accuracy, by the {samples} images calibrated on");
+        facts.computed("standard error", "", error, &source);
+    }
     Ok(Setting {
         draw,
         mission,
@@ -271,15 +275,21 @@ fn setting(
     })
 }
 
-/// Seconds and joules of the variant that adds least to idling.
-fn clocked(profile: &Profile, facts: &mut Facts) -> Option<(f64, f64)> {
-    let known = profile.variants.iter().filter_map(|variant| Some((variant, variant.joules?)));
-    let (variant, joules) = known.min_by(|a, b| a.1.total_cmp(&b.1))?;
-    facts.computed("threads that cost least", "", variant.threads as f64, &profile.method);
-    if let Some(megahertz) = variant.megahertz {
-        facts.computed("clock that costs least", "MHz", megahertz, &profile.method);
-    }
-    Some((variant.seconds, joules))
+/// The variants that cost least, beside idling and with it.
+fn clocked(profile: &Profile, facts: &mut Facts) -> Option<Clocked> {
+    let mut least = |idle: f64, threads: &'static str, clock: &'static str| {
+        let known = profile.variants.iter().filter_map(|variant| Some((variant, variant.joules?)));
+        let cost = |(variant, joules): &(&Variant, f64)| joules + idle * variant.seconds;
+        let (variant, joules) = known.min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
+        facts.computed(threads, "", variant.threads as f64, &profile.method);
+        if let Some(megahertz) = variant.megahertz {
+            facts.computed(clock, "MHz", megahertz, &profile.method);
+        }
+        Some((variant.seconds, joules))
+    };
+    let always_on = least(0.0, "threads that cost least", "clock that costs least")?;
+    let bursts = least(profile.idle_watts, "threads in bursts", "clock in bursts")?;
+    Some(Clocked { always_on, bursts })
 }
 
 /// Seconds that a frame takes on average at an operating point.
