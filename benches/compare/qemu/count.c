@@ -71,9 +71,17 @@ static void access(unsigned cpu, uint32_t info, uint64_t address, void *data) {
             touch(&l2, line);
 }
 
-// FMLA on four single-precision lanes, by vector and by element (Arm Architecture Reference Manual, C7.2).
+// Vector multiply-accumulates (Arm Architecture Reference Manual, C7.2): FMLA on four single-precision lanes by vector and by
+// element, on eight half-precision lanes by vector and by element; SDOT on bytes by vector and by element; SMULL and SMLAL of bytes.
 static int is_vector_fma(uint32_t word) {
-    return (word & 0xffa0fc00) == 0x4e20cc00 || (word & 0xffc0f400) == 0x4f801000;
+    static const uint32_t masks[][2] = {
+        {0xffa0fc00, 0x4e20cc00}, {0xffc0f400, 0x4f801000}, {0xffe0fc00, 0x4e400c00}, {0xffc0f400, 0x4f001000},
+        {0xffe0fc00, 0x4e809400}, {0xffc0f400, 0x4f80e000}, {0xbfe0fc00, 0x0e20c000}, {0xbfe0fc00, 0x0e208000},
+    };
+    for (size_t i = 0; i < sizeof masks / sizeof *masks; i++)
+        if ((word & masks[i][0]) == masks[i][1])
+            return 1;
+    return 0;
 }
 
 static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {

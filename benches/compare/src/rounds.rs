@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+/// Ratios whose quartiles lie further apart than this part of their median disagree.
+const DISAGREE: f64 = 0.15;
+
 /// Middle and width of some values. Medians and quartiles, since the noise of timings is one-sided and has long tails.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
@@ -27,6 +30,16 @@ impl Spread {
     /// The same values in another unit.
     pub(crate) fn times(self, factor: f64) -> Self {
         Self { median: self.median * factor, q1: self.q1 * factor, q3: self.q3 * factor, ..self }
+    }
+
+    /// Whether half of the values lie so close together that the median can be believed: within 15 % of it.
+    pub(crate) fn agrees(self) -> bool {
+        self.width() <= DISAGREE
+    }
+
+    /// Distance of the quartiles over the median.
+    pub(crate) fn width(self) -> f64 {
+        (self.q3 - self.q1) / self.median.abs().max(f64::MIN_POSITIVE)
     }
 
     /// Standard deviation of a normal distribution with these quartiles: single rounds far out do not widen it.

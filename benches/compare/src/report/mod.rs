@@ -17,6 +17,7 @@ mod summary;
 pub(crate) mod text;
 mod times;
 pub(crate) mod units;
+mod verdict;
 
 use std::fs;
 use std::path::{Path, PathBuf};

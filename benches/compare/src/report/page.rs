@@ -5,7 +5,7 @@ use super::document::Document;
 use super::losses::{self, losses};
 use super::styles::Styles;
 use super::units::{date, percent};
-use super::{accuracy, environment, instructions, load, scaling, times};
+use super::{accuracy, environment, instructions, load, scaling, times, verdict};
 use crate::result::End;
 use crate::runs::{Measured, machines};
 
@@ -60,6 +60,9 @@ pub(super) fn page(runs: &[Measured]) -> anyhow::Result<Document> {
 }
 
 fn run(document: &mut Document, measured: &Measured, styles: &Styles) -> anyhow::Result<()> {
+    if !measured.run.machine.emulated {
+        verdict::add(document, &contests(&measured.times));
+    }
     environment::add(document, measured);
     if !(measured.run.machine.emulated && measured.checks.is_empty()) {
         environment::checks(document, measured);

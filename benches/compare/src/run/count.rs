@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail};
 
 use super::models;
 use super::peer::{Missing, Peer, Runtime};
-use super::reference::{Reference, TOLERANCE};
+use super::precision::Precision;
+use super::reference::Reference;
 use super::results::Results;
 use super::series::Clocked as _;
 use crate::failure;
@@ -27,6 +28,9 @@ const CACHES: [(&str, &str, &str); 3] = [
     ("cortex-a72", "32768:2", "1048576:16"),
     ("cortex-a76", "65536:4", "524288:8"),
 ];
+
+/// Runtimes that this program can be beside its own.
+const PEERS: [&str; 2] = ["tract", "onnxruntime"];
 
 /// Arguments of `compare count`.
 #[derive(clap::Args)]
@@ -49,6 +53,15 @@ pub(crate) struct Args {
     /// Models by name, or ONNX files [default: the shipped one].
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = models::SHIPPED)]
     models: Vec<String>,
+    /// What this program's layers compute in.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "f32")]
+    precision: Vec<Precision>,
+    /// The other runtimes to count.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "tract,onnxruntime", value_parser = PEERS, num_args = 0..)]
+    peers: Vec<String>,
+    /// `full` for the full network, and exits by name [default: the full network and every exit before the last].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    tasks: Vec<String>,
     /// ONNX Runtime's shared library for the emulated processor; without it ONNX Runtime is left out.
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
@@ -90,64 +103,106 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let model = models::prepare(name, &root, &cache.join("models"))?;
         let input = cache.join(format!("{}.1.f32", model.name));
         fs::write(&input, models::input(model.image, 1))?;
-        for (task, path) in tasks(&model) {
-            let [channels, height, width] = model.image;
-            for runtime in ["dyn-perceiver", "tract", "onnxruntime"] {
-                // Peers run a model cut at the exit; stages run up to it.
-                let staged = runtime == "dyn-perceiver";
-                let load = Load {
-                    model: if staged { model.whole.clone() } else { path.clone() },
-                    input: input.clone(),
-                    shape: [1, channels, height, width],
-                    threads: 1,
-                    device: Device::Cpu,
-                    fetch: None,
-                    task: if staged { task.clone() } else { peer_task(&task) },
-                };
-                for cpu in &args.cpu {
-                    let runtime = emulated(args, runtime, cpu, &plugin, &counts);
-                    match count(&runtime, &load, &model, &counts) {
-                        Ok((difference, [instructions, vector_fma, l1, l2])) => {
-                            let run = results.run.clone();
-                            let check = Check {
-                                run: run.clone(),
-                                model: model.name.clone(),
-                                runtime: runtime.name.clone(),
-                                device: Device::Cpu,
-                                difference,
-                                tolerance: TOLERANCE,
-                            };
-                            let passed = check.passed();
-                            results.write(Record::Check(check))?;
-                            if passed {
-                                results.write(Record::Instructions(Instructions {
-                                    run,
-                                    model: model.name.clone(),
-                                    runtime: runtime.name.clone(),
-                                    task: load.task.clone(),
-                                    cpu: cpu.clone(),
-                                    instructions,
-                                    vector_fma: Some(vector_fma),
-                                    misses: args.misses.then_some([l1, l2]),
-                                    counter: "qemu".to_owned(),
-                                }))?;
-                            }
-                        }
-                        Err(error) => results.write(Record::Absent(Absent {
-                            run: results.run.clone(),
-                            runtime: runtime.name.clone(),
-                            model: Some(model.name.clone()),
-                            device: Device::Cpu,
-                            reason: format!("{cpu}, {}: {error:#}", super::describe(&load)),
-                        }))?,
-                    }
-                }
-            }
+        for cpu in &args.cpu {
+            let files = Files { root: &cache.join("models"), input: &input, plugin: &plugin, counts: &counts };
+            one_processor(args, &model, cpu, &files, &mut results)?;
         }
         model.remove(&cache.join("models"));
     }
     results.end()?;
     Ok(())
+}
+
+/// Files that every count needs.
+struct Files<'a> {
+    root: &'a Path,
+    input: &'a Path,
+    plugin: &'a Path,
+    counts: &'a Path,
+}
+
+/// Counts every task of a model on one processor.
+fn one_processor(
+    args: &Args,
+    model: &models::Model,
+    cpu: &str,
+    files: &Files<'_>,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    let own = args.precision.iter().map(|precision| (Some(*precision), precision.runtime()));
+    for (precision, name) in own.chain(args.peers.iter().map(|peer| (None, peer.clone()))) {
+        let bundle = precision.map(|precision| precision.bundle(model, cpu, files.root));
+        for (task, cut) in tasks(model).into_iter().filter(|(task, _)| is_wanted(&args.tasks, task)) {
+            let [channels, height, width] = model.image;
+            // Peers run a model cut at the exit; stages run up to it.
+            let whole = bundle.as_ref().and_then(|bundle| bundle.as_ref().ok());
+            let load = Load {
+                model: whole.cloned().unwrap_or(cut),
+                input: files.input.to_path_buf(),
+                shape: [1, channels, height, width],
+                threads: 1,
+                device: Device::Cpu,
+                fetch: None,
+                task: if precision.is_some() { task.clone() } else { peer_task(&task) },
+            };
+            let runtime = emulated(args, &name, cpu, files);
+            let counted = match &bundle {
+                Some(Err(error)) => Err(anyhow::anyhow!("{error:#}")),
+                _ => count(&runtime, &load, model, files.counts),
+            };
+            let run = results.run.clone();
+            let (difference, [instructions, vector_fma, l1, l2]) = match counted {
+                Ok(counted) => counted,
+                Err(error) => {
+                    results.write(Record::Absent(Absent {
+                        run,
+                        runtime: name.clone(),
+                        model: Some(model.name.clone()),
+                        device: Device::Cpu,
+                        reason: format!("{cpu}, {}: {error:#}", super::describe(&load)),
+                    }))?;
+                    continue;
+                }
+            };
+            let check = Check {
+                run: run.clone(),
+                model: model.name.clone(),
+                runtime: name.clone(),
+                device: Device::Cpu,
+                difference,
+                tolerance: precision.unwrap_or(Precision::F32).tolerance(),
+            };
+            let passed = check.passed();
+            results.write(Record::Check(check))?;
+            if passed {
+                results.write(Record::Instructions(Instructions {
+                    run,
+                    model: model.name.clone(),
+                    runtime: name.clone(),
+                    task: load.task.clone(),
+                    cpu: cpu.to_owned(),
+                    instructions,
+                    vector_fma: Some(vector_fma),
+                    misses: args.misses.then_some([l1, l2]),
+                    counter: "qemu".to_owned(),
+                }))?;
+            }
+        }
+        if let Some(Ok(path)) = bundle {
+            // What is left behind does no harm: it is written anew.
+            let _ = fs::remove_file(path);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the command line asks for a task.
+fn is_wanted(names: &[String], task: &Task) -> bool {
+    let name = match task {
+        Task::Exit { exit, .. } => exit,
+        _ => "full",
+    };
+    names.is_empty() || names.iter().any(|wanted| wanted == name)
 }
 
 fn versions(args: &Args) -> std::collections::BTreeMap<String, String> {
@@ -187,14 +242,16 @@ fn caches(cpu: &str) -> Option<(&'static str, &'static str)> {
     CACHES.iter().find(|(name, ..)| *name == cpu).map(|(_, l1, l2)| (*l1, *l2))
 }
 
-fn emulated(args: &Args, name: &str, cpu: &str, plugin: &Path, counts: &Path) -> Runtime {
-    let mut plugin = format!("{},counts={}", plugin.display(), counts.display());
+fn emulated(args: &Args, name: &str, cpu: &str, files: &Files<'_>) -> Runtime {
+    let mut plugin = format!("{},counts={}", files.plugin.display(), files.counts.display());
     if let Some((l1, l2)) = caches(cpu).filter(|_| args.misses) {
         plugin += &format!(",l1={l1},l2={l2}");
     }
     let sysroot = args.sysroot.replace("{cpu}", cpu);
     let (emulator, program) = (args.emulator.display().to_string(), args.program.display().to_string());
-    let mut command = [&emulator, "-cpu", cpu, "-L", &sysroot, "-plugin", &plugin, &program, "worker", name]
+    // Its precision is in the bundle, and not the worker's business.
+    let worker = name.split(' ').next().unwrap_or(name);
+    let mut command = [&emulator, "-cpu", cpu, "-L", &sysroot, "-plugin", &plugin, &program, "worker", worker]
         .map(str::to_owned)
         .to_vec();
     if let Some(library) = args.onnxruntime.as_ref().filter(|_| name == "onnxruntime") {

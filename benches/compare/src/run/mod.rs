@@ -8,6 +8,7 @@ mod loads;
 mod machine;
 mod models;
 mod peer;
+mod precision;
 mod progress;
 mod reference;
 mod results;
@@ -32,7 +33,7 @@ use peer::{Missing, Peer, Runtime};
 use progress::Progress;
 use reference::{Reference, TOLERANCE};
 use results::Results;
-use series::{Clocked, Effort, in_turns};
+use series::{Clocked, Effort, until_they_agree};
 use tasks::{Extent, Group};
 
 /// Arguments of `compare run`.
@@ -256,7 +257,14 @@ impl Bench<'_> {
         let round = Duration::from_millis(if self.args.quick { 10 } else { 30 });
         // One thread alone does not wait for others.
         let pause = Duration::from_millis(if threads == 1 { 2 } else { 25 });
-        Effort { rounds, least_rounds, budget: Duration::from_secs(budget), round, pause }
+        Effort {
+            rounds,
+            least_rounds,
+            budget: Duration::from_secs(budget),
+            round,
+            again: if self.args.quick { 0 } else { 2 },
+            pause,
+        }
     }
 
     /// Checks and times every group of one model on one device.
@@ -354,7 +362,7 @@ impl Bench<'_> {
             keys.iter().filter_map(|key| Some((key, pool.remove(key)?))).collect();
         let Some((batch, threads)) = keys.first().map(|(_, load)| (load.shape[0], load.threads)) else { return Ok(()) };
         let mut clocked: Vec<&mut dyn Clocked> = peers.iter_mut().map(|(_, peer)| peer as &mut dyn Clocked).collect();
-        let series = in_turns(&mut clocked, self.effort(batch, threads));
+        let series = until_they_agree(&mut clocked, self.effort(batch, threads));
         for ((key, peer), series) in peers.into_iter().zip(series) {
             let (index, load) = key;
             match series {
