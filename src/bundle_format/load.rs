@@ -306,9 +306,10 @@ mod tests {
     fn refuses_by_place() {
         let (manifest, weights) = parts();
         let refused = |change: &dyn Fn(&mut Manifest)| {
-            let mut decoded: Manifest = postcard::from_bytes(&manifest).unwrap();
+            let (mut decoded, extras): (Manifest, _) = postcard::take_from_bytes(&manifest).unwrap();
             change(&mut decoded);
             let manifest = postcard::to_allocvec(&decoded).unwrap();
+            let manifest = [&manifest, extras].concat();
             load_joined(&manifest, &weights).map(|_| ()).unwrap_err().to_string()
         };
         let kernels = refused(&|manifest| manifest.kernels = "i8-nr8-k4".parse().unwrap());
@@ -334,7 +335,7 @@ mod tests {
         let mut long = manifest.clone();
         long.push(0);
         let error = load_joined(&long, &weights).unwrap_err().to_string();
-        assert!(error.contains("manifest: 1 bytes too many"), "{error}");
+        assert!(error.contains("extras: 1 bytes too many"), "{error}");
         let error = load_joined(&manifest, &weights[..weights.len() / 2]).unwrap_err().to_string();
         assert!(error.contains("graph: weights of shape"), "{error}");
     }

@@ -21,7 +21,10 @@ pub(crate) struct Markers {
 /// Missions with the shipped model's records: a title, and options of `simulate`.
 const SHIPPED: [(&str, &[&str]); 3] = [
     ("Shipped model for clothes, the governor chooses the period", &["--between-ms", "100,5000"]),
-    ("Shipped model for clothes, the same with a battery that barely lasts", &["--between-ms", "250,2000", "--battery-wh", "120"]),
+    (
+        "Shipped model for clothes, the same with a battery that barely lasts",
+        &["--between-ms", "250,2000", "--battery-wh", "120"],
+    ),
     ("Shipped model for clothes, a frame every 250 ms", &[]),
 ];
 /// Missions with synthetic records.
