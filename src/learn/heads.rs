@@ -3,39 +3,61 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use dyn_perceiver_calibrate::learn::Linear;
+use dyn_perceiver_calibrate::learn::{Linear, Outside};
 use prost::Message as _;
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto, TypeProto, ValueInfoProto,
-    type_proto,
-};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, StringStringEntryProto};
 
 use super::HeadsError;
+use super::layers::{Learned, Made, integer, mark, means, node, output, replace};
 
 /// Layers between the linear one and the exit that leave the order of classes as it is.
 const PASSED: [&str; 6] = ["Softmax", "LogSoftmax", "Identity", "Flatten", "Squeeze", "Cast"];
 
-/// The stride of the maps that are pooled: at the next one, layers are trained for the old classes most.
+/// The largest stride of the maps that are pooled: at the next one, layers are trained for the old classes most.
 const STRIDE: usize = 16;
 
+/// Layers that make a map of a map.
+const SPATIAL: [&str; 16] = [
+    "Conv",
+    "MaxPool",
+    "AveragePool",
+    "BatchNormalization",
+    "Clip",
+    "Relu",
+    "LeakyRelu",
+    "PRelu",
+    "HardSwish",
+    "HardSigmoid",
+    "Sigmoid",
+    "Gelu",
+    "Add",
+    "Mul",
+    "Cast",
+    "Identity",
+];
+
+/// What the network is called whose only exit gives the features of all.
+const FEATURES: &str = "learned/features";
+
+/// The name of the answer that no class fits.
+pub const NONE_OF_THESE: &str = "none of these";
+
+/// A tensor of features and how many they are.
+pub(super) type Part = (String, usize);
+
 /// One exit.
-struct Head {
-    exit: String,
+pub(super) struct Head {
+    pub exit: String,
     /// The tensor (N, features) in front of its linear layer.
-    input: String,
-    /// Number of features in it.
-    own: usize,
-    /// The map (N, C, H, W) of the trunk whose means are features, too, and its channels.
-    map: Option<(String, usize)>,
+    pub own: Part,
+    /// The maps (N, C, H, W) of the trunk whose means are features, too, and their channels.
+    pub maps: Vec<Part>,
 }
 
 impl Head {
     /// Number of features in all.
-    fn width(&self) -> usize {
-        self.own + self.map.as_ref().map_or(0, |(_, channels)| *channels)
+    pub(super) fn width(&self) -> usize {
+        self.own.1 + self.maps.iter().map(|(_, channels)| channels).sum::<usize>()
     }
 }
 
@@ -62,7 +84,7 @@ impl Heads {
         let heads = exits.iter().map(|exit| {
             let head = find(&graph, &producers, exit);
             let mut head = head.map_err(|reason| HeadsError::Exit { exit: exit.clone(), reason })?;
-            head.map = widest_map(&graph, &head.input, shapes, size);
+            head.maps = maps(&graph, &head.own.0, shapes, size);
             Ok::<_, HeadsError>(head)
         });
         let heads = heads.collect::<Result<Vec<_>, _>>()?;
@@ -77,60 +99,108 @@ impl Heads {
         self.heads.iter().map(Head::width).collect()
     }
 
-    /// A network whose exits give their features, filled up with zeros to the widest: classifiers of one width are what
-    /// the loader knows.
+    /// The tensors of features of all exits, each once, in the order in which [`Heads::features`] gives them.
+    fn parts(&self) -> Vec<&Part> {
+        let mut parts: Vec<&Part> = Vec::new();
+        for part in self.heads.iter().flat_map(|head| std::iter::once(&head.own).chain(&head.maps)) {
+            if !parts.iter().any(|(name, _)| *name == part.0) {
+                parts.push(part);
+            }
+        }
+        parts
+    }
+
+    /// Where in what [`Heads::features`] gives the features of each exit stand.
+    pub(super) fn places(&self) -> Vec<Vec<Range<usize>>> {
+        let mut places = HashMap::new();
+        let mut next = 0;
+        for (name, width) in self.parts() {
+            places.insert(name.as_str(), next..next + width);
+            next += width;
+        }
+        let of = |(name, _): &Part| places.get(name.as_str()).cloned().unwrap_or(0..0);
+        self.heads.iter().map(|head| std::iter::once(&head.own).chain(&head.maps).map(of).collect()).collect()
+    }
+
+    /// A network with one exit, whose logits are the features of all.
     pub(super) fn features(&self) -> Vec<u8> {
-        let widest = self.widths().into_iter().max().unwrap_or(0);
-        let select = |head: &Head| {
-            Linear::new(
-                (0..widest * head.width()).map(|i| f32::from(u8::from(i / head.width() == i % head.width()))).collect(),
-                vec![0.0; widest],
-            )
-        };
-        let classifiers: Vec<Linear> = self.heads.iter().map(select).collect();
-        self.replaced(&classifiers, None).encode_to_vec()
-    }
-
-    /// The network with these classifiers.
-    pub(super) fn with(&self, classifiers: &[Linear], labels: &[String]) -> Result<Vec<u8>, HeadsError> {
-        let wrong = |reason: String| Err(HeadsError::Classifiers { reason });
-        if classifiers.len() != self.heads.len() {
-            return wrong(format!("{} for {} exits", classifiers.len(), self.heads.len()));
-        }
-        for (head, linear) in self.heads.iter().zip(classifiers) {
-            let (weights, bias) = (linear.weights.len(), linear.bias.len());
-            if bias != labels.len() || weights != labels.len() * head.width() {
-                let expected = format!("{} classes of {} features", labels.len(), head.width());
-                return wrong(format!(
-                    "exit {:?} has {weights} weights, {bias} biases, expected {expected}",
-                    head.exit
-                ));
-            }
-        }
-        Ok(self.replaced(classifiers, Some(labels)).encode_to_vec())
-    }
-
-    fn replaced(&self, classifiers: &[Linear], labels: Option<&[String]>) -> ModelProto {
         let mut model = self.model.clone();
-        let classes = classifiers.first().map_or(0, |linear| linear.bias.len());
+        let parts = self.parts();
         if let Some(graph) = &mut model.graph {
-            for (head, linear) in self.heads.iter().zip(classifiers) {
-                replace(graph, head, linear);
-            }
-            graph.output = self.heads.iter().map(|head| output(&head.exit, classes)).collect();
+            let maps: HashSet<&str> =
+                self.heads.iter().flat_map(|head| &head.maps).map(|(name, _)| name.as_str()).collect();
+            let mark = mark(graph);
+            let flat: Vec<String> = parts
+                .iter()
+                .map(|(name, _)| if maps.contains(name.as_str()) { means(graph, name, &mark) } else { name.clone() })
+                .collect();
+            let flat: Vec<&str> = flat.iter().map(String::as_str).collect();
+            graph.node.push(node("Concat", &flat, FEATURES, vec![integer("axis", 1)]));
+            graph.output = vec![output(FEATURES, parts.iter().map(|(_, width)| width).sum())];
             prune(graph);
         }
-        model.metadata_props.retain(|entry| {
-            !["dyn_perceiver.labels", "dyn_perceiver.exits", "dyn_perceiver.arch"].contains(&entry.key.as_str())
-        });
-        let mut entry = |key: &str, value: String| {
-            model.metadata_props.push(StringStringEntryProto { key: key.into(), value });
-        };
-        entry("dyn_perceiver.exits", self.exits.join(","));
-        if let Some(labels) = labels {
-            entry("dyn_perceiver.labels", serde_json::Value::from(labels.to_vec()).to_string());
+        describe(&mut model, FEATURES.to_owned(), None);
+        model.encode_to_vec()
+    }
+
+    /// The network with these classifiers. With `outside`, one for each, a last class is "none of these".
+    pub(super) fn with(
+        &self,
+        classifiers: &[Linear],
+        outside: Option<&[Outside]>,
+        labels: &[String],
+    ) -> Result<Vec<u8>, HeadsError> {
+        let wrong = |reason: String| Err(HeadsError::Classifiers { reason });
+        if classifiers.len() != self.heads.len() || outside.is_some_and(|o| o.len() != self.heads.len()) {
+            return wrong(format!("{} for {} exits", classifiers.len(), self.heads.len()));
         }
-        model
+        for (place, (head, linear)) in self.heads.iter().zip(classifiers).enumerate() {
+            let (exit, width) = (&head.exit, head.width());
+            let fits = |linear: &Linear, rows: usize| linear.bias.len() == rows && linear.weights.len() == rows * width;
+            if !fits(linear, labels.len()) {
+                let (weights, bias) = (linear.weights.len(), linear.bias.len());
+                return wrong(format!(
+                    "exit {exit:?} has {weights} weights, {bias} biases, expected {} classes of {width} features",
+                    labels.len()
+                ));
+            }
+            if let Some(outside) = outside.and_then(|outside| outside.get(place)) {
+                let rows = outside.directions.bias.len();
+                let each = outside.scale.len() == width && outside.shift.len() == width;
+                if !each || !fits(&outside.directions, rows) || !fits(&outside.classes, labels.len()) {
+                    return wrong(format!("what is outside of exit {exit:?} has not {width} features"));
+                }
+            }
+        }
+        let mut model = self.model.clone();
+        let axes_are_inputs = model.opset_import.iter().any(|opset| opset.domain.is_empty() && opset.version >= 18);
+        let mut labels = labels.to_vec();
+        labels.extend(outside.map(|_| NONE_OF_THESE.to_owned()));
+        if let Some(graph) = &mut model.graph {
+            let mut made = Made { mark: mark(graph), pooled: HashMap::new(), axes_are_inputs };
+            for (place, (head, linear)) in self.heads.iter().zip(classifiers).enumerate() {
+                let learned = Learned { linear, outside: outside.and_then(|outside| outside.get(place)) };
+                replace(graph, head, learned, &mut made);
+            }
+            graph.output = self.heads.iter().map(|head| output(&head.exit, labels.len())).collect();
+            prune(graph);
+        }
+        describe(&mut model, self.exits.join(","), Some(&labels));
+        Ok(model.encode_to_vec())
+    }
+}
+
+/// Metadata of a network with other exits, or with exits of other classes.
+fn describe(model: &mut ModelProto, exits: String, labels: Option<&[String]>) {
+    model.metadata_props.retain(|entry| {
+        !["dyn_perceiver.labels", "dyn_perceiver.exits", "dyn_perceiver.arch"].contains(&entry.key.as_str())
+    });
+    let mut entry = |key: &str, value: String| {
+        model.metadata_props.push(StringStringEntryProto { key: key.into(), value });
+    };
+    entry("dyn_perceiver.exits", exits);
+    if let Some(labels) = labels {
+        entry("dyn_perceiver.labels", serde_json::Value::from(labels.to_vec()).to_string());
     }
 }
 
@@ -142,6 +212,8 @@ fn find(graph: &GraphProto, producers: &HashMap<&str, &NodeProto>, exit: &str) -
         let first = node.input.first().map_or("", String::as_str);
         match node.op_type.as_str() {
             operator if PASSED.contains(&operator) => name = first,
+            // "None of these" behind the classes of a network that was learned before.
+            "Concat" if name == exit => name = first,
             // The bias of a linear layer that was exported as two.
             "Add" => {
                 let product = node
@@ -162,7 +234,7 @@ fn find(graph: &GraphProto, producers: &HashMap<&str, &NodeProto>, exit: &str) -
                 if other || width == 0 {
                     return Err("its last layer is turned round".into());
                 }
-                return Ok(Head { exit: exit.into(), input: first.into(), own: width, map: None });
+                return Ok(Head { exit: exit.into(), own: (first.into(), width), maps: vec![] });
             }
             other => return Err(format!("it ends in {other}, expected a linear layer (Gemm or MatMul)")),
         }
@@ -170,30 +242,49 @@ fn find(graph: &GraphProto, producers: &HashMap<&str, &NodeProto>, exit: &str) -
     Err("its layers form a circle".into())
 }
 
-/// Of the maps that `tensor` is computed from, the last of the widest whose stride is at most [`STRIDE`].
-fn widest_map(
+/// Of the maps that `tensor` is computed from, the last of every number of channels whose stride is at most [`STRIDE`]: what
+/// the trunk knew before it went over to another width.
+fn maps(
     graph: &GraphProto,
     tensor: &str,
     shapes: &HashMap<String, Vec<usize>>,
     [height, width]: [usize; 2],
-) -> Option<(String, usize)> {
+) -> Vec<Part> {
+    let spatial = spatial(graph);
     let mut needed = HashSet::from([tensor]);
-    let mut widest: Option<(String, usize)> = None;
-    // Nodes stand behind what they read: backwards, the first of equal width is the last.
+    let mut maps: Vec<Part> = Vec::new();
+    // Nodes stand behind what they read: backwards, the first of a width is the last.
     for node in graph.node.iter().rev() {
         if !node.output.iter().any(|name| needed.contains(name.as_str())) {
             continue;
         }
         needed.extend(node.input.iter().map(String::as_str));
         for name in &node.output {
-            let Some(&[_, channels, rows, columns]) = shapes.get(name).map(Vec::as_slice) else { continue };
-            let is_map = rows * columns > 1 && rows * STRIDE >= height && columns * STRIDE >= width;
-            if is_map && widest.as_ref().is_none_or(|(_, most)| channels > *most) {
-                widest = Some((name.clone(), channels));
+            let Some(&[1, channels, rows, columns]) = shapes.get(name).map(Vec::as_slice) else { continue };
+            let is_map = spatial.contains(name.as_str())
+                && rows * columns > 1
+                && rows * STRIDE >= height
+                && columns * STRIDE >= width;
+            if is_map && !maps.iter().any(|&(_, other)| other == channels) {
+                maps.push((name.clone(), channels));
             }
         }
     }
-    widest
+    maps.reverse();
+    maps
+}
+
+/// Tensors that lie over the image: what a layer of [`SPATIAL`] makes of the image or of another such tensor. Tensors of attention
+/// have four axes, too.
+fn spatial(graph: &GraphProto) -> HashSet<&str> {
+    let mut spatial: HashSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
+    for node in &graph.node {
+        let first = node.input.first().map_or("", String::as_str);
+        if SPATIAL.contains(&node.op_type.as_str()) && spatial.contains(first) {
+            spatial.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    spatial
 }
 
 /// Dimensions of a constant: an initializer, also one behind a `Cast`.
@@ -207,77 +298,6 @@ fn dims(graph: &GraphProto, producers: &HashMap<&str, &NodeProto>, name: &str) -
         "Constant" => Some(node.attribute.iter().find_map(|a| a.t.as_ref())?.dims.clone()),
         _ => None,
     }
-}
-
-/// Puts a new linear layer under the exit's name; whoever read the old logits still does.
-fn replace(graph: &mut GraphProto, head: &Head, linear: &Linear) {
-    let before = format!("{}/before", head.exit);
-    for node in &mut graph.node {
-        for name in node.input.iter_mut().chain(&mut node.output).filter(|name| **name == head.exit) {
-            name.clone_from(&before);
-        }
-    }
-    // Features that are an exit themselves have got another name, too.
-    let input = if head.input == head.exit { &before } else { &head.input };
-    let named = |part: &str| format!("{}/learned/{part}", head.exit);
-    let classes = linear.bias.len();
-    let columns = |range: Range<usize>| -> Vec<f32> {
-        linear.weights.chunks_exact(head.width()).flat_map(|row| row[range.clone()].iter().copied()).collect()
-    };
-    let layer = |graph: &mut GraphProto, [input, added, output]: [&str; 3], weights: String, range: Range<usize>| {
-        graph.initializer.push(tensor(&weights, &[classes, range.len()], &columns(range)));
-        graph.node.push(node("Gemm", &[input, &weights, added], output, vec![integer("transB", 1)]));
-    };
-    let bias = named("bias");
-    let biased = match &head.map {
-        // Two products, one added to the other: of one over joined features tract makes the same, and adds the bias apart.
-        Some((map, channels)) => {
-            let (means, flat, from_map) = (named("means"), named("flat"), named("from-map"));
-            graph.node.push(node("GlobalAveragePool", &[map], &means, vec![]));
-            graph.node.push(node("Flatten", &[&means], &flat, vec![]));
-            layer(graph, [&flat, &bias, &from_map], named("map-weight"), head.own..head.own + channels);
-            from_map
-        }
-        None => bias.clone(),
-    };
-    layer(graph, [input, &biased, &head.exit], named("weight"), 0..head.own);
-    graph.initializer.push(tensor(&bias, &[classes], &linear.bias));
-}
-
-/// A node that is named after what it makes.
-fn node(operator: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
-    NodeProto {
-        name: format!("{output}:{operator}"),
-        op_type: operator.into(),
-        input: inputs.iter().map(|&input| input.into()).collect(),
-        output: vec![output.into()],
-        attribute,
-        ..NodeProto::default()
-    }
-}
-
-fn integer(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.into(), r#type: AttributeType::Int as i32, i: value, ..AttributeProto::default() }
-}
-
-fn tensor(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
-    TensorProto {
-        name: name.into(),
-        dims: dims.iter().map(|&d| d as i64).collect(),
-        data_type: DataType::Float as i32,
-        raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        ..TensorProto::default()
-    }
-}
-
-fn output(name: &str, classes: usize) -> ValueInfoProto {
-    let dimension = |value| Dimension { value: Some(value), ..Dimension::default() };
-    let dim =
-        vec![dimension(dimension::Value::DimParam("N".into())), dimension(dimension::Value::DimValue(classes as i64))];
-    let shape = Some(tract_onnx::pb::TensorShapeProto { dim });
-    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape };
-    let value = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
-    ValueInfoProto { name: name.into(), r#type: Some(value), ..ValueInfoProto::default() }
 }
 
 /// Drops what no exit needs: old classifiers whose logits nobody reads, and their weights.

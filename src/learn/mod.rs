@@ -1,18 +1,20 @@
 //! New classifiers for a network that is there: features in front of each exit, and the network with other heads.
 //!
-//! In front of an exit stand what its classifier read, and the means of a map of the trunk (global average pooling) that the exit
-//! computes anyway: the widest before the last reduction of resolution. Layers near the exits were trained for the old classes,
-//! those before them know more of others.
+//! In front of an exit stand what its classifier read, and the means of maps of the trunk (global average pooling) that the exit
+//! computes anyway: the last of every width before the last reduction of resolution. Layers near the exits were trained for the
+//! old classes, those before them know more of others.
 //!
 //! The network's own layers stay as they are, also the old classifiers where a later exit reads their logits: it sees what
 //! it saw in training. What is learned from the features stands in [`calibrate::learn`](crate::calibrate::learn).
 
 mod heads;
+mod layers;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use dyn_perceiver_calibrate::learn::Linear;
+use dyn_perceiver_calibrate::learn::{Linear, Outside};
 use thiserror::Error;
 
 use crate::frame::Frame;
@@ -20,6 +22,7 @@ use crate::model::{self, LoadOptions, Model};
 use crate::plan::Plan;
 use crate::{Classifier, Error};
 use heads::Heads;
+pub use heads::NONE_OF_THESE;
 
 /// Why a network's exits cannot be learned anew.
 #[derive(Debug, Error)]
@@ -69,8 +72,8 @@ pub enum HeadsError {
 pub struct Learner {
     heads: Heads,
     classifier: Classifier,
-    /// For each exit of the heads its place among the plan's stages.
-    stages: Vec<usize>,
+    /// For each exit where its features stand in what the classifier gives.
+    places: Vec<Vec<Range<usize>>>,
 }
 
 impl std::fmt::Debug for Learner {
@@ -108,10 +111,9 @@ impl Learner {
         let options = options.clone().with_exits(None);
         let model = Model::from_bytes(heads.features(), path, &options).map_err(|error| network(error.into()))?;
         let plan = Arc::new(Plan::new(model).map_err(|error| network(error.into()))?);
-        let place = |exit: &String| plan.stages().iter().position(|stage| stage.exit == *exit).unwrap_or(0);
-        let stages = heads.exits().iter().map(place).collect();
+        let places = heads.places();
         let classifier = Classifier::new(plan).map_err(network)?;
-        Ok(Learner { heads, classifier, stages })
+        Ok(Learner { heads, classifier, places })
     }
 
     /// The exits, in the order of the network's outputs.
@@ -129,18 +131,31 @@ impl Learner {
     /// # Errors
     /// [`HeadsError::Network`] when the image cannot be prepared or run.
     pub fn features(&mut self, frame: &Frame) -> Result<Vec<Vec<f32>>, HeadsError> {
+        self.of_view(frame, false)
+    }
+
+    /// As [`Learner::features`], of the image mirrored left to right: one more view of what it shows.
+    ///
+    /// # Errors
+    /// As [`Learner::features`].
+    pub fn mirrored_features(&mut self, frame: &Frame) -> Result<Vec<Vec<f32>>, HeadsError> {
+        self.of_view(frame, true)
+    }
+
+    fn of_view(&mut self, frame: &Frame, mirrored: bool) -> Result<Vec<Vec<f32>>, HeadsError> {
         let mut run = || {
-            let input = self.classifier.tensor(frame)?.to_vec();
+            let mut input = self.classifier.tensor(frame)?.to_vec();
+            if mirrored {
+                let width = self.classifier.plan().info().input.width;
+                input.chunks_exact_mut(width.max(1)).for_each(<[f32]>::reverse);
+            }
             Ok(self.classifier.runtime().all_logits(&input)?)
         };
-        let mut all: Vec<Vec<f32>> = run().map_err(|error: Error| HeadsError::Network(Box::new(error)))?;
-        let widths = self.heads.widths();
-        let rows = self.stages.iter().zip(widths).map(|(&stage, width)| {
-            let mut row = std::mem::take(&mut all[stage]);
-            row.truncate(width);
-            row
-        });
-        Ok(rows.collect())
+        let all: Vec<Vec<f32>> = run().map_err(|error: Error| HeadsError::Network(Box::new(error)))?;
+        let all = all.into_iter().next().unwrap_or_default();
+        let row =
+            |places: &Vec<Range<usize>>| places.iter().flat_map(|place| all[place.clone()].iter().copied()).collect();
+        Ok(self.places.iter().map(row).collect())
     }
 
     /// The network as an ONNX file with these classifiers in place of its own, in the order of [`Learner::exits`], and these
@@ -149,6 +164,19 @@ impl Learner {
     /// # Errors
     /// [`HeadsError::Classifiers`].
     pub fn finish(&self, classifiers: &[Linear], labels: &[String]) -> Result<Vec<u8>, HeadsError> {
-        self.heads.with(classifiers, labels)
+        self.heads.with(classifiers, None, labels)
+    }
+
+    /// As [`Learner::finish`], with one more class behind the others: [`NONE_OF_THESE`].
+    ///
+    /// # Errors
+    /// As [`Learner::finish`].
+    pub fn finish_with_none(
+        &self,
+        classifiers: &[Linear],
+        outside: &[Outside],
+        labels: &[String],
+    ) -> Result<Vec<u8>, HeadsError> {
+        self.heads.with(classifiers, Some(outside), labels)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dyn_perceiver::calibrate::learn::{Features, Linear, Options, learn};
 use dyn_perceiver::frame::PixelFormat;
-use dyn_perceiver::learn::{HeadsError, Learner};
+use dyn_perceiver::learn::{HeadsError, Learner, NONE_OF_THESE};
 use dyn_perceiver::model::LoadOptions;
 use dyn_perceiver::{Classifier, Frame, Model, Plan};
 use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
@@ -27,8 +27,8 @@ fn a_network_learns_other_classes_and_its_exits_give_what_was_fitted() {
         let mut learner = Learner::from_bytes(onnx(name, half), "model.onnx", &LoadOptions::default()).unwrap();
         assert_eq!(learner.exits(), ["early3", "att", "cnn", "merge"]);
         if name.starts_with("efficientnet") {
-            // Beside what a classifier read stand the means of the trunk's widest map at stride 16.
-            assert!(learner.widths().iter().all(|&width| width > 480), "{:?}", learner.widths());
+            // Beside what a classifier read stand the means of the trunk's maps, the last of every width up to stride 16.
+            assert!(learner.widths().iter().all(|&width| width > 600), "{:?}", learner.widths());
         }
         let mut seen: Vec<Features> = learner.widths().into_iter().map(|width| Features::new(width, 3)).collect();
         let photos: Vec<(usize, Frame)> = (0..12).map(|i| (i % 3, picture(i % 3, i))).collect();
@@ -70,6 +70,59 @@ fn a_network_learns_other_classes_and_its_exits_give_what_was_fitted() {
             }
         }
     }
+}
+
+#[test]
+fn a_network_that_was_learned_says_none_of_these() {
+    let bytes = onnx("efficientnet_lite0_perceiver_t8", false);
+    let mut learner = Learner::from_bytes(bytes, "model.onnx", &LoadOptions::default()).unwrap();
+    let of_exit = |width| Features::new(width, 2).with_views(2);
+    let mut seen: Vec<Features> = learner.widths().into_iter().map(of_exit).collect();
+    let photos: Vec<(usize, Frame)> = (0..40).map(|i| (i % 2, picture(i % 2, i))).collect();
+    for (class, photo) in &photos {
+        let (rows, mirrored) = (learner.features(photo).unwrap(), learner.mirrored_features(photo).unwrap());
+        for ((features, mut row), mirrored) in seen.iter_mut().zip(rows).zip(mirrored) {
+            row.extend(mirrored);
+            features.push(&row, *class).unwrap();
+        }
+    }
+    let options = Options::default().with_reject(Some(0.2));
+    let learned: Vec<_> = seen.iter().map(|features| learn(features, &options).unwrap()).collect();
+    let linear: Vec<Linear> = learned.iter().map(|crossed| crossed.classifier.clone()).collect();
+    let outside: Vec<_> = learned.iter().map(|crossed| crossed.outside.clone().unwrap().0).collect();
+    let labels = ["blue", "green"].map(str::to_owned);
+    let bytes = learner.finish_with_none(&linear, &outside, &labels).unwrap();
+    let model = Model::from_bytes(bytes.clone(), "mine.onnx", &LoadOptions::default()).unwrap();
+    assert_eq!(model.info().labels.clone().unwrap(), ["blue", "green", NONE_OF_THESE]);
+    let plan = Arc::new(Plan::new(model.clone()).unwrap());
+    let mut classifier = Classifier::new(plan.clone()).unwrap();
+    let noise = |i: usize| (i.wrapping_mul(2_654_435_761) >> 13) as u8;
+    let other = Frame::new((0..70 * 70 * 3).map(noise).collect(), PixelFormat::Rgb, 70, 70);
+    for (is_own, photo) in [(true, &photos[0].1), (true, &photos[1].1), (false, &other)] {
+        let rows = learner.features(photo).unwrap();
+        let input = classifier.tensor(photo).unwrap().to_vec();
+        for (stage, logits) in plan.stages().iter().zip(classifier.runtime().all_logits(&input).unwrap()) {
+            let exit = learner.exits().iter().position(|exit| *exit == stage.exit).unwrap();
+            let classes = linear[exit].logits(&rows[exit]);
+            let top = classes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let none = outside[exit].logit(&rows[exit], top);
+            let near = |a: f32, b: f32| (a - b).abs() < 2e-3 * (1.0 + b.abs().max(top.abs()));
+            assert!(
+                near(logits[2], none) && near(logits[0], classes[0]),
+                "{}: {logits:?} {classes:?} {none}",
+                stage.exit
+            );
+            assert_eq!(logits[2] <= top, is_own, "{}: {logits:?}", stage.exit);
+        }
+    }
+    // A bundle says the same, and what was learned can be learned anew.
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("mine.dynp");
+    dyn_perceiver::bundle::compile(model, None, dyn_perceiver::bundle::Target::host(), &path).unwrap();
+    let answer = Classifier::builder(&path).build().unwrap().classify(&other).unwrap();
+    assert_eq!(&*answer.label, NONE_OF_THESE);
+    let again = Learner::from_bytes(bytes, "mine.onnx", &LoadOptions::default()).unwrap();
+    assert_eq!(again.widths(), learner.widths());
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use thiserror::Error;
 
+use super::reject::RejectError;
+
 /// Why nothing can be learned.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum LearnError {
     /// A classifier tells classes apart, so there have to be two.
@@ -28,13 +30,24 @@ pub enum LearnError {
         /// What is wrong.
         reason: String,
     },
+    /// "None of these" cannot be learned.
+    #[error("none of these: {0}")]
+    Reject(RejectError),
 }
 
-/// Features of labelled images: one row an image, all of one width.
+impl From<RejectError> for LearnError {
+    fn from(error: RejectError) -> Self {
+        LearnError::Reject(error)
+    }
+}
+
+/// Features of labelled images: a row for each view of an image, all of one width. Views are the image as it is and, say,
+/// mirrored: more to learn from, but one image where it is judged what was learned.
 #[derive(Clone, Debug)]
 pub struct Features {
     width: usize,
     classes: usize,
+    views: usize,
     rows: Vec<f32>,
     labels: Vec<usize>,
 }
@@ -42,17 +55,25 @@ pub struct Features {
 impl Features {
     /// No images yet: of so many features each, in so many classes.
     pub fn new(width: usize, classes: usize) -> Self {
-        Features { width, classes, rows: Vec::new(), labels: Vec::new() }
+        Features { width, classes, views: 1, rows: Vec::new(), labels: Vec::new() }
     }
 
-    /// Adds an image.
+    /// With so many views of each image, at least one; to be told before images are added.
+    #[must_use]
+    pub fn with_views(mut self, views: usize) -> Self {
+        self.views = views.max(1);
+        self
+    }
+
+    /// Adds an image: the features of its views one after the other, first those of the image as it is.
     ///
     /// # Errors
     /// [`LearnError::Row`] for another number of features, one that is not finite, or a class beyond those there are.
     pub fn push(&mut self, row: &[f32], label: usize) -> Result<(), LearnError> {
         let refuse = |reason: String| Err(LearnError::Row { image: self.labels.len(), reason });
-        if row.len() != self.width {
-            return refuse(format!("{} numbers, expected {}", row.len(), self.width));
+        let expected = self.width * self.views;
+        if row.len() != expected {
+            return refuse(format!("{} numbers, expected {expected}", row.len()));
         }
         if let Some(value) = row.iter().find(|value| !value.is_finite()) {
             return refuse(format!("{value} is no number to learn from"));
@@ -90,8 +111,24 @@ impl Features {
         &self.labels
     }
 
-    pub(super) fn row(&self, image: usize) -> &[f32] {
-        &self.rows[image * self.width..][..self.width]
+    /// Rows of all views of all images.
+    pub(super) fn rows(&self) -> usize {
+        self.labels.len() * self.views
+    }
+
+    /// A row; those of image i are i x views and those behind it.
+    pub(super) fn row(&self, row: usize) -> &[f32] {
+        &self.rows[row * self.width..][..self.width]
+    }
+
+    /// The rows of an image.
+    pub(super) fn rows_of(&self, image: usize) -> std::ops::Range<usize> {
+        image * self.views..(image + 1) * self.views
+    }
+
+    /// The class of a row.
+    pub(super) fn label(&self, row: usize) -> usize {
+        self.labels[row / self.views]
     }
 
     /// Images of each class.

@@ -68,6 +68,27 @@ fn ten_photos_a_class_become_a_bundle_that_runs() {
 }
 
 #[test]
+fn what_is_no_class_is_told_as_none_of_these() {
+    let folder = TempDir::new().unwrap();
+    let (data, bundle) = (folder.path().join("photos"), folder.path().join("mine.dynp"));
+    photos(&data, &CLASSES, 15);
+    let args = ["learn", "--data", text(&data), "-o", text(&bundle), "--reject"];
+    let report: Value = serde_json::from_slice(&program(&[&args[..], &["10", "--json"]].concat()).stdout).unwrap();
+    assert!(report["exits"].as_array().unwrap().iter().all(|exit| exit["withheld"].as_u64() <= Some(3)), "{report}");
+    let of = |photo: &Path| -> Value {
+        let output = program(&["classify", text(photo), "--model", text(&bundle), "--json"]);
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    assert_eq!(of(&data.join("leaf/3.bmp"))["label"], "leaf");
+    let other = folder.path().join("other");
+    photos(&other, &[("lava", [250, 40, 0])], 2);
+    assert_eq!(of(&other.join("lava/0.bmp"))["label"], "none of these");
+    // Thirty photos cannot promise one in a hundred.
+    refuses(&[&args[..], &["1"]].concat(), &["none of these", "299 are needed"]);
+    refuses(&[&args[..], &["0"]].concat(), &["per cent"]);
+}
+
+#[test]
 fn what_cannot_be_learned_from_is_wrong_input() {
     let folder = TempDir::new().unwrap();
     let (data, bundle) = (folder.path().join("photos"), folder.path().join("mine.dynp"));

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::bundle::{self, BundleError, Target};
+use dyn_perceiver::calibrate::evaluate::replay;
 use dyn_perceiver::calibrate::learn::{Crossed, Estimate, Features, LearnError, Options, learn};
 use dyn_perceiver::calibrate::records::Records;
 use dyn_perceiver::calibrate::solver::{self, SolveOptions};
@@ -34,6 +35,12 @@ use photos::{Addition, Photos};
 /// With what confidence intervals of accuracy are given.
 const CONFIDENCE: f64 = 0.95;
 
+/// Up to so many photos are learned from mirrored, too.
+const MIRRORED: usize = 1000;
+
+/// Parts of photos of which each is judged by a policy that was chosen without it.
+const PARTS: usize = 5;
+
 /// Learn your own classes from a few photos each, without Python
 ///
 /// Runs the network once over every photo, fits new classifiers to what stands in front of its exits, and writes a bundle
@@ -55,6 +62,10 @@ pub(crate) struct Args {
     /// Also write the network with its new classifiers as an ONNX file
     #[arg(long, value_name = "FILE")]
     onnx: Option<PathBuf>,
+    /// Also learn to answer "none of these", as one more class: at most this share of the photos of own classes, in per cent, is
+    /// to get that answer by mistake, with a confidence of 95 %
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    reject: Option<f64>,
     /// Stop at the first photo that cannot be used, in place of leaving it out and saying so at the end
     #[arg(long)]
     strict: bool,
@@ -74,6 +85,7 @@ pub(crate) struct Report<'a> {
     skipped: usize,
     exits: Vec<ExitReport>,
     points: usize,
+    best_point: PolicyReport,
     seconds: f64,
     peak_bytes: Option<u64>,
 }
@@ -84,10 +96,28 @@ pub(crate) struct ExitReport {
     exit: String,
     macs: u64,
     features: usize,
-    penalty: f64,
+    shrinkage: f64,
     accuracy: f64,
     low: f64,
     high: f64,
+    /// Photos of own classes that are called none of these, where that was asked for.
+    withheld: Option<usize>,
+}
+
+/// How sure the accuracy of a policy is that was chosen with the same photos: each part's by a policy chosen without it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct PolicyReport {
+    accuracy: f64,
+    low: f64,
+    high: f64,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim().parse::<f64>() {
+        Ok(percent) if percent > 0.0 && percent < 100.0 => Ok(percent / 100.0),
+        _ => Err("expected per cent above 0 and below 100".into()),
+    }
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
@@ -99,10 +129,19 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let (seen, names, labels) = look(&args, &photos, &mut learner, &mut skipped)?;
     let crossed: Vec<Crossed> = seen
         .iter()
-        .map(|features| learn(features, &Options::default()).map_err(|error| refused(error, &photos)))
+        .map(|features| {
+            let options = Options::default().with_reject(args.reject);
+            learn(features, &options).map_err(|error| refused(error, &photos))
+        })
         .collect::<Result<_, _>>()?;
     let classifiers: Vec<_> = crossed.iter().map(|crossed| crossed.classifier.clone()).collect();
-    let onnx = learner.finish(&classifiers, photos.classes())?;
+    let outside: Vec<_> = crossed.iter().filter_map(|crossed| Some(crossed.outside.as_ref()?.0.clone())).collect();
+    drop(seen);
+    let onnx = if args.reject.is_some() {
+        learner.finish_with_none(&classifiers, &outside, photos.classes())?
+    } else {
+        learner.finish(&classifiers, photos.classes())?
+    };
     let exits = learner.exits().to_vec();
     let widths = learner.widths();
     // What ran the photos is not needed any more, and a small board has no room for both.
@@ -115,6 +154,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let order: Vec<usize> =
         plan.stages().iter().map(|stage| exits.iter().position(|exit| *exit == stage.exit).unwrap_or(0)).collect();
     let records = records(&plan, &order, &crossed, &names, &labels)?;
+    let best_point = judged(&records)?;
     let solved = solver::solve(&records, &records.rows(), &SolveOptions::default())?;
     let stages = plan.stages().iter().map(|stage| stage.exit.as_str());
     let policy = CalibratedPolicy::new(collect::digest(&plan), stages, records.len() as u32, None, solved.frontier)?
@@ -127,7 +167,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             exit: stage.exit.clone(),
             macs: stage.exit_alone_macs,
             features: widths[exit],
-            penalty: crossed[exit].penalty,
+            shrinkage: crossed[exit].shrinkage,
+            withheld: crossed[exit].outside.as_ref().map(|(_, found)| found.withheld),
             accuracy: estimate.accuracy,
             low: estimate.low,
             high: estimate.high,
@@ -147,6 +188,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         skipped: skipped.count(),
         exits: reports,
         points,
+        best_point,
         seconds: began.elapsed().as_secs_f64(),
         peak_bytes: memory::peak(),
     };
@@ -177,12 +219,22 @@ type Looked = (Vec<Features>, Vec<String>, Vec<usize>);
 
 fn look(args: &Args, photos: &Photos, learner: &mut Learner, skipped: &mut Skipped) -> Result<Looked, Failure> {
     let classes = photos.classes().len();
-    let mut seen: Vec<Features> = learner.widths().into_iter().map(|width| Features::new(width, classes)).collect();
+    // Few photos are seen mirrored, too; many know of that themselves.
+    let views = if photos.all().len() <= MIRRORED { 2 } else { 1 };
+    let of_exit = |width| Features::new(width, classes).with_views(views);
+    let mut seen: Vec<Features> = learner.widths().into_iter().map(of_exit).collect();
     let (mut names, mut labels) = (vec![], vec![]);
     let bar = progress::images(photos.all().len(), 0, args.json);
     for (path, class) in photos.all() {
         let frame = decode_image(path, ImageLimits::default());
-        let rows = frame.or_input().and_then(|frame| learner.features(&frame).map_err(Failure::from));
+        let rows = frame.or_input().and_then(|frame| {
+            let mut rows = learner.features(&frame)?;
+            if views == 2 {
+                let mirrored = learner.mirrored_features(&frame)?;
+                rows.iter_mut().zip(&mirrored).for_each(|(row, mirrored)| row.extend_from_slice(mirrored));
+            }
+            Ok(rows)
+        });
         bar.inc(1);
         let rows = match rows {
             Ok(rows) => rows,
@@ -236,6 +288,20 @@ fn records(
     Ok(records)
 }
 
+/// What the best operating point reaches on photos that had no part in choosing it: a fifth of them at a time.
+fn judged(records: &Records) -> Result<PolicyReport, Failure> {
+    let mut right = 0;
+    for part in 0..PARTS as u32 {
+        let (held, used): (Vec<u32>, Vec<u32>) = records.rows().into_iter().partition(|row| row % PARTS as u32 == part);
+        let solved = solver::solve(records, &used, &SolveOptions::default())?;
+        let Some(point) = solved.frontier.points().last() else { continue };
+        let answers = replay(&point.policy, records, &held)?;
+        right += answers.iter().filter(|answer| answer.right).count();
+    }
+    let Estimate { accuracy, low, high, .. } = Estimate::new(right, records.len(), CONFIDENCE);
+    Ok(PolicyReport { accuracy, low, high })
+}
+
 fn best(logits: &[f32]) -> usize {
     (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a))).unwrap_or(0)
 }
@@ -258,6 +324,16 @@ fn show(args: &Args, report: &Report<'_>, classes: usize) -> Result<(), Failure>
         })
         .collect();
     write!(out, "{}", table::render(&["exit", "MACs to it", "accuracy", "95 % interval"], &rows))?;
+    let PolicyReport { accuracy, low, high } = report.best_point;
+    let [accuracy, low, high] = [accuracy, low, high].map(table::percent);
+    writeln!(out, "\npolicy   best operating point: {accuracy}, 95 % interval {low} to {high}")?;
+    if let Some(withheld) = report.exits.last().and_then(|exit| exit.withheld) {
+        writeln!(
+            out,
+            "reject   {withheld} of {} own photos are called none of these at the last exit",
+            report.samples
+        )?;
+    }
     writeln!(out, "\nnext     dyn-perceiver run --model {} --camera /dev/video0", text::shown(&args.output))?;
     Ok(())
 }
