@@ -66,6 +66,27 @@ pub(crate) struct Run {
     pub machine: Machine,
     /// Runtime to version.
     pub versions: BTreeMap<String, String>,
+    /// What times are.
+    #[serde(default, skip_serializing_if = "Clock::is_wall")]
+    pub clock: Clock,
+}
+
+/// What times are taken by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Clock {
+    /// Time that passes, which is what a user waits.
+    #[default]
+    Wall,
+    /// Time that the runtime's threads were on a core, which other programs leave alone but for the caches.
+    Cpu,
+}
+
+impl Clock {
+    /// Whether it is the usual one.
+    pub(crate) fn is_wall(&self) -> bool {
+        *self == Clock::Wall
+    }
 }
 
 /// The machine as far as it bears on times.

@@ -36,6 +36,9 @@ pub(super) fn add(document: &mut Document, measured: &Measured) {
     row("memory", bytes(machine.memory_bytes));
     row("frequency governor", machine.governor.clone().unwrap_or_else(unknown));
     row("clock", clock);
+    if !run.clock.is_wall() {
+        row("times", "of the runtime's threads on a core, not that passed".into());
+    }
     row("throttled", throttled.into());
     row("other programs", others);
     row("GPU", machine.gpu.clone().unwrap_or_else(|| "none found".into()));

@@ -32,6 +32,14 @@ pub(super) fn page(runs: &[Measured]) -> anyhow::Result<Document> {
             names.join(", "),
         ));
     }
+    for measured in runs.iter().filter(|measured| !measured.run.clock.is_wall()) {
+        document.text(format!(
+            "In the run of {} on {} times are those that a runtime's thread was on a core. What other programs took is not in \
+             them, but what they did to the caches.",
+            date(measured.run.started_s),
+            measured.run.machine.name,
+        ));
+    }
     for measured in runs.iter().filter(|measured| measured.end.as_ref().is_some_and(End::is_busy)) {
         let share = measured.end.as_ref().and_then(|end| end.others).unwrap_or_default();
         document.text(format!(

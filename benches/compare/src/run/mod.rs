@@ -2,6 +2,7 @@
 //! file of results.
 
 mod busy;
+mod clock;
 pub(crate) mod count;
 mod frontier;
 mod loads;
@@ -27,7 +28,7 @@ use anyhow::Context as _;
 
 use crate::failure;
 use crate::protocol::Load;
-use crate::result::{Check, Device, Record, Task, Time};
+use crate::result::{Check, Clock, Device, Record, Task, Time};
 use models::Model;
 use peer::{Missing, Peer, Runtime};
 use progress::Progress;
@@ -60,6 +61,9 @@ pub(crate) struct Args {
     /// Batches to measure the full network with, besides single images [default: 8,32; none with --quick].
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     batches: Option<Vec<usize>>,
+    /// What times are: wall, or cpu for the time that one thread was on a core, where other programs keep a machine busy.
+    #[arg(long, value_name = "CLOCK", value_enum, default_value_t = Clock::Wall)]
+    clock: Clock,
     /// What tables call this machine [default: the board's or the processor's name].
     #[arg(long, value_name = "NAME")]
     machine: Option<String>,
@@ -168,12 +172,17 @@ impl Bench<'_> {
         let mut threads = self.args.threads.clone().unwrap_or_else(|| vec![1, cores]);
         threads.sort_unstable();
         threads.dedup();
+        if self.args.clock == Clock::Cpu && threads != [1] {
+            return Err(failure::input(
+                "the time of several threads on cores is no time of a frame: --threads 1".to_owned(),
+            ));
+        }
         if threads.contains(&0) {
             return Err(failure::input("a runtime needs at least one thread".to_owned()));
         }
         let versions = self.versions(refused)?;
-        let Args { machine, quick, emulated, .. } = self.args;
-        let machine = self.results.begin(&self.root, machine.clone(), *quick, *emulated, versions.found)?;
+        let Args { machine, quick, emulated, clock, .. } = self.args;
+        let machine = self.results.begin(&self.root, machine.clone(), (*quick, *clock), *emulated, versions.found)?;
         let gpu = machine.gpu.is_some();
         for absent in versions.absent {
             self.results.write(Record::Absent(absent))?;
@@ -324,6 +333,7 @@ impl Bench<'_> {
         let start = || -> anyhow::Result<(Peer, BTreeMap<String, Vec<f32>>)> {
             let mut peer =
                 Peer::start(&self.runtimes[index], Some(&self.log())).map_err(|Missing(why)| anyhow::anyhow!(why))?;
+            peer.by(self.args.clock);
             peer.load(load)?;
             let outputs = peer.outputs()?;
             Ok((peer, outputs))

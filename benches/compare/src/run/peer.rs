@@ -8,9 +8,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context as _, anyhow, bail};
 use serde::de::DeserializeOwned;
 
+use super::clock::cpu_seconds;
 use super::series::Clocked;
 use crate::protocol::{Answer, Hello, Load, Loaded, Marked, Memory, Outputs, Request, Timed};
-use crate::result::Task;
+use crate::result::{Clock, Task};
 use crate::shares::Shares;
 
 /// How to start a runtime.
@@ -52,6 +53,7 @@ pub(super) struct Peer {
     pub base_rss_bytes: u64,
     /// Calls after which the loaded task begins anew.
     cycle: usize,
+    clock: Clock,
 }
 
 /// A runtime that cannot take part, and why.
@@ -88,6 +90,7 @@ impl Peer {
             version: String::new(),
             base_rss_bytes: 0,
             cycle: 1,
+            clock: Clock::default(),
         };
         match peer.read()? {
             Hello::Ready { version, base_rss_bytes } => {
@@ -115,6 +118,16 @@ impl Peer {
             Answer::Done(done) => Ok(done),
             Answer::Error { error } => Err(anyhow!(error)),
         }
+    }
+
+    /// What its times are, from now on.
+    pub(super) fn by(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
+    /// Seconds that it has computed, by a clock that is not the worker's own.
+    fn computed(&self) -> anyhow::Result<f64> {
+        cpu_seconds(self.child.id()).context("the system does not tell how long a process computed")
     }
 
     /// Loads a model; seconds from file to ready.
@@ -156,7 +169,12 @@ impl Peer {
 
 impl Clocked for Peer {
     fn seconds(&mut self, calls: usize) -> anyhow::Result<f64> {
-        Ok(self.ask::<Timed>(&Request::Time { calls })?.seconds)
+        if self.clock == Clock::Wall {
+            return Ok(self.ask::<Timed>(&Request::Time { calls })?.seconds);
+        }
+        let before = self.computed()?;
+        self.ask::<Timed>(&Request::Time { calls })?;
+        Ok(self.computed()? - before)
     }
 
     fn cycle(&self) -> usize {

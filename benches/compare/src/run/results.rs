@@ -11,7 +11,7 @@ use dyn_perceiver_host::System;
 
 use super::busy::Busy;
 use super::machine;
-use crate::result::{End, Machine, Record, Run, SCHEMA};
+use crate::result::{Clock, End, Machine, Record, Run, SCHEMA};
 
 /// Results of one run.
 pub(super) struct Results {
@@ -44,7 +44,7 @@ impl Results {
         &mut self,
         root: &Path,
         name: Option<String>,
-        quick: bool,
+        (quick, clock): (bool, Clock),
         emulated: bool,
         versions: BTreeMap<String, String>,
     ) -> anyhow::Result<Machine> {
@@ -59,6 +59,7 @@ impl Results {
             quick,
             machine: machine.clone(),
             versions,
+            clock,
         }))?;
         Ok(machine)
     }

@@ -63,6 +63,7 @@ pub(crate) fn run(id: &str, machine: Machine, started_s: u64) -> Run {
             .iter()
             .map(|(name, version)| ((*name).into(), (*version).into()))
             .collect::<BTreeMap<_, _>>(),
+        clock: Default::default(),
     }
 }
 
