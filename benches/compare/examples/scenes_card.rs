@@ -219,6 +219,13 @@ fn exits(plan: &Plan, scenes: &[Scene]) -> Value {
 /// Square pixels from which a box is large, as the generator has it: 4 x 2^(2/3) x 8 by 4 x 16.
 const SMALL: f64 = 3250.9973;
 
+/// Why there are fewer classes of boxes than of items.
+const GROUPS: &str = "\
+Fashion-MNIST's ten classes are grouped: t-shirt, pullover, coat and shirt are tops, sandal, sneaker and boot are shoes.
+What tells these apart is a few grey pixels in 28x28, and less in an item of 20 pixels that is turned and partly hidden;
+ten classes were not trained.
+";
+
 fn card(plan: &Plan, figures: &Value, training: &Value) -> Result<String, std::fmt::Error> {
     let info = plan.info();
     let argument = |name: &str| training["arguments"][name].as_str().unwrap_or_default().to_owned();
@@ -250,6 +257,7 @@ fn card(plan: &Plan, figures: &Value, training: &Value) -> Result<String, std::f
         "Classes of boxes: {labels}. Classes of the exits: {}.",
         info.labels.as_deref().unwrap_or_default().join(", ")
     )?;
+    text += GROUPS;
     writeln!(
         text,
         "Input {}x{} (height x width), {parameters} parameters up to the exits,\n{} bytes of ONNX, sha256 {}.\n",
