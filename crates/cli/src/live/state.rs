@@ -133,6 +133,8 @@ pub(crate) struct Mission {
     pub floor: Option<f32>,
     /// State of charge at its end if it goes on as in this run so far, in [0, 1]; none where that is not known yet.
     pub forecast_soc: Option<f32>,
+    /// For what its plan does not hold at present, in words.
+    pub departures: Vec<String>,
 }
 
 /// The camera.
@@ -199,6 +201,7 @@ pub(crate) fn sample() -> State {
             reserve: 0.1,
             floor: Some(0.92),
             forecast_soc: Some(0.2),
+            departures: vec!["not as planned".into()],
         }),
         camera: Camera { name: "/dev/video0".into(), connected: true, message: None },
         ..State::default()

@@ -18,6 +18,7 @@ mod source;
 mod state;
 mod steps;
 mod summing;
+mod threads;
 mod variant;
 mod video;
 mod view;
@@ -35,8 +36,7 @@ use dyn_perceiver::energy::{Battery, JoulesSource};
 use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::pipeline::{BatteryCapacity, Pipeline, PipelineConfig, Summary};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::runtime::ThreadChoice;
-use dyn_perceiver::sensors::store::{KeptThreads, KeptTimes};
+use dyn_perceiver::sensors::store::KeptTimes;
 use dyn_perceiver_host::{System, WakeAlarm};
 
 use crate::args::battery::BatteryArgs;
@@ -45,7 +45,6 @@ use crate::args::detection::event_classes;
 use crate::args::detection::frame_labels;
 use crate::args::model::{self, ModelArgs};
 use crate::args::policy::{PolicyArgs, built_in_points, mission_points};
-use crate::args::profile;
 use crate::args::system;
 use crate::args::threads::ThreadsArgs;
 use crate::args::watts::WattsArgs;
@@ -62,12 +61,11 @@ use events::EventArgs;
 use gate::GateArgs;
 use looping::Loop;
 use mission::{Chooser, MissionArgs, Mode};
-use power::{Profiled, Times};
+use power::Times;
 use saving::{Restored, SavePower};
 use sensor::Sensor;
 use source::SourceArgs;
 use state::{State, StateArgs};
-use variant::Need;
 use video::VideoArgs;
 use view::{Header, OutputArgs, View};
 
@@ -220,8 +218,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let period = args.source.fps.map_or(trained, |fps| Duration::from_secs_f64(1.0 / fps));
     let source = args.source.open(plan.info(), args.mission.shortest().unwrap_or(period))?;
     let watts = args.watts.here()?;
-    let profiled = profiled(&args, period)?;
-    let threads = threads(&args, &plan, profiled.as_ref(), &mut state)?;
+    let profiled = threads::profiled(&args, period)?;
+    let threads = threads::choose(&args, &plan, profiled.as_ref(), &mut state)?;
     let watts = if args.source.is_camera() { watts.with_camera() } else { watts };
     let modelled_time = simulated && args.is_demonstration();
     let times = if modelled_time { Times::Modelled } else { Times::Measured(threads) };
@@ -372,45 +370,6 @@ fn wake_after(system: &System, after: Duration) -> Result<(), Failure> {
         return Err(anyhow::anyhow!("--wake-after: no clock of this board has an alarm (/sys/class/rtc)").into());
     };
     Ok(alarm.set(system, after).context("--wake-after: the alarm cannot be set")?)
-}
-
-/// The profile, and which of the threads and clocks that it has swept over cost least here.
-fn profiled(args: &Args, period: Duration) -> Result<Option<Profiled>, Failure> {
-    let Some(path) = &args.profile else { return Ok(None) };
-    let profile = profile::read(path)?;
-    let period = args.mission.shortest().unwrap_or(period);
-    let ends = args.source.burst.is_some() || args.source.wake_after.is_some();
-    let need = Need { threads: args.threads.given(), clock: args.set_clock, period, ends };
-    let chosen = args.threads.is_auto() || args.set_clock;
-    let variant = variant::choose(&profile, need).filter(|_| chosen).cloned();
-    if args.set_clock && variant.as_ref().is_none_or(|variant| variant.megahertz.is_none()) {
-        return wrong(format!(
-            "--set-clock: {} has no joules at other clocks that are fast enough: measure them with `profile --sweep --monitor`",
-            path.display()
-        ));
-    }
-    Ok(Some(Profiled { path: path.clone(), profile, variant }))
-}
-
-/// How many threads: what was said; else what the profile ran on, since its joules are of that number; else what an
-/// earlier run measured and stored; else what is fastest by the times that the bundle has for this machine; else what is
-/// measured now.
-fn threads(
-    args: &Args,
-    plan: &Arc<Plan>,
-    profiled: Option<&Profiled>,
-    state: &mut State,
-) -> Result<NonZeroUsize, Failure> {
-    let profiled = profiled.filter(|_| args.threads.is_auto()).and_then(Profiled::threads);
-    let model = plan.info().digest;
-    let kept = || state.stored().threads.as_ref().and_then(|kept| kept.for_model(model));
-    let bundled = || Some(ThreadChoice::known(&plan.bundle()?.times)?.threads);
-    let kept = profiled.or_else(kept).or_else(bundled);
-    let threads = args.threads.choose(plan, kept)?.threads;
-    if args.threads.is_auto() && profiled.is_none() {
-        state.measured_threads(KeptThreads::here(threads, model));
-    }
-    Ok(threads)
 }
 
 /// Checks what options mean together, and says whether a battery is simulated.

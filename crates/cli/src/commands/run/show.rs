@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use dyn_perceiver::energy::Choice;
 use dyn_perceiver::pipeline::{Pipeline, Step, Summary};
 
+use super::departures::Cause;
 use super::detector;
 use super::mission::Chooser;
 use crate::args::model::class_name;
@@ -58,6 +59,8 @@ pub(super) struct Show {
     last: Option<Last>,
     /// The first state of charge, and when it was.
     first_charge: Option<(Duration, f32)>,
+    /// For what the plan of the mission does not hold, in words.
+    departures: Vec<(Cause, String)>,
     camera: Option<String>,
     gauge: Option<String>,
     #[cfg(feature = "http")]
@@ -123,6 +126,7 @@ impl Show {
             begun: Instant::now(),
             last: None,
             first_charge: None,
+            departures: vec![],
             camera: None,
             gauge: None,
             #[cfg(feature = "http")]
@@ -174,6 +178,12 @@ impl Show {
         self.gauge = trouble.map(str::to_owned);
     }
 
+    /// Notes why the plan of a mission does not hold, or that it does again.
+    pub(super) fn departure(&mut self, cause: Cause, message: Option<&String>) {
+        self.departures.retain(|(known, _)| *known != cause);
+        self.departures.extend(message.map(|message| (cause, message.clone())));
+    }
+
     /// Publishes what there is, where it is time.
     pub(super) fn publish(&mut self, pipeline: &Pipeline<Chooser>, summary: &Summary, skipped: u64) {
         if !self.publisher.is_due() {
@@ -218,6 +228,7 @@ impl Show {
                     .first_charge
                     .zip(soc)
                     .and_then(|(first, soc)| forecast(first, (elapsed, soc), length)),
+                departures: self.departures.iter().map(|(_, message)| message.clone()).collect(),
             }),
             camera: Camera {
                 name: self.subject.source.clone(),

@@ -231,6 +231,10 @@ impl View {
 
     /// Tells that the plan of a mission no longer holds, and why, or that it does again.
     pub(super) fn departure(&mut self, Departure { cause, holds, ratio, message }: &Departure) -> Result<(), Failure> {
+        #[cfg(feature = "live")]
+        if let Some(show) = &mut self.show {
+            show.departure(*cause, (!holds).then_some(message));
+        }
         self.record(&Record::Plan { cause: cause.name(), holds: *holds, ratio: *ratio, message })?;
         if !self.json {
             self.note(message);
