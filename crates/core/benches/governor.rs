@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dyn_perceiver_core::energy::{
     BudgetGovernor, FrameDemand, GaugeReading, GaugeState, Governor as _, GovernorInput, GovernorSettings,
     JoulesSource, Ladder, Mission, PowerModel, Solar,
@@ -35,16 +35,19 @@ fn governor(c: &mut Criterion) {
     ] {
         let settings = GovernorSettings::new(805_000.0);
         let mut governor = BudgetGovernor::new(ladder(&power), &power, mission, settings).unwrap();
-        let mut seconds = 0u64;
-        c.bench_function(&format!("decision in {name}"), |b| {
-            b.iter(|| {
-                // Each call is a dwell time after the last: a full decision, on the first day, when most lies ahead.
-                seconds = (seconds + 30) % 86_400;
-                let soc = 0.99 - 0.1 * seconds as f32 / 86_400.0;
-                let gauge = GaugeState::Good(GaugeReading::new(soc).with_volts(3.9));
-                let input = GovernorInput::new(Duration::from_secs(seconds), gauge).with_frames(60, 30.0);
-                governor.choose(black_box(&input))
-            });
+        let input = |seconds: u64| {
+            let soc = 0.99 - 0.1 * seconds as f32 / 86_400.0;
+            let gauge = GaugeState::Good(GaugeReading::new(soc).with_volts(3.9));
+            GovernorInput::new(Duration::from_secs(seconds), gauge).with_frames(60, 30.0)
+        };
+        // Half a day behind it and most ahead.
+        for seconds in (0..43_200).step_by(30) {
+            governor.choose(&input(seconds));
+        }
+        c.bench_function(&format!("full decision in {name}"), |b| {
+            // A dwell time after the last one, or it would only be held.
+            let decide = |governor: &mut BudgetGovernor| governor.choose(black_box(&input(43_200)));
+            b.iter_batched_ref(|| governor.clone(), decide, BatchSize::SmallInput);
         });
     }
 }

@@ -188,7 +188,13 @@ impl Learned {
         }
         let Some(soc) = soc else { return };
         if gauge.is_some_and(|reading| reading.supply == Some(Supply::Charging)) {
-            self.battery.expect_income((self.battery.idle_drain(), self.battery.frame_drain()));
+            // The sun had a part of the load before it had more than all of it.
+            let drains = if self.rise.mean < 0.0 {
+                (self.battery.idle_drain(), self.battery.frame_drain())
+            } else {
+                self.rise.drains
+            };
+            self.battery.expect_income(drains);
         }
         self.battery.correct(soc);
         self.watch_rise(hour, seconds, soc);
