@@ -7,6 +7,7 @@ lost; a part that was made is not made again. What is written is what one run ov
 """
 
 import argparse
+import os
 import subprocess
 from pathlib import Path
 
@@ -17,9 +18,13 @@ import ray
 def collect(program, model, data, part, parts, output):
     path = Path(f"{output}.part-{part}-of-{parts}")
     if not path.exists():
-        # The program writes beside and renames, so that a file that is there is whole.
-        command = [program, "records", "collect", model, "--data", data, "--shard", f"{part}/{parts}", "-o", str(path)]
+        # Under a name of its own: the program of a worker that was lost may still be writing.
+        own = path.with_name(f"{path.name}.{os.uname().nodename}-{os.getpid()}")
+        command = [program, "records", "collect", model, "--data", data, "--shard", f"{part}/{parts}", "-o", str(own)]
         subprocess.run([*command, "--jobs", "1"], check=True, stdout=subprocess.DEVNULL)
+        # The logits lie beside; the records come last, so that a part that is there is whole.
+        for ending in (".logits", ""):
+            os.replace(f"{own}{ending}", f"{path}{ending}")
     return str(path)
 
 
