@@ -99,6 +99,24 @@ impl Heads {
         self.heads.iter().map(Head::width).collect()
     }
 
+    /// The exit that needs most layers.
+    pub(super) fn deepest(&self) -> usize {
+        let nodes = self.model.graph.as_ref().map_or(&[][..], |graph| &graph.node);
+        let layers = |exit: &String| {
+            let mut needed = HashSet::from([exit.as_str()]);
+            let mut count = 0;
+            // Nodes stand behind what they read.
+            for node in nodes.iter().rev() {
+                if node.output.iter().any(|name| needed.contains(name.as_str())) {
+                    needed.extend(node.input.iter().map(String::as_str));
+                    count += 1;
+                }
+            }
+            count
+        };
+        (0..self.exits.len()).max_by_key(|&place| layers(&self.exits[place])).unwrap_or(0)
+    }
+
     /// The tensors of features of all exits, each once, in the order in which [`Heads::features`] gives them.
     fn parts(&self) -> Vec<&Part> {
         let mut parts: Vec<&Part> = Vec::new();

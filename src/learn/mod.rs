@@ -126,6 +126,12 @@ impl Learner {
         self.heads.widths()
     }
 
+    /// The place among [`Learner::exits`] of the one that needs most layers: whoever gets there has been seen by the whole
+    /// network.
+    pub fn deepest(&self) -> usize {
+        self.heads.deepest()
+    }
+
     /// Runs the whole network once: the features in front of each exit.
     ///
     /// # Errors

@@ -76,6 +76,7 @@ fn a_network_learns_other_classes_and_its_exits_give_what_was_fitted() {
 fn a_network_that_was_learned_says_none_of_these() {
     let bytes = onnx("efficientnet_lite0_perceiver_t8", false);
     let mut learner = Learner::from_bytes(bytes, "model.onnx", &LoadOptions::default()).unwrap();
+    assert_eq!(learner.exits()[learner.deepest()], "merge");
     let of_exit = |width| Features::new(width, 2).with_views(2);
     let mut seen: Vec<Features> = learner.widths().into_iter().map(of_exit).collect();
     let photos: Vec<(usize, Frame)> = (0..40).map(|i| (i % 2, picture(i % 2, i))).collect();

@@ -38,6 +38,10 @@ const CONFIDENCE: f64 = 0.95;
 /// Up to so many photos are learned from mirrored, too.
 const MIRRORED: usize = 1000;
 
+/// The share of own photos that exits before the last may call none of these. They tell what is foreign much worse, and what they
+/// are not sure of goes on to later ones.
+const EARLIER: f64 = 0.25;
+
 /// Parts of photos of which each is judged by a policy that was chosen without it.
 const PARTS: usize = 5;
 
@@ -129,8 +133,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let (seen, names, labels) = look(&args, &photos, &mut learner, &mut skipped)?;
     let crossed: Vec<Crossed> = seen
         .iter()
-        .map(|features| {
-            let options = Options::default().with_reject(args.reject);
+        .enumerate()
+        .map(|(exit, features)| {
+            let share = |share: f64| if exit == learner.deepest() { share } else { share.max(EARLIER) };
+            let options = Options::default().with_reject(args.reject.map(share));
             learn(features, &options).map_err(|error| refused(error, &photos))
         })
         .collect::<Result<_, _>>()?;
