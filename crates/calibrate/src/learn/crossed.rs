@@ -215,6 +215,9 @@ fn loss(labels: &[usize], logits: &[Vec<f64>], factor: f64) -> f64 {
 mod tests {
     use super::*;
 
+    /// What x86-64 learns in `every_processor_learns_the_same`.
+    const EVERYWHERE: [f32; 6] = [1.3479027, 1.4226658, -3.4748707, 2.904109, 21.459217, 0.94342005];
+
     /// Clouds around class means in a space of which only the first dimensions tell anything.
     fn clouds(classes: usize, images: usize, width: usize, seed: u64) -> Features {
         let mut random = Random::new(seed);
@@ -255,6 +258,25 @@ mod tests {
         let [a, b] = [(); 2].map(|()| learn(&features, &options).unwrap());
         assert_eq!((a.classifier, a.outside), (b.classifier, b.outside));
         assert_eq!(a.unseen, b.unseen);
+    }
+
+    #[test]
+    fn every_processor_learns_the_same() {
+        let few = clouds(3, 16, 60, 5);
+        let learned = learn(&few, &Options::default().with_reject(Some(0.2))).unwrap();
+        let (outside, _) = learned.outside.unwrap();
+        let row = few.row(7);
+        let found = [
+            learned.classifier.weights[0],
+            learned.classifier.weights[61],
+            learned.classifier.bias[2],
+            outside.distance(row),
+            outside.limit,
+            outside.slope,
+        ];
+        for (found, expected) in found.into_iter().zip(EVERYWHERE) {
+            assert!((found - expected).abs() <= 1e-4 * expected.abs(), "{found:?} {expected:?}");
+        }
     }
 
     #[test]
