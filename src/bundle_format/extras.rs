@@ -1,4 +1,5 @@
-//! What stands behind a bundle's manifest: what may be found out about a model after it was compiled.
+//! What stands behind a bundle's manifest: what is found out about a model after it was compiled, and what a policy has that its
+//! form in the manifest does not.
 
 use std::path::Path;
 
@@ -22,9 +23,9 @@ pub(super) struct Extras {
 }
 
 impl Extras {
-    /// Reads what `rest`, the bytes behind the manifest, says.
+    /// Reads what `rest` of the manifest's bytes says.
     pub(super) fn read(rest: &[u8]) -> Result<Self, String> {
-        let (extras, rest) = postcard::take_from_bytes(rest).map_err(|error| error.to_string())?;
+        let (extras, rest): (Extras, &[u8]) = postcard::take_from_bytes(rest).map_err(|error| error.to_string())?;
         if rest.is_empty() { Ok(extras) } else { Err(format!("{} bytes too many", rest.len())) }
     }
 
@@ -45,7 +46,7 @@ impl Extras {
     }
 }
 
-/// The bytes of a bundle with these times in it, in the present version of the format.
+/// The bytes of a bundle with these times in it.
 pub(crate) fn with_times(bytes: &[u8], times: Vec<MachineTimes>, path: &Path) -> Result<Vec<u8>, BundleError> {
     let content = |reason: String| BundleError::Content { path: path.into(), place: "manifest".into(), reason };
     let found = container::split(bytes, path)?;

@@ -149,7 +149,7 @@ fn calibration() -> Calibration {
 }
 
 #[test]
-fn probabilities_and_times_go_along_and_a_bundle_of_the_version_before_has_none() {
+fn probabilities_and_times_go_along() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.dynp");
     let own = policy(small().info().digest.0, &EXITS);
@@ -178,6 +178,12 @@ fn probabilities_and_times_go_along_and_a_bundle_of_the_version_before_has_none(
     let two_stages = MachineTimes::new("another machine", NonZeroUsize::MIN, [0.25, 0.5]);
     let error = bundle::keep_times(&path, [two_stages]).unwrap_err().to_string();
     assert!(error.contains("model.dynp") && error.contains("2 stages, expected 3"), "{error}");
+
+    // Without a calibration there is no probability.
+    bundle::compile(small(), Some(own.clone()), Target::host(), &path).unwrap();
+    let plan = load(&path).unwrap();
+    assert_eq!(plan.bundle().unwrap().policy.as_ref(), Some(&own));
+    assert!(plan.bundle().unwrap().times.is_empty() && run(plan).probability.is_none());
 }
 
 #[test]
