@@ -107,6 +107,8 @@ fn steps_by_default_are_calibrated_points_of_the_shipped_policy() {
         let point = &policy.frontier().points()[step["point"].as_u64().unwrap() as usize];
         assert!((f64::from(point.accuracy) - accuracy(step)).abs() < 1e-6);
     }
+    // It says how probably its answers are right, too.
+    assert!(frames(&lines).all(|frame| frame["probability"].as_f64().is_some_and(|p| (0.0..=1.0).contains(&p))));
 }
 
 #[test]
