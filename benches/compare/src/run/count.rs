@@ -15,7 +15,7 @@ use super::results::Results;
 use super::series::Clocked as _;
 use crate::failure;
 use crate::protocol::Load;
-use crate::result::{Absent, Check, Device, How, Instructions, Record, Task};
+use crate::result::{Absent, Check, Clock, Device, How, Instructions, Record, Task};
 
 /// Inferences between two readings of the counter.
 const CALLS: usize = 2;
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let plugin = plugin(&cache)?;
     let counts = cache.join("counts.txt");
     let mut results = Results::append(&args.output, args.json)?;
-    results.begin(&root, None, false, true, versions(args))?;
+    results.begin(&root, None, (false, Clock::Wall), true, versions(args))?;
     for name in &args.models {
         let model = models::prepare(name, &root, &cache.join("models"))?;
         let input = cache.join(format!("{}.1.f32", model.name));
