@@ -14,7 +14,7 @@ use dyn_perceiver::calibrate::records::Records;
 use dyn_perceiver::calibrate::solver::{self, SolveOptions};
 use dyn_perceiver::camera::{ImageLimits, decode_image};
 use dyn_perceiver::collect;
-use dyn_perceiver::exit::CalibratedPolicy;
+use dyn_perceiver::exit::{CalibratedPolicy, Calibration, ExitPolicy, ExitRule, Frontier, Measure, OperatingPoint};
 use dyn_perceiver::learn::{HeadsError, Learner};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
@@ -161,10 +161,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         plan.stages().iter().map(|stage| exits.iter().position(|exit| *exit == stage.exit).unwrap_or(0)).collect();
     let records = records(&plan, &order, &crossed, &names, &labels)?;
     let best_point = judged(&records)?;
-    let solved = solver::solve(&records, &records.rows(), &SolveOptions::default())?;
+    let (frontier, calibration) = solved(&records, &records.rows())?;
     let stages = plan.stages().iter().map(|stage| stage.exit.as_str());
-    let policy = CalibratedPolicy::new(collect::digest(&plan), stages, records.len() as u32, None, solved.frontier)?
-        .with_calibration(solved.calibration)?;
+    let policy = CalibratedPolicy::new(collect::digest(&plan), stages, records.len() as u32, None, frontier)?
+        .with_calibration(calibration)?;
     let points = policy.frontier().points().len();
     let reports = plan.stages().iter().zip(&order).map(|(stage, &exit)| {
         let right = (0..labels.len()).filter(|&i| best(&crossed[exit].unseen[i]) == labels[i]).count();
@@ -294,13 +294,35 @@ fn records(
     Ok(records)
 }
 
+/// Operating points, the last of them the whole network, and how probably their answers are right. With few photos many a cheaper policy looks better than that by chance: of
+/// all that are tried, the luckiest would be taken.
+fn solved(records: &Records, rows: &[u32]) -> Result<(Frontier, Calibration), Failure> {
+    let exits = records.exits().len();
+    let last = exits.saturating_sub(1);
+    let solved = solver::solve(records, rows, &SolveOptions::default())?;
+    // Of the same measure as the other points, since probabilities are known of that one.
+    let measure = solved.frontier.points().first().map_or(Measure::MaxSoftmax, |point| point.policy.measure());
+    let rules: Vec<ExitRule> =
+        (0..exits).map(|exit| if exit == last { ExitRule::Leave(0.0) } else { ExitRule::Skip }).collect();
+    let whole = ExitPolicy::new(measure, &rules)?;
+    let cost = records.costs().of_policy(&whole, last) as f32;
+    let right = rows.iter().filter(|&&row| records.right(row, last)).count();
+    let accuracy = right as f32 / rows.len().max(1) as f32;
+    let mut shares = vec![0.0; exits];
+    shares.iter_mut().skip(last).for_each(|share| *share = 1.0);
+    let below = solved.frontier.points().iter().filter(|point| point.accuracy < accuracy && point.cost < cost);
+    let mut points: Vec<OperatingPoint> = below.cloned().collect();
+    points.push(OperatingPoint::new(whole, accuracy, cost, &shares)?);
+    Ok((Frontier::new(records.costs().unit(), &points)?, solved.calibration))
+}
+
 /// What the best operating point reaches on photos that had no part in choosing it: a fifth of them at a time.
 fn judged(records: &Records) -> Result<PolicyReport, Failure> {
     let mut right = 0;
     for part in 0..PARTS as u32 {
         let (held, used): (Vec<u32>, Vec<u32>) = records.rows().into_iter().partition(|row| row % PARTS as u32 == part);
-        let solved = solver::solve(records, &used, &SolveOptions::default())?;
-        let Some(point) = solved.frontier.points().last() else { continue };
+        let (found, _) = solved(records, &used)?;
+        let Some(point) = found.points().last() else { continue };
         let answers = replay(&point.policy, records, &held)?;
         right += answers.iter().filter(|answer| answer.right).count();
     }
