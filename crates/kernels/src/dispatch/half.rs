@@ -77,7 +77,7 @@ impl HalfIsa {
     fn belongs_to(self, isa: Isa) -> bool {
         match self {
             HalfIsa::Plain => true,
-            HalfIsa::F16c => isa == Isa::Avx2,
+            HalfIsa::F16c => matches!(isa, Isa::Avx2 | Isa::Avx512),
             HalfIsa::Neon | HalfIsa::NeonFp16 => isa == Isa::Neon,
         }
     }

@@ -88,7 +88,7 @@ impl Int8Isa {
     fn belongs_to(self, isa: Isa) -> bool {
         match self {
             Int8Isa::Plain => isa == Isa::Plain,
-            Int8Isa::Avx2 | Int8Isa::AvxVnni | Int8Isa::Avx512Vnni => isa == Isa::Avx2,
+            Int8Isa::Avx2 | Int8Isa::AvxVnni | Int8Isa::Avx512Vnni => matches!(isa, Isa::Avx2 | Isa::Avx512),
             Int8Isa::Neon | Int8Isa::NeonDot => isa == Isa::Neon,
         }
     }

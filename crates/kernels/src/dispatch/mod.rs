@@ -19,13 +19,13 @@ pub(crate) use self::half::HalfToken;
 pub(crate) use self::int8::DotToken;
 pub use self::int8::Int8Isa;
 
-#[cfg(target_arch = "x86_64")]
-use crate::simd::Avx2;
 #[cfg(target_arch = "aarch64")]
 use crate::simd::Neon;
 use crate::simd::Plain;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
 
-/// The environment variable that forces an instruction set: `plain`, `avx2` or `neon`.
+/// The environment variable that forces an instruction set: `plain`, `avx2`, `avx512` or `neon`.
 pub const ISA_VARIABLE: &str = "DYN_PERCEIVER_ISA";
 
 /// An instruction set that kernels are compiled for.
@@ -36,6 +36,8 @@ pub enum Isa {
     Plain,
     /// AVX2 and FMA, on x86-64.
     Avx2,
+    /// AVX2 and FMA, with GEMM in AVX-512F, on x86-64.
+    Avx512,
     /// NEON, on aarch64.
     Neon,
 }
@@ -45,13 +47,13 @@ pub enum Isa {
 #[non_exhaustive]
 pub enum IsaError {
     /// No instruction set has this name.
-    #[error("no instruction set {name:?}: expected plain, avx2 or neon")]
+    #[error("no instruction set {name:?}: expected plain, avx2, avx512 or neon")]
     Unknown {
         /// The name.
         name: String,
     },
     /// The environment variable names no instruction set.
-    #[error("{ISA_VARIABLE}={}: expected plain, avx2 or neon", value.display())]
+    #[error("{ISA_VARIABLE}={}: expected plain, avx2, avx512 or neon", value.display())]
     Variable {
         /// The variable's value.
         value: OsString,
@@ -66,13 +68,14 @@ pub enum IsaError {
 
 impl Isa {
     /// From the least to the most wanted.
-    const ALL: [Isa; 3] = [Isa::Plain, Isa::Avx2, Isa::Neon];
+    const ALL: [Isa; 4] = [Isa::Plain, Isa::Avx2, Isa::Avx512, Isa::Neon];
 
     /// The name that [`ISA_VARIABLE`] and reports use.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Plain => "plain",
             Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
             Isa::Neon => "neon",
         }
     }
@@ -97,6 +100,8 @@ impl Isa {
             Isa::Plain => Some(Token::Plain(Plain)),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::detect().map(Token::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Avx512::detect().map(Token::Avx512),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Neon::detect().map(Token::Neon),
             #[allow(unreachable_patterns)]
@@ -149,6 +154,8 @@ pub(crate) enum Token {
     Plain(Plain),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
 }
@@ -165,6 +172,8 @@ impl Token {
             Token::Plain(_) => Isa::Plain,
             #[cfg(target_arch = "x86_64")]
             Token::Avx2(_) => Isa::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(_) => Isa::Avx512,
             #[cfg(target_arch = "aarch64")]
             Token::Neon(_) => Isa::Neon,
         }
@@ -191,6 +200,10 @@ macro_rules! dispatch {
                     // SAFETY: the token proves that the CPU has what `avx2` is compiled for.
                     unsafe { avx2(simd, $($arg),*) }
                 }
+                #[cfg(target_arch = "x86_64")]
+                $crate::dispatch::Token::Avx512(simd) => {
+                    $name($crate::dispatch::Token::Avx2(simd.base()), $($arg),*)
+                }
                 #[cfg(target_arch = "aarch64")]
                 $crate::dispatch::Token::Neon(simd) => $body(simd, $($arg),*),
             }
@@ -198,6 +211,31 @@ macro_rules! dispatch {
     };
 }
 pub(crate) use dispatch;
+
+/// As [`dispatch!`], for bodies that AVX-512 has an inner loop of its own for.
+macro_rules! dispatch_gemm {
+    ($(#[$attribute:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident;) => {
+        $(#[$attribute])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name(token: $crate::dispatch::Token, $($arg: $ty),*) {
+            $crate::dispatch::dispatch! {
+                fn others($($arg: $ty),*) = $body;
+            }
+            #[cfg(target_arch = "x86_64")]
+            if let $crate::dispatch::Token::Avx512(simd) = token {
+                #[target_feature(enable = "avx2,fma,avx512f")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx512(simd: $crate::simd::Avx512, $($arg: $ty),*) {
+                    $body(simd, $($arg),*)
+                }
+                // SAFETY: the token proves that the CPU has what `avx512` is compiled for.
+                return unsafe { avx512(simd, $($arg),*) };
+            }
+            others(token, $($arg),*)
+        }
+    };
+}
+pub(crate) use dispatch_gemm;
 
 /// A token that only detection makes.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -236,7 +274,7 @@ mod tests {
             assert_eq!(isa.to_string(), isa.name());
         }
         let error = "sse9".parse::<Isa>().unwrap_err();
-        assert_eq!(error.to_string(), "no instruction set \"sse9\": expected plain, avx2 or neon");
+        assert_eq!(error.to_string(), "no instruction set \"sse9\": expected plain, avx2, avx512 or neon");
     }
 
     #[test]
@@ -249,7 +287,7 @@ mod tests {
             assert_eq!(chosen, expected);
         }
         let error = choose(Some(OsStr::new("AVX2 "))).unwrap_err();
-        assert_eq!(error.to_string(), "DYN_PERCEIVER_ISA=AVX2 : expected plain, avx2 or neon");
+        assert_eq!(error.to_string(), "DYN_PERCEIVER_ISA=AVX2 : expected plain, avx2, avx512 or neon");
     }
 
     #[test]

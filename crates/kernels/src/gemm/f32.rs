@@ -28,32 +28,42 @@ pub(crate) trait F32MicroKernel: Simd {
         operands: &Operands<'_, f32, f32>,
         row: &[f32; NR],
     ) -> Accumulators<Self, M> {
-        let mut sums = start::<Self, M, N>(self, row);
-        let vectors = const { vectors::<Self, N>() };
-        let mut ahead = operands.ahead;
-        for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
-            let fragments = operands.fragments::<M>(t);
-            for (k, weights) in weights.as_chunks::<NR>().0.iter().enumerate() {
-                prefetch_line(ahead);
-                ahead = ahead.wrapping_add(operands.pace);
-                let mut row = [self.splat(0.0); NR / 4];
-                for (v, row) in row.iter_mut().enumerate().take(vectors) {
-                    // SAFETY: the first N of the panel's weights are read.
-                    *row = unsafe { self.load(weights.as_ptr().add(v * Self::LANES)) };
-                }
-                for (sums, fragment) in sums.iter_mut().zip(fragments) {
-                    // SAFETY: every fragment has `operands.len` entries, and its chunk of the panel as many rows, so that k is
-                    // below that. A check per entry would stand between the multiply-adds and keep the weights out of
-                    // registers; `take(operands.len)` costs a second comparison in the loop.
-                    let entry = self.splat(unsafe { *fragment.add(k) });
-                    for (sum, weights) in sums.iter_mut().zip(row).take(vectors) {
-                        *sum = self.mul_add(entry, weights, *sum);
-                    }
+        by_vectors::<Self, M, N>(self, operands, row)
+    }
+}
+
+/// The inner loop over the vectors of [`Simd`].
+#[inline(always)]
+pub(super) fn by_vectors<S: Simd, const M: usize, const N: usize>(
+    simd: S,
+    operands: &Operands<'_, f32, f32>,
+    row: &[f32; NR],
+) -> Accumulators<S, M> {
+    let mut sums = start::<S, M, N>(simd, row);
+    let vectors = const { vectors::<S, N>() };
+    let mut ahead = operands.ahead;
+    for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
+        let fragments = operands.fragments::<M>(t);
+        for (k, weights) in weights.as_chunks::<NR>().0.iter().enumerate() {
+            prefetch_line(ahead);
+            ahead = ahead.wrapping_add(operands.pace);
+            let mut row = [simd.splat(0.0); NR / 4];
+            for (v, row) in row.iter_mut().enumerate().take(vectors) {
+                // SAFETY: the first N of the panel's weights are read.
+                *row = unsafe { simd.load(weights.as_ptr().add(v * S::LANES)) };
+            }
+            for (sums, fragment) in sums.iter_mut().zip(fragments) {
+                // SAFETY: every fragment has `operands.len` entries, and its chunk of the panel as many rows, so that k is
+                // below that. A check per entry would stand between the multiply-adds and keep the weights out of
+                // registers; `take(operands.len)` costs a second comparison in the loop.
+                let entry = simd.splat(unsafe { *fragment.add(k) });
+                for (sum, weights) in sums.iter_mut().zip(row).take(vectors) {
+                    *sum = simd.mul_add(entry, weights, *sum);
                 }
             }
         }
-        sums
     }
+    sums
 }
 
 impl F32MicroKernel for Plain {}

@@ -7,6 +7,8 @@
 mod epilogue;
 mod f16;
 mod f32;
+#[cfg(target_arch = "x86_64")]
+mod f32_avx512;
 #[cfg(target_arch = "aarch64")]
 mod f32_neon;
 mod family;
@@ -29,7 +31,7 @@ pub(crate) use self::micro_kernel::{MicroKernel, Tile};
 pub use self::operands::Fragments;
 use self::operands::Operands;
 pub(crate) use self::prefetch::Prefetch;
-use crate::dispatch::dispatch;
+use crate::dispatch::dispatch_gemm;
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
 
@@ -181,7 +183,7 @@ fn f32_rows_body<S: F32MicroKernel>(
     gemm_rows(F32(simd), a, packed, to, epilogue, prefetch, out);
 }
 
-dispatch! {
+dispatch_gemm! {
     /// [`gemm_rows`] of the f32 micro-kernel.
     pub(crate) fn f32_rows(a: Fragments<'_, f32>, packed: &[f32], to: Columns, epilogue: Epilogue<'_>, prefetch: Prefetch, out: Sink<'_>) = f32_rows_body;
 }
@@ -225,7 +227,7 @@ fn f32_groups_body<S: F32MicroKernel>(
     }
 }
 
-dispatch! {
+dispatch_gemm! {
     /// The groups' products.
     pub(crate) fn f32_groups(rows: &[&[f32]], groups: usize, packed: &[f32], columns: usize, out: Sink<'_>) = f32_groups_body;
 }
@@ -272,7 +274,7 @@ fn f32_gemm_body<S: F32MicroKernel>(
     gemm_body(F32(simd), x, reduction, packed, to, epilogue, out);
 }
 
-dispatch! {
+dispatch_gemm! {
     fn f32_gemm(x: &[f32], reduction: usize, packed: &[f32], to: Columns, epilogue: Epilogue<'_>, out: Sink<'_>) = f32_gemm_body;
 }
 

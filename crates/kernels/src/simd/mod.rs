@@ -7,6 +7,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod fused;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -14,6 +16,8 @@ mod plain;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
 pub use fused::Fused;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
