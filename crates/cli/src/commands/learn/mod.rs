@@ -294,8 +294,8 @@ fn records(
     Ok(records)
 }
 
-/// Operating points, the last of them the whole network, and how probably their answers are right. With few photos many a cheaper policy looks better than that by chance: of
-/// all that are tried, the luckiest would be taken.
+/// Operating points, the last of them the whole network, and how probably their answers are right. With few photos many a
+/// cheaper policy looks better than that by chance: of all that are tried, the luckiest would be taken.
 fn solved(records: &Records, rows: &[u32]) -> Result<(Frontier, Calibration), Failure> {
     let exits = records.exits().len();
     let last = exits.saturating_sub(1);
