@@ -11,6 +11,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("dyn_perceiver_training/images.py", include_str!("../training/dyn_perceiver_training/images.py")),
     ("dyn_perceiver_training/losses.py", include_str!("../training/dyn_perceiver_training/losses.py")),
     ("dyn_perceiver_training/macs.py", include_str!("../training/dyn_perceiver_training/macs.py")),
+    ("dyn_perceiver_training/mixing.py", include_str!("../training/dyn_perceiver_training/mixing.py")),
     ("dyn_perceiver_training/model.py", include_str!("../training/dyn_perceiver_training/model.py")),
     ("dyn_perceiver_training/options.py", include_str!("../training/dyn_perceiver_training/options.py")),
     ("dyn_perceiver_training/report.py", include_str!("../training/dyn_perceiver_training/report.py")),
@@ -29,6 +30,14 @@ pub const FILES: &[(&str, &str)] = &[
     (
         "dyn_perceiver_training/backbones/mobilenet_v3.py",
         include_str!("../training/dyn_perceiver_training/backbones/mobilenet_v3.py"),
+    ),
+    (
+        "dyn_perceiver_training/backbones/regnet.py",
+        include_str!("../training/dyn_perceiver_training/backbones/regnet.py"),
+    ),
+    (
+        "dyn_perceiver_training/backbones/resnet.py",
+        include_str!("../training/dyn_perceiver_training/backbones/resnet.py"),
     ),
 ];
 
