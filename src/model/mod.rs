@@ -8,11 +8,13 @@ mod exits;
 mod fact;
 mod file;
 mod guard;
+mod integers;
 mod layout;
 mod metadata;
 mod onnx;
 mod options;
 mod prepare;
+mod stateless;
 mod task;
 mod tensor;
 #[cfg(test)]

@@ -12,11 +12,13 @@ use tract_onnx::prelude::*;
 use super::exits::{self, Exits};
 use super::fact::Fact;
 use super::guard::{self, Inferred, Refusal};
+use super::integers::{self, Unable};
 use super::metadata::{self, Metadata};
 use super::prepare::{
-    branches, constants, external, forms, functions, heads, input, precision, quantised, training, upsample,
+    branches, constants, elementwise, external, forms, functions, heads, input, precision, quantised, training,
+    upsample,
 };
-use super::{LoadOptions, ModelError, file};
+use super::{LoadOptions, ModelError, file, stateless};
 use crate::deadline;
 
 /// A file as it is read, checked and edited, before tract sees it.
@@ -58,6 +60,7 @@ pub(super) fn prepare(bytes: &[u8], path: &Path, options: &LoadOptions) -> Resul
     training::leave_out(graph, &mut warnings).map_err(refused)?;
     quantised::to_float(graph).map_err(refused)?;
     upsample::write_out(graph);
+    elementwise::write_out(graph);
     let batch = options.batch.max(1);
     let states: Vec<String> = metadata.states.iter().map(|[state, _]| state.clone()).collect();
     let input = input::adapt(graph, &metadata.settings(options), batch, &states).map_err(|e| ModelError::Input {
@@ -191,13 +194,19 @@ pub(super) fn translate(prepared: Prepared, path: &Path, open: bool) -> Result<T
         for (i, (_, shape)) in input.states.iter().enumerate() {
             model = model.with_input_fact(i + 1, f32::fact(shape).into())?;
         }
-        let typed = model.into_typed()?;
+        let mut typed = model.into_typed()?;
+        stateless::begin_anew(&mut typed);
         deadline::check()?;
         typed.into_decluttered()
     };
     // tract panics on some graphs that no exporter writes; a file must not be able to end the program.
     match crate::quiet::catch(translate) {
-        Ok(Ok(typed)) => Ok(typed),
+        Ok(Ok(typed)) => match integers::try_each(&typed) {
+            Ok(()) => Ok(typed),
+            Err(Unable { node, operator, reason }) => {
+                Err(ModelError::Node { path: path.into(), node, operator, reason })
+            }
+        },
         Ok(Err(error)) => Err(ModelError::Unsupported { path: path.into(), source: error.into() }),
         Err(reason) => Err(ModelError::Panic { path: path.into(), reason }),
     }

@@ -38,7 +38,11 @@ fn image(info: &ModelInfo) -> Vec<f32> {
 fn logits(name: &str, options: &LoadOptions) -> (ModelInfo, Rows) {
     let plan = Arc::new(Plan::new(Model::load_with(file(name), options).unwrap()).unwrap());
     let info = plan.info().clone();
-    let rows = Runtime::new(plan).unwrap().all_logits(&image(&info)).unwrap();
+    let mut runtime = Runtime::new(plan).unwrap();
+    // Another image goes first, of which nothing may be left.
+    let other: Vec<f32> = image(&info).into_iter().rev().collect();
+    runtime.all_logits(&other).unwrap();
+    let rows = runtime.all_logits(&image(&info)).unwrap();
     let rows = info.exits.iter().cloned().zip(rows).collect();
     (info, rows)
 }
@@ -92,6 +96,11 @@ fn exported_models_match_onnx_runtime() {
         ("cutting_pads", 1e-5),
         ("cutting_pads_attribute", 1e-5),
         ("upsample", 1e-5),
+        ("winograd", 1e-5),
+        ("lstm", 1e-5),
+        ("gru", 1e-5),
+        ("rnn", 1e-5),
+        ("arithmetic", 1e-5),
     ] {
         let (_, rows) = logits(name, &LoadOptions::default());
         let expected = reference(name);
@@ -194,6 +203,22 @@ fn outputs_that_are_no_exits_are_told_apart() {
     let exits = Some(vec!["exit1".to_string(), "exit1".to_string()]);
     let (info, _) = logits("two_exits", &LoadOptions::default().with_exits(exits));
     assert_eq!(info.exits, ["exit1"]);
+}
+
+#[test]
+fn recurrent_operators_that_tract_computes_otherwise_are_refused() {
+    for (name, expected) in [
+        ("lstm_reverse", "node \"loop\" (LSTM): direction is \"reverse\", expected forward, bidirectional"),
+        ("gru_relu", "node \"loop\" (GRU): activations other than Sigmoid, Tanh"),
+    ] {
+        assert_eq!(refusal(name, &LoadOptions::default()), expected);
+    }
+}
+
+#[test]
+fn an_operator_that_fails_over_integers_is_refused_before_the_first_frame() {
+    let text = refusal("signs_of_integers", &LoadOptions::default());
+    assert!(text.starts_with("node \"sign\" (Sign): over integers computed from the image: "), "{text}");
 }
 
 #[test]

@@ -94,6 +94,12 @@ impl<'a> Node<'a> {
         if text.len() <= 256 { Ok(text) } else { Err(format!("{name} has {} characters", text.len())) }
     }
 
+    /// A list of texts; none when it is left out.
+    pub(super) fn texts(&self, name: &str) -> Check<Option<Vec<&'a str>>> {
+        let texts = |a: &'a AttributeProto| a.strings.iter().map(|s| std::str::from_utf8(s).unwrap_or("?")).collect();
+        Ok(self.attribute(name, AttributeType::Strings)?.map(texts))
+    }
+
     /// A text that is one of `known`.
     pub(super) fn one_of(&self, name: &str, default: &'a str, known: &[&str]) -> Check<&'a str> {
         let text = self.text(name, default)?;

@@ -3,6 +3,7 @@
 pub(super) mod branches;
 pub(super) mod constants;
 mod edit;
+pub(super) mod elementwise;
 pub(super) mod external;
 pub(super) mod forms;
 pub(super) mod functions;

@@ -138,10 +138,22 @@ pub(in super::super) fn recurrent(node: &Node<'_>) -> Check<Vec<Fact>> {
     x.expect_rank(3..=3)?;
     w.expect_rank(3..=3)?;
     r.expect_rank(3..=3)?;
-    let directions = match node.one_of("direction", "forward", &["forward", "reverse", "bidirectional"])? {
+    // tract reads no more than these two: it would run backwards for neither, and with other activations as with its own.
+    let directions = match node.one_of("direction", "forward", &["forward", "bidirectional"])? {
         "bidirectional" => 2,
         _ => 1,
     };
+    let usual: &[&str] = match node.proto.op_type.as_str() {
+        "LSTM" => &["Sigmoid", "Tanh", "Tanh"],
+        "GRU" => &["Sigmoid", "Tanh"],
+        _ => &["Tanh"],
+    };
+    if node.texts("activations")?.is_some_and(|texts| texts != usual.repeat(directions)) {
+        return Err(format!("activations other than {}", usual.join(", ")));
+    }
+    if node.has("clip") || node.int("input_forget", 0)? != 0 {
+        return Err("clip or input_forget".into());
+    }
     let hidden = r.dims[2];
     let wanted = hidden.checked_mul(gates).filter(|&n| n > 0).ok_or("no hidden units")?;
     if node.int("layout", 0)? != 0 || x.dims.contains(&0) {

@@ -94,7 +94,8 @@ fn ints(operator: &str, a: i64, b: i64) -> Option<i64> {
         "Sub" => a.checked_sub(b),
         "Mul" => a.checked_mul(b),
         "Div" => a.checked_div(b),
-        "Mod" => a.checked_rem_euclid(b).filter(|_| b > 0),
+        // With `fmod`: others are written out before.
+        "Mod" => a.checked_rem(b),
         "Min" => Some(a.min(b)),
         "Max" => Some(a.max(b)),
         "Equal" => Some(i64::from(a == b)),
