@@ -18,7 +18,7 @@ const HEADER: usize = 64;
 /// Bytes of an edit: what is done, where (three), and the value.
 const EDIT: usize = 5;
 /// Side of the images of the small networks.
-const SIDE: usize = 32;
+const SIDE: usize = 64;
 
 type Made<T> = Result<T, Box<dyn Error>>;
 
