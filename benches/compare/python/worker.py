@@ -1,6 +1,10 @@
 """One runtime in a process of its own, driven over standard input: a JSON object per line in, one per line out.
 
-    worker.py openvino|ncnn|mnn|pytorch|pytorch-compiled
+    worker.py openvino|ncnn|mnn|pytorch|pytorch-compiled [--half] [--converted BASE]
+    worker.py --convert BASE ncnn|mnn FILE.onnx N,C,H,W
+
+The second form writes the model in the runtime's own format, as files that begin with BASE, and ends; `--converted` takes them in
+place of converting, so that a machine that only runs models needs no converter. `--half` computes in float16.
 
 First it says {"version": …} or {"absent": reason}. Then it answers
     {"op": "load", "model": FILE.onnx, "input": FILE, "shape": [N, C, H, W], "threads": 1, "device": "cpu", "fetch": null}
@@ -8,13 +12,16 @@ First it says {"version": …} or {"absent": reason}. Then it answers
     {"op": "outputs"}   -> {"outputs": {name: [numbers]}}
     {"op": "time", "calls": 3} -> {"seconds": for all calls together}
     {"op": "memory"}    -> {"peak_rss_bytes": …}
+    {"op": "mark"}      -> {"marked": true}, after a sched_yield, which an emulator's counter takes for a mark
 Anything that goes wrong is {"error": reason}; the process lives on.
 """
 
+import argparse
 import contextlib
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,6 +59,27 @@ class OpenVino:
         return {name: self.request.get_tensor(name).data for name in self.names}
 
 
+@contextlib.contextmanager
+def converted(runtime, model, shape):
+    """Where the model lies in the runtime's own format, and its description: name of the input, names of the outputs."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = runtime.converted
+        if base is None:
+            base = os.path.join(folder, "model")
+            convert(runtime, model, shape, base)
+        with open(base + ".json") as file:
+            yield base, json.load(file)
+
+
+def convert(runtime, model, shape, base):
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    runtime.convert(model, shape, base)
+    with open(base + ".json", "w") as file:
+        json.dump({"input": graph.input[0].name, "outputs": [output.name for output in graph.output]}, file)
+
+
 def name_axes(path):
     """pnnx writes a mean over tokens without its axis, as a list of none, and ncnn then takes all axes: such networks would
     give wrong answers for a fault of the converter. The axis is 0, since ncnn has no batch."""
@@ -63,16 +91,9 @@ def name_axes(path):
 
 class Ncnn:
     package = "ncnn"
+    converted, half = None, False
 
-    def load(self, model, shape, threads, device, fetch):
-        import ncnn
-        import onnx
-
-        if device != "cpu":
-            raise RuntimeError("ncnn's wheel runs on the processor")
-        if shape[0] != 1:
-            raise RuntimeError("ncnn takes one image at a time")
-        names = [output.name for output in onnx.load(model, load_external_data=False).graph.output]
+    def convert(self, model, shape, base):
         with tempfile.TemporaryDirectory() as folder:
             # pnnx writes next to its input; half-precision storage would compute something else.
             link = os.path.join(folder, "model.onnx")
@@ -83,20 +104,32 @@ class Ncnn:
             if done.returncode != 0:
                 raise RuntimeError(f"pnnx ended with {done.returncode}: {(done.stderr or done.stdout)[-300:]}")
             name_axes(os.path.join(folder, "model.ncnn.param"))
+            for kind in ("param", "bin"):
+                shutil.copy(os.path.join(folder, f"model.ncnn.{kind}"), f"{base}.{kind}")
+
+    def load(self, model, shape, threads, device, fetch):
+        import ncnn
+
+        if device != "cpu":
+            raise RuntimeError("ncnn's wheel runs on the processor")
+        if shape[0] != 1:
+            raise RuntimeError("ncnn takes one image at a time")
+        with converted(self, model, shape) as (base, about):
+            # Conversion is done once, on another machine: what loading costs is this.
             began = time.perf_counter()
             self.net = ncnn.Net()
             self.net.opt.num_threads = threads
-            for setting in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
-                setattr(self.net.opt, setting, False)
+            for setting in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"):
+                setattr(self.net.opt, setting, self.half)
+            self.net.opt.use_bf16_storage = False
             for kind, read in (("param", self.net.load_param), ("bin", self.net.load_model)):
-                if read(os.path.join(folder, f"model.ncnn.{kind}")) != 0:
+                if read(f"{base}.{kind}") != 0:
                     raise RuntimeError(f"ncnn does not read the {kind} file that pnnx made")
-            # Conversion is done once, on another machine: what loading costs is this.
             self.load_s = time.perf_counter() - began
         blobs = sorted(self.net.output_names(), key=lambda name: int(name.removeprefix("out")))
-        if len(blobs) != len(names):
-            raise RuntimeError(f"pnnx made {len(blobs)} outputs of {len(names)}")
-        self.names = {name: blob for name, blob in zip(names, blobs) if fetch in (None, name)}
+        if len(blobs) != len(about["outputs"]):
+            raise RuntimeError(f"pnnx made {len(blobs)} outputs of {len(about['outputs'])}")
+        self.names = {name: blob for name, blob in zip(about["outputs"], blobs) if fetch in (None, name)}
 
     def feed(self, values):
         import ncnn
@@ -121,28 +154,28 @@ class Ncnn:
 
 class Mnn:
     package = "MNN"
+    converted, half = None, False
+
+    def convert(self, model, shape, base):
+        # The converter itself: the tool around it installs a package at run time and reports its use.
+        import _tools
+
+        path = base + ".mnn"
+        _tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", model, "--MNNModel", path, "--bizCode", "MNN"])
+        if not os.path.exists(path):
+            raise RuntimeError("MNN's converter made no file")
 
     def load(self, model, shape, threads, device, fetch):
         import MNN
-        # The converter itself: the tool around it installs a package at run time and reports its use.
-        import _tools
-        import onnx
 
         if device != "cpu":
             raise RuntimeError("MNN's wheel runs on the processor")
-        graph = onnx.load(model, load_external_data=False).graph
-        names = [output.name for output in graph.output]
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "model.mnn")
-            arguments = ["mnnconvert", "-f", "ONNX", "--modelFile", model, "--MNNModel", path, "--bizCode", "MNN"]
-            _tools.mnnconvert(arguments)
-            if not os.path.exists(path):
-                raise RuntimeError("MNN's converter made no file")
+        with converted(self, model, shape) as (base, about):
             began = time.perf_counter()
-            config = {"backend": "CPU", "precision": "high", "numThread": threads}
+            config = {"backend": "CPU", "precision": "low" if self.half else "high", "numThread": threads}
             self.manager = MNN.nn.create_runtime_manager((config,))
-            self.names = [fetch] if fetch else names
-            self.module = MNN.nn.load_module_from_file(path, [graph.input[0].name], self.names,
+            self.names = [fetch] if fetch else about["outputs"]
+            self.module = MNN.nn.load_module_from_file(base + ".mnn", [about["input"]], self.names,
                                                        runtime_manager=self.manager)
             self.load_s = time.perf_counter() - began
 
@@ -283,7 +316,7 @@ def peak_rss_bytes():
 
 class Worker:
     def __init__(self, runtime):
-        self.runtime = RUNTIMES[runtime]()
+        self.runtime = runtime
 
     def load(self, request):
         import numpy
@@ -309,15 +342,36 @@ class Worker:
     def memory(self, _):
         return {"peak_rss_bytes": peak_rss_bytes()}
 
+    def mark(self, _):
+        os.sched_yield()
+        return {"marked": True}
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runtime", choices=RUNTIMES)
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("shape", nargs="?")
+    parser.add_argument("--half", action="store_true")
+    parser.add_argument("--converted", metavar="BASE")
+    parser.add_argument("--convert", metavar="BASE")
+    return parser.parse_args()
+
 
 def main():
     # What libraries print must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     say = lambda answer: print(json.dumps(answer), file=answers)
-    runtime = sys.argv[1]
+    given = arguments()
+    runtime = RUNTIMES[given.runtime]()
+    if given.convert:
+        convert(runtime, given.model, [int(size) for size in given.shape.split(",")], given.convert)
+        return
+    if given.half or given.converted:
+        runtime.half, runtime.converted = given.half, given.converted
     try:
-        package = RUNTIMES[runtime].package
+        package = runtime.package
         version = importlib.metadata.version(package)
         importlib.import_module(package)
     except Exception as error:

@@ -8,11 +8,13 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use super::models;
+use super::other::{self, Other, Python};
 use super::peer::{Missing, Peer, Runtime};
 use super::precision::Precision;
 use super::reference::Reference;
 use super::results::Results;
 use super::series::Clocked as _;
+use super::venv::Venv;
 use crate::failure;
 use crate::protocol::Load;
 use crate::result::{Absent, Check, Clock, Device, How, Instructions, Record, Task};
@@ -28,9 +30,6 @@ const CACHES: [(&str, &str, &str); 3] = [
     ("cortex-a72", "32768:2", "1048576:16"),
     ("cortex-a76", "65536:4", "524288:8"),
 ];
-
-/// Runtimes that this program can be beside its own.
-const PEERS: [&str; 2] = ["tract", "onnxruntime"];
 
 /// Arguments of `compare count`.
 #[derive(clap::Args)]
@@ -57,14 +56,21 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "f32")]
     precision: Vec<Precision>,
     /// The other runtimes to count.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "tract,onnxruntime", value_parser = PEERS, num_args = 0..)]
-    peers: Vec<String>,
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "tract,onnxruntime,mnn,ncnn,mnn-f16,ncnn-f16", num_args = 0..)]
+    peers: Vec<Other>,
     /// `full` for the full network, and exits by name [default: the full network and every exit before the last].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     tasks: Vec<String>,
     /// ONNX Runtime's shared library for the emulated processor; without it ONNX Runtime is left out.
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
+    /// A root folder for the emulated processor, with usr/bin/python3 and numpy, MNN and ncnn of its own; {cpu} stands for the
+    /// processor. Without it MNN and ncnn are left out.
+    #[arg(long, value_name = "FOLDER")]
+    python: Option<String>,
+    /// A virtual environment of this machine with what converts models for MNN and ncnn [default: the one in the cache].
+    #[arg(long, value_name = "FOLDER", requires = "python")]
+    venv: Option<PathBuf>,
     /// Model the processors' data caches too, and count what misses them; takes several times as long.
     #[arg(long)]
     misses: bool,
@@ -97,6 +103,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     let plugin = plugin(&cache)?;
     let counts = cache.join("counts.txt");
+    let venv = match (&args.python, &args.venv) {
+        (None, _) => None,
+        (Some(_), Some(folder)) => Some(Venv::at(folder, &cache)?),
+        (Some(_), None) => Some(Venv::at(&cache.join("venv"), &cache)?),
+    };
     let mut results = Results::append(&args.output, args.json)?;
     results.begin(&root, None, (false, Clock::Wall), true, versions(args))?;
     for name in &args.models {
@@ -104,9 +115,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let input = cache.join(format!("{}.1.f32", model.name));
         fs::write(&input, models::input(model.image, 1))?;
         for cpu in &args.cpu {
-            let files = Files { root: &cache.join("models"), input: &input, plugin: &plugin, counts: &counts };
+            let python = args.python.as_ref().map(|root| PathBuf::from(root.replace("{cpu}", cpu)));
+            let python = python.as_ref().zip(venv.as_ref()).map(|(root, here)| Python { root, here });
+            let files = Files { root: &cache.join("models"), input: &input, plugin: &plugin, counts: &counts, python };
             one_processor(args, &model, cpu, &files, &mut results)?;
         }
+        std::iter::once(&model.whole).chain(&model.cut).for_each(|file| other::forget(file));
         model.remove(&cache.join("models"));
     }
     results.end()?;
@@ -119,6 +133,7 @@ struct Files<'a> {
     input: &'a Path,
     plugin: &'a Path,
     counts: &'a Path,
+    python: Option<Python<'a>>,
 }
 
 /// Counts every task of a model on one processor.
@@ -129,8 +144,13 @@ fn one_processor(
     files: &Files<'_>,
     results: &mut Results,
 ) -> anyhow::Result<()> {
-    let own = args.precision.iter().map(|precision| (Some(*precision), precision.runtime()));
-    for (precision, name) in own.chain(args.peers.iter().map(|peer| (None, peer.clone()))) {
+    let own = args.precision.iter().map(|precision| (Some(*precision), None));
+    for (precision, other) in own.chain(args.peers.iter().map(|other| (None, Some(*other)))) {
+        let name = match (precision, other) {
+            (Some(precision), _) => precision.runtime(),
+            (None, Some(other)) => other.to_string(),
+            (None, None) => continue,
+        };
         let bundle = precision.map(|precision| precision.bundle(model, cpu, files.root));
         for (task, cut) in tasks(model).into_iter().filter(|(task, _)| is_wanted(&args.tasks, task)) {
             let [channels, height, width] = model.image;
@@ -145,10 +165,10 @@ fn one_processor(
                 fetch: None,
                 task: if precision.is_some() { task.clone() } else { peer_task(&task) },
             };
-            let runtime = emulated(args, &name, cpu, files);
             let counted = match &bundle {
                 Some(Err(error)) => Err(anyhow::anyhow!("{error:#}")),
-                _ => count(&runtime, &load, model, files.counts),
+                _ => emulated(args, &name, other, cpu, files, &load)
+                    .and_then(|runtime| count(&runtime, &load, model, files.counts)),
             };
             let run = results.run.clone();
             let (difference, [instructions, vector_fma, l1, l2]) = match counted {
@@ -170,7 +190,7 @@ fn one_processor(
                 runtime: name.clone(),
                 device: Device::Cpu,
                 difference,
-                tolerance: precision.unwrap_or(Precision::F32).tolerance(),
+                tolerance: precision.map_or_else(|| other.map_or(0.0, Other::tolerance), Precision::tolerance),
             };
             let passed = check.passed();
             results.write(Record::Check(check))?;
@@ -242,22 +262,37 @@ fn caches(cpu: &str) -> Option<(&'static str, &'static str)> {
     CACHES.iter().find(|(name, ..)| *name == cpu).map(|(_, l1, l2)| (*l1, *l2))
 }
 
-fn emulated(args: &Args, name: &str, cpu: &str, files: &Files<'_>) -> Runtime {
+fn emulated(
+    args: &Args,
+    name: &str,
+    other: Option<Other>,
+    cpu: &str,
+    files: &Files<'_>,
+    load: &Load,
+) -> anyhow::Result<Runtime> {
     let mut plugin = format!("{},counts={}", files.plugin.display(), files.counts.display());
     if let Some((l1, l2)) = caches(cpu).filter(|_| args.misses) {
         plugin += &format!(",l1={l1},l2={l2}");
     }
-    let sysroot = args.sysroot.replace("{cpu}", cpu);
-    let (emulator, program) = (args.emulator.display().to_string(), args.program.display().to_string());
-    // Its precision is in the bundle, and not the worker's business.
-    let worker = name.split(' ').next().unwrap_or(name);
-    let mut command = [&emulator, "-cpu", cpu, "-L", &sysroot, "-plugin", &plugin, &program, "worker", worker]
-        .map(str::to_owned)
-        .to_vec();
-    if let Some(library) = args.onnxruntime.as_ref().filter(|_| name == "onnxruntime") {
-        command.extend(["--onnxruntime".to_owned(), library.display().to_string()]);
-    }
-    Runtime { command, ..Runtime::named(name) }
+    let (root, program) = match other.filter(|other| other.package().is_some()) {
+        Some(other) => {
+            let root = args.python.as_ref().unwrap_or(&args.sysroot);
+            (root, other.command(cpu, files.python.as_ref(), load)?)
+        }
+        None => {
+            // Its precision is in the bundle, and not the worker's business.
+            let worker = name.split(' ').next().unwrap_or(name);
+            let mut program = vec![args.program.display().to_string(), "worker".to_owned(), worker.to_owned()];
+            if let Some(library) = args.onnxruntime.as_ref().filter(|_| name == "onnxruntime") {
+                program.extend(["--onnxruntime".to_owned(), library.display().to_string()]);
+            }
+            (&args.sysroot, program)
+        }
+    };
+    let (emulator, root) = (args.emulator.display().to_string(), root.replace("{cpu}", cpu));
+    let mut command = [&emulator, "-cpu", cpu, "-L", &root, "-plugin", &plugin].map(str::to_owned).to_vec();
+    command.extend(program);
+    Ok(Runtime { command, ..Runtime::named(name) })
 }
 
 /// Difference from the reference; and instructions, vector multiply-accumulates and misses of two caches per inference.

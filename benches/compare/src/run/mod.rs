@@ -8,6 +8,7 @@ mod frontier;
 mod loads;
 mod machine;
 mod models;
+mod other;
 mod peer;
 mod precision;
 mod progress;
@@ -32,7 +33,7 @@ use crate::result::{Check, Clock, Device, Record, Task, Time};
 use models::Model;
 use peer::{Missing, Peer, Runtime};
 use progress::Progress;
-use reference::{Reference, TOLERANCE};
+use reference::Reference;
 use results::Results;
 use series::{Clocked, Effort, until_they_agree};
 use tasks::{Extent, Group};
@@ -351,7 +352,7 @@ impl Bench<'_> {
             runtime: self.runtimes[index].name.clone(),
             device: load.device,
             difference: reference.difference(&outputs)?,
-            tolerance: TOLERANCE,
+            tolerance: reference::tolerance(&self.runtimes[index].name),
         };
         let passed = check.passed();
         // One line per runtime is enough where all is well.
