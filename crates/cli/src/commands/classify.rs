@@ -57,8 +57,10 @@ pub(crate) struct Report<'a> {
     image: Cow<'a, str>,
     class: usize,
     label: Option<&'a str>,
-    /// Probability that the class is right, as calibrated; null where that is not known.
-    probability: Option<f32>,
+    /// Probability that the class is right: as calibrated, or else the soft-max of the class.
+    probability: f32,
+    /// Whether `probability` is the calibrated one.
+    calibrated: bool,
     confidence: f32,
     /// Soft-max of the class, which is no calibrated probability.
     softmax: f32,
@@ -161,7 +163,8 @@ fn print(
             image: json::path(path),
             class: outcome.class,
             label: info.labels.as_ref().and_then(|labels| labels.get(outcome.class)).map(String::as_str),
-            probability: outcome.probability,
+            probability: outcome.probability.unwrap_or(outcome.softmax),
+            calibrated: outcome.probability.is_some(),
             confidence: outcome.confidence,
             softmax: outcome.softmax,
             exit,

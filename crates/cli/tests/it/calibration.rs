@@ -49,7 +49,7 @@ impl Scene {
 }
 
 #[test]
-fn answers_have_a_probability_by_a_calibrated_policy_and_none_without() {
+fn answers_have_a_probability_by_a_calibrated_policy_and_a_softmax_without() {
     let scene = Scene::new();
     scene.calibrate(&["--measures", "margin"]);
     let (model, policy, bundle) = (scene.path("model.onnx"), scene.path("policy.json"), scene.path("model.dynp"));
@@ -59,7 +59,10 @@ fn answers_have_a_probability_by_a_calibrated_policy_and_none_without() {
     let probability = calibrated["probability"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&probability) && calibrated["softmax"].is_number(), "{calibrated}");
     assert_ne!(calibrated["probability"], calibrated["confidence"]);
-    assert!(classify(&["--model", &model])["probability"].is_null());
+    assert_eq!(calibrated["calibrated"], true);
+    let plain = classify(&["--model", &model]);
+    assert_eq!(plain["probability"], plain["softmax"]);
+    assert_eq!(plain["calibrated"], false);
 
     // The same in a bundle, and in each frame of a run.
     json(&["compile", &model, "--policy", &policy, "-o", &bundle, "--json"]);
