@@ -120,8 +120,8 @@ impl Fused for Convolution {
         Ok(())
     }
 
-    fn scratch_len(&self, _inputs: &[&[usize]], _threads: usize) -> usize {
-        self.shape.scratch_len()
+    fn scratch_len(&self, _inputs: &[&[usize]], threads: usize) -> usize {
+        self.shape.scratch_len(threads)
     }
 
     fn compute(

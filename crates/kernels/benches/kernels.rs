@@ -59,7 +59,7 @@ fn convolutions(c: &mut Criterion) {
         let weights = shape.pack(&values(2, co * ci / groups * kernel * kernel));
         let pixels = shape.window.output[0] * shape.window.output[1];
         let (x, mut out) = (values(1, ci * side * side), vec![0.0; co * pixels]);
-        let mut scratch = vec![0.0; shape.scratch_len()];
+        let mut scratch = vec![0.0; shape.scratch_len(1)];
         let name = format!("{kernel}x{kernel} stride {stride} {ci} to {co} at {side}x{side} groups {groups}");
         measure(&mut group, name, co * pixels * kernel * kernel * ci / groups, || {
             convolve(&mut pool, &x, &shape, &weights, Epilogue::default(), &mut scratch, &mut out);

@@ -38,7 +38,7 @@ impl Convolution {
             x: values(1, size * size * channels),
             transformed: winograd::transform(&shape, &direct),
             direct,
-            scratch: vec![0.0; shape.scratch_len().max(winograd::scratch_len(&shape, 1))],
+            scratch: vec![0.0; shape.scratch_len(1).max(winograd::scratch_len(&shape, 1))],
             out: vec![0.0; size * size * channels],
         }
     }

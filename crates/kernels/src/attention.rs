@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dispatch::dispatch;
-use crate::gemm::{Columns, Epilogue, F32, F32MicroKernel, Fragments, MR, NR, Prefetch, gemm_rows, packed_len, store};
+use crate::dispatch::{Token, dispatch, dispatch_wide};
+use crate::gemm::{Columns, Epilogue, Fragments, MR, NR, Prefetch, f32_rows, packed_len, store};
 use crate::norm::softmax_rows;
+use crate::simd::Simd;
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
 
@@ -75,9 +76,35 @@ type Operands<'a> = [&'a [f32]; 3];
 type Part = (usize, Range<usize>);
 
 #[inline(always)]
-fn attention_body<S: F32MicroKernel>(
-    simd: S,
-    [q, k, v]: Operands<'_>,
+fn pack_head_body<S: Simd>(
+    _simd: S,
+    [_, k, v]: Operands<'_>,
+    sizes: Sizes,
+    scale: f32,
+    head: usize,
+    packed_keys: &mut [f32],
+    packed_values: &mut [f32],
+) {
+    let Sizes { keys, heads, depth, value_depth, .. } = sizes;
+    pack_columns(k.chunks_exact(heads * depth).map(|k| &k[head * depth..][..depth]), scale, packed_keys);
+    let values = v.chunks_exact(heads * value_depth).map(|v| &v[head * value_depth..][..value_depth]);
+    pack_rows(values, keys, packed_values);
+}
+
+dispatch! {
+    /// Packs the keys and values of a head.
+    fn pack_head(operands: Operands<'_>, sizes: Sizes, scale: f32, head: usize, packed_keys: &mut [f32], packed_values: &mut [f32]) = pack_head_body;
+}
+
+dispatch_wide! {
+    /// The soft-max of some rows.
+    fn softmax(rows: &mut [f32], stride: usize, width: usize) = softmax_rows;
+}
+
+/// Some queries of a head.
+fn attention_part(
+    token: Token,
+    operands: Operands<'_>,
     sizes: Sizes,
     scale: f32,
     (head, queries): Part,
@@ -91,8 +118,8 @@ fn attention_body<S: F32MicroKernel>(
     let (packed_keys, scratch) = scratch.split_at_mut(keys_len);
     let (packed_values, scratch) = scratch.split_at_mut(values_len);
     let scores = &mut scratch[..scores_len];
-    pack_columns(k.chunks_exact(row).map(|k| &k[head * depth..][..depth]), scale, packed_keys);
-    pack_rows(v.chunks_exact(value_row).map(|v| &v[head * value_depth..][..value_depth]), keys, packed_values);
+    pack_head(token, operands, sizes, scale, head, packed_keys, packed_values);
+    let [q, ..] = operands;
     for first in queries.clone().step_by(QUERIES) {
         let count = QUERIES.min(queries.end - first);
         let mut list: [&[f32]; QUERIES] = [&[]; QUERIES];
@@ -100,20 +127,16 @@ fn attention_body<S: F32MicroKernel>(
         let to = Columns { first: 0, stride: padded, offset: 0, columns: keys };
         let scores = &mut scores[..count * padded];
         let a = Fragments { list: &list[..count], per_row: 1, offset: 0, len: depth };
-        gemm_rows(F32(simd), a, packed_keys, to, Epilogue::default(), Prefetch::NextPanel, Sink::new(scores));
-        softmax_rows(simd, scores, padded, keys);
+        f32_rows(token, a, packed_keys, to, Epilogue::default(), Prefetch::NextPanel, Sink::new(scores));
+        softmax(token, scores, padded, keys);
         let mut list: [&[f32]; QUERIES] = [&[]; QUERIES];
         list.iter_mut().zip(scores.chunks_exact(padded)).for_each(|(slice, scores)| *slice = &scores[..keys]);
         let to = Columns { first, stride: value_row, offset: head * value_depth, columns: value_depth };
         let a = Fragments { list: &list[..count], per_row: 1, offset: 0, len: keys };
         // SAFETY: one after another, each its own rows.
         let out = unsafe { out.share() };
-        gemm_rows(F32(simd), a, packed_values, to, Epilogue::default(), Prefetch::NextPanel, out);
+        f32_rows(token, a, packed_values, to, Epilogue::default(), Prefetch::NextPanel, out);
     }
-}
-
-dispatch! {
-    fn attention_part(operands: Operands<'_>, sizes: Sizes, scale: f32, part: Part, scratch: &mut [f32], out: Sink<'_>) = attention_body;
 }
 
 /// `out = softmax(scale * q * k^T) * v` for every head (Vaswani et al., 2017), of `[q, k, v]`, with

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::convolution::Window;
-use crate::dispatch::dispatch;
+use crate::dispatch::dispatch_wide;
 use crate::gemm::{Accumulators, Epilogue, NR, start, vectors};
 use crate::simd::Simd;
 use crate::sink::Sink;
@@ -48,7 +48,7 @@ fn depthwise_body<S: Simd>(simd: S, operands: Operands<'_>, rows: Range<usize>, 
             c += LANES;
         }
         while c + 8 <= channels {
-            row.lanes::<S, 8>(simd, c, &inside, &mut out);
+            row.lanes::<S::Narrow, 8>(simd.narrow(), c, &inside, &mut out);
             c += 8;
         }
         while c < channels {
@@ -78,6 +78,12 @@ impl Row<'_> {
             let x0 = ox * stride[1] - self.operands.window.padding[1];
             debug_assert!(x0 + kernel[1] <= input[1]);
             let all = 0..kernel[1];
+            // Where all channels are one vector, four sums cannot keep the units busy that multiply.
+            if S::LANES == L && inside.end - ox >= 2 * COLUMNS {
+                self.tile::<S, L, { 2 * COLUMNS }>(simd, c, ox, x0, all, out);
+                ox += 2 * COLUMNS;
+                continue;
+            }
             match inside.end - ox {
                 1 => self.tile::<S, L, 1>(simd, c, ox, x0, all, out),
                 2 => self.tile::<S, L, 2>(simd, c, ox, x0, all, out),
@@ -206,7 +212,7 @@ impl Taps<'_> {
     }
 }
 
-dispatch! {
+dispatch_wide! {
     /// Rows `rows` of the output.
     fn some_rows(operands: Operands<'_>, rows: Range<usize>, out: Sink<'_>) = depthwise_body;
 }

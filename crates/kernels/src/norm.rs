@@ -1,6 +1,6 @@
 //! Layer normalisation and softmax along rows.
 
-use crate::dispatch::dispatch;
+use crate::dispatch::dispatch_wide;
 use crate::math::exp;
 use crate::simd::Simd;
 use crate::thread_pool::ThreadPool;
@@ -51,7 +51,7 @@ fn layer_norm_body<S: Simd>(simd: S, x: &[f32], scale: &[f32], shift: &[f32], ep
     }
 }
 
-dispatch! {
+dispatch_wide! {
     fn some_rows(x: &[f32], scale: &[f32], shift: &[f32], epsilon: f32, out: &mut [f32]) = layer_norm_body;
 }
 
@@ -106,7 +106,7 @@ mod tests {
     use crate::oracle::{assert_close, cases, for_each_isa, most};
     use crate::testing::values;
 
-    dispatch! {
+    dispatch_wide! {
         fn softmax(rows: &mut [f32], stride: usize, width: usize) = softmax_rows;
     }
 

@@ -81,9 +81,9 @@ impl Shape {
         self.groups * self.group_len()
     }
 
-    /// Floats of scratch memory that [`convolve`] needs.
-    pub fn scratch_len(&self) -> usize {
-        if self.is_by_kernel_rows() { kernel_rows::scratch_len(self) } else { self.channels_in }
+    /// Floats of scratch memory that [`convolve`] needs on so many threads.
+    pub fn scratch_len(&self, threads: usize) -> usize {
+        if self.is_by_kernel_rows() { threads * kernel_rows::scratch_len(self) } else { self.channels_in }
     }
 
     /// Packs weights given in OIHW layout: (out, in / groups, height, width), row-major.
@@ -252,7 +252,7 @@ mod tests {
             let packed = shape.pack(&w);
             for_each_isa(expected.len(), |pool, out| {
                 // Whatever earlier operators have left there.
-                let mut scratch = vec![f32::NAN; shape.scratch_len()];
+                let mut scratch = vec![f32::NAN; shape.scratch_len(pool.threads())];
                 convolve(pool, &x, &shape, &packed, epilogue, &mut scratch, out);
             }, |out| assert_close_to(out, &expected, largest(&sums)));
         }

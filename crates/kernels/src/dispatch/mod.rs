@@ -23,7 +23,7 @@ pub use self::int8::Int8Isa;
 use crate::simd::Neon;
 use crate::simd::Plain;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512};
+use crate::simd::{Avx2, Avx512, Simd as _};
 
 /// The environment variable that forces an instruction set: `plain`, `avx2`, `avx512` or `neon`.
 pub const ISA_VARIABLE: &str = "DYN_PERCEIVER_ISA";
@@ -36,7 +36,7 @@ pub enum Isa {
     Plain,
     /// AVX2 and FMA, on x86-64.
     Avx2,
-    /// AVX2 and FMA, with GEMM in AVX-512F, on x86-64.
+    /// AVX-512F, AVX2 and FMA, on x86-64.
     Avx512,
     /// NEON, on aarch64.
     Neon,
@@ -166,6 +166,15 @@ impl Token {
         isa.token().ok_or(IsaError::Unavailable { isa })
     }
 
+    /// One with at most eight lanes, for what is too narrow for this one.
+    pub(crate) fn narrow(self) -> Token {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(simd) => Token::Avx2(simd.narrow()),
+            token => token,
+        }
+    }
+
     /// Which instruction set it is.
     pub(crate) fn isa(self) -> Isa {
         match self {
@@ -212,8 +221,8 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
-/// As [`dispatch!`], for bodies that AVX-512 has an inner loop of its own for.
-macro_rules! dispatch_gemm {
+/// As [`dispatch!`], for bodies that gain by AVX-512, which [`dispatch!`] runs on AVX2: each is compiled once more.
+macro_rules! dispatch_wide {
     ($(#[$attribute:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident;) => {
         $(#[$attribute])*
         #[allow(clippy::too_many_arguments)]
@@ -235,7 +244,7 @@ macro_rules! dispatch_gemm {
         }
     };
 }
-pub(crate) use dispatch_gemm;
+pub(crate) use dispatch_wide;
 
 /// A token that only detection makes.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -87,28 +87,7 @@ impl Epilogue<'_> {
                 }
             }
         }
-        match self.activation {
-            Activation::Clamp { low, high } => {
-                let (low, high) = (simd.splat(low), simd.splat(high));
-                for row in &mut accumulators {
-                    for sum in row.iter_mut().take(vectors) {
-                        *sum = simd.min(simd.max(*sum, low), high);
-                    }
-                }
-            }
-            Activation::HardSwish => {
-                // Hidden from the optimiser, which would load them in the loop over the reduction, where registers are scarce.
-                let constants = std::hint::black_box([1.0 / 6.0, 0.5, 0.0, 1.0]);
-                let [sixth, half, zero, one] = constants.map(|value| simd.splat(value));
-                for row in &mut accumulators {
-                    for sum in row.iter_mut().take(vectors) {
-                        let gate = simd.min(simd.max(simd.mul_add(*sum, sixth, half), zero), one);
-                        *sum = simd.mul(*sum, gate);
-                    }
-                }
-            }
-            Activation::Identity | Activation::Sigmoid | Activation::Gelu => {}
-        }
+        self.activate::<S, M, N>(simd, &mut accumulators);
         for (i, row) in accumulators.iter().enumerate() {
             let out = out.entries(at + i * stride, N);
             for (v, sum) in row.iter().enumerate().take(vectors) {
@@ -121,6 +100,38 @@ impl Epilogue<'_> {
             for i in 0..M {
                 self.activation.apply_row(simd, out.entries(at + i * stride, N));
             }
+        }
+    }
+
+    /// Applies an activation that is not costly to accumulators of `N` columns.
+    #[inline(always)]
+    pub(crate) fn activate<S: Simd, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        accumulators: &mut Accumulators<S, M>,
+    ) {
+        let vectors = const { vectors::<S, N>() };
+        match self.activation {
+            Activation::Clamp { low, high } => {
+                let (low, high) = (simd.splat(low), simd.splat(high));
+                for row in accumulators {
+                    for sum in row.iter_mut().take(vectors) {
+                        *sum = simd.min(simd.max(*sum, low), high);
+                    }
+                }
+            }
+            Activation::HardSwish => {
+                // Hidden from the optimiser, which would load them in the loop over the reduction, where registers are scarce.
+                let constants = std::hint::black_box([1.0 / 6.0, 0.5, 0.0, 1.0]);
+                let [sixth, half, zero, one] = constants.map(|value| simd.splat(value));
+                for row in accumulators {
+                    for sum in row.iter_mut().take(vectors) {
+                        let gate = simd.min(simd.max(simd.mul_add(*sum, sixth, half), zero), one);
+                        *sum = simd.mul(*sum, gate);
+                    }
+                }
+            }
+            Activation::Identity | Activation::Sigmoid | Activation::Gelu => {}
         }
     }
 

@@ -19,11 +19,24 @@ pub(crate) const MR: usize = 6;
 /// Where no more than half of a last panel is used, only that half is computed.
 const HALF: usize = NR / 2;
 
-/// The inner loop of the f32 micro-kernel for an instruction set.
+/// The f32 micro-kernel of an instruction set.
 pub(crate) trait F32MicroKernel: Simd {
+    /// What the accumulators of a row of a tile begin with, [`F32MicroKernel::PANELS`] times [`NR`] of them.
+    type Start: Copy + Default + AsMut<[f32]>;
+    /// Panels that a tile is wide, at most.
+    const PANELS: usize;
+    /// Rows of a tile that is one panel wide.
+    const NARROW_MR: usize = MR;
+
+    /// Computes and stores one tile.
+    fn tile(self, tile: &Tile<'_, '_, F32<Self>>, out: &mut Sink<'_>);
+}
+
+/// An instruction set with tiles of one panel, over the vectors of [`Simd`].
+pub(super) trait OnePanel: Simd {
     /// The product of `M` rows of A and the first `N` columns of a panel of B, added to `row` in every row.
     #[inline(always)]
-    fn micro_kernel<const M: usize, const N: usize>(
+    fn sums<const M: usize, const N: usize>(
         self,
         operands: &Operands<'_, f32, f32>,
         row: &[f32; NR],
@@ -32,9 +45,23 @@ pub(crate) trait F32MicroKernel: Simd {
     }
 }
 
+impl OnePanel for Plain {}
+#[cfg(target_arch = "x86_64")]
+impl OnePanel for Avx2 {}
+
+impl<S: OnePanel> F32MicroKernel for S {
+    type Start = [f32; NR];
+    const PANELS: usize = 1;
+
+    #[inline(always)]
+    fn tile(self, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
+        if tile.width > HALF { rows::<S, NR>(self, tile, out) } else { rows::<S, HALF>(self, tile, out) }
+    }
+}
+
 /// The inner loop over the vectors of [`Simd`].
 #[inline(always)]
-pub(super) fn by_vectors<S: Simd, const M: usize, const N: usize>(
+fn by_vectors<S: Simd, const M: usize, const N: usize>(
     simd: S,
     operands: &Operands<'_, f32, f32>,
     row: &[f32; NR],
@@ -66,10 +93,6 @@ pub(super) fn by_vectors<S: Simd, const M: usize, const N: usize>(
     sums
 }
 
-impl F32MicroKernel for Plain {}
-#[cfg(target_arch = "x86_64")]
-impl F32MicroKernel for Avx2 {}
-
 /// The f32 micro-kernel of an instruction set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct F32<S>(pub(crate) S);
@@ -78,10 +101,12 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
     type Lhs = f32;
     type Rhs = f32;
     type Out = f32;
-    type Row = [f32; NR];
+    type Row = S::Start;
     type Epilogue<'a> = Epilogue<'a>;
 
     const MR: usize = MR;
+    const PANELS: usize = S::PANELS;
+    const NARROW_MR: usize = S::NARROW_MR;
     const FAMILY: KernelFamily = KernelFamily::F32;
 
     #[inline(always)]
@@ -100,17 +125,17 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
     }
 
     #[inline(always)]
-    fn start(self, epilogue: Epilogue<'_>, columns: Range<usize>) -> [f32; NR] {
-        let mut row = [0.0; NR];
+    fn start(self, epilogue: Epilogue<'_>, columns: Range<usize>) -> S::Start {
+        let mut row = S::Start::default();
         if let Some(bias) = epilogue.bias {
-            row[..columns.len()].copy_from_slice(&bias[columns]);
+            row.as_mut()[..columns.len()].copy_from_slice(&bias[columns]);
         }
         row
     }
 
     #[inline(always)]
     fn tile(self, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
-        if tile.width > HALF { rows::<S, NR>(self.0, tile, out) } else { rows::<S, HALF>(self.0, tile, out) }
+        self.0.tile(tile, out);
     }
 
     #[inline(always)]
@@ -121,7 +146,7 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
 
 /// Computes a tile of `N >= width` columns.
 #[inline(always)]
-fn rows<S: F32MicroKernel, const N: usize>(simd: S, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
+fn rows<S: OnePanel, const N: usize>(simd: S, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
     match tile.rows {
         1 => run::<S, 1, N>(simd, tile, out),
         2 => run::<S, 2, N>(simd, tile, out),
@@ -133,10 +158,10 @@ fn rows<S: F32MicroKernel, const N: usize>(simd: S, tile: &Tile<'_, '_, F32<S>>,
 }
 
 #[inline(always)]
-fn run<S: F32MicroKernel, const M: usize, const N: usize>(simd: S, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
+fn run<S: OnePanel, const M: usize, const N: usize>(simd: S, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
     let operands = &tile.operands;
     debug_assert_eq!(operands.panel.len(), operands.per_row * operands.len * NR);
-    let sums = simd.micro_kernel::<M, N>(operands, tile.start);
+    let sums = simd.sums::<M, N>(operands, tile.start);
     if tile.width == N {
         return tile.epilogue.finish::<S, M, N>(simd, sums, tile.at, tile.stride, out);
     }

@@ -1,79 +1,161 @@
-//! The f32 micro-kernel's inner loop for AVX-512: a row of a panel is one register.
+//! The f32 micro-kernel for AVX-512: a row of a panel is one register, and two panels are multiplied at once.
 //!
-//! Six rows make six accumulators, too few to keep two units busy that take four cycles each. Even and odd entries of the
-//! reduction are summed apart and added at the end.
+//! Every entry of A is loaded into all lanes for each panel it meets: with six rows and one panel, loads would keep the units
+//! that multiply waiting. A last panel alone meets twelve rows. Even and odd entries of the reduction are summed apart and added at the end, since a single panel's six
+//! accumulators cannot keep two units busy that take four cycles each; two panels' are summed so too, for the same bits.
 
-use std::arch::x86_64::{
-    __m512, _mm256_castpd_ps, _mm512_add_ps, _mm512_castps_pd, _mm512_castps512_ps256, _mm512_extractf64x4_pd,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
-};
+use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps};
 
-use super::epilogue::{Accumulators, NR};
-use super::f32::{F32MicroKernel, by_vectors};
+use super::epilogue::{Accumulators, Epilogue, NR};
+use super::f32::{F32, F32MicroKernel};
+use super::micro_kernel::Tile;
 use super::operands::Operands;
 use super::prefetch::prefetch_line;
 use crate::simd::{Avx512, Simd as _};
+use crate::sink::Sink;
 
 const _: () = assert!(NR == 16, "a row of a panel is one register");
 
-/// Adds to each accumulator a row of a panel times its fragment's entry `k`.
+/// Panels multiplied at once.
+const PANELS: usize = 2;
+
+/// Adds to each accumulator a row of its panel times its fragment's entry `k`.
 ///
 /// # Safety
-/// The CPU has AVX-512F, `NR` weights may be read, and each fragment has more than `k` entries.
+/// The CPU has AVX-512F, `NR` weights of each panel may be read, and each fragment has more than `k` entries.
 #[inline(always)]
-unsafe fn multiply_add<const M: usize>(
-    sums: &mut [__m512; M],
-    weights: *const f32,
+unsafe fn multiply_add<const M: usize, const P: usize>(
+    sums: &mut [[__m512; P]; M],
+    weights: [*const f32; P],
     fragments: &[*const f32; M],
     k: usize,
 ) {
     // SAFETY: by the caller's promise.
     unsafe {
-        let weights = _mm512_loadu_ps(weights);
-        for (sum, fragment) in sums.iter_mut().zip(fragments) {
-            *sum = _mm512_fmadd_ps(_mm512_set1_ps(*fragment.add(k)), weights, *sum);
+        let mut rows = [_mm512_setzero_ps(); P];
+        for (row, weights) in rows.iter_mut().zip(weights) {
+            *row = _mm512_loadu_ps(weights);
+        }
+        for (sums, fragment) in sums.iter_mut().zip(fragments) {
+            let entry = _mm512_set1_ps(*fragment.add(k));
+            for (sum, weights) in sums.iter_mut().zip(rows) {
+                *sum = _mm512_fmadd_ps(entry, weights, *sum);
+            }
         }
     }
 }
 
-impl F32MicroKernel for Avx512 {
-    #[inline(always)]
-    fn micro_kernel<const M: usize, const N: usize>(
-        self,
-        operands: &Operands<'_, f32, f32>,
-        row: &[f32; NR],
-    ) -> Accumulators<Avx512, M> {
-        if N < NR {
-            return by_vectors::<Avx512, M, N>(self, operands, row);
-        }
-        // SAFETY: the token proves the instructions; what is read is named below.
-        unsafe {
-            let (mut even, mut odd) = ([_mm512_loadu_ps(row.as_ptr()); M], [_mm512_setzero_ps(); M]);
-            let mut ahead = operands.ahead;
-            for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
-                // A fragment has as many entries as there are rows of weights for it.
-                let fragments = operands.fragments::<M>(t);
-                let (twos, rest) = weights.as_chunks::<{ 2 * NR }>();
-                for (k, weights) in twos.iter().enumerate() {
-                    prefetch_line(ahead);
-                    prefetch_line(ahead.wrapping_add(operands.pace));
-                    ahead = ahead.wrapping_add(2 * operands.pace);
-                    multiply_add(&mut even, weights.as_ptr(), &fragments, 2 * k);
-                    multiply_add(&mut odd, weights.as_ptr().add(NR), &fragments, 2 * k + 1);
-                }
-                if rest.len() >= NR {
+/// The product of `M` rows of A and `P` panels of B, added to `start` in every row.
+///
+/// # Safety
+/// The CPU has AVX-512F.
+#[inline(always)]
+unsafe fn sums<const M: usize, const P: usize>(
+    operands: &Operands<'_, f32, f32>,
+    start: &[f32; PANELS * NR],
+) -> [[__m512; P]; M] {
+    let len = operands.len;
+    let panel = operands.per_row * len * NR;
+    assert!(operands.panel.len() == P * panel, "{P} panels");
+    // SAFETY: the caller promises the instructions. Panels have as many rows as all fragments of a row have entries.
+    unsafe {
+        let row: [__m512; P] = std::array::from_fn(|p| _mm512_loadu_ps(start.as_ptr().add(p * NR)));
+        let (mut even, mut odd) = ([row; M], [[_mm512_setzero_ps(); P]; M]);
+        let mut ahead = operands.ahead;
+        for t in 0..operands.per_row {
+            let fragments = operands.fragments::<M>(t);
+            let at: [*const f32; P] = std::array::from_fn(|p| operands.panel.as_ptr().add(p * panel + t * len * NR));
+            for k in (0..len / 2 * 2).step_by(2) {
+                for _ in 0..2 * P {
                     prefetch_line(ahead);
                     ahead = ahead.wrapping_add(operands.pace);
-                    multiply_add(&mut even, rest.as_ptr(), &fragments, operands.len - 1);
                 }
+                multiply_add(&mut even, at.map(|at| at.add(k * NR)), &fragments, k);
+                multiply_add(&mut odd, at.map(|at| at.add((k + 1) * NR)), &fragments, k + 1);
             }
-            let mut sums = [[self.splat(0.0); NR / 4]; M];
-            for (sums, (even, odd)) in sums.iter_mut().zip(even.into_iter().zip(odd)) {
-                let sum = _mm512_add_ps(even, odd);
-                sums[0] = _mm512_castps512_ps256(sum);
-                sums[1] = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(sum)));
+            if !len.is_multiple_of(2) {
+                for _ in 0..P {
+                    prefetch_line(ahead);
+                    ahead = ahead.wrapping_add(operands.pace);
+                }
+                multiply_add(&mut even, at.map(|at| at.add((len - 1) * NR)), &fragments, len - 1);
             }
-            sums
+        }
+        for (even, odd) in even.iter_mut().zip(&odd) {
+            for (even, odd) in even.iter_mut().zip(odd) {
+                *even = _mm512_add_ps(*even, *odd);
+            }
+        }
+        even
+    }
+}
+
+/// As [`Epilogue::finish`], where only the first `width` of the columns exist.
+#[inline(always)]
+fn finish_some<const M: usize>(
+    simd: Avx512,
+    epilogue: &Epilogue<'_>,
+    mut sums: Accumulators<Avx512, M>,
+    width: usize,
+    at: usize,
+    stride: usize,
+    out: &mut Sink<'_>,
+) {
+    if let Some(residual) = epilogue.residual {
+        for (i, row) in sums.iter_mut().enumerate() {
+            row[0] = simd.add(row[0], simd.load_first(&residual[at + i * stride..][..width]));
+        }
+    }
+    epilogue.activate::<Avx512, M, NR>(simd, &mut sums);
+    for (i, row) in sums.iter().enumerate() {
+        simd.store_first(out.entries(at + i * stride, width), row[0]);
+    }
+}
+
+#[inline(always)]
+fn run<const M: usize, const P: usize>(simd: Avx512, tile: &Tile<'_, '_, F32<Avx512>>, out: &mut Sink<'_>) {
+    // SAFETY: the token proves the instructions.
+    let sums = unsafe { sums::<M, P>(&tile.operands, tile.start) };
+    for p in 0..const { P } {
+        let panel: Accumulators<Avx512, M> = sums.map(|row| [row[p]; NR / 4]);
+        let (width, at) = (tile.width - p * NR, tile.at + p * NR);
+        if width >= NR {
+            tile.epilogue.finish::<Avx512, M, NR>(simd, panel, at, tile.stride, out);
+        } else {
+            finish_some(simd, &tile.epilogue, panel, width, at, tile.stride, out);
+        }
+    }
+}
+
+#[inline(always)]
+fn rows<const P: usize>(simd: Avx512, tile: &Tile<'_, '_, F32<Avx512>>, out: &mut Sink<'_>) {
+    match tile.rows {
+        1 => run::<1, P>(simd, tile, out),
+        2 => run::<2, P>(simd, tile, out),
+        3 => run::<3, P>(simd, tile, out),
+        4 => run::<4, P>(simd, tile, out),
+        5 => run::<5, P>(simd, tile, out),
+        6 => run::<6, P>(simd, tile, out),
+        rows => unreachable!("{rows} rows of {P} panels"),
+    }
+}
+
+impl F32MicroKernel for Avx512 {
+    type Start = [f32; PANELS * NR];
+    const PANELS: usize = PANELS;
+    const NARROW_MR: usize = 12;
+
+    #[inline(always)]
+    fn tile(self, tile: &Tile<'_, '_, F32<Avx512>>, out: &mut Sink<'_>) {
+        match (tile.width > NR, tile.rows) {
+            (true, _) => rows::<PANELS>(self, tile, out),
+            (false, 7) => run::<7, 1>(self, tile, out),
+            (false, 8) => run::<8, 1>(self, tile, out),
+            (false, 9) => run::<9, 1>(self, tile, out),
+            (false, 10) => run::<10, 1>(self, tile, out),
+            (false, 11) => run::<11, 1>(self, tile, out),
+            (false, 12) => run::<12, 1>(self, tile, out),
+            (false, _) => rows::<1>(self, tile, out),
         }
     }
 }

@@ -18,14 +18,18 @@ pub(crate) trait MicroKernel: Copy + 'static {
     type Rhs: Copy + Send + Sync;
     /// Elements of C.
     type Out: Copy + Send;
-    /// NR accumulators: what each row of a tile begins with.
+    /// Accumulators of all columns: what each row of a tile begins with.
     type Row: Copy;
     /// What is done to accumulators before they are stored.
     type Epilogue<'a>: Copy + Send + Sync;
 
-    /// Rows of a whole tile.
+    /// Rows of a tile as wide as can be.
     const MR: usize;
-    /// Packed layout of B; its NR is the columns of a whole tile.
+    /// Panels that a tile is wide, at most.
+    const PANELS: usize = 1;
+    /// Rows of a tile that is one panel wide.
+    const NARROW_MR: usize = Self::MR;
+    /// Packed layout of B; its NR is the columns of a panel.
     const FAMILY: KernelFamily;
 
     /// The epilogue of some columns of C, from that of all.
@@ -37,7 +41,7 @@ pub(crate) trait MicroKernel: Copy + 'static {
         (epilogue, false)
     }
 
-    /// What accumulators of some columns, at most NR, begin with: the bias, or zeros.
+    /// What accumulators of some columns, at most those of a tile, begin with: the bias, or zeros.
     fn start(self, epilogue: Self::Epilogue<'_>, columns: Range<usize>) -> Self::Row;
 
     /// Computes and stores one tile of at most MR rows.
@@ -50,13 +54,13 @@ pub(crate) trait MicroKernel: Copy + 'static {
 
 /// One tile of C and what it is computed from.
 pub(crate) struct Tile<'a, 'e, K: MicroKernel> {
-    /// Rows of A and a panel of B.
+    /// Rows of A and the panels of B.
     pub(crate) operands: Operands<'a, K::Lhs, K::Rhs>,
     /// What each row of accumulators begins with.
     pub(crate) start: &'a K::Row,
-    /// Rows of the tile, 1 to MR.
+    /// Rows of the tile, from 1 to all of its width's.
     pub(crate) rows: usize,
-    /// Columns of the tile that exist, 1 to NR.
+    /// Columns of the tile that exist, from 1 to all of its panels'.
     pub(crate) width: usize,
     /// Where in the output its first row starts.
     pub(crate) at: usize,

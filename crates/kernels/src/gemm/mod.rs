@@ -4,6 +4,7 @@
 //! panels, prefetch and threads. The epilogue (bias, residual, activation) is fused: it is applied to the accumulators.
 //! A row of A may be a list of fragments, so that an NHWC convolution is an implicit GEMM without an im2col buffer.
 
+mod blocks;
 mod epilogue;
 mod f16;
 mod f32;
@@ -21,6 +22,7 @@ mod tests;
 
 use std::ops::Range;
 
+use self::blocks::{Direct, Dispatched, gemm_body};
 pub(crate) use self::epilogue::{Accumulators, start, vectors};
 pub use self::epilogue::{Epilogue, NR};
 pub use self::f16::{LARGEST_WEIGHT, gemm_f16, pack_f16, packed_len_f16};
@@ -31,14 +33,14 @@ pub(crate) use self::micro_kernel::{MicroKernel, Tile};
 pub use self::operands::Fragments;
 use self::operands::Operands;
 pub(crate) use self::prefetch::Prefetch;
-use crate::dispatch::dispatch_gemm;
+use crate::dispatch::dispatch_wide;
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
 
 /// An MC x K cache block of A, sized to stay in L2 across the panels of B.
 const MC_BYTES: usize = 128 * 1024;
-/// Packed B of at most so many bytes stays in L1; the next rows of C are prefetched instead of the next panel of B.
-const B_IN_L1_BYTES: usize = 16 * 1024;
+/// Tiles of rows from which on several panels are multiplied at once.
+const LEAST_TILES: usize = 4;
 /// Rows of A whose fragments are listed at once.
 pub(crate) const ROWS: usize = 16 * MR;
 
@@ -102,20 +104,23 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
     let base = to.first * to.stride + to.offset;
     for block in even(rows, most) {
         let tiles = block.len().div_ceil(K::MR);
-        // Each tile asks for its share of what is to be fetched.
-        let pace = if bytes == 0 {
-            (nr * size_of::<K::Rhs>()).div_ceil(tiles)
-        } else {
-            bytes.div_ceil((rows.div_ceil(K::MR) * packed.len() / nr).max(1))
-        };
-        for (p, panel) in packed.chunks_exact(K::FAMILY.panel_len(reduction)).enumerate() {
-            let column = p * nr;
-            let width = nr.min(to.columns - column);
+        let panel_len = K::FAMILY.panel_len(reduction);
+        // Few rows wait for the weights, and one stream of them comes faster than two.
+        let most = if tiles < LEAST_TILES { 1 } else { K::PANELS };
+        for (p, panel) in packed.chunks(most * panel_len).enumerate() {
+            let column = p * most * nr;
+            let panels = panel.len() / panel_len;
+            let width = (panels * nr).min(to.columns - column);
             let start = kernel.start(epilogue, column..column + width);
-            if bytes == 0 {
+            let height = if panels == 1 { K::NARROW_MR } else { K::MR };
+            // Each tile asks for its share of what is to be fetched.
+            let pace = if bytes == 0 {
                 ahead = panel.as_ptr_range().end.cast();
-            }
-            for rows in even(block.len(), K::MR) {
+                (nr * size_of::<K::Rhs>()).div_ceil(block.len().div_ceil(height))
+            } else {
+                bytes.div_ceil((rows.div_ceil(height) * packed.len() / nr).max(1))
+            };
+            for rows in even(block.len(), height) {
                 let row = block.start + rows.start;
                 let list = &list[row * per_row..(row + rows.len()) * per_row];
                 let tile = Tile {
@@ -128,7 +133,7 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
                     epilogue: in_tile,
                 };
                 kernel.tile(&tile, &mut out);
-                ahead = ahead.wrapping_add(pace * entries);
+                ahead = ahead.wrapping_add(pace * entries * panels);
             }
         }
         if is_unfinished {
@@ -183,7 +188,7 @@ fn f32_rows_body<S: F32MicroKernel>(
     gemm_rows(F32(simd), a, packed, to, epilogue, prefetch, out);
 }
 
-dispatch_gemm! {
+dispatch_wide! {
     /// [`gemm_rows`] of the f32 micro-kernel.
     pub(crate) fn f32_rows(a: Fragments<'_, f32>, packed: &[f32], to: Columns, epilogue: Epilogue<'_>, prefetch: Prefetch, out: Sink<'_>) = f32_rows_body;
 }
@@ -203,79 +208,35 @@ fn f32_groups_body<S: F32MicroKernel>(
     let Some(len) = rows.first().map(|row| row.len() / groups) else { return };
     assert!(rows.len() <= ROWS && rows.iter().all(|row| row.len() >= groups * len), "rows of {len} entries");
     let mut tiles = [(0, 0); ROWS / MR];
-    let count = rows.len().div_ceil(MR);
-    tiles.iter_mut().zip(even(rows.len(), MR)).for_each(|(tile, range)| *tile = (range.start, range.end));
-    let (pace, start) = ((NR * size_of::<f32>()).div_ceil(count), [0.0; NR]);
+    let height = if columns <= NR { S::NARROW_MR } else { MR };
+    let count = rows.len().div_ceil(height);
+    tiles.iter_mut().zip(even(rows.len(), height)).for_each(|(tile, range)| *tile = (range.start, range.end));
+    let (pace, start) = ((NR * size_of::<f32>()).div_ceil(count), S::Start::default());
     for (g, packed) in packed.chunks_exact(packed_len(len, columns)).enumerate().take(groups) {
-        for (p, panel) in packed.chunks_exact(len * NR).enumerate() {
-            let (column, mut ahead) = (p * NR, panel.as_ptr_range().end.cast::<u8>());
+        for (p, panel) in packed.chunks(S::PANELS * len * NR).enumerate() {
+            let (column, mut ahead) = (p * S::PANELS * NR, panel.as_ptr_range().end.cast::<u8>());
+            let panels = panel.len() / (len * NR);
             for &(from, until) in &tiles[..count] {
                 let list = &rows[from..until];
                 let tile = Tile {
                     operands: Operands { list, per_row: 1, offset: g * len, len, panel, ahead, pace },
                     start: &start,
                     rows: list.len(),
-                    width: NR.min(columns - column),
+                    width: (panels * NR).min(columns - column),
                     at: (from * groups + g) * columns + column,
                     stride: groups * columns,
                     epilogue: Epilogue::default(),
                 };
                 kernel.tile(&tile, &mut out);
-                ahead = ahead.wrapping_add(pace * len);
+                ahead = ahead.wrapping_add(pace * len * panels);
             }
         }
     }
 }
 
-dispatch_gemm! {
+dispatch_wide! {
     /// The groups' products.
     pub(crate) fn f32_groups(rows: &[&[f32]], groups: usize, packed: &[f32], columns: usize, out: Sink<'_>) = f32_groups_body;
-}
-
-/// The driver for a matrix A: `x` is row-major with rows of `reduction` entries.
-#[inline(always)]
-fn gemm_body<K: MicroKernel>(
-    kernel: K,
-    x: &[K::Lhs],
-    reduction: usize,
-    packed: &[K::Rhs],
-    to: Columns,
-    epilogue: K::Epilogue<'_>,
-    out: Sink<'_, K::Out>,
-) {
-    let mut list: [&[K::Lhs]; ROWS] = [&[]; ROWS];
-    let end = (to.first + x.len() / reduction) * to.stride;
-    for rows in even(x.len() / reduction, ROWS) {
-        let x = &x[rows.start * reduction..rows.end * reduction];
-        list.iter_mut().zip(x.chunks_exact(reduction)).for_each(|(slice, row)| *slice = row);
-        let prefetch = if size_of_val(packed) <= B_IN_L1_BYTES {
-            let written = (to.first + rows.end) * to.stride;
-            Prefetch::elements(out.address(written), (ROWS * to.stride).min(end - written))
-        } else {
-            Prefetch::NextPanel
-        };
-        let a = Fragments { list: &list[..rows.len()], per_row: 1, offset: 0, len: reduction };
-        let to = Columns { first: to.first + rows.start, ..to };
-        // SAFETY: one after another, and each writes its own rows.
-        gemm_rows(kernel, a, packed, to, epilogue, prefetch, unsafe { out.share() });
-    }
-}
-
-#[inline(always)]
-fn f32_gemm_body<S: F32MicroKernel>(
-    simd: S,
-    x: &[f32],
-    reduction: usize,
-    packed: &[f32],
-    to: Columns,
-    epilogue: Epilogue<'_>,
-    out: Sink<'_>,
-) {
-    gemm_body(F32(simd), x, reduction, packed, to, epilogue, out);
-}
-
-dispatch_gemm! {
-    fn f32_gemm(x: &[f32], reduction: usize, packed: &[f32], to: Columns, epilogue: Epilogue<'_>, out: Sink<'_>) = f32_gemm_body;
 }
 
 /// A GEMM cut into parts for the threads of a pool.
@@ -359,6 +320,6 @@ pub fn gemm(
 ) {
     let (token, split) = (pool.token(), Split { reduction: Reduction::whole(reduction), columns });
     split.run::<F32<crate::simd::Plain>>(pool, x, packed, epilogue, out, &|x, packed, to, epilogue, out| {
-        f32_gemm(token, x, reduction, packed, to, epilogue, out);
+        gemm_body(Dispatched { token, packed, epilogue }, x, reduction, to, out);
     });
 }

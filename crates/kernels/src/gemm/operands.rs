@@ -14,7 +14,7 @@ pub struct Fragments<'a, T> {
     pub len: usize,
 }
 
-/// Some rows of A and one panel of B.
+/// Some rows of A and one panel of B, or as many as a tile is wide.
 pub(crate) struct Operands<'a, L, R> {
     /// Fragments, row after row, each checked by the driver to be long enough.
     pub(super) list: &'a [&'a [L]],
@@ -22,9 +22,9 @@ pub(crate) struct Operands<'a, L, R> {
     pub(super) offset: usize,
     /// Entries of a fragment.
     pub(super) len: usize,
-    /// One packed panel.
+    /// Packed panels, one behind the other.
     pub(super) panel: &'a [R],
-    /// What to prefetch, and how many bytes to go on for each row of B.
+    /// What to prefetch, and how many bytes to go on for each row of each panel.
     pub(super) ahead: *const u8,
     pub(super) pace: usize,
 }

@@ -21,7 +21,13 @@ impl Avx2 {
 
 impl Simd for Avx2 {
     type Vector = __m256;
+    type Narrow = Avx2;
     const LANES: usize = 8;
+
+    #[inline(always)]
+    fn narrow(self) -> Avx2 {
+        self
+    }
 
     #[inline(always)]
     fn mul_add_scalar(self, a: f32, b: f32, c: f32) -> f32 {

@@ -11,7 +11,13 @@ pub struct Fused;
 
 impl Simd for Fused {
     type Vector = [f32; 4];
+    type Narrow = Fused;
     const LANES: usize = 4;
+
+    #[inline(always)]
+    fn narrow(self) -> Fused {
+        self
+    }
 
     #[inline(always)]
     fn mul_add_scalar(self, a: f32, b: f32, c: f32) -> f32 {

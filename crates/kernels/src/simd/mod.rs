@@ -27,8 +27,13 @@ pub use plain::Plain;
 pub trait Simd: Copy + Send + Sync + 'static {
     /// [`Simd::LANES`] floats in a register.
     type Vector: Copy;
+    /// An instruction set with fewer lanes, at most eight, for what is too narrow for this one; this one where it has no more.
+    type Narrow: Simd;
     /// Floats in a vector.
     const LANES: usize;
+
+    /// The token of [`Simd::Narrow`].
+    fn narrow(self) -> Self::Narrow;
 
     /// `a * b + c` of scalars, rounded as [`Simd::mul_add`] rounds.
     fn mul_add_scalar(self, a: f32, b: f32, c: f32) -> f32;

@@ -19,7 +19,13 @@ impl Neon {
 
 impl Simd for Neon {
     type Vector = float32x4_t;
+    type Narrow = Neon;
     const LANES: usize = 4;
+
+    #[inline(always)]
+    fn narrow(self) -> Neon {
+        self
+    }
 
     #[inline(always)]
     fn mul_add_scalar(self, a: f32, b: f32, c: f32) -> f32 {

@@ -16,7 +16,13 @@ fn each(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
 
 impl Simd for Plain {
     type Vector = [f32; 4];
+    type Narrow = Plain;
     const LANES: usize = 4;
+
+    #[inline(always)]
+    fn narrow(self) -> Plain {
+        self
+    }
 
     /// Not fused: `f32::mul_add` would be a library call.
     #[inline(always)]

@@ -14,9 +14,9 @@ use std::ops::Range;
 
 use super::Shape;
 use crate::activation::Activation;
-use crate::dispatch::dispatch;
+use crate::dispatch::dispatch_wide;
 use crate::gemm::{
-    Epilogue, KernelFamily, ROWS, Reduction, even, f32_groups, pack as pack_gemm, packed_len as gemm_len,
+    Epilogue, KernelFamily, NR, ROWS, Reduction, even, f32_groups, pack as pack_gemm, packed_len as gemm_len,
 };
 use crate::simd::Simd;
 use crate::sink::Sink;
@@ -189,7 +189,7 @@ fn input_body<S: Simd>(simd: S, block: &Block<'_>, x: &[f32], zeros: &[f32], bet
     }
 }
 
-dispatch! {
+dispatch_wide! {
     fn input_tiles(block: &Block<'_>, x: &[f32], zeros: &[f32], between: &mut [f32], to: &mut [f32]) = input_body;
 }
 
@@ -272,7 +272,7 @@ fn output_body<S: Simd>(
     }
 }
 
-dispatch! {
+dispatch_wide! {
     fn output_tiles(block: &Block<'_>, products: &[f32], epilogue: Epilogue<'_>, zeros: &[f32], between: &mut [f32], nowhere: &mut [f32], out: Sink<'_>) = output_body;
 }
 
@@ -298,13 +298,15 @@ pub fn convolve(
     let lens = parts(shape);
     let threads = pool.parts(shape.operations() / 4, count);
     let (token, out) = (pool.token(), Sink::new(out));
+    // A line is as long as a vector at least.
+    let transforms = [shape.channels_in, shape.channels_out].map(|c| if c < NR { token.narrow() } else { token });
     pool.run_with_scratch(threads, scratch, &|part, scratch| {
         let [pixels, products, between, zeros, nowhere] = cut(scratch, lens);
         zeros.fill(0.0);
         for tiles in even((part + 1) * count / threads - part * count / threads, stride) {
             let first = part * count / threads;
             let block = Block { shape, tiles: first + tiles.start..first + tiles.end, stride };
-            input_tiles(token, &block, x, zeros, between, pixels);
+            input_tiles(transforms[0], &block, x, zeros, between, pixels);
             for position in 0..POSITIONS {
                 let rows = &pixels[position * stride * shape.channels_in..][..tiles.len() * shape.channels_in];
                 let mut list: [&[f32]; ROWS] = [&[]; ROWS];
@@ -316,7 +318,7 @@ pub fn convolve(
             }
             // SAFETY: each part writes the pixels of its own tiles.
             let out = unsafe { out.share() };
-            output_tiles(token, &block, products, epilogue, zeros, between, nowhere, out);
+            output_tiles(transforms[1], &block, products, epilogue, zeros, between, nowhere, out);
         }
     });
 }

@@ -11,7 +11,7 @@ use super::convert::from_f32;
 use super::widen::Widen;
 use super::{Accumulators, Half, HalfEpilogue, HalfKernel, NR, Operands, PIECE};
 use crate::dispatch::half::{Neon, NeonFp16};
-use crate::gemm::{Columns, gemm_body};
+use crate::gemm::{Columns, Direct, gemm_body};
 use crate::simd::Neon as Floats;
 use crate::sink::Sink;
 
@@ -163,7 +163,7 @@ pub(super) fn half_gemm_fp16(
         epilogue: HalfEpilogue<'_>,
         out: Sink<'_>,
     ) {
-        gemm_body(Half(kernel), x, reduction, packed, to, epilogue, out);
+        gemm_body(Direct { kernel: Half(kernel), packed, epilogue }, x, reduction, to, out);
     }
     // SAFETY: the token proves that the CPU has what the function is compiled for.
     unsafe { fp16(kernel, x, reduction, packed, to, epilogue, out) }

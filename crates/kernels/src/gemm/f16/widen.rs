@@ -7,7 +7,7 @@ use crate::dispatch::half::F16c;
 use crate::dispatch::half::{HalfToken, Plain};
 use crate::gemm::epilogue::vectors;
 use crate::gemm::prefetch::prefetch_line;
-use crate::gemm::{Columns, gemm_body};
+use crate::gemm::{Columns, Direct, gemm_body};
 use crate::simd::{self, Simd};
 use crate::sink::Sink;
 
@@ -110,7 +110,7 @@ fn body<K: HalfKernel>(
     epilogue: HalfEpilogue<'_>,
     out: Sink<'_>,
 ) {
-    gemm_body(Half(kernel), x, reduction, packed, to, epilogue, out);
+    gemm_body(Direct { kernel: Half(kernel), packed, epilogue }, x, reduction, to, out);
 }
 
 /// The driver on rows of f32.

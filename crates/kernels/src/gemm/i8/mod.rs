@@ -20,7 +20,7 @@ use super::epilogue::{Accumulators, NR};
 use super::family::{KernelFamily, Reduction};
 use super::micro_kernel::{MicroKernel, Tile};
 use super::operands::Operands;
-use super::{Columns, Epilogue, Split, gemm_body};
+use super::{Columns, Direct, Epilogue, Split, gemm_body};
 use crate::activation::Activation;
 use crate::dispatch::dispatch;
 use crate::dispatch::int8::{self, dispatch_dot};
@@ -174,7 +174,7 @@ fn i8_gemm_body<K: DotKernel>(
     epilogue: I8Epilogue<'_>,
     out: Sink<'_>,
 ) {
-    gemm_body(Dot(kernel), x, reduction, packed, to, epilogue, out);
+    gemm_body(Direct { kernel: Dot(kernel), packed, epilogue }, x, reduction, to, out);
 }
 
 dispatch_dot! {
