@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::dispatch::{Token, dispatch, dispatch_wide};
-use crate::gemm::{Columns, Epilogue, Fragments, MR, NR, Prefetch, f32_rows, packed_len, store};
+use crate::gemm::{Columns, Epilogue, Fragments, MR, NR, Prefetch, Rows, f32_rows, packed_len, store};
 use crate::norm::softmax_rows;
 use crate::simd::Simd;
 use crate::sink::Sink;
@@ -122,17 +122,15 @@ fn attention_part(
     let [q, ..] = operands;
     for first in queries.clone().step_by(QUERIES) {
         let count = QUERIES.min(queries.end - first);
-        let mut list: [&[f32]; QUERIES] = [&[]; QUERIES];
-        list.iter_mut().zip(first..first + count).for_each(|(slice, m)| *slice = &q[m * row + head * depth..][..depth]);
         let to = Columns { first: 0, stride: padded, offset: 0, columns: keys };
         let scores = &mut scores[..count * padded];
-        let a = Fragments { list: &list[..count], per_row: 1, offset: 0, len: depth };
+        let rows = Rows::Spaced { values: &q[first * row + head * depth..], count, step: row, apart: 0 };
+        let a = Fragments { rows, per_row: 1, offset: 0, len: depth };
         f32_rows(token, a, packed_keys, to, Epilogue::default(), Prefetch::NextPanel, Sink::new(scores));
         softmax(token, scores, padded, keys);
-        let mut list: [&[f32]; QUERIES] = [&[]; QUERIES];
-        list.iter_mut().zip(scores.chunks_exact(padded)).for_each(|(slice, scores)| *slice = &scores[..keys]);
         let to = Columns { first, stride: value_row, offset: head * value_depth, columns: value_depth };
-        let a = Fragments { list: &list[..count], per_row: 1, offset: 0, len: keys };
+        let rows = Rows::Spaced { values: scores, count, step: padded, apart: 0 };
+        let a = Fragments { rows, per_row: 1, offset: 0, len: keys };
         // SAFETY: one after another, each its own rows.
         let out = unsafe { out.share() };
         f32_rows(token, a, packed_values, to, Epilogue::default(), Prefetch::NextPanel, out);

@@ -44,6 +44,18 @@ impl<'a, T> Sink<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
     }
 
+    /// Where a tile begins: `rows` rows of `len` entries, the first from `at` on, `stride` entries from one to the next. Only
+    /// these entries may be written through the pointer, as if they had been taken by [`Sink::entries`].
+    ///
+    /// # Panics
+    /// They are not all in the slice.
+    #[inline(always)]
+    pub(crate) fn tile(&mut self, at: usize, rows: usize, stride: usize, len: usize) -> *mut T {
+        let last = (rows - 1) * stride + len;
+        assert!(at <= self.len && last <= self.len - at, "{last} entries from {at} of {}", self.len);
+        self.start.wrapping_add(at)
+    }
+
     /// Where entry `at` is, to prefetch it: no reference is made, since other threads may be writing there.
     #[inline(always)]
     pub fn address(&self, at: usize) -> *const T {
@@ -73,6 +85,12 @@ mod tests {
         let start = out.as_ptr();
         let sink = Sink::new(&mut out);
         assert_eq!(sink.address(4), start.wrapping_add(4));
+    }
+
+    #[test]
+    #[should_panic(expected = "5 entries from 2 of 6")]
+    fn sink_refuses_tiles_beyond_its_end() {
+        Sink::new(&mut [0.0; 6]).tile(2, 2, 3, 2);
     }
 
     #[test]

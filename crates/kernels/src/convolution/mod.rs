@@ -7,7 +7,9 @@ pub mod winograd;
 use serde::{Deserialize, Serialize};
 
 use crate::fragments::with_list;
-use crate::gemm::{Columns, Epilogue, Fragments, MR, NR, Prefetch, ROWS, f32_rows, pack, packed_len, scale_columns};
+use crate::gemm::{
+    Columns, Epilogue, Fragments, MR, NR, Prefetch, ROWS, Rows, f32_rows, pack, packed_len, scale_columns,
+};
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
 
@@ -211,7 +213,7 @@ fn by_taps(
                 } else {
                     Prefetch::slice(&next[g * next.len() / groups..(g + 1) * next.len() / groups])
                 };
-                let a = Fragments { list, per_row: kh * kw, offset: g * ci, len: ci };
+                let a = Fragments { rows: Rows::Listed(list), per_row: kh * kw, offset: g * ci, len: ci };
                 f32_rows(token, a, packed, to, epilogue, prefetch, out);
             }
         }

@@ -1,7 +1,7 @@
 //! A product of a matrix A, block of rows by block of rows.
 
 use super::micro_kernel::MicroKernel;
-use super::operands::Fragments;
+use super::operands::{Fragments, Rows};
 use super::prefetch::Prefetch;
 use super::{Columns, Epilogue, ROWS, even, f32_rows, gemm_rows};
 use crate::dispatch::Token;
@@ -68,18 +68,17 @@ impl Blocks for Dispatched<'_> {
 /// The driver for a matrix A: `x` is row-major with rows of `reduction` entries.
 #[inline(always)]
 pub(super) fn gemm_body<B: Blocks>(blocks: B, x: &[B::Lhs], reduction: usize, to: Columns, out: Sink<'_, B::Out>) {
-    let mut list: [&[B::Lhs]; ROWS] = [&[]; ROWS];
     let end = (to.first + x.len() / reduction) * to.stride;
     for block in even(x.len() / reduction, ROWS) {
         let x = &x[block.start * reduction..block.end * reduction];
-        list.iter_mut().zip(x.chunks_exact(reduction)).for_each(|(slice, row)| *slice = row);
         let prefetch = if blocks.packed_bytes() <= B_IN_L1_BYTES {
             let written = (to.first + block.end) * to.stride;
             Prefetch::elements(out.address(written), (ROWS * to.stride).min(end - written))
         } else {
             Prefetch::NextPanel
         };
-        let a = Fragments { list: &list[..block.len()], per_row: 1, offset: 0, len: reduction };
+        let rows = Rows::Spaced { values: x, count: block.len(), step: reduction, apart: 0 };
+        let a = Fragments { rows, per_row: 1, offset: 0, len: reduction };
         let to = Columns { first: to.first + block.start, ..to };
         // SAFETY: one after another, and each writes its own rows.
         blocks.rows(a, to, prefetch, unsafe { out.share() });

@@ -79,20 +79,21 @@ impl Epilogue<'_> {
     ) {
         let vectors = const { vectors::<S, N>() };
         if let Some(residual) = self.residual {
+            // One check for all rows: one for each costs as much as storing it.
+            let residual = residual[at..][..(M - 1) * stride + N].as_ptr();
             for (i, row) in accumulators.iter_mut().enumerate() {
-                let residual: &[f32; N] = residual[at + i * stride..].first_chunk().expect("laid out as the output");
                 for (v, sum) in row.iter_mut().enumerate().take(vectors) {
-                    // SAFETY: the first N values of the row are read.
-                    *sum = simd.add(*sum, unsafe { simd.load(residual.as_ptr().add(v * S::LANES)) });
+                    // SAFETY: row `i` is laid out as the output, and its N values end before the last that was checked.
+                    *sum = simd.add(*sum, unsafe { simd.load(residual.add(i * stride + v * S::LANES)) });
                 }
             }
         }
         self.activate::<S, M, N>(simd, &mut accumulators);
+        let to = out.tile(at, M, stride, N);
         for (i, row) in accumulators.iter().enumerate() {
-            let out = out.entries(at + i * stride, N);
             for (v, sum) in row.iter().enumerate().take(vectors) {
-                // SAFETY: the N values of the row are written.
-                unsafe { simd.store(out.as_mut_ptr().add(v * S::LANES), *sum) };
+                // SAFETY: the N values of the row are written, which are the tile's.
+                unsafe { simd.store(to.add(i * stride + v * S::LANES), *sum) };
             }
         }
         // Apart from the loop above, which is short enough to be unrolled: accumulators never leave the registers before.

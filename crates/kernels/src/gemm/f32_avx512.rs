@@ -1,7 +1,8 @@
 //! The f32 micro-kernel for AVX-512: a row of a panel is one register, and two panels are multiplied at once.
 //!
 //! Every entry of A is loaded into all lanes for each panel it meets: with six rows and one panel, loads would keep the units
-//! that multiply waiting. A last panel alone meets twelve rows. Even and odd entries of the reduction are summed apart and added at the end, since a single panel's six
+//! that multiply waiting. A last panel alone meets eight rows; for twelve, there are not
+//! registers enough that point to them. Even and odd entries of the reduction are summed apart and added at the end, since a single panel's six
 //! accumulators cannot keep two units busy that take four cycles each; two panels' are summed so too, for the same bits.
 
 use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps};
@@ -16,6 +17,8 @@ use crate::sink::Sink;
 
 const _: () = assert!(NR == 16, "a row of a panel is one register");
 
+/// Rows up to which every row of a panel asks for memory to be fetched; else every second does.
+const FEW_ROWS: usize = 4;
 /// Panels multiplied at once.
 const PANELS: usize = 2;
 
@@ -66,9 +69,11 @@ unsafe fn sums<const M: usize, const P: usize>(
             let fragments = operands.fragments::<M>(t);
             let at: [*const f32; P] = std::array::from_fn(|p| operands.panel.as_ptr().add(p * panel + t * len * NR));
             for k in (0..len / 2 * 2).step_by(2) {
-                for _ in 0..2 * P {
+                // Tiles of more rows have others beside them as a rule, which would ask for the same line again.
+                let (times, pace) = if M <= FEW_ROWS { (2 * P, operands.pace) } else { (P, 2 * operands.pace) };
+                for _ in 0..times {
                     prefetch_line(ahead);
-                    ahead = ahead.wrapping_add(operands.pace);
+                    ahead = ahead.wrapping_add(pace);
                 }
                 multiply_add(&mut even, at.map(|at| at.add(k * NR)), &fragments, k);
                 multiply_add(&mut odd, at.map(|at| at.add((k + 1) * NR)), &fragments, k + 1);
@@ -102,13 +107,16 @@ fn finish_some<const M: usize>(
     out: &mut Sink<'_>,
 ) {
     if let Some(residual) = epilogue.residual {
+        let residual = &residual[at..][..(M - 1) * stride + width];
         for (i, row) in sums.iter_mut().enumerate() {
-            row[0] = simd.add(row[0], simd.load_first(&residual[at + i * stride..][..width]));
+            row[0] = simd.add(row[0], simd.load_first(&residual[i * stride..][..width]));
         }
     }
     epilogue.activate::<Avx512, M, NR>(simd, &mut sums);
+    let to = out.tile(at, M, stride, width);
     for (i, row) in sums.iter().enumerate() {
-        simd.store_first(out.entries(at + i * stride, width), row[0]);
+        // SAFETY: these entries of the tile are this thread's alone, and row after row.
+        simd.store_first(unsafe { std::slice::from_raw_parts_mut(to.add(i * stride), width) }, row[0]);
     }
 }
 
@@ -143,7 +151,7 @@ fn rows<const P: usize>(simd: Avx512, tile: &Tile<'_, '_, F32<Avx512>>, out: &mu
 impl F32MicroKernel for Avx512 {
     type Start = [f32; PANELS * NR];
     const PANELS: usize = PANELS;
-    const NARROW_MR: usize = 12;
+    const NARROW_MR: usize = 8;
 
     #[inline(always)]
     fn tile(self, tile: &Tile<'_, '_, F32<Avx512>>, out: &mut Sink<'_>) {
@@ -151,10 +159,6 @@ impl F32MicroKernel for Avx512 {
             (true, _) => rows::<PANELS>(self, tile, out),
             (false, 7) => run::<7, 1>(self, tile, out),
             (false, 8) => run::<8, 1>(self, tile, out),
-            (false, 9) => run::<9, 1>(self, tile, out),
-            (false, 10) => run::<10, 1>(self, tile, out),
-            (false, 11) => run::<11, 1>(self, tile, out),
-            (false, 12) => run::<12, 1>(self, tile, out),
             (false, _) => rows::<1>(self, tile, out),
         }
     }

@@ -30,8 +30,8 @@ pub(crate) use self::f32::{F32, F32MicroKernel, MR};
 pub use self::family::{Element, KernelFamily, Reduction, UnknownFamily};
 pub use self::i8::{PackedI8, Rescale, gemm_i8, pack_i8, padded_i8, quantise};
 pub(crate) use self::micro_kernel::{MicroKernel, Tile};
-pub use self::operands::Fragments;
-use self::operands::Operands;
+pub use self::operands::{Fragments, Rows};
+use self::operands::{Operands, TileRows};
 pub(crate) use self::prefetch::Prefetch;
 use crate::dispatch::dispatch_wide;
 use crate::sink::Sink;
@@ -87,13 +87,13 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
     prefetch: Prefetch,
     mut out: Sink<'_, K::Out>,
 ) {
-    let Fragments { list, per_row, offset, len } = a;
+    let Fragments { per_row, offset, len, .. } = a;
     let (nr, reduction) = (K::FAMILY.nr(), Reduction { fragments: per_row, len });
-    let rows = list.len() / per_row;
+    let rows = a.count();
     if rows == 0 {
         return;
     }
-    assert!(list.iter().all(|slice| slice.len() >= offset + len), "a fragment of a row ends early");
+    assert!(a.is_whole(), "a fragment of a row ends early");
     let (in_tile, is_unfinished) = kernel.split_epilogue(epilogue);
     let entries = reduction.entries();
     let most = (MC_BYTES / size_of::<K::Lhs>() / entries.max(1)).next_multiple_of(K::MR).max(K::MR);
@@ -122,9 +122,16 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
             };
             for rows in even(block.len(), height) {
                 let row = block.start + rows.start;
-                let list = &list[row * per_row..(row + rows.len()) * per_row];
                 let tile = Tile {
-                    operands: Operands { list, per_row, offset, len, panel, ahead, pace },
+                    operands: Operands {
+                        rows: a.tile(row..row + rows.len()),
+                        per_row,
+                        offset,
+                        len,
+                        panel,
+                        ahead,
+                        pace,
+                    },
                     start: &start,
                     rows: rows.len(),
                     width,
@@ -219,7 +226,15 @@ fn f32_groups_body<S: F32MicroKernel>(
             for &(from, until) in &tiles[..count] {
                 let list = &rows[from..until];
                 let tile = Tile {
-                    operands: Operands { list, per_row: 1, offset: g * len, len, panel, ahead, pace },
+                    operands: Operands {
+                        rows: TileRows::Listed(list),
+                        per_row: 1,
+                        offset: g * len,
+                        len,
+                        panel,
+                        ahead,
+                        pace,
+                    },
                     start: &start,
                     rows: list.len(),
                     width: (panels * NR).min(columns - column),

@@ -1,11 +1,13 @@
 //! Operands of a GEMM: rows of A, which is not packed, and packed panels of B.
 
-/// Rows of A, each a list of fragments that lie apart in memory: that makes a convolution in NHWC layout an implicit
+use std::ops::Range;
+
+/// Rows of A, each of fragments that lie apart in memory: that makes a convolution in NHWC layout an implicit
 /// GEMM without an im2col buffer, since the fragments of an output pixel are the input pixels under the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Fragments<'a, T> {
-    /// Row after row. A fragment is entries `offset..offset + len` of its slice: one group of channels of a pixel.
-    pub list: &'a [&'a [T]],
+    /// Where they are.
+    pub rows: Rows<'a, T>,
     /// Fragments of a row.
     pub per_row: usize,
     /// Where in its slice a fragment begins.
@@ -14,10 +16,71 @@ pub struct Fragments<'a, T> {
     pub len: usize,
 }
 
+/// Where rows of A are.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows<'a, T> {
+    /// The slices of their fragments, row after row. A fragment is entries `offset..offset + len` of its slice: one group of
+    /// channels of a pixel.
+    Listed(&'a [&'a [T]]),
+    /// Rows at equal distances: listing them would cost as much as a short product.
+    Spaced {
+        /// From the slice of the first fragment on.
+        values: &'a [T],
+        /// How many rows there are.
+        count: usize,
+        /// Elements from one row to the next.
+        step: usize,
+        /// Elements from one fragment of a row to the next.
+        apart: usize,
+    },
+}
+
+impl<'a, T> Fragments<'a, T> {
+    /// How many rows there are.
+    #[inline(always)]
+    pub(super) fn count(&self) -> usize {
+        match self.rows {
+            Rows::Listed(list) => list.len() / self.per_row,
+            Rows::Spaced { count, .. } => count,
+        }
+    }
+
+    /// Whether every fragment has all its entries.
+    #[inline(always)]
+    pub(super) fn is_whole(&self) -> bool {
+        let least = self.offset + self.len;
+        match self.rows {
+            Rows::Listed(list) => list.iter().all(|slice| slice.len() >= least),
+            Rows::Spaced { count: 0, .. } => true,
+            Rows::Spaced { values, count, step, apart } => {
+                (count - 1) * step + (self.per_row - 1) * apart + least <= values.len()
+            }
+        }
+    }
+
+    /// Where some of the rows are.
+    #[inline(always)]
+    pub(super) fn tile(&self, rows: Range<usize>) -> TileRows<'a, T> {
+        match self.rows {
+            Rows::Listed(list) => TileRows::Listed(&list[rows.start * self.per_row..rows.end * self.per_row]),
+            Rows::Spaced { values, step, apart, .. } => {
+                TileRows::Spaced { at: values.as_ptr().wrapping_add(rows.start * step), step, apart }
+            }
+        }
+    }
+}
+
+/// Where the rows of a tile are: [`Rows`], which were checked to be whole.
+#[derive(Clone, Copy)]
+pub(super) enum TileRows<'a, T> {
+    Listed(&'a [&'a [T]]),
+    Spaced { at: *const T, step: usize, apart: usize },
+}
+
 /// Some rows of A and one panel of B, or as many as a tile is wide.
 pub(crate) struct Operands<'a, L, R> {
-    /// Fragments, row after row, each checked by the driver to be long enough.
-    pub(super) list: &'a [&'a [L]],
+    /// Rows, checked by the driver to be whole.
+    pub(super) rows: TileRows<'a, L>,
     pub(super) per_row: usize,
     pub(super) offset: usize,
     /// Entries of a fragment.
@@ -33,9 +96,18 @@ impl<L, R> Operands<'_, L, R> {
     /// Where fragment `t` of each of the `M` rows begins; `self.len` entries may be read there.
     #[inline(always)]
     pub(super) fn fragments<const M: usize>(&self, t: usize) -> [*const L; M] {
-        debug_assert!(self.list.len() == M * self.per_row && t < self.per_row);
-        // SAFETY: there are M rows of fragments, the panel has as many as a row, and each slice is long enough: that was
-        // checked once for all, since here it would cost as much as a short fragment itself.
-        std::array::from_fn(|i| unsafe { self.list.get_unchecked(i * self.per_row + t).as_ptr().add(self.offset) })
+        debug_assert!(t < self.per_row);
+        match self.rows {
+            TileRows::Listed(list) => {
+                debug_assert!(list.len() == M * self.per_row);
+                // SAFETY: there are M rows of fragments, the panel has as many as a row, and each slice is long enough: that
+                // was checked once for all, since here it would cost as much as a short fragment itself.
+                std::array::from_fn(|i| unsafe { list.get_unchecked(i * self.per_row + t).as_ptr().add(self.offset) })
+            }
+            TileRows::Spaced { at, step, apart } => {
+                // Wherever these point, they were checked to be in the slice.
+                std::array::from_fn(|i| at.wrapping_add(i * step + t * apart + self.offset))
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dispatch::{DotToken, Int8Isa, Isa};
-use crate::gemm::{Fragments, Prefetch, gemm_rows};
+use crate::gemm::{Fragments, Prefetch, Rows, gemm_rows};
 use crate::oracle::{activations, cases, for_each_int8, most};
 use crate::testing::values;
 
@@ -127,7 +127,7 @@ proptest! {
         let rescale = Rescale { zero_point: 0, column_sums: &packed.column_sums, scales: &scales };
         let epilogue = I8Epilogue { rescale, float: Epilogue::default() };
         let mut out = vec![f32::NAN; m * n];
-        let rows = Fragments { list: &list, per_row: fragments, offset, len };
+        let rows = Fragments { rows: Rows::Listed(&list), per_row: fragments, offset, len };
         let to = Columns { first: 0, stride: n, offset: 0, columns: n };
         gemm_rows(Dot(int8::Plain), rows, &packed.weights, to, epilogue, Prefetch::NextPanel, Sink::new(&mut out));
         prop_assert_eq!(out, expected);
