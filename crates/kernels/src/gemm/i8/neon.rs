@@ -29,6 +29,17 @@ unsafe fn group(at: *const u8) -> int8x16_t {
     unsafe { vreinterpretq_s8_s32(vld1q_dup_s32(at.cast())) }
 }
 
+/// The same pointer, of which the compiler does not know that it lies at a distance from others: it would compute each anew in the
+/// inner loop.
+#[inline(always)]
+fn opaque(mut at: *const u8) -> *const u8 {
+    // SAFETY: it does nothing; the pointer comes out as it went in.
+    unsafe {
+        asm!("/* {0} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
+    }
+    at
+}
+
 /// `offset` added to the sums, as floats.
 #[inline(always)]
 fn floats<const M: usize>(sums: [[int32x4_t; VECTORS]; M], offset: &[i32; NR]) -> Accumulators<Floats, M> {
@@ -154,7 +165,7 @@ impl DotKernel for NeonDot {
         unsafe {
             let mut sums = [[vdupq_n_s32(0); VECTORS]; M];
             for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
-                let mut fragments = operands.fragments::<M>(t);
+                let mut fragments = operands.fragments::<M>(t).map(opaque);
                 let (fours, rest) = weights.as_chunks::<{ 4 * ROW }>();
                 for weights in fours {
                     // A fragment has as many entries as its weights have rows, and is gone through with them.
