@@ -36,9 +36,6 @@ pub(super) struct Drawn {
     pub(super) fault_hour: f64,
 }
 
-/// Mean seconds of a spell of hard or easy frames.
-const SPELL: f64 = 1200.0;
-
 impl Drawn {
     pub(super) fn draw(situation: &Situation, seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xB0A7);
@@ -47,7 +44,7 @@ impl Drawn {
             cells: situation.cells,
             label_wh: situation.label_wh,
             health: between(&mut rng, situation.health),
-            peukert: 1.05,
+            peukert: situation.peukert,
         };
         let mean = between(&mut rng, situation.celsius);
         let fault_hour = hours * between(&mut rng, (0.2, 0.7));
@@ -64,7 +61,8 @@ impl Drawn {
         let ticks = (0..count).map(|index| {
             let hour = index as f64 * TICK / 3600.0;
             let of_day = (hour + BEGINS).rem_euclid(24.0);
-            if rng.f64() < TICK / SPELL {
+            let (hard, soft) = situation.spells;
+            if rng.f64() < TICK / if easy { soft } else { hard } {
                 easy = !easy;
             }
             let turn = core::f64::consts::TAU / 24.0;

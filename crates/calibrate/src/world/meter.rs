@@ -64,9 +64,9 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(seed: u64, trouble: Trouble, begins: f64, step: f64) -> Self {
+    pub(super) fn new(seed: u64, trouble: Trouble, begins: f64, (step, error): (f64, f64)) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let slow = Wander::new(&mut rng, 0.01, 7200.0);
+        let slow = Wander::new(&mut rng, error, 7200.0);
         let now = Err(NoAnswer);
         Meter {
             rng,

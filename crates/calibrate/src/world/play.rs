@@ -51,7 +51,8 @@ const CHARGER: f64 = 10.0;
 impl Stage<'_> {
     pub(super) fn meter(&self, drawn: &Drawn) -> Meter {
         let s = self.situation;
-        Meter::new(!drawn.seed, s.trouble, drawn.fault_hour, s.step).that_tells(s.knows_supply, s.knows_celsius)
+        Meter::new(!drawn.seed, s.trouble, drawn.fault_hour, (s.step, s.gauge_error))
+            .that_tells(s.knows_supply, s.knows_celsius)
     }
 
     /// Frames of a tick under an order.

@@ -38,6 +38,12 @@ pub(super) struct Situation {
     pub(super) knows_supply: bool,
     /// Whether the gauge tells the battery's temperature.
     pub(super) knows_celsius: bool,
+    /// Mean seconds of a spell of hard frames, and of easy ones.
+    pub(super) spells: (f64, f64),
+    /// Standard deviation of the gauge's slow error.
+    pub(super) gauge_error: f64,
+    /// Exponent of Peukert's law.
+    pub(super) peukert: f64,
     /// Whether external power carries the board and charges the battery for an hour.
     pub(super) plugged: bool,
 }
@@ -64,6 +70,9 @@ impl Situation {
             step: 1.0 / 256.0,
             knows_supply: false,
             knows_celsius: false,
+            spells: (1200.0, 1200.0),
+            gauge_error: 0.01,
+            peukert: 1.05,
             plugged: false,
         }
     }
@@ -137,6 +146,12 @@ impl Situation {
             Situation { step: 0.05, ..day("gauge of 5 % steps") },
             Situation { step: 0.10, ..day("gauge of 10 % steps") },
             Situation { step: 0.25, ..day("gauge of four LEDs") },
+            Situation { spells: (300.0, 300.0), ..day("spells of 5 minutes") },
+            Situation { spells: (3600.0, 3600.0), ..day("spells of an hour") },
+            Situation { spells: (2400.0, 900.0), ..day("frames hard most of the time") },
+            Situation { spells: (900.0, 2400.0), ..day("frames easy most of the time") },
+            Situation { gauge_error: 0.02, ..day("gauge that errs by 2 points") },
+            Situation { peukert: 1.10, ..day("Peukert exponent 1.10") },
         ]
     }
 

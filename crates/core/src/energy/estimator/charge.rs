@@ -40,8 +40,11 @@ const SUN_SPREAD: f32 = 0.08;
 /// By how much drains wander in an hour, and over a whole charge: no voltage falls just as it is taken to.
 const DRAIN_WANDER: f32 = 0.002;
 const DRAIN_WANDER_CHARGE: f32 = 0.05;
-/// By how much charge wanders in an hour for no reason that is modelled.
-const CHARGE_WANDER: f32 = 0.003;
+/// By how much charge wanders in an hour for no reason that is modelled: as a share of what the load takes, since boards and cold err
+/// by shares, between bounds. A battery of a week wanders less than one of a day.
+const CHARGE_WANDER: f32 = 0.08;
+const LEAST_WANDER: f32 = 0.0005;
+const MOST_WANDER: f32 = 0.003;
 /// By how much the income wanders in an hour while there may be any, as a share of a charge an hour.
 const INCOME_WANDER: f32 = 0.04;
 /// The same as a share of the most that comes in, and its bounds.
@@ -180,7 +183,8 @@ impl ChargeEstimator {
             to[INCOME] = from[INCOME] * still;
         }
         let wander = |each: f32| each * each * hours;
-        p[SOC][SOC] += wander(CHARGE_WANDER);
+        let loads = CHARGE_WANDER * drop / hours.max(1e-6);
+        p[SOC][SOC] += wander(loads.max(LEAST_WANDER).min(MOST_WANDER));
         p[ERROR][ERROR] += GAUGE_ERROR * GAUGE_ERROR * (1.0 - keep * keep);
         if self.sunny {
             p[INCOME][INCOME] += wander(wanders);

@@ -190,7 +190,8 @@ impl BudgetGovernor {
         let planned = self.mission.frames.planned(self.pending.since, elapsed);
         self.learned.frames(hour, seconds, (frames, planned), (joules, expected));
         if expected > 0.0 {
-            self.spells.observe(seconds, frames, joules / expected);
+            let rung = self.ladder.rung(self.rung);
+            self.spells.observe(seconds, frames, joules / expected, rung.spread / rung.joules.max(f32::MIN_POSITIVE));
         }
         self.dither.overspent(expected - frames * self.ladder.joules_at(self.plan.position));
         self.pending = Pending { since: elapsed, ..Pending::default() };

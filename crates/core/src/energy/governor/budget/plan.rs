@@ -26,12 +26,18 @@ const LAST_HOURS: f32 = 0.2;
 const LAST_SHARE: f32 = 0.02;
 /// Seconds over which the planned watts are smoothed.
 const SMOOTHING: f32 = 900.0;
-/// Share of the right answers per joule given up to tell easy frames from hard ones.
-const TELLING_LOSS: f32 = 0.015;
-/// Seconds from frame to frame at which a change of the scene is seen soon.
-const SEEING: f32 = 6.0;
-/// Share of the planned watts that hard spells are left at least.
-const HARD_SHARE: f32 = 0.05;
+/// Share of the right answers per joule given up to tell easy frames from hard ones: this over the frames a second, between
+/// bounds. The fewer frames there are, the more each of them must tell; what is given up in easy spells, where most frames
+/// are, is less.
+const TELLING_LOSS: f32 = 0.018;
+const LEAST_LOSS: f32 = 0.012;
+const MOST_LOSS: f32 = 0.03;
+/// Share of the planned watts that hard spells are left at least, so that their end is seen.
+const HARD_SHARE: f32 = 0.1;
+/// Probabilities of an easy spell below which nothing is shifted to it, and above which all is: what goes into hard frames by
+/// mistake is lost, what is held back in easy ones is spent in the next.
+const DOUBT: f32 = 0.4;
+const BELIEF: f32 = 0.8;
 /// Seconds over which the share of easy spells is learned.
 const VARIATION: f32 = 4.0 * 3600.0;
 
@@ -97,13 +103,13 @@ impl BudgetGovernor {
 
     /// More in easy spells and less in hard ones, the same on average: what a joule buys is right answers, and easy frames
     /// are answered rightly for fewer joules.
-    fn shifted(&mut self, watts: f32, (low, seeing, high): (f32, f32, f32), seconds: f32) -> f32 {
+    fn shifted(&mut self, watts: f32, (low, high): (f32, f32), seconds: f32) -> f32 {
         let Some(ease) = self.spells.ease() else { return watts };
+        let ease = ((ease - DOUBT) / (BELIEF - DOUBT)).clamp(0.0, 1.0);
         let gain = (seconds / VARIATION).min(1.0);
         self.easy_share += gain * (ease - self.easy_share);
         let share = self.easy_share.clamp(0.2, 0.8);
-        // So many frames that the end of a hard spell is seen.
-        let least = low.max(HARD_SHARE * watts).max(seeing.min(0.4 * watts));
+        let least = low.max(HARD_SHARE * watts);
         if watts <= least || watts >= high {
             return watts;
         }
@@ -129,8 +135,11 @@ impl BudgetGovernor {
             }
             FrameDemand::Between(shortest, longest) => {
                 let (short, long) = (shortest.as_secs_f32(), longest.as_secs_f32());
-                let best = self.ladder.joules_at(self.ladder.most_telling(floor, TELLING_LOSS)) * price;
-                let watts = self.shifted(watts, (best / long, best / SEEING, best / short), seconds);
+                let cheap = self.ladder.joules_at(self.ladder.most_per_joule(floor)) * price;
+                let rate = (watts / cheap.max(f32::MIN_POSITIVE)).max(1.0 / long).min(1.0 / short);
+                let loss = (TELLING_LOSS / rate).clamp(LEAST_LOSS, MOST_LOSS);
+                let best = self.ladder.joules_at(self.ladder.most_telling(floor, loss)) * price;
+                let watts = self.shifted(watts, (best / long, best / short), seconds);
                 // The period at which the best buy is affordable; beyond its ends the operating point gives way.
                 let seconds = if watts > 0.0 { (best / watts).max(short).min(long) } else { long };
                 (watts * seconds, Some(Duration::try_from_secs_f32(seconds).unwrap_or(longest)))
