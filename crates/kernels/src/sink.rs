@@ -51,8 +51,9 @@ impl<'a, T> Sink<'a, T> {
     /// They are not all in the slice.
     #[inline(always)]
     pub(crate) fn tile(&mut self, at: usize, rows: usize, stride: usize, len: usize) -> *mut T {
-        let last = (rows - 1) * stride + len;
-        assert!(at <= self.len && last <= self.len - at, "{last} entries from {at} of {}", self.len);
+        let last = rows.checked_sub(1).and_then(|steps| steps.checked_mul(stride)?.checked_add(len));
+        let fits = at <= self.len && last.is_some_and(|last| last <= self.len - at);
+        assert!(fits, "{rows} rows of {len} entries, {stride} apart, from {at} of {}", self.len);
         self.start.wrapping_add(at)
     }
 
@@ -66,6 +67,18 @@ impl<'a, T> Sink<'a, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tiles_that_are_not_all_inside_are_refused() {
+        let mut out = vec![0; 6];
+        for (at, rows, stride, len) in [(1, 2, 3, 3), (7, 1, 0, 0), (0, 3, usize::MAX / 2 + 1, 1), (0, 0, 1, 1)] {
+            let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                Sink::new(&mut out).tile(at, rows, stride, len);
+            }));
+            assert!(refused.is_err(), "{rows} rows of {len} from {at}");
+        }
+        Sink::new(&mut out).tile(1, 2, 3, 2);
+    }
 
     #[test]
     fn sink_shares_write_disjoint_entries() {
@@ -85,12 +98,6 @@ mod tests {
         let start = out.as_ptr();
         let sink = Sink::new(&mut out);
         assert_eq!(sink.address(4), start.wrapping_add(4));
-    }
-
-    #[test]
-    #[should_panic(expected = "5 entries from 2 of 6")]
-    fn sink_refuses_tiles_beyond_its_end() {
-        Sink::new(&mut [0.0; 6]).tile(2, 2, 3, 2);
     }
 
     #[test]

@@ -48,12 +48,16 @@ impl<'a, T> Fragments<'a, T> {
     /// Whether every fragment has all its entries.
     #[inline(always)]
     pub(super) fn is_whole(&self) -> bool {
-        let least = self.offset + self.len;
+        let Some(least) = self.offset.checked_add(self.len) else { return false };
         match self.rows {
             Rows::Listed(list) => list.iter().all(|slice| slice.len() >= least),
             Rows::Spaced { count: 0, .. } => true,
             Rows::Spaced { values, count, step, apart } => {
-                (count - 1) * step + (self.per_row - 1) * apart + least <= values.len()
+                let last = || {
+                    let row = step.checked_mul(count - 1)?;
+                    row.checked_add(apart.checked_mul(self.per_row.checked_sub(1)?)?)?.checked_add(least)
+                };
+                last().is_some_and(|last| last <= values.len())
             }
         }
     }
@@ -109,5 +113,28 @@ impl<L, R> Operands<'_, L, R> {
                 std::array::from_fn(|i| at.wrapping_add(i * step + t * apart + self.offset))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_end_early_are_not_whole_however_far_apart_they_are() {
+        let values = [0.0f32; 10];
+        let whole = |count, step, apart, per_row, len| {
+            let rows = Rows::Spaced { values: &values, count, step, apart };
+            Fragments { rows, per_row, offset: 1, len }.is_whole()
+        };
+        assert!(whole(3, 3, 0, 1, 3) && whole(2, 4, 2, 2, 3) && whole(0, usize::MAX, 1, 1, 100));
+        assert!(!whole(3, 3, 0, 1, 4) && !whole(4, 3, 0, 1, 3) && !whole(2, 4, 3, 2, 3));
+        let half = usize::MAX / 2 + 1;
+        assert!(
+            !whole(3, half, 0, 1, 3)
+                && !whole(2, 1, half, 3, 1)
+                && !whole(1, 1, 1, 1, usize::MAX)
+                && !whole(1, 1, 1, 0, 1)
+        );
     }
 }
