@@ -9,32 +9,10 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, StringStringEntryProto};
 
 use super::HeadsError;
 use super::layers::{Learned, Made, integer, mark, means, node, output, replace};
+use super::maps::{last_map, maps, needed};
 
 /// Layers between the linear one and the exit that leave the order of classes as it is.
 const PASSED: [&str; 6] = ["Softmax", "LogSoftmax", "Identity", "Flatten", "Squeeze", "Cast"];
-
-/// The largest stride of the maps that are pooled: at the next one, layers are trained for the old classes most.
-const STRIDE: usize = 16;
-
-/// Layers that make a map of a map.
-const SPATIAL: [&str; 16] = [
-    "Conv",
-    "MaxPool",
-    "AveragePool",
-    "BatchNormalization",
-    "Clip",
-    "Relu",
-    "LeakyRelu",
-    "PRelu",
-    "HardSwish",
-    "HardSigmoid",
-    "Sigmoid",
-    "Gelu",
-    "Add",
-    "Mul",
-    "Cast",
-    "Identity",
-];
 
 /// What the network is called whose only exit gives the features of all.
 const FEATURES: &str = "learned/features";
@@ -52,6 +30,8 @@ pub(super) struct Head {
     pub own: Part,
     /// The maps (N, C, H, W) of the trunk whose means are features, too, and their channels.
     pub maps: Vec<Part>,
+    /// The logits (N, classes) and their number, where the classifier is kept.
+    pub kept: Option<Part>,
 }
 
 impl Head {
@@ -59,6 +39,14 @@ impl Head {
     pub(super) fn width(&self) -> usize {
         self.own.1 + self.maps.iter().map(|(_, channels)| channels).sum::<usize>()
     }
+}
+
+/// Where in a row of numbers those of an exit stand.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub features: Vec<Range<usize>>,
+    /// Of a classifier that is kept.
+    pub logits: Range<usize>,
 }
 
 /// The exits of a network.
@@ -91,6 +79,30 @@ impl Heads {
         Ok(Heads { model, heads, exits: exits.to_vec() })
     }
 
+    /// Of a network that keeps its classifiers of `classes` classes. What an exit behind the whole trunk reads was trained to keep
+    /// these classes apart, and tells what is none of them better than maps before do; exits before the trunk's end need those.
+    pub(super) fn keeping(mut self, classes: usize, shapes: &HashMap<String, Vec<usize>>) -> Result<Self, HeadsError> {
+        let graph = self.model.graph.clone().unwrap_or_default();
+        let last = last_map(&graph, shapes);
+        for head in &mut self.heads {
+            let made_by = graph.node.iter().find(|node| node.output.contains(&head.exit));
+            if let Some(node) = made_by.filter(|node| ["Softmax", "Concat"].contains(&node.op_type.as_str())) {
+                let reason = format!("it ends in {}, expected logits of its classes", node.op_type);
+                return Err(HeadsError::Exit { exit: head.exit.clone(), reason });
+            }
+            if last.as_ref().is_some_and(|last| needed(&graph, &head.own.0).contains(last.as_str())) {
+                head.maps.clear();
+            }
+            head.kept = Some((head.exit.clone(), classes));
+        }
+        Ok(self)
+    }
+
+    /// Whether a kept exit stands behind the whole trunk.
+    pub(super) fn is_behind_trunk(&self, place: usize) -> bool {
+        self.heads.get(place).is_some_and(|head| head.kept.is_some() && head.maps.is_empty())
+    }
+
     pub(super) fn exits(&self) -> &[String] {
         &self.exits
     }
@@ -120,7 +132,7 @@ impl Heads {
     /// The tensors of features of all exits, each once, in the order in which [`Heads::features`] gives them.
     fn parts(&self) -> Vec<&Part> {
         let mut parts: Vec<&Part> = Vec::new();
-        for part in self.heads.iter().flat_map(|head| std::iter::once(&head.own).chain(&head.maps)) {
+        for part in self.heads.iter().flat_map(|head| std::iter::once(&head.own).chain(&head.maps).chain(&head.kept)) {
             if !parts.iter().any(|(name, _)| *name == part.0) {
                 parts.push(part);
             }
@@ -129,7 +141,7 @@ impl Heads {
     }
 
     /// Where in what [`Heads::features`] gives the features of each exit stand.
-    pub(super) fn places(&self) -> Vec<Vec<Range<usize>>> {
+    pub(super) fn places(&self) -> Vec<Places> {
         let mut places = HashMap::new();
         let mut next = 0;
         for (name, width) in self.parts() {
@@ -137,7 +149,11 @@ impl Heads {
             next += width;
         }
         let of = |(name, _): &Part| places.get(name.as_str()).cloned().unwrap_or(0..0);
-        self.heads.iter().map(|head| std::iter::once(&head.own).chain(&head.maps).map(of).collect()).collect()
+        let of_head = |head: &Head| Places {
+            features: std::iter::once(&head.own).chain(&head.maps).map(of).collect(),
+            logits: head.kept.as_ref().map_or(0..0, of),
+        };
+        self.heads.iter().map(of_head).collect()
     }
 
     /// A network with one exit, whose logits are the features of all.
@@ -161,43 +177,36 @@ impl Heads {
         model.encode_to_vec()
     }
 
-    /// The network with these classifiers. With `outside`, one for each, a last class is "none of these".
+    /// The network with these classifiers, or with those that it keeps. With `outside`, one for each, a last class is
+    /// [`NONE_OF_THESE`].
     pub(super) fn with(
         &self,
-        classifiers: &[Linear],
+        classifiers: Option<&[Linear]>,
         outside: Option<&[Outside]>,
         labels: &[String],
     ) -> Result<Vec<u8>, HeadsError> {
         let wrong = |reason: String| Err(HeadsError::Classifiers { reason });
-        if classifiers.len() != self.heads.len() || outside.is_some_and(|o| o.len() != self.heads.len()) {
-            return wrong(format!("{} for {} exits", classifiers.len(), self.heads.len()));
+        let given = classifiers.map_or(self.heads.len(), <[Linear]>::len);
+        if given != self.heads.len() || outside.is_some_and(|o| o.len() != self.heads.len()) {
+            return wrong(format!("{given} for {} exits", self.heads.len()));
         }
-        for (place, (head, linear)) in self.heads.iter().zip(classifiers).enumerate() {
-            let (exit, width) = (&head.exit, head.width());
-            let fits = |linear: &Linear, rows: usize| linear.bias.len() == rows && linear.weights.len() == rows * width;
-            if !fits(linear, labels.len()) {
-                let (weights, bias) = (linear.weights.len(), linear.bias.len());
-                return wrong(format!(
-                    "exit {exit:?} has {weights} weights, {bias} biases, expected {} classes of {width} features",
-                    labels.len()
-                ));
+        let mut learned = Vec::with_capacity(self.heads.len());
+        for (place, head) in self.heads.iter().enumerate() {
+            let (linear, outside) = (classifiers.map(|all| &all[place]), outside.map(|all| &all[place]));
+            if let Err(reason) = head.fits(linear, outside, labels.len()) {
+                return wrong(reason);
             }
-            if let Some(outside) = outside.and_then(|outside| outside.get(place)) {
-                let rows = outside.directions.bias.len();
-                let each = outside.scale.len() == width && outside.shift.len() == width;
-                if !each || !fits(&outside.directions, rows) || !fits(&outside.classes, labels.len()) {
-                    return wrong(format!("what is outside of exit {exit:?} has not {width} features"));
-                }
-            }
+            learned.push(Learned { linear, outside });
         }
         let mut model = self.model.clone();
         let axes_are_inputs = model.opset_import.iter().any(|opset| opset.domain.is_empty() && opset.version >= 18);
         let mut labels = labels.to_vec();
         labels.extend(outside.map(|_| NONE_OF_THESE.to_owned()));
         if let Some(graph) = &mut model.graph {
-            let mut made = Made { mark: mark(graph), pooled: HashMap::new(), axes_are_inputs };
-            for (place, (head, linear)) in self.heads.iter().zip(classifiers).enumerate() {
-                let learned = Learned { linear, outside: outside.and_then(|outside| outside.get(place)) };
+            // Beside classifiers that are kept, what is learned is stored as small as they may be.
+            let half = classifiers.is_none();
+            let mut made = Made { mark: mark(graph), pooled: HashMap::new(), axes_are_inputs, half };
+            for (head, learned) in self.heads.iter().zip(learned) {
                 replace(graph, head, learned, &mut made);
             }
             graph.output = self.heads.iter().map(|head| output(&head.exit, labels.len())).collect();
@@ -205,6 +214,34 @@ impl Heads {
         }
         describe(&mut model, self.exits.join(","), Some(&labels));
         Ok(model.encode_to_vec())
+    }
+}
+
+impl Head {
+    /// Whether what was learned is of this exit's features and of so many classes.
+    fn fits(&self, linear: Option<&Linear>, outside: Option<&Outside>, classes: usize) -> Result<(), String> {
+        let (exit, width) = (&self.exit, self.width());
+        let fits = |linear: &Linear, rows: usize| linear.bias.len() == rows && linear.weights.len() == rows * width;
+        match (linear, &self.kept) {
+            (None, Some((_, kept))) if *kept == classes => {}
+            (None, Some((_, kept))) => return Err(format!("exit {exit:?} has {kept} classes, not {classes}")),
+            (None, None) => return Err(format!("exit {exit:?} does not keep its classifier")),
+            (Some(linear), _) if !fits(linear, classes) => {
+                let (weights, bias) = (linear.weights.len(), linear.bias.len());
+                return Err(format!(
+                    "exit {exit:?} has {weights} weights, {bias} biases, expected {classes} classes of {width} features"
+                ));
+            }
+            (Some(_), _) => {}
+        }
+        if let Some(outside) = outside {
+            let rows = outside.directions.bias.len();
+            let each = outside.scale.len() == width && outside.shift.len() == width;
+            if !each || !fits(&outside.directions, rows) || !fits(&outside.classes, classes) {
+                return Err(format!("what is outside of exit {exit:?} has not {width} features"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -252,57 +289,12 @@ fn find(graph: &GraphProto, producers: &HashMap<&str, &NodeProto>, exit: &str) -
                 if other || width == 0 {
                     return Err("its last layer is turned round".into());
                 }
-                return Ok(Head { exit: exit.into(), own: (first.into(), width), maps: vec![] });
+                return Ok(Head { exit: exit.into(), own: (first.into(), width), maps: vec![], kept: None });
             }
             other => return Err(format!("it ends in {other}, expected a linear layer (Gemm or MatMul)")),
         }
     }
     Err("its layers form a circle".into())
-}
-
-/// Of the maps that `tensor` is computed from, the last of every number of channels whose stride is at most [`STRIDE`]: what
-/// the trunk knew before it went over to another width.
-fn maps(
-    graph: &GraphProto,
-    tensor: &str,
-    shapes: &HashMap<String, Vec<usize>>,
-    [height, width]: [usize; 2],
-) -> Vec<Part> {
-    let spatial = spatial(graph);
-    let mut needed = HashSet::from([tensor]);
-    let mut maps: Vec<Part> = Vec::new();
-    // Nodes stand behind what they read: backwards, the first of a width is the last.
-    for node in graph.node.iter().rev() {
-        if !node.output.iter().any(|name| needed.contains(name.as_str())) {
-            continue;
-        }
-        needed.extend(node.input.iter().map(String::as_str));
-        for name in &node.output {
-            let Some(&[1, channels, rows, columns]) = shapes.get(name).map(Vec::as_slice) else { continue };
-            let is_map = spatial.contains(name.as_str())
-                && rows * columns > 1
-                && rows * STRIDE >= height
-                && columns * STRIDE >= width;
-            if is_map && !maps.iter().any(|&(_, other)| other == channels) {
-                maps.push((name.clone(), channels));
-            }
-        }
-    }
-    maps.reverse();
-    maps
-}
-
-/// Tensors that lie over the image: what a layer of [`SPATIAL`] makes of the image or of another such tensor. Tensors of attention
-/// have four axes, too.
-fn spatial(graph: &GraphProto) -> HashSet<&str> {
-    let mut spatial: HashSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
-    for node in &graph.node {
-        let first = node.input.first().map_or("", String::as_str);
-        if SPATIAL.contains(&node.op_type.as_str()) && spatial.contains(first) {
-            spatial.extend(node.output.iter().map(String::as_str));
-        }
-    }
-    spatial
 }
 
 /// Dimensions of a constant: an initializer, also one behind a `Cast`.

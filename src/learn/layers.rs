@@ -8,13 +8,18 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
+use tract_onnx::prelude::f16;
 
 use super::heads::{Head, Part};
+
+/// From so many numbers on, a matrix is stored in half precision where that is asked for.
+const HALVED: usize = 256;
 
 /// What an exit learned.
 #[derive(Clone, Copy)]
 pub(super) struct Learned<'a> {
-    pub linear: &'a Linear,
+    /// A new classifier; without one the exit keeps its own.
+    pub linear: Option<&'a Linear>,
     pub outside: Option<&'a Outside>,
 }
 
@@ -26,6 +31,8 @@ pub(super) struct Made {
     pub pooled: HashMap<String, String>,
     /// From opset 18 on, `ReduceMax` is told its axes by an input.
     pub axes_are_inputs: bool,
+    /// Whether matrices are stored in half precision, each followed by a `Cast`.
+    pub half: bool,
 }
 
 /// A part of names that are in no name of the graph: a network may be learned for the second time.
@@ -51,7 +58,7 @@ pub(super) fn replace(graph: &mut GraphProto, head: &Head, learned: Learned<'_>,
         }
     }
     // Features that are an exit themselves have got another name, too.
-    let own = if head.own.0 == head.exit { before } else { head.own.0.clone() };
+    let own = if head.own.0 == head.exit { before.clone() } else { head.own.0.clone() };
     let mut maps: Vec<String> = Vec::new();
     for (map, _) in &head.maps {
         let flat = made.pooled.entry(map.clone()).or_insert_with(|| means(graph, map, &made.mark));
@@ -62,12 +69,14 @@ pub(super) fn replace(graph: &mut GraphProto, head: &Head, learned: Learned<'_>,
         let maps: Vec<&str> = maps.iter().map(String::as_str).collect();
         layers.maps = Some((layers.add("Concat", &maps, "means", vec![integer("axis", 1)]), head.width() - head.own.1));
     }
-    match learned.outside {
-        None => layers.linear(learned.linear, ""),
-        Some(outside) => {
-            let logits = layers.linear(learned.linear, "logits");
+    match (learned.linear, learned.outside) {
+        (Some(linear), None) => layers.linear(linear, ""),
+        (Some(linear), Some(outside)) => {
+            let logits = layers.linear(linear, "logits");
             layers.outside(outside, &logits)
         }
+        (None, Some(outside)) => layers.outside(outside, &before),
+        (None, None) => layers.add("Identity", &[&before], "", vec![]),
     };
 }
 
@@ -93,9 +102,16 @@ impl Layers<'_> {
     }
 
     fn constant(&mut self, part: &str, dims: &[usize], values: &[f32]) -> String {
-        let name = self.named(part);
-        self.graph.initializer.push(tensor(&name, dims, values));
-        name
+        if !self.made.half || dims.len() < 2 || values.len() < HALVED {
+            let name = self.named(part);
+            self.graph.initializer.push(tensor(&name, dims, values));
+            return name;
+        }
+        let name = self.named(&format!("{part}-half"));
+        let halves = values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
+        let data_type = DataType::Float16 as i32;
+        self.graph.initializer.push(TensorProto { data_type, raw_data: halves, ..tensor(&name, dims, &[]) });
+        self.add("Cast", &[&name], part, vec![integer("to", i64::from(DataType::Float as i32))])
     }
 
     /// A linear layer over all features. Two products, one added to the other: of one over joined features tract makes the

@@ -9,6 +9,7 @@
 
 mod heads;
 mod layers;
+mod maps;
 
 use std::ops::Range;
 use std::path::Path;
@@ -21,8 +22,8 @@ use crate::frame::Frame;
 use crate::model::{self, LoadOptions, Model};
 use crate::plan::Plan;
 use crate::{Classifier, Error};
-use heads::Heads;
 pub use heads::NONE_OF_THESE;
+use heads::{Heads, Places};
 
 /// Why a network's exits cannot be learned anew.
 #[derive(Debug, Error)]
@@ -73,7 +74,8 @@ pub struct Learner {
     heads: Heads,
     classifier: Classifier,
     /// For each exit where its features stand in what the classifier gives.
-    places: Vec<Vec<Range<usize>>>,
+    places: Vec<Places>,
+    labels: Vec<String>,
 }
 
 impl std::fmt::Debug for Learner {
@@ -100,25 +102,46 @@ impl Learner {
     /// # Errors
     /// [`HeadsError`].
     pub fn from_bytes(bytes: Vec<u8>, path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, HeadsError> {
-        let path = path.as_ref();
+        Self::of(bytes, path.as_ref(), options, false)
+    }
+
+    /// As [`Learner::from_bytes`], of a network that keeps its classifiers and learns only what is none of its classes:
+    /// [`Learner::finish_kept`] ends it.
+    ///
+    /// # Errors
+    /// [`HeadsError`], also where an exit ends in a softmax or has that answer already.
+    pub fn keeping(bytes: Vec<u8>, path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, HeadsError> {
+        Self::of(bytes, path.as_ref(), options, true)
+    }
+
+    fn of(bytes: Vec<u8>, path: &Path, options: &LoadOptions, keeps: bool) -> Result<Self, HeadsError> {
         let network = |error: Error| HeadsError::Network(Box::new(error));
         // Judged as any model is, before a word of it is believed.
         let model = Model::from_bytes(bytes.clone(), path, options).map_err(|error| network(error.into()))?;
         let (exits, size) = (model.info().exits.clone(), [model.info().input.height, model.info().input.width]);
+        let (classes, labels) = (model.info().classes, model.info().labels.clone().unwrap_or_default());
         drop(model);
         let shapes = model::tensor_shapes(&bytes, path, options).map_err(|error| network(error.into()))?;
-        let heads = Heads::find(&bytes, &exits, &shapes, size)?;
+        let mut heads = Heads::find(&bytes, &exits, &shapes, size)?;
+        if keeps {
+            heads = heads.keeping(classes, &shapes)?;
+        }
         let options = options.clone().with_exits(None);
         let model = Model::from_bytes(heads.features(), path, &options).map_err(|error| network(error.into()))?;
         let plan = Arc::new(Plan::new(model).map_err(|error| network(error.into()))?);
         let places = heads.places();
         let classifier = Classifier::new(plan).map_err(network)?;
-        Ok(Learner { heads, classifier, places })
+        Ok(Learner { heads, classifier, places, labels })
     }
 
     /// The exits, in the order of the network's outputs.
     pub fn exits(&self) -> &[String] {
         self.heads.exits()
+    }
+
+    /// The names of the network's own classes, if it has any.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
     }
 
     /// How many features stand in front of each exit, those of the trunk among them.
@@ -132,12 +155,18 @@ impl Learner {
         self.heads.deepest()
     }
 
+    /// Whether whoever gets to the exit at this place has been seen by all that tells what is none of the classes: by the whole
+    /// network, or, where classifiers are kept, by the whole trunk.
+    pub fn tells_all(&self, place: usize) -> bool {
+        place == self.deepest() || self.heads.is_behind_trunk(place)
+    }
+
     /// Runs the whole network once: the features in front of each exit.
     ///
     /// # Errors
     /// [`HeadsError::Network`] when the image cannot be prepared or run.
     pub fn features(&mut self, frame: &Frame) -> Result<Vec<Vec<f32>>, HeadsError> {
-        self.of_view(frame, false)
+        Ok(self.look(frame, false)?.into_iter().map(|seen| seen.features).collect())
     }
 
     /// As [`Learner::features`], of the image mirrored left to right: one more view of what it shows.
@@ -145,10 +174,15 @@ impl Learner {
     /// # Errors
     /// As [`Learner::features`].
     pub fn mirrored_features(&mut self, frame: &Frame) -> Result<Vec<Vec<f32>>, HeadsError> {
-        self.of_view(frame, true)
+        Ok(self.look(frame, true)?.into_iter().map(|seen| seen.features).collect())
     }
 
-    fn of_view(&mut self, frame: &Frame, mirrored: bool) -> Result<Vec<Vec<f32>>, HeadsError> {
+    /// Runs the whole network once, of the image mirrored if that is asked for: what each exit sees of it, and what it says
+    /// where it keeps its classifier.
+    ///
+    /// # Errors
+    /// As [`Learner::features`].
+    pub fn look(&mut self, frame: &Frame, mirrored: bool) -> Result<Vec<Seen>, HeadsError> {
         let mut run = || {
             let mut input = self.classifier.tensor(frame)?.to_vec();
             if mirrored {
@@ -159,9 +193,12 @@ impl Learner {
         };
         let all: Vec<Vec<f32>> = run().map_err(|error: Error| HeadsError::Network(Box::new(error)))?;
         let all = all.into_iter().next().unwrap_or_default();
-        let row =
-            |places: &Vec<Range<usize>>| places.iter().flat_map(|place| all[place.clone()].iter().copied()).collect();
-        Ok(self.places.iter().map(row).collect())
+        let at = |place: &Range<usize>| all[place.clone()].iter().copied();
+        let seen = |places: &Places| Seen {
+            features: places.features.iter().flat_map(at).collect(),
+            logits: at(&places.logits).collect(),
+        };
+        Ok(self.places.iter().map(seen).collect())
     }
 
     /// The network as an ONNX file with these classifiers in place of its own, in the order of [`Learner::exits`], and these
@@ -170,7 +207,7 @@ impl Learner {
     /// # Errors
     /// [`HeadsError::Classifiers`].
     pub fn finish(&self, classifiers: &[Linear], labels: &[String]) -> Result<Vec<u8>, HeadsError> {
-        self.heads.with(classifiers, None, labels)
+        self.heads.with(Some(classifiers), None, labels)
     }
 
     /// As [`Learner::finish`], with one more class behind the others: [`NONE_OF_THESE`].
@@ -183,6 +220,24 @@ impl Learner {
         outside: &[Outside],
         labels: &[String],
     ) -> Result<Vec<u8>, HeadsError> {
-        self.heads.with(classifiers, Some(outside), labels)
+        self.heads.with(Some(classifiers), Some(outside), labels)
     }
+
+    /// The network with the classifiers that it keeps and [`NONE_OF_THESE`] behind their classes, as an ONNX file.
+    ///
+    /// # Errors
+    /// As [`Learner::finish`]; also of a network that does not keep them.
+    pub fn finish_kept(&self, outside: &[Outside], labels: &[String]) -> Result<Vec<u8>, HeadsError> {
+        self.heads.with(None, Some(outside), labels)
+    }
+}
+
+/// What an exit sees of an image.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Seen {
+    /// The features in front of it, as many as [`Learner::widths`] says.
+    pub features: Vec<f32>,
+    /// The logits of the classifier that it keeps; else none.
+    pub logits: Vec<f32>,
 }

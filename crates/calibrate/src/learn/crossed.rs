@@ -79,6 +79,22 @@ pub struct Crossed {
     pub unseen: Vec<Vec<f32>>,
 }
 
+impl Crossed {
+    /// For a network that keeps its classifier, whose logits of the images are these, (images, classes): "none of these" stays as
+    /// far above or below the best class as it was.
+    #[must_use]
+    pub fn with_logits(mut self, logits: Vec<Vec<f32>>) -> Self {
+        let top = |logits: &[f32]| logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        for (unseen, mut own) in self.unseen.iter_mut().zip(logits) {
+            if let (true, Some((none, classes))) = (self.outside.is_some(), unseen.split_last()) {
+                own.push(top(&own) + none - top(classes));
+            }
+            *unseen = own;
+        }
+        self
+    }
+}
+
 /// Learns a classifier. Images of the same classes in the same order give the same one.
 ///
 /// # Errors
@@ -283,7 +299,7 @@ mod tests {
     fn what_is_far_from_all_classes_is_none_of_these() {
         let (few, fresh) = (clouds(4, 30, 200, 1), clouds(4, 200, 200, 2));
         let learned = learn(&few, &Options::default().with_reject(Some(0.1))).unwrap();
-        let (outside, found) = learned.outside.unwrap();
+        let (outside, found) = learned.outside.clone().unwrap();
         assert!(found.share == 0.1 && learned.unseen.iter().all(|logits| logits.len() == 5));
         let none = |row: &[f32]| {
             let logits = learned.classifier.logits(row);
@@ -292,6 +308,12 @@ mod tests {
         };
         let withheld = (0..fresh.len()).filter(|&image| none(fresh.row(image))).count();
         assert!(withheld as f64 <= 0.1 * fresh.len() as f64, "{withheld}");
+        let own: Vec<Vec<f32>> = (0..few.len()).map(|image| vec![image as f32, 3.0, 0.0, 0.0]).collect();
+        let called = |logits: &[f32]| logits[..4].iter().all(|&logit| logit < logits[4]);
+        let before: Vec<bool> = learned.unseen.iter().map(|logits| called(logits)).collect();
+        let kept = learned.clone().with_logits(own.clone());
+        assert_eq!(kept.unseen.iter().map(|logits| called(logits)).collect::<Vec<_>>(), before);
+        assert!(kept.unseen.iter().zip(&own).all(|(logits, own)| logits[..4] == own[..]));
         let mut random = Random::new(9);
         let others = (0..200).filter(|_| {
             let row: Vec<f32> =

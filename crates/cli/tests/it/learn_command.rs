@@ -90,6 +90,33 @@ fn what_is_no_class_is_told_as_none_of_these() {
 }
 
 #[test]
+fn a_network_of_own_classes_learns_only_what_is_none_of_them() {
+    let folder = TempDir::new().unwrap();
+    let (data, first, bundle) =
+        (folder.path().join("photos"), folder.path().join("a.dynp"), folder.path().join("b.dynp"));
+    let onnx = folder.path().join("a.onnx");
+    photos(&data, &CLASSES, 15);
+    let learned = program(&["learn", "--data", text(&data), "-o", text(&first), "--onnx", text(&onnx)]);
+    assert!(learned.status.success(), "{}", String::from_utf8_lossy(&learned.stderr));
+    let args = ["learn", text(&onnx), "--data", text(&data), "-o", text(&bundle), "--keep"];
+    refuses(&args, &["--reject"]);
+    let report: Value =
+        serde_json::from_slice(&program(&[&args[..], &["--reject", "10", "--json"]].concat()).stdout).unwrap();
+    let merge = report["exits"].as_array().unwrap().iter().find(|exit| exit["exit"] == "merge").unwrap();
+    assert!(merge["withheld"].as_u64() <= Some(3), "{report}");
+    let other = folder.path().join("other");
+    photos(&other, &[("lava", [250, 40, 0])], 1);
+    for (photo, expected) in [(data.join("sky/3.bmp"), "sky"), (other.join("lava/0.bmp"), "none of these")] {
+        let output = program(&["classify", text(&photo), "--model", text(&bundle), "--json"]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["label"], expected, "{answer}");
+    }
+    // Classes that the network does not have, or has and there are no photos of.
+    let args = ["learn", text(&onnx), "--data", text(&other), "-o", text(&bundle), "--keep", "--reject", "10"];
+    refuses(&args, &["each of the network's classes"]);
+}
+
+#[test]
 fn what_cannot_be_learned_from_is_wrong_input() {
     let folder = TempDir::new().unwrap();
     let (data, bundle) = (folder.path().join("photos"), folder.path().join("mine.dynp"));

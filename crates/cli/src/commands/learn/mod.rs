@@ -1,11 +1,10 @@
 //! `learn`: classifiers for a user's own classes, on the machine at hand.
 
-use std::borrow::Cow;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use clap::Args as ClapArgs;
 use dyn_perceiver::bundle::{self, BundleError, Target};
 use dyn_perceiver::calibrate::evaluate::replay;
@@ -18,19 +17,20 @@ use dyn_perceiver::exit::{CalibratedPolicy, Calibration, ExitPolicy, ExitRule, F
 use dyn_perceiver::learn::{HeadsError, Learner};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
-use serde::Serialize;
 
 use crate::args::load::LoadArgs;
 use crate::defaults;
 use crate::output::failure::{Failure, OrInput as _, wrong};
-use crate::output::json::{self, Pairs};
-use crate::output::out::Out;
+use crate::output::json;
 use crate::output::skipped::Skipped;
-use crate::output::{memory, progress, table, text};
+use crate::output::{memory, progress, text};
 
 mod photos;
+mod report;
 
 use photos::{Addition, Photos};
+pub(crate) use report::Report;
+use report::{ExitReport, PolicyReport, show};
 
 /// With what confidence intervals of accuracy are given.
 const CONFIDENCE: f64 = 0.95;
@@ -70,6 +70,10 @@ pub(crate) struct Args {
     /// to get that answer by mistake, with a confidence of 95 %
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     reject: Option<f64>,
+    /// Keep the network's own classes and classifiers, and only learn "none of these": the photos are of these classes, one folder for
+    /// each, and the network was not trained on them
+    #[arg(long, requires = "reject", conflicts_with = "add")]
+    keep: bool,
     /// Stop at the first photo that cannot be used, in place of leaving it out and saying so at the end
     #[arg(long)]
     strict: bool,
@@ -78,43 +82,6 @@ pub(crate) struct Args {
     /// Print one JSON object
     #[arg(long, help_heading = None)]
     json: bool,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Report<'a> {
-    bundle: Cow<'a, str>,
-    classes: Pairs<usize>,
-    samples: usize,
-    skipped: usize,
-    exits: Vec<ExitReport>,
-    points: usize,
-    best_point: PolicyReport,
-    seconds: f64,
-    peak_bytes: Option<u64>,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct ExitReport {
-    exit: String,
-    macs: u64,
-    features: usize,
-    shrinkage: f64,
-    accuracy: f64,
-    low: f64,
-    high: f64,
-    /// Photos of own classes that are called none of these, where that was asked for.
-    withheld: Option<usize>,
-}
-
-/// How sure the accuracy of a policy is that was chosen with the same photos: each part's by a policy chosen without it.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct PolicyReport {
-    accuracy: f64,
-    low: f64,
-    high: f64,
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -127,23 +94,29 @@ fn percent(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let began = Instant::now();
     photos::add(&args.data, &args.add)?;
-    let photos = Photos::read(&args.data)?;
+    // A folder that cannot be learned from is refused before the network is loaded.
+    let own = if args.keep { None } else { Some(Photos::read(&args.data)?) };
     let mut learner = learner(&args)?;
+    let photos = own.map_or_else(|| Photos::of_classes(&args.data, learner.labels()), Ok)?;
     let mut skipped = Skipped::new("photos", args.strict);
-    let (seen, names, labels) = look(&args, &photos, &mut learner, &mut skipped)?;
+    let Looked { seen, kept, names, labels } = look(&args, &photos, &mut learner, &mut skipped)?;
     let crossed: Vec<Crossed> = seen
         .iter()
+        .zip(kept)
         .enumerate()
-        .map(|(exit, features)| {
-            let share = |share: f64| if exit == learner.deepest() { share } else { share.max(EARLIER) };
+        .map(|(exit, (features, kept))| {
+            let share = |share: f64| if learner.tells_all(exit) { share } else { share.max(EARLIER) };
             let options = Options::default().with_reject(args.reject.map(share));
-            learn(features, &options).map_err(|error| refused(error, &photos))
+            let crossed = learn(features, &options).map_err(|error| refused(error, &photos))?;
+            Ok::<_, Failure>(if args.keep { crossed.with_logits(kept) } else { crossed })
         })
         .collect::<Result<_, _>>()?;
     let classifiers: Vec<_> = crossed.iter().map(|crossed| crossed.classifier.clone()).collect();
     let outside: Vec<_> = crossed.iter().filter_map(|crossed| Some(crossed.outside.as_ref()?.0.clone())).collect();
     drop(seen);
-    let onnx = if args.reject.is_some() {
+    let onnx = if args.keep {
+        learner.finish_kept(&outside, photos.classes())?
+    } else if args.reject.is_some() {
         learner.finish_with_none(&classifiers, &outside, photos.classes())?
     } else {
         learner.finish(&classifiers, photos.classes())?
@@ -198,19 +171,25 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         seconds: began.elapsed().as_secs_f64(),
         peak_bytes: memory::peak(),
     };
-    show(&args, &report, photos.classes().len())?;
+    show(&args.output, args.json, &report, photos.classes().len())?;
     skipped.finish()
 }
 
 fn learner(args: &Args) -> Result<Learner, Failure> {
     let options = args.load.options()?;
     let learner = match &args.model {
+        None if args.keep => Learner::keeping(defaults::bytes().to_vec(), defaults::NAME, &options),
         None => Learner::from_bytes(defaults::bytes().to_vec(), defaults::NAME, &options),
         Some(path) if bundle::is_bundle(path) => {
             return wrong(format!(
-                "{}: a bundle, whose layers are fused; give the ONNX file it was compiled from",
+                "{}: a bundle, whose layers are fused; give the ONNX file it was compiled from, or none to learn from the \
+                 built-in model",
                 path.display()
             ));
+        }
+        Some(path) if args.keep => {
+            let bytes = std::fs::read(path).with_context(|| path.display().to_string()).or_input()?;
+            Learner::keeping(bytes, path, &options)
         }
         Some(path) => Learner::load(path, &options),
     };
@@ -220,8 +199,15 @@ fn learner(args: &Args) -> Result<Learner, Failure> {
     })
 }
 
-/// Features of every exit, names and classes of all photos that can be used.
-type Looked = (Vec<Features>, Vec<String>, Vec<usize>);
+/// What was seen of the photos that can be used.
+struct Looked {
+    /// Features of every exit.
+    seen: Vec<Features>,
+    /// Logits of every exit, one row a photo; empty where they are not kept.
+    kept: Vec<Vec<Vec<f32>>>,
+    names: Vec<String>,
+    labels: Vec<usize>,
+}
 
 fn look(args: &Args, photos: &Photos, learner: &mut Learner, skipped: &mut Skipped) -> Result<Looked, Failure> {
     let classes = photos.classes().len();
@@ -229,15 +215,16 @@ fn look(args: &Args, photos: &Photos, learner: &mut Learner, skipped: &mut Skipp
     let views = if photos.all().len() <= MIRRORED { 2 } else { 1 };
     let of_exit = |width| Features::new(width, classes).with_views(views);
     let mut seen: Vec<Features> = learner.widths().into_iter().map(of_exit).collect();
+    let mut kept = vec![vec![]; seen.len()];
     let (mut names, mut labels) = (vec![], vec![]);
     let bar = progress::images(photos.all().len(), 0, args.json);
     for (path, class) in photos.all() {
         let frame = decode_image(path, ImageLimits::default());
         let rows = frame.or_input().and_then(|frame| {
-            let mut rows = learner.features(&frame)?;
+            let mut rows = learner.look(&frame, false)?;
             if views == 2 {
                 let mirrored = learner.mirrored_features(&frame)?;
-                rows.iter_mut().zip(&mirrored).for_each(|(row, mirrored)| row.extend_from_slice(mirrored));
+                rows.iter_mut().zip(&mirrored).for_each(|(row, mirrored)| row.features.extend_from_slice(mirrored));
             }
             Ok(rows)
         });
@@ -249,18 +236,19 @@ fn look(args: &Args, photos: &Photos, learner: &mut Learner, skipped: &mut Skipp
                 continue;
             }
         };
-        if rows.iter().flatten().any(|value| !value.is_finite()) {
+        if rows.iter().flat_map(|row| row.features.iter().chain(&row.logits)).any(|value| !value.is_finite()) {
             skipped.add(format!("{}: the network gives no finite numbers for it", path.display()));
             continue;
         }
-        for (features, row) in seen.iter_mut().zip(&rows) {
-            features.push(row, *class)?;
+        for ((features, kept), row) in seen.iter_mut().zip(&mut kept).zip(rows) {
+            features.push(&row.features, *class)?;
+            kept.push(row.logits);
         }
         names.push(text::path(path.strip_prefix(&args.data).unwrap_or(path)).into_owned());
         labels.push(*class);
     }
     bar.finish_and_clear();
-    Ok((seen, names, labels))
+    Ok(Looked { seen, kept, names, labels })
 }
 
 /// What cannot be learned, with the name of the class.
@@ -332,36 +320,4 @@ fn judged(records: &Records) -> Result<PolicyReport, Failure> {
 
 fn best(logits: &[f32]) -> usize {
     (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a))).unwrap_or(0)
-}
-
-fn show(args: &Args, report: &Report<'_>, classes: usize) -> Result<(), Failure> {
-    let mut out = Out::stdout();
-    if args.json {
-        return Ok(out.json(report)?);
-    }
-    let memory =
-        report.peak_bytes.map_or(String::new(), |bytes| format!(", {} of memory at most", table::bytes(bytes)));
-    writeln!(out, "learned  {classes} classes from {} photos in {:.1} s{memory}", report.samples, report.seconds)?;
-    writeln!(out, "bundle   {} ({} operating points)\n", text::shown(&args.output), report.points)?;
-    let rows: Vec<Vec<String>> = report
-        .exits
-        .iter()
-        .map(|exit| {
-            let interval = format!("{} to {}", table::percent(exit.low), table::percent(exit.high));
-            vec![text::name(&exit.exit).into_owned(), table::count(exit.macs), table::percent(exit.accuracy), interval]
-        })
-        .collect();
-    write!(out, "{}", table::render(&["exit", "MACs to it", "accuracy", "95 % interval"], &rows))?;
-    let PolicyReport { accuracy, low, high } = report.best_point;
-    let [accuracy, low, high] = [accuracy, low, high].map(table::percent);
-    writeln!(out, "\npolicy   best operating point: {accuracy}, 95 % interval {low} to {high}")?;
-    if let Some(withheld) = report.exits.last().and_then(|exit| exit.withheld) {
-        writeln!(
-            out,
-            "reject   {withheld} of {} own photos are called none of these at the last exit",
-            report.samples
-        )?;
-    }
-    writeln!(out, "\nnext     dyn-perceiver run --model {} --camera /dev/video0", text::shown(&args.output))?;
-    Ok(())
 }

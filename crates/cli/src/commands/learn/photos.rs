@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use dyn_perceiver::camera::{ImageLimits, decode_image};
-use dyn_perceiver::dataset::ImageFolder;
+use dyn_perceiver::dataset::{ClassOrder, ImageFolder};
 
 use crate::output::failure::{Failure, OrInput as _, wrong};
 
@@ -81,6 +81,23 @@ impl Photos {
         }
         let all = folder.images().iter().filter_map(|image| Some((image.path.clone(), place_of[image.folder?]?)));
         Ok(Photos { folder: path.into(), classes, all: all.collect() })
+    }
+
+    /// The photos below `path` of a network's own classes, of each of which there is a folder.
+    pub(super) fn of_classes(path: &Path, labels: &[String]) -> Result<Photos, Failure> {
+        let folder = ImageFolder::read(path).or_input()?;
+        if labels.is_empty() {
+            return wrong("the network's classes have no names: give them with --labels");
+        }
+        let found = folder.match_classes(Some(labels), labels.len()).or_input()?;
+        let missing = (0u32..).zip(labels).find(|(class, _)| !found.labels.contains(&Some(*class)));
+        if let (ClassOrder::Names, None) = (&found.order, missing) {
+            let label = |place: Option<usize>| found.labels.get(place?).copied().flatten().map(|label| label as usize);
+            let all = folder.images().iter().filter_map(|image| Some((image.path.clone(), label(image.folder)?)));
+            return Ok(Photos { folder: path.into(), classes: labels.to_vec(), all: all.collect() });
+        }
+        let missing = missing.map_or(String::new(), |(_, name)| format!(", none for {name}"));
+        wrong(format!("{}: expected a folder of photos for each of the network's classes{missing}", path.display()))
     }
 
     pub(super) fn folder(&self) -> &Path {
