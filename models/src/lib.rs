@@ -13,6 +13,7 @@ mod network;
 mod onnx;
 pub mod pretrained;
 mod recognise;
+mod shared;
 mod task;
 pub mod training;
 mod weights;

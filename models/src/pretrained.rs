@@ -4,16 +4,31 @@ use std::io::Cursor;
 
 use zip::{CompressionMethod, ZipArchive};
 
+use crate::Error;
+pub use crate::shared::{with_weights_of, without_weights_of};
+
 /// The trained Dynamic Perceiver for clothes photographed at home, an ONNX file.
 pub const MODEL: &[u8] = include_bytes!("../pretrained/clothing/model.onnx");
 /// Its calibrated policy, as JSON.
 pub const POLICY: &[u8] = include_bytes!("../pretrained/clothing/policy.json");
+/// The model with the answer "none of these" beside its classes, without the weights that [`MODEL`] has: see [`model_with_none`].
+pub const NONE: &[u8] = include_bytes!("../pretrained/clothing/none.onnx");
+/// The calibrated policy of the model with that answer, as JSON.
+pub const NONE_POLICY: &[u8] = include_bytes!("../pretrained/clothing/none.policy.json");
 /// The names of its classes, one a line.
 pub const LABELS: &str = include_str!("../pretrained/clothing/labels.txt");
 /// Test photos, a zip file without compression: a folder per class.
 pub const FRAMES: &[u8] = include_bytes!("../pretrained/clothing/frames.zip");
 /// What the model is called where a path would stand.
 pub const NAME: &str = "clothing (built in)";
+
+/// The ONNX file of [`MODEL`] with "none of these" as the last class of every exit.
+///
+/// # Errors
+/// [`Error::Malformed`], of a program whose files were changed.
+pub fn model_with_none() -> Result<Vec<u8>, Error> {
+    with_weights_of(MODEL, NONE)
+}
 
 /// A test photo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

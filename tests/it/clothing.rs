@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use dyn_perceiver::camera::{FrameSource as _, MemoryImage, MemorySource};
 use dyn_perceiver::exit::Measure;
-use dyn_perceiver::{Classifier, Frame, Model, Plan};
+use dyn_perceiver::frame::PixelFormat;
+use dyn_perceiver::learn::NONE_OF_THESE;
+use dyn_perceiver::{Classifier, Frame, LoadOptions, Model, Plan, collect, policy_file};
 use dyn_perceiver_models::pretrained;
 
 fn folder() -> PathBuf {
@@ -50,6 +52,32 @@ fn the_built_in_model_keeps_its_promises() {
     for (exit, right) in plan.info().exits.iter().zip(right) {
         assert_eq!(f64::from(right) / count as f64, card["frames"]["accuracy"][exit].as_f64().unwrap(), "{exit}");
     }
+}
+
+#[test]
+fn the_built_in_model_says_none_of_these_where_it_is_asked_to() {
+    let bytes = pretrained::model_with_none().unwrap();
+    let plan = Arc::new(Plan::new(Model::from_bytes(bytes, "clothes", &LoadOptions::default()).unwrap()).unwrap());
+    let labels = plan.info().labels.clone().unwrap();
+    assert_eq!(labels[..10], pretrained::LABELS.lines().collect::<Vec<_>>());
+    assert_eq!(labels[10], NONE_OF_THESE);
+    let policy = policy_file::parse(pretrained::NONE_POLICY, Path::new("clothes")).unwrap();
+    let points = policy.for_model(collect::digest(&plan)).unwrap().points();
+    let whole = &points.last().unwrap().policy;
+
+    let mut classifier = Classifier::new(plan.clone()).unwrap();
+    let photos = pretrained::photos();
+    let count = photos.len();
+    let images = photos.into_iter().map(|photo| MemoryImage::new("photo", photo.jpeg, Some(photo.label)));
+    let mut source = MemorySource::new(images.collect());
+    let (mut frame, mut withheld) = (Frame::default(), 0);
+    while source.read(&mut frame).unwrap() {
+        withheld += usize::from(classifier.classify_with(&frame, whole).unwrap().class == 10);
+    }
+    assert!(withheld * 20 <= count, "{withheld} of {count} clothes are called none of these");
+    let stripes = |i: usize| if i / 7 % 2 == 0 { 250 } else { 10 };
+    let other = Frame::new((0..200 * 200 * 3).map(stripes).collect(), PixelFormat::Rgb, 200, 200);
+    assert_eq!(classifier.classify_with(&other, whole).unwrap().class, 10);
 }
 
 fn right_if(right: &mut u32, logits: &[f32], label: Option<u32>) {

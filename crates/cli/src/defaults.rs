@@ -19,14 +19,16 @@ pub(crate) fn bytes() -> &'static [u8] {
     pretrained::MODEL
 }
 
-/// The trained model.
-pub(crate) fn model(options: &LoadOptions) -> Result<Model, Failure> {
-    Model::from_bytes(pretrained::MODEL.to_vec(), NAME, options).or_input()
+/// The trained model; with the answer "none of these" beside its classes if that is asked for.
+pub(crate) fn model(none_of_these: bool, options: &LoadOptions) -> Result<Model, Failure> {
+    let bytes = if none_of_these { pretrained::model_with_none()? } else { pretrained::MODEL.to_vec() };
+    Model::from_bytes(bytes, NAME, options).or_input()
 }
 
-/// The policy that was calibrated for it.
-pub(crate) fn policy() -> Result<CalibratedPolicy, Failure> {
-    Ok(policy_file::parse(pretrained::POLICY, Path::new(NAME))?)
+/// The policy that was calibrated for it, with or without that answer.
+pub(crate) fn policy(none_of_these: bool) -> Result<CalibratedPolicy, Failure> {
+    let file = if none_of_these { pretrained::NONE_POLICY } else { pretrained::POLICY };
+    Ok(policy_file::parse(file, Path::new(NAME))?)
 }
 
 /// Its test images, with their labels.

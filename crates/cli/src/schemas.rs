@@ -182,6 +182,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("learn", report::<learn::Report<'static>>()),
         ("meter", report::<meter::Report>()),
         ("models", report::<models::Report>()),
+        ("models-built-in", report::<models::BuiltIn<'static>>()),
         ("network", report::<network::Report<'static>>()),
         ("plan", report::<plan::Report<'static>>()),
         ("profile", report::<profile::Report<'static>>()),

@@ -75,6 +75,9 @@ pub(crate) struct ModelArgs {
     /// Run this ONNX file, or bundle that `compile` wrote [default: the built-in model of clothes]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Let the built-in model also answer "none of these", for photos that show none of its clothes
+    #[arg(long, conflicts_with = "model")]
+    none_of_these: bool,
     #[command(flatten)]
     load: LoadArgs,
 }
@@ -84,8 +87,13 @@ impl ModelArgs {
     pub(crate) fn plan(&self) -> Result<Arc<Plan>, Failure> {
         match &self.model {
             Some(path) => self.load.plan(path),
-            None => Ok(Arc::new(Plan::new(defaults::model(&self.load.options()?)?)?)),
+            None => Ok(Arc::new(Plan::new(defaults::model(self.none_of_these, &self.load.options()?)?)?)),
         }
+    }
+
+    /// Whether that answer was asked for, which comes with a policy of its own.
+    pub(crate) fn says_none(&self) -> bool {
+        self.none_of_these
     }
 }
 

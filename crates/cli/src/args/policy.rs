@@ -157,11 +157,15 @@ pub(crate) fn mission_points(plan: &Plan) -> Result<Points, Failure> {
     }
 }
 
-/// The operating points of the built-in policy, if `plan` is of the model that it was calibrated for.
+/// The operating points of a built-in policy, if `plan` is of a model that one was calibrated for.
 pub(crate) fn built_in_points(plan: &Plan) -> Result<Option<Points>, Failure> {
-    let calibrated = defaults::policy()?;
-    let fits = calibrated.for_model(collect::digest(plan)).is_ok() && has_exits(&calibrated, plan);
-    Ok(fits.then(|| Points::of(&calibrated)))
+    for none_of_these in [false, true] {
+        let calibrated = defaults::policy(none_of_these)?;
+        if calibrated.for_model(collect::digest(plan)).is_ok() && has_exits(&calibrated, plan) {
+            return Ok(Some(Points::of(&calibrated)));
+        }
+    }
+    Ok(None)
 }
 
 fn load(path: &Path, plan: &Plan) -> Result<Points, Failure> {

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::classify_clips::{self, Clips};
 use crate::args::model::{ModelArgs, class_name};
 use crate::args::number::time_with_unit;
-use crate::args::policy::{Points, PolicyArgs};
+use crate::args::policy::{Points, PolicyArgs, built_in_points};
 use crate::args::threads::ThreadsArgs;
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::output::out::Out;
@@ -84,7 +84,11 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let plan = args.model.plan()?;
     // By a deadline, as far as time allows.
     let threshold = if args.deadline.is_some() { 1.0 } else { 0.9 };
-    let mut points = args.policy.points(&plan)?;
+    let mut points = match args.policy.points(&plan)? {
+        // What "none of these" costs is known of its own policy.
+        None if args.model.says_none() && args.policy.is_open() && args.deadline.is_none() => built_in_points(&plan)?,
+        points => points,
+    };
     let fixed: ExitPolicy = match args.policy.policy(&plan)? {
         Some(policy) => policy,
         None => args.policy.with_thresholds(&plan, &vec![threshold; plan.stages().len() - 1])?,

@@ -46,6 +46,8 @@ fn reports_conform_to_their_schemas() {
     conforms("doctor", &["doctor", "--json"]);
     conforms("doctor-list", &["doctor", "--list", "--json"]);
     conforms("models", &["models", "--json"]);
+    let built_in = folder.path("clothes.dynp");
+    conforms("models-built-in", &["models", "built-in", "--none-of-these", "-o", &built_in, "--json"]);
     conforms("simulate", &["simulate", "--seeds", "1", "--hours", "1", "--quiet", "50%", "--json"]);
     conforms("profile", &["profile", &model, "--rounds", "2", "--seconds", "0.01", "--json"]);
     let images = repository().join("tests/fixtures/pictures");
