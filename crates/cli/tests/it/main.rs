@@ -27,5 +27,6 @@ mod program;
 mod run_detector;
 mod run_video;
 mod save_power;
+mod scale;
 mod schemas;
 mod settings;

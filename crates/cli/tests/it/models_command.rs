@@ -1,6 +1,7 @@
 //! `dyn-perceiver models` and `import` as a user meets them.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::program::{json, program, refuses};
 use tempfile::TempDir;
@@ -95,4 +96,20 @@ fn wrong_input_is_refused_and_nothing_is_written() {
     refuses(&["import", &fixture("reg800m_perceiver_t128.json"), "-o", &output], &["neither"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     assert_eq!(program(&["import", &plain, "-o", "/nowhere/model.onnx"]).status.code(), Some(1));
+}
+
+#[test]
+fn networks_give_what_onnx_runtime_gives() {
+    // A Python with numpy, onnx, onnxruntime and pillow; without one there is nothing to compare with.
+    let python = std::env::var("DYN_PERCEIVER_PYTHON").unwrap_or_else(|_| "python3".into());
+    let imports = Command::new(&python).args(["-c", "import numpy, onnx, onnxruntime, PIL"]).output();
+    if !imports.is_ok_and(|output| output.status.success()) {
+        return eprintln!("skipped: {python} has not all of numpy, onnx, onnxruntime and pillow");
+    }
+    let script = crate::program::repository().join("models/training/check_family.py");
+    let program = env!("CARGO_BIN_EXE_dyn-perceiver");
+    let output = Command::new(&python).arg(script).args(["--program", program, "--quick"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(told.contains("2 networks, largest difference"), "{told}");
 }
