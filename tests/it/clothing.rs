@@ -75,7 +75,7 @@ fn the_built_in_model_says_none_of_these_where_it_is_asked_to() {
         withheld += usize::from(classifier.classify_with(&frame, whole).unwrap().class == 10);
     }
     assert!(withheld * 20 <= count, "{withheld} of {count} clothes are called none of these");
-    let stripes = |i: usize| if i / 7 % 2 == 0 { 250 } else { 10 };
+    let stripes = |i: usize| if (i / 7).is_multiple_of(2) { 250 } else { 10 };
     let other = Frame::new((0..200 * 200 * 3).map(stripes).collect(), PixelFormat::Rgb, 200, 200);
     assert_eq!(classifier.classify_with(&other, whole).unwrap().class, 10);
 }

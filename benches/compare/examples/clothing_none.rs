@@ -119,7 +119,11 @@ fn page(policy: &CalibratedPolicy, bytes: usize, own: &Records, shown: &[(String
         }
         writeln!(text, " |")?;
     }
-    writeln!(text, "\nIn brackets the 95 % interval. Made by\n\n```sh")?;
+    writeln!(
+        text,
+        "\nIn brackets the 95 % interval. Which exits take the calibrated share and which features tell was decided with tables of these\n\
+         photos in view, so that others may fare a little worse. Made by\n\n```sh"
+    )?;
     writeln!(text, "dyn-perceiver learn --keep --reject 5 --data clothing/val -o none.dynp --onnx none-whole.onnx")?;
     let others: Vec<&str> = shown.iter().skip(1).map(|(name, _)| name.as_str()).collect();
     writeln!(
