@@ -184,7 +184,7 @@ impl ChargeEstimator {
         }
         let wander = |each: f32| each * each * hours;
         let loads = CHARGE_WANDER * drop / hours.max(1e-6);
-        p[SOC][SOC] += wander(loads.max(LEAST_WANDER).min(MOST_WANDER));
+        p[SOC][SOC] += wander(if loads > LEAST_WANDER { loads.min(MOST_WANDER) } else { LEAST_WANDER });
         p[ERROR][ERROR] += GAUGE_ERROR * GAUGE_ERROR * (1.0 - keep * keep);
         if self.sunny {
             p[INCOME][INCOME] += wander(wanders);

@@ -1,4 +1,4 @@
-//! What a governor has learned: the battery, what frames really cost, how many come, what comes at which hour.
+//! What a governor has learned: the battery, what frames really cost, how many come, and what charges the battery at which hour.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,9 +40,8 @@ pub struct Learned {
     /// Frames seen, and frames that the mission expected meanwhile.
     frames: f32,
     planned: f32,
-    /// Income in shares of a charge an hour, and frames over those planned, by hour of day.
+    /// Income in shares of a charge an hour, by hour of day.
     pub(super) income: HourlyRate,
-    pub(super) demand: HourlyRate,
     /// Mean of the readings, the lowest that was, and the drains then; the gauge's steps.
     rise: Rise,
     resistance: Resistance,
@@ -109,7 +108,6 @@ impl Learned {
             frames: 0.0,
             planned: 0.0,
             income: HourlyRate::NONE,
-            demand: HourlyRate::NONE,
             rise: Rise {
                 mean: -1.0,
                 lowest: 1.0,
@@ -290,9 +288,6 @@ impl Learned {
     ) {
         self.frames += frames;
         self.planned += planned;
-        if planned > 0.0 && seconds > 0.0 {
-            self.demand.add(hour, frames, seconds / 3600.0);
-        }
         if self.battery.is_sunny() {
             let hours = seconds / 3600.0;
             self.income.add(hour, self.battery.income() * hours, hours);
@@ -321,7 +316,6 @@ impl Learned {
             && self.resistance.is_sound()
             && self.celsius.is_none_or(f32::is_finite)
             && self.income.is_sound()
-            && self.demand.is_sound()
     }
 
     /// What may be gone on with for a battery with this nameplate capacity: nothing of another version or battery.

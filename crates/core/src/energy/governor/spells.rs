@@ -16,6 +16,10 @@ const FIRST_SECONDS: f32 = 1200.0;
 /// Difference of the kinds that is assumed at first, in standard deviations of a frame's joules, and the frames it weighs.
 const FIRST_APART: f32 = 0.4;
 const FIRST_FRAMES: f32 = 100.0;
+/// The least standard deviation of a frame's joules, as a share of them, that tells something.
+const LEAST_SPREAD: f32 = 0.005;
+/// The least difference of the kinds in standard deviations of a frame's joules: too small to be told, but one that can grow.
+const STILL_APART: f32 = 0.05;
 /// The least difference of the kinds, as a share of a frame's cost, that counts.
 const LEAST_APART: f32 = 0.008;
 /// The least square of the difference, over the variance of the mean of a spell's frames: chance alone makes some of it.
@@ -54,7 +58,8 @@ impl Spells {
     /// deviation of `spread` of their mean.
     pub(super) fn observe(&mut self, seconds: f32, frames: f32, ratio: f32, spread: f32) {
         self.forget(seconds.max(0.0));
-        if !(frames >= 1.0 && ratio.is_finite() && seconds > 0.0) {
+        // A point that treats all frames alike tells nothing.
+        if !(frames >= 1.0 && ratio.is_finite() && seconds > 0.0 && spread > LEAST_SPREAD) {
             return;
         }
         let in_spell = frames * SPELL / seconds;
@@ -84,10 +89,12 @@ impl Spells {
             variance += part * before * (ratio - kind.mean);
         }
         self.noise += gain * (variance.max(0.0) - self.noise);
-        if self.apart() < 0.0 {
+        // Two kinds that are the same would stay so.
+        let least = STILL_APART * libm::sqrtf(self.noise);
+        if self.apart() < least {
             let middle = 0.5 * (self.hard.mean + self.easy.mean);
-            self.hard.mean = middle;
-            self.easy.mean = middle;
+            self.hard.mean = middle + 0.5 * least;
+            self.easy.mean = middle - 0.5 * least;
         }
     }
 
@@ -164,5 +171,23 @@ mod tests {
         assert!(seen > 3000 && f64::from(right) / f64::from(seen) > 0.8, "{right} of {seen}");
         let (hard, easy) = (spells.hard.mean, spells.easy.mean);
         assert!((hard - 1.1).abs() < 0.05 && (easy - 0.94).abs() < 0.05, "{hard} and {easy}");
+    }
+
+    #[test]
+    fn spells_are_told_apart_after_a_time_at_a_point_that_tells_nothing() {
+        let mut spells = Spells::default();
+        for step in 0..1200u32 {
+            let easy = step / 40 % 2 == 0;
+            let tells = step > 200;
+            let ratio = if !tells {
+                1.0
+            } else if easy {
+                0.95
+            } else {
+                1.05
+            };
+            spells.observe(30.0, 20.0, ratio, if tells { 0.2 } else { 0.0 });
+        }
+        assert!(spells.apart() > 0.08 && spells.ease().is_some(), "{spells:?}");
     }
 }
