@@ -11,6 +11,8 @@ use crate::energy::gauge::{FuelGauge, GaugeReading, Supply};
 const AGREEMENT: f64 = 0.1;
 /// A little more than full is a battery that holds more than the driver thinks; far more is no reading.
 const MOST: f64 = 1.1;
+/// Temperatures that a battery can have.
+const CELSIUS: std::ops::RangeInclusive<f64> = -40.0..=85.0;
 
 /// The battery of the board: one power supply of the kernel's, or several packs that are added up.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ struct Pack {
     volts: Option<f64>,
     status: Option<String>,
     seconds_to_empty: Option<f64>,
+    /// Temperature of the battery, where the driver tells it.
+    celsius: Option<f64>,
 }
 
 impl PowerSupply {
@@ -143,7 +147,8 @@ impl Pack {
             },
         };
         let status = text(&folder.join("status")).ok();
-        Ok(Pack { soc: soc.min(1.0), full, volts, status, seconds_to_empty: file("time_to_empty_now") })
+        let celsius = file("temp").map(|tenths| tenths / 10.0).filter(|celsius| CELSIUS.contains(celsius));
+        Ok(Pack { soc: soc.min(1.0), full, volts, status, seconds_to_empty: file("time_to_empty_now"), celsius })
     }
 }
 
@@ -181,6 +186,10 @@ impl FuelGauge for PowerSupply {
         if let Some(supply) = supply {
             reading = reading.with_supply(supply);
         }
+        // The coldest pack has lost most of its capacity.
+        if let Some(celsius) = packs.iter().filter_map(|pack| pack.celsius).reduce(f64::min) {
+            reading = reading.with_celsius(celsius as f32);
+        }
         let seconds = packs.iter().filter_map(|pack| pack.seconds_to_empty).reduce(|sum, seconds| sum + seconds);
         if supply != Some(Supply::External)
             && let Some(Ok(time)) = seconds.map(Duration::try_from_secs_f64)
@@ -213,6 +222,8 @@ mod tests {
             ("BAT0/voltage_now", "3870000"),
             ("BAT0/status", "Discharging"),
             ("BAT0/time_to_empty_now", "3600"),
+            ("BAT0/temp", "-53"),
+            ("ups/temp", "99999"),
             ("ups/type", "Battery"),
             ("ups/charge_now", "1234000"),
             ("ups/charge_full", "2000000"),
@@ -220,9 +231,10 @@ mod tests {
         ]);
         let reading = PowerSupply::find(root.path(), Some("BAT0")).unwrap().read().unwrap();
         assert_eq!((reading.soc, reading.volts, reading.supply), (0.73, Some(3.87), Some(Supply::Battery)));
-        assert_eq!(reading.time_to_empty, Some(Duration::from_secs(3600)));
+        assert_eq!((reading.time_to_empty, reading.celsius), (Some(Duration::from_secs(3600)), Some(-5.3)));
         let reading = PowerSupply::find(root.path(), Some("ups")).unwrap().read().unwrap();
         assert_eq!((reading.soc, reading.volts, reading.supply), (0.617, None, Some(Supply::Charging)));
+        assert_eq!(reading.celsius, None);
         let error = PowerSupply::find(root.path(), Some("BAT1")).unwrap_err().to_string();
         assert!(error.ends_with("no battery BAT1; there is AC, BAT0, ups"), "{error}");
     }

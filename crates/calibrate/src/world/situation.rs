@@ -15,7 +15,7 @@ pub(super) enum Coming {
 }
 
 /// One row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Situation {
     pub(super) name: &'static str,
     pub(super) hours: f64,
@@ -153,6 +153,22 @@ impl Situation {
             Situation { gauge_error: 0.02, ..day("gauge that errs by 2 points") },
             Situation { peukert: 1.10, ..day("Peukert exponent 1.10") },
         ]
+    }
+
+    /// Whether missions are the same for whoever looks at no gauge and no power model.
+    pub(super) fn is_same_world(&self, other: &Situation) -> bool {
+        let bare = |situation: &Situation| Situation {
+            name: "",
+            tells_panel: false,
+            told: (1.0, situation.told.1),
+            trouble: Trouble::None,
+            step: 0.0,
+            knows_supply: false,
+            knows_celsius: false,
+            gauge_error: 0.0,
+            ..situation.clone()
+        };
+        bare(self) == bare(other)
     }
 
     /// Whether the gauge, the power model and the supply are what they are taken for.
