@@ -41,11 +41,17 @@ const BOXES: &str = r#"{"classes": 2, "levels": [
 fn build(recipe: &Recipe) -> Vec<u8> {
     let mut graph = Graph::new(&[0, 3, 6, 6], recipe.seed).metadata("dyn_perceiver.boxes", BOXES);
     let mut features = vec![graph.conv("stem", "image", 3, 4)];
-    let mut next = vec![];
+    let (mut next, mut made) = (vec![], std::collections::HashSet::new());
     for (n, &(kind, a, b)) in recipe.features.iter().enumerate() {
         let (a, b) = (features[a % features.len()].clone(), features[b % features.len()].clone());
         let name = format!("f{n}");
-        features.push(match kind {
+        // tract makes one of two equal nodes, and loses a third that reads them: no exporter writes the same twice.
+        let is_new = match kind {
+            0 => true,
+            2 => made.insert((kind, a.clone().min(b.clone()), a.clone().max(b.clone()))),
+            _ => made.insert((kind, a.clone(), String::new())),
+        };
+        features.push(match if is_new { kind } else { 0 } {
             0 => graph.conv(&name, &a, 4, 4),
             1 => graph.node(&name, "Relu", &[&a], &[]),
             2 => graph.node(&name, "Add", &[&a, &b], &[]),
