@@ -62,7 +62,7 @@ pub(crate) fn check_image(input: &[usize], window: &Window, channels: usize) -> 
 }
 
 /// Largest side of an image, a kernel or its padding.
-const LARGEST_SIDE: usize = 1 << 20;
+pub(super) const LARGEST_SIDE: usize = 1 << 20;
 /// How many times as large as the image and its kernel the padded image may be: a kernel of 13 x 13 on one pixel needs few.
 const MOST_PADDING: usize = 64;
 /// Padded images up to this size are not asked what they need it for.

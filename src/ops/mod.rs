@@ -17,6 +17,7 @@ pub(crate) mod mean;
 pub(crate) mod operator;
 pub(crate) mod permute;
 pub(crate) mod pool;
+pub(crate) mod pooled_depthwise;
 pub(crate) mod quantised_linear;
 pub(crate) mod winograd;
 

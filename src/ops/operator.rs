@@ -14,6 +14,7 @@ use super::linear::Linear;
 use super::mean::Mean;
 use super::permute::Permute;
 use super::pool::Pool;
+use super::pooled_depthwise::PooledDepthwise;
 use super::quantised_linear::QuantisedLinear;
 use super::winograd::Winograd;
 
@@ -69,7 +70,8 @@ operators!(
     Part,
     QuantisedLinear,
     HalfLinear,
-    Winograd
+    Winograd,
+    PooledDepthwise
 );
 
 #[cfg(test)]
@@ -79,6 +81,7 @@ mod tests {
     use dyn_perceiver_kernels::Activation;
     use dyn_perceiver_kernels::attention::Sizes;
     use dyn_perceiver_kernels::convolution::{Shape, Window};
+    use dyn_perceiver_kernels::pooled_depthwise::Windows;
     use dyn_perceiver_kernels::pooling::Pooling;
 
     /// Other bytes are another format, and need another `bundle::VERSION`: stored graphs would be misread.
@@ -89,8 +92,15 @@ mod tests {
         let sizes = Sizes { queries: 1, keys: 2, heads: 3, depth: 4, value_depth: 5 };
         let clamp = Activation::Clamp { low: 0.0, high: f32::INFINITY };
         let tail = |bias, residual, activation| Tail { bias, residual, activation };
+        let windows = |n: usize| Windows {
+            input: n,
+            padding: n + 1,
+            starts: vec![n + 2, n + 3],
+            kinds: vec![0, 1],
+            lengths: vec![n + 4, n + 5],
+        };
         let numbers: Vec<u8> = (1..=10).collect();
-        let forms: [(Box<dyn TypedOp>, Vec<u8>); 14] = [
+        let forms: [(Box<dyn TypedOp>, Vec<u8>); 15] = [
             (Box::new(Attention { sizes, scale: 6, shape: tvec!(7, 8) }), vec![0, 1, 2, 3, 4, 5, 6, 2, 7, 8]),
             (
                 Box::new(Convolution { shape, tail: tail(true, false, Activation::HardSwish) }),
@@ -141,6 +151,10 @@ mod tests {
             (
                 Box::new(Winograd { convolution: Convolution { shape, tail: tail(true, true, Activation::Gelu) } }),
                 [&[13], &numbers[..], &[11, 12, 13, 1, 1, 4]].concat(),
+            ),
+            (
+                Box::new(PooledDepthwise { rows: windows(1), columns: windows(20), channels: 11 }),
+                vec![14, 1, 2, 2, 3, 4, 2, 0, 1, 2, 5, 6, 20, 21, 2, 22, 23, 2, 0, 1, 2, 24, 25, 11],
             ),
         ];
         for (op, expected) in forms {

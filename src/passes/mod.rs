@@ -16,6 +16,7 @@ mod layer_norm;
 mod layout;
 mod linear;
 mod mean;
+mod merge_adaptive_pool;
 mod merge_depthwise_pool;
 mod pattern;
 mod pool;
@@ -30,7 +31,9 @@ use crate::deadline;
 
 /// Rewrites a decluttered float32 model with concrete shapes. What no pass recognises stays as it is.
 pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
-    for fuse in [layer_norm::fuse, attention::fuse, convolution::fuse, pool::fuse, linear::fuse] {
+    for fuse in
+        [layer_norm::fuse, attention::fuse, convolution::fuse, pool::fuse, merge_adaptive_pool::fuse, linear::fuse]
+    {
         deadline::check()?;
         fuse(&mut model)?;
     }

@@ -10,9 +10,11 @@ use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
 
 /// Channels computed together.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 /// Output columns computed together: each weight is loaded once for all of them.
 const COLUMNS: usize = 4;
+/// Taps of a window that are summed apart where only one column is computed.
+const APART: usize = 4;
 
 /// Weights (channel, height, width) reordered to (height, width, channel).
 pub fn pack(channels: usize, kernel: [usize; 2], oihw: &[f32]) -> Vec<f32> {
@@ -151,21 +153,21 @@ impl Row<'_> {
 }
 
 /// What is under the kernel for some neighbouring output columns and channels, borders left out.
-struct Taps<'a> {
+pub(crate) struct Taps<'a> {
     /// From the first tap of the first column on.
-    x: &'a [f32],
+    pub(crate) x: &'a [f32],
     /// From the first tap's weights on.
-    weights: &'a [f32],
+    pub(crate) weights: &'a [f32],
     /// Rows and columns of taps; none of either where there are none of the other.
-    size: [usize; 2],
+    pub(crate) size: [usize; 2],
     /// Floats from one row of the image to the next.
-    row_stride: usize,
+    pub(crate) row_stride: usize,
     /// Floats from the weights of one row of taps to the next.
-    weight_stride: usize,
+    pub(crate) weight_stride: usize,
     /// Floats from one tap to the next, of image and weights.
-    channels: usize,
+    pub(crate) channels: usize,
     /// Floats of the image from one output column to the next.
-    step: usize,
+    pub(crate) step: usize,
 }
 
 impl Taps<'_> {
@@ -200,9 +202,44 @@ impl Taps<'_> {
         sums
     }
 
+    /// The sum of one column of `L` channels, added to `start`. Neighbouring taps are summed apart: a long chain of sums
+    /// would keep the units waiting that multiply.
+    #[inline(always)]
+    pub(crate) fn sum<S: Simd, const L: usize>(&self, simd: S, row: &[f32; NR]) -> Accumulators<S, 1> {
+        let mut sums = start::<S, APART, L>(simd, &[0.0; NR]);
+        let [rows, columns] = self.size;
+        if rows > 0 {
+            // Checked here once, as in `filter`.
+            let [down, across] = [rows - 1, columns - 1];
+            assert!(down * self.row_stride + across * self.channels + L <= self.x.len());
+            assert!(down * self.weight_stride + across * self.channels + L <= self.weights.len());
+        }
+        for ky in 0..rows {
+            let x = self.x[ky * self.row_stride..].as_ptr();
+            let weights = self.weights[ky * self.weight_stride..].as_ptr();
+            for first in (0..columns).step_by(APART) {
+                for (i, sums) in sums.iter_mut().enumerate().take(columns - first) {
+                    for v in 0..const { vectors::<S, L>() } {
+                        let at = (first + i) * self.channels + v * S::LANES;
+                        // SAFETY: nothing behind the last checked above is read.
+                        let (x, weight) = unsafe { (simd.load(x.add(at)), simd.load(weights.add(at))) };
+                        sums[v] = simd.mul_add(x, weight, sums[v]);
+                    }
+                }
+            }
+        }
+        let mut total = start::<S, 1, L>(simd, row);
+        for sums in sums {
+            for v in 0..const { vectors::<S, L>() } {
+                total[0][v] = simd.add(total[0][v], sums[v]);
+            }
+        }
+        total
+    }
+
     /// The sum for a single channel of the first column.
     #[inline(always)]
-    fn single<S: Simd>(&self, simd: S) -> f32 {
+    pub(crate) fn single<S: Simd>(&self, simd: S) -> f32 {
         let mut sum = 0.0;
         for (ky, kx) in (0..self.size[0]).flat_map(|ky| (0..self.size[1]).map(move |kx| (ky, kx))) {
             let x = self.x[ky * self.row_stride + kx * self.channels];

@@ -21,6 +21,7 @@ pub mod memory;
 pub mod norm;
 #[cfg(test)]
 mod oracle;
+pub mod pooled_depthwise;
 pub mod pooling;
 pub mod simd;
 pub mod sink;

@@ -1,0 +1,268 @@
+//! A depthwise convolution that only an adaptive pooling reads, as one operator.
+//!
+//! Adaptive average pooling to a size that does not divide the image's comes as two products with constant matrices, one over
+//! the columns and one over the rows. Each row of such a matrix has a window of entries that are not zero. With the
+//! convolution before them that is a sum under a filter of its own for each position, of which there are as many as
+//! different windows: the convolution is never computed where windows only sum it up.
+
+use std::collections::HashMap;
+
+use tract_core::internal::*;
+use tract_core::ops::einsum::EinSum;
+
+use super::pattern::only_reader;
+use crate::ops::convolution::Depthwise;
+use crate::ops::epilogue::Tail;
+use crate::ops::permute::{Permute, permuted_const};
+use crate::ops::pooled_depthwise::PooledDepthwise;
+use dyn_perceiver_kernels::pooled_depthwise::{Windows, filters_len};
+
+/// A product with a constant matrix over one axis of a tensor, whose other axes stay.
+struct AxisProduct {
+    /// The axis that is summed over.
+    axis: usize,
+    /// Axes of the input, the summed one standing for its result, in the order of the output.
+    order: TVec<usize>,
+    /// (axis of the result, summed axis).
+    matrix: Vec<Vec<f32>>,
+}
+
+fn axis_product(model: &TypedModel, node: &TypedNode, from: usize) -> TractResult<Option<AxisProduct>> {
+    rule_if_some!(op = node.op_as::<EinSum>());
+    rule_if!(op.q_params.is_none() && node.inputs.len() == 2);
+    rule_if_some!(x = node.inputs.iter().position(|input| input.node == from));
+    rule_if_some!(matrix = &model.outlet_fact(node.inputs[1 - x])?.konst);
+    rule_if!(matrix.datum_type() == f32::datum_type());
+    let (mut summed, mut result, mut kept) = (None, None, tvec!());
+    for axis in op.axes.iter_all_axes() {
+        let (i, w, o) = (&axis.inputs[x], &axis.inputs[1 - x], &axis.outputs[0]);
+        match (i.as_slice(), w.as_slice(), o.as_slice()) {
+            (&[i], [], &[o]) => kept.push((o, i)),
+            (&[i], &[w], &[o]) if matrix.shape()[w] == 1 => kept.push((o, i)),
+            (&[i], &[w], []) if summed.is_none() => summed = Some((i, w)),
+            ([], &[w], &[o]) if result.is_none() => result = Some((o, w)),
+            ([], &[w], []) if matrix.shape()[w] == 1 => {}
+            _ => return Ok(None),
+        }
+    }
+    let (Some((axis, w_summed)), Some((out, w_result))) = (summed, result) else { return Ok(None) };
+    let rest = (0..matrix.rank()).filter(|a| *a != w_summed && *a != w_result);
+    let order: TVec<usize> = [w_result, w_summed].into_iter().chain(rest).collect();
+    let len = matrix.shape()[w_summed];
+    let values = permuted_const(matrix, &order)?;
+    let matrix = values.try_as_plain_ram()?.as_slice::<f32>()?.chunks_exact(len.max(1)).map(<[f32]>::to_vec).collect();
+    kept.push((out, axis));
+    kept.sort_unstable();
+    Ok(Some(AxisProduct { axis, order: kept.into_iter().map(|(_, i)| i).collect(), matrix }))
+}
+
+/// Windows of a pooling along one axis, and the factors of each kind.
+struct Pooled {
+    starts: Vec<usize>,
+    kinds: Vec<usize>,
+    factors: Vec<Vec<f32>>,
+}
+
+impl Pooled {
+    /// From a matrix whose every row has something to sum.
+    fn of(matrix: &[Vec<f32>]) -> Option<Pooled> {
+        let (mut starts, mut kinds, mut factors) = (vec![], vec![], vec![]);
+        let mut seen = HashMap::new();
+        for row in matrix {
+            let start = row.iter().position(|factor| *factor != 0.0)?;
+            let end = row.iter().rposition(|factor| *factor != 0.0)? + 1;
+            let window = &row[start..end];
+            let bits: Vec<u32> = window.iter().map(|factor| factor.to_bits()).collect();
+            starts.push(start);
+            kinds.push(*seen.entry(bits).or_insert_with(|| {
+                factors.push(window.to_vec());
+                factors.len() - 1
+            }));
+        }
+        Some(Pooled { starts, kinds, factors })
+    }
+
+    /// Behind a convolution along one axis.
+    fn windows(&self, op: &Depthwise, axis: usize) -> Windows {
+        let (stride, kernel) = (op.window.stride[axis], op.window.kernel[axis]);
+        Windows {
+            input: op.window.input[axis],
+            padding: op.window.padding[axis],
+            starts: self.starts.iter().map(|start| start * stride).collect(),
+            kinds: self.kinds.clone(),
+            lengths: self.factors.iter().map(|factors| (factors.len() - 1) * stride + kernel).collect(),
+        }
+    }
+}
+
+/// Filters and biases of each kind of rows and columns.
+fn filters(
+    op: &Depthwise,
+    weights: &[f32],
+    bias: &[f32],
+    pooled: &[Pooled; 2],
+    windows: &[Windows; 2],
+) -> [Vec<f32>; 2] {
+    let (channels, [down, across]) = (op.channels, op.window.kernel);
+    let size = windows[0].longest() * windows[1].longest() * channels;
+    let mut filters = Vec::with_capacity(filters_len(&windows[0], &windows[1], channels));
+    let mut biases = vec![];
+    for (rows, columns) in pooled[0].factors.iter().flat_map(|r| pooled[1].factors.iter().map(move |c| (r, c))) {
+        let mut filter = vec![0.0_f64; size];
+        for ((py, row), (px, column)) in
+            rows.iter().enumerate().flat_map(|r| columns.iter().enumerate().map(move |c| (r, c)))
+        {
+            let factor = f64::from(*row) * f64::from(*column);
+            for (ky, kx) in (0..down).flat_map(|ky| (0..across).map(move |kx| (ky, kx))) {
+                let (y, x) = (py * op.window.stride[0] + ky, px * op.window.stride[1] + kx);
+                let to = &mut filter[(y * windows[1].longest() + x) * channels..][..channels];
+                let from = &weights[(ky * across + kx) * channels..][..channels];
+                to.iter_mut().zip(from).for_each(|(to, w)| *to += factor * f64::from(*w));
+            }
+        }
+        filters.extend(filter.into_iter().map(|w| w as f32));
+        let sum = |factors: &[f32]| factors.iter().map(|f| f64::from(*f)).sum::<f64>();
+        biases.extend(bias.iter().map(|b| (f64::from(*b) * sum(rows) * sum(columns)) as f32));
+    }
+    [filters, biases]
+}
+
+fn rule(_: &(), model: &TypedModel, node: &TypedNode, _: &str, op: &Depthwise) -> TractResult<Option<TypedModelPatch>> {
+    rule_if!(op.tail == Tail { bias: true, ..Tail::default() });
+    let rank = node.outputs[0].fact.rank();
+    // Which axis of the convolution's output each axis of the tensor is, or was before it was pooled.
+    let mut axes: TVec<usize> = (0..rank).collect();
+    let mut matrices: [Option<Vec<Vec<f32>>>; 2] = [None, None];
+    let mut last = node;
+    while matrices.iter().any(Option::is_none) {
+        rule_if_some!(next = only_reader(model, last));
+        let order = match next.op_as::<Permute>() {
+            Some(permute) => permute.order.clone(),
+            None => {
+                rule_if_some!(product = axis_product(model, next, last.id)?);
+                rule_if_some!(spatial = (0..2).find(|axis| rank - 3 + axis == axes[product.axis]));
+                rule_if!(matrices[spatial].replace(product.matrix).is_none());
+                product.order
+            }
+        };
+        axes = order.iter().map(|axis| axes[*axis]).collect();
+        last = next;
+    }
+    let [Some(rows), Some(columns)] = matrices else { return Ok(None) };
+    let (Some(rows), Some(columns)) = (Pooled::of(&rows), Pooled::of(&columns)) else { return Ok(None) };
+    let pooled = [rows, columns];
+    let windows: [Windows; 2] = std::array::from_fn(|axis| pooled[axis].windows(op, axis));
+    let [rows, columns] = &windows;
+    // Filters are read, too, and are many where windows differ much.
+    let kinds = rows.lengths.len() * columns.lengths.len();
+    let taps = rows.taps() * columns.taps() + kinds * rows.longest() * columns.longest();
+    rule_if!(taps < op.window.kernel.iter().chain(&op.window.output).product());
+
+    let constant = |input: usize| Ok::<_, TractError>(model.outlet_fact(node.inputs[input])?.konst.clone());
+    let (Some(weights), Some(bias)) = (constant(1)?, constant(2)?) else { return Ok(None) };
+    let [weights, bias] = [&weights, &bias].map(|tensor| tensor.try_as_plain_ram());
+    let (weights, bias) = (weights?, bias?);
+    let [filters, bias] = filters(op, weights.as_slice::<f32>()?, bias.as_slice::<f32>()?, &pooled, &windows);
+
+    let name = &last.name;
+    let mut patch = TypedModelPatch::default();
+    let image = patch.tap_model(model, node.inputs[0])?;
+    let filters = patch.add_const(format!("{name}.filters"), tensor1(&filters))?;
+    let bias = patch.add_const(format!("{name}.bias"), tensor1(&bias))?;
+    let [rows, columns] = windows;
+    let merged = PooledDepthwise { rows, columns, channels: op.channels };
+    let wire = patch.wire_node(format!("{name}.merged"), merged, &[image, filters, bias])?[0];
+    let wire = patch.wire_node(name, Permute { order: axes }, &[wire])?[0];
+    patch.shunt_outside(model, last.id.into(), wire)?;
+    Ok(Some(patch))
+}
+
+/// Merges depthwise convolutions with the adaptive poolings behind them.
+pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
+    Rewriter::default()
+        .with_rule_for::<Depthwise>("depthwise convolution under an adaptive pooling", rule)
+        .rewrite(&(), model)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::convolution::tests::{conv, spec};
+    use super::super::testing::{Builder, count, same};
+    use super::super::{convolution, layout};
+    use super::*;
+
+    fn passes(mut model: TypedModel) -> TractResult<TypedModel> {
+        convolution::fuse(&mut model)?;
+        fuse(&mut model)?;
+        layout::settle(&model)
+    }
+
+    /// Averages as adaptive pooling takes them: a row for each of `to` windows over `from` entries.
+    fn averages(from: usize, to: usize) -> Tensor {
+        let window = |i: usize| i * from / to..((i + 1) * from).div_ceil(to);
+        let entries = |i: usize| (0..from).map(move |j| (window(i).contains(&j), 1.0 / window(i).len() as f32));
+        let matrix: Vec<f32> =
+            (0..to).flat_map(|i| entries(i).map(|(is, share)| if is { share } else { 0.0 })).collect();
+        Tensor::from_shape(&[to, from], &matrix).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn one_operator_for_a_convolution_and_the_products_that_pool_it(
+            size in prop::array::uniform2(12_usize..24), to in prop::array::uniform2(2_usize..8),
+            stride in prop::array::uniform2(1_usize..3), half in prop::array::uniform2(2_usize..4),
+            channels in 2_usize..20, batch in 1_usize..3, rows_first: bool, swapped: bool,
+        ) {
+            let mut b = Builder::default();
+            let x = b.source(&[batch, channels, size[0], size[1]]);
+            let kernel = half.map(|h| 2 * h + 1);
+            let y = conv(&mut b, x, spec(kernel, stride, half, half, channels, channels), channels);
+            let pooled: [OutletId; 2] = std::array::from_fn(|axis| {
+                let from = b.shape(y)[2 + axis];
+                b.0.add_const(b.name("averages"), averages(from, to[axis])).unwrap()
+            });
+            let (down, across) = if swapped { ("ih,nchw->nciw", "jw,nchw->nchj") } else { ("nchw,ih->nciw", "nchw,jw->nchj") };
+            let mut product = |y: OutletId, form: &str, matrix: OutletId| {
+                if swapped { b.einsum(form, matrix, y) } else { b.einsum(form, y, matrix) }
+            };
+            let y = if rows_first {
+                let y = product(y, down, pooled[0]);
+                product(y, across, pooled[1])
+            } else {
+                let y = product(y, across, pooled[1]);
+                product(y, down, pooled[0])
+            };
+            let model = same(&b.finish(&[y]), passes);
+            // Where it would be more work, both stay.
+            let merged = count::<PooledDepthwise>(&model);
+            prop_assert_eq!(merged + count::<Depthwise>(&model), 1);
+            if stride == [1, 1] && to.iter().all(|to| *to < 4) {
+                prop_assert_eq!(merged, 1);
+            }
+        }
+    }
+
+    fn pooled(other_reader: bool, matrix: impl Fn(usize) -> Tensor) -> usize {
+        let mut b = Builder::default();
+        let x = b.source(&[1, 8, 20, 22]);
+        let y = conv(&mut b, x, spec([7, 7], [1, 1], [3, 3], [3, 3], 8, 8), 8);
+        let [rows, columns] = [20, 22].map(|from| b.0.add_const(b.name("matrix"), matrix(from)).unwrap());
+        let z = b.einsum("nchw,jw->nchj", y, columns);
+        let z = b.einsum("nchj,ih->ncij", z, rows);
+        let outputs = if other_reader { vec![z, y] } else { vec![z] };
+        count::<PooledDepthwise>(&same(&b.finish(&outputs), passes))
+    }
+
+    #[test]
+    fn only_what_nobody_else_reads_and_what_has_windows_is_merged() {
+        assert_eq!(pooled(false, |from| averages(from, 7)), 1);
+        assert_eq!(pooled(true, |from| averages(from, 7)), 0);
+        // A row of nothing but zeros has no window; windows as wide as the image are more work.
+        assert_eq!(pooled(false, |from| Tensor::zero::<f32>(&[7, from]).unwrap()), 0);
+        assert_eq!(pooled(false, |from| super::super::testing::tensor(3, &[7, from])), 0);
+    }
+}
