@@ -46,11 +46,11 @@ fn depthwise_body<S: Simd>(simd: S, operands: Operands<'_>, rows: Range<usize>, 
         let row = Row { operands, oy };
         let mut c = 0;
         while c + LANES <= channels {
-            row.lanes::<S, LANES>(simd, c, &inside, &mut out);
+            row.columns::<S, LANES>(simd, c, &inside, &mut out);
             c += LANES;
         }
         while c + 8 <= channels {
-            row.lanes::<S::Narrow, 8>(simd.narrow(), c, &inside, &mut out);
+            row.columns::<S::Narrow, 8>(simd.narrow(), c, &inside, &mut out);
             c += 8;
         }
         while c < channels {
@@ -67,6 +67,97 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
+    /// All columns of this output row for channels `c..c + L`; those in `inside` have all their taps inside the input.
+    #[inline(always)]
+    fn columns<S: Simd, const L: usize>(&self, simd: S, c: usize, inside: &Range<usize>, out: &mut Sink<'_>) {
+        let Window { kernel, stride, .. } = self.operands.window;
+        match (kernel[1], stride[1]) {
+            (3, 1) => self.slide::<S, L, 3>(simd, c, out),
+            (5, 1) => self.slide::<S, L, 5>(simd, c, out),
+            _ => self.lanes::<S, L>(simd, c, inside, out),
+        }
+    }
+
+    /// The same for a kernel of `K` columns and a stride of 1.
+    #[inline(always)]
+    fn slide<S: Simd, const L: usize, const K: usize>(&self, simd: S, c: usize, out: &mut Sink<'_>) {
+        let columns = self.operands.window.output[1];
+        let mut ox = 0;
+        while S::LANES == L && columns - ox >= 2 * COLUMNS {
+            self.sliding_tile::<S, L, K, { 2 * COLUMNS }>(simd, c, ox, out);
+            ox += 2 * COLUMNS;
+        }
+        while columns - ox >= COLUMNS {
+            self.sliding_tile::<S, L, K, COLUMNS>(simd, c, ox, out);
+            ox += COLUMNS;
+        }
+        if columns - ox >= 2 {
+            self.sliding_tile::<S, L, K, 2>(simd, c, ox, out);
+            ox += 2;
+        }
+        if ox < columns {
+            self.sliding_tile::<S, L, K, 1>(simd, c, ox, out);
+        }
+    }
+
+    /// Columns `ox..ox + W` for a stride of 1: each pixel of a row is loaded once for all taps that it is under.
+    #[inline(always)]
+    fn sliding_tile<S: Simd, const L: usize, const K: usize, const W: usize>(
+        &self,
+        simd: S,
+        c: usize,
+        ox: usize,
+        out: &mut Sink<'_>,
+    ) {
+        let Operands { x, window, channels, weights, epilogue } = self.operands;
+        let span = const { W - 1 + K };
+        let (ys, y0) = window.taps(0, self.oy);
+        // Columns of the image under the tile, and which of them are inside.
+        let x0 = ox as isize - window.padding[1] as isize;
+        let first = (-x0).clamp(0, span as isize) as usize;
+        let end = (window.input[1] as isize - x0).clamp(first as isize, span as isize) as usize;
+        let mut bias = [0.0; NR];
+        if let Some(all) = epilogue.bias {
+            bias[..L].copy_from_slice(&all[c..c + L]);
+        }
+        let mut sums = start::<S, W, L>(simd, &bias);
+        if first < end && !ys.is_empty() {
+            let y = (y0 + ys.start as isize) as usize;
+            // The last pixel and the last weights that are read are inside: images and weights were checked to be whole.
+            assert!(y + ys.len() <= window.input[0] && ys.end <= window.kernel[0] && window.kernel[1] == K);
+            assert!(c + L <= channels);
+            let at = ((y * window.input[1]) as isize + x0) * channels as isize + c as isize;
+            let whole = first == 0 && end == span;
+            for v in 0..const { vectors::<S, L>() } {
+                let mut x = x.as_ptr().wrapping_offset(at).wrapping_add(v * S::LANES);
+                let mut weights = weights.as_ptr().wrapping_add(ys.start * K * channels + c + v * S::LANES);
+                for _ in ys.clone() {
+                    let mut taps = [simd.splat(0.0); K];
+                    for (k, tap) in taps.iter_mut().enumerate() {
+                        // SAFETY: by the checks above.
+                        *tap = unsafe { simd.load(weights.wrapping_add(k * channels)) };
+                    }
+                    for j in 0..span {
+                        if !whole && !(first..end).contains(&j) {
+                            continue;
+                        }
+                        // SAFETY: the column is inside, and by the checks above.
+                        let pixel = unsafe { simd.load(x.wrapping_add(j * channels)) };
+                        for (k, tap) in taps.iter().enumerate() {
+                            if let Some(sums) = j.checked_sub(k).and_then(|i| sums.get_mut(i)) {
+                                sums[v] = simd.mul_add(pixel, *tap, sums[v]);
+                            }
+                        }
+                    }
+                    x = x.wrapping_add(window.input[1] * channels);
+                    weights = weights.wrapping_add(K * channels);
+                }
+            }
+        }
+        let at = (self.oy * window.output[1] + ox) * channels + c;
+        epilogue.finish::<S, W, L>(simd, sums, at, channels, out);
+    }
+
     /// All columns of this output row for channels `c..c + L`; those in `inside` have all their taps inside the input.
     #[inline(always)]
     fn lanes<S: Simd, const L: usize>(&self, simd: S, c: usize, inside: &Range<usize>, out: &mut Sink<'_>) {
