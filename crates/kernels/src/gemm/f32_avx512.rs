@@ -124,14 +124,28 @@ fn finish_some<const M: usize>(
 fn run<const M: usize, const P: usize>(simd: Avx512, tile: &Tile<'_, '_, F32<Avx512>>, out: &mut Sink<'_>) {
     // SAFETY: the token proves the instructions.
     let sums = unsafe { sums::<M, P>(&tile.operands, tile.start) };
-    for p in 0..const { P } {
-        let panel: Accumulators<Avx512, M> = sums.map(|row| [row[p]; NR / 4]);
-        let (width, at) = (tile.width - p * NR, tile.at + p * NR);
-        if width >= NR {
-            tile.epilogue.finish::<Avx512, M, NR>(simd, panel, at, tile.stride, out);
-        } else {
-            finish_some(simd, &tile.epilogue, panel, width, at, tile.stride, out);
-        }
+    // Not a loop over the panels: the compiler keeps it, and chooses the accumulators of each by way of memory.
+    finish(simd, tile, sums.map(|row| row[0]), 0, out);
+    if const { P == 2 } {
+        finish(simd, tile, sums.map(|row| row[P - 1]), NR, out);
+    }
+}
+
+/// Stores the accumulators of the panel whose columns begin at `first` of the tile's.
+#[inline(always)]
+fn finish<const M: usize>(
+    simd: Avx512,
+    tile: &Tile<'_, '_, F32<Avx512>>,
+    sums: [__m512; M],
+    first: usize,
+    out: &mut Sink<'_>,
+) {
+    let panel: Accumulators<Avx512, M> = sums.map(|sum| [sum; NR / 4]);
+    let (width, at) = (tile.width - first, tile.at + first);
+    if width >= NR {
+        tile.epilogue.finish::<Avx512, M, NR>(simd, panel, at, tile.stride, out);
+    } else {
+        finish_some(simd, &tile.epilogue, panel, width, at, tile.stride, out);
     }
 }
 
