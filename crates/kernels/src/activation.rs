@@ -40,7 +40,8 @@ impl Activation {
         match self {
             Activation::Sigmoid => row.iter_mut().for_each(|x| *x = sigmoid(simd, *x)),
             Activation::Gelu => row.iter_mut().for_each(|x| *x = gelu(simd, *x)),
-            Activation::Identity | Activation::Clamp { .. } | Activation::HardSwish => {
+            Activation::HardSwish => hard_swish_row(simd, row),
+            Activation::Identity | Activation::Clamp { .. } => {
                 row.iter_mut().for_each(|x| self.apply::<S, 1>(simd, std::array::from_mut(x)));
             }
         }
@@ -62,5 +63,23 @@ impl Activation {
             Activation::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid(simd, *x)),
             Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(simd, *x)),
         }
+    }
+}
+
+/// Hardswish of a row, vector by vector: of its limits the compiler makes branches.
+#[inline(always)]
+fn hard_swish_row<S: Simd>(simd: S, row: &mut [f32]) {
+    let [sixth, half] = [simd.splat(1.0 / 6.0), simd.splat(0.5)];
+    let [zero, one] = [simd.splat(0.0), simd.splat(1.0)];
+    let mut vectors = row.chunks_exact_mut(S::LANES);
+    for vector in vectors.by_ref() {
+        // SAFETY: a chunk has as many floats as a vector, and is this function's alone.
+        let x = unsafe { simd.load(vector.as_ptr()) };
+        let gate = simd.min(simd.max(simd.mul_add(x, sixth, half), zero), one);
+        // SAFETY: as above.
+        unsafe { simd.store(vector.as_mut_ptr(), simd.mul(x, gate)) };
+    }
+    for x in vectors.into_remainder() {
+        Activation::HardSwish.apply::<S, 1>(simd, std::array::from_mut(x));
     }
 }

@@ -124,7 +124,9 @@ impl Epilogue<'_> {
             Activation::HardSwish => {
                 // Hidden from the optimiser, which would load them in the loop over the reduction, where registers are scarce.
                 let constants = std::hint::black_box([1.0 / 6.0, 0.5, 0.0, 1.0]);
-                let [sixth, half, zero, one] = constants.map(|value| simd.splat(value));
+                // No `map`: its closure would be called, compiled for the baseline of the target.
+                let [sixth, half] = [simd.splat(constants[0]), simd.splat(constants[1])];
+                let [zero, one] = [simd.splat(constants[2]), simd.splat(constants[3])];
                 for row in accumulators {
                     for sum in row.iter_mut().take(vectors) {
                         let gate = simd.min(simd.max(simd.mul_add(*sum, sixth, half), zero), one);

@@ -27,6 +27,8 @@ pub(crate) trait F32MicroKernel: Simd {
     const PANELS: usize;
     /// Rows of a tile that is one panel wide.
     const NARROW_MR: usize = MR;
+    /// Whether Hardswish is applied to whole rows, too, and not in the tile.
+    const HARD_SWISH_BY_ROWS: bool = false;
 
     /// Computes and stores one tile.
     fn tile(self, tile: &Tile<'_, '_, F32<Self>>, out: &mut Sink<'_>);
@@ -117,7 +119,8 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
     /// A costly activation is applied to whole rows, as a loop that vectorises.
     #[inline(always)]
     fn split_epilogue<'a>(self, epilogue: Self::Epilogue<'a>) -> (Self::Epilogue<'a>, bool) {
-        if epilogue.activation.is_costly() {
+        let by_rows = S::HARD_SWISH_BY_ROWS && epilogue.activation == Activation::HardSwish;
+        if by_rows || epilogue.activation.is_costly() {
             (Epilogue { activation: Activation::Identity, ..epilogue }, true)
         } else {
             (epilogue, false)

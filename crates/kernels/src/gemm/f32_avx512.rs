@@ -12,6 +12,7 @@ use super::f32::{F32, F32MicroKernel};
 use super::micro_kernel::Tile;
 use super::operands::Operands;
 use super::prefetch::prefetch_line;
+use crate::Activation;
 use crate::simd::{Avx512, Simd as _};
 use crate::sink::Sink;
 
@@ -142,10 +143,16 @@ fn finish<const M: usize>(
 ) {
     let panel: Accumulators<Avx512, M> = sums.map(|sum| [sum; NR / 4]);
     let (width, at) = (tile.width - first, tile.at + first);
+    // Others are applied to whole rows: what they need of registers would move accumulators to memory.
+    let activation = match tile.epilogue.activation {
+        Activation::Clamp { low, high } => Activation::Clamp { low, high },
+        _ => Activation::Identity,
+    };
+    let epilogue = Epilogue { activation, ..tile.epilogue };
     if width >= NR {
-        tile.epilogue.finish::<Avx512, M, NR>(simd, panel, at, tile.stride, out);
+        epilogue.finish::<Avx512, M, NR>(simd, panel, at, tile.stride, out);
     } else {
-        finish_some(simd, &tile.epilogue, panel, width, at, tile.stride, out);
+        finish_some(simd, &epilogue, panel, width, at, tile.stride, out);
     }
 }
 
@@ -166,6 +173,7 @@ impl F32MicroKernel for Avx512 {
     type Start = [f32; PANELS * NR];
     const PANELS: usize = PANELS;
     const NARROW_MR: usize = 8;
+    const HARD_SWISH_BY_ROWS: bool = true;
 
     #[inline(always)]
     fn tile(self, tile: &Tile<'_, '_, F32<Avx512>>, out: &mut Sink<'_>) {

@@ -144,8 +144,11 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
             }
         }
         if is_unfinished {
-            for row in block {
-                let row = out.entries(base + row * to.stride, to.columns);
+            // Rows that lie side by side are one.
+            let (rows, len) =
+                if to.columns == to.stride { (1, block.len() * to.columns) } else { (block.len(), to.columns) };
+            for row in 0..rows {
+                let row = out.entries(base + (block.start + row) * to.stride, len);
                 kernel.finish_row(epilogue, row);
             }
         }
