@@ -32,6 +32,12 @@ pub(crate) trait F32MicroKernel: Simd {
 
     /// Computes and stores one tile.
     fn tile(self, tile: &Tile<'_, '_, F32<Self>>, out: &mut Sink<'_>);
+
+    /// Applies an activation to a row of results.
+    #[inline(always)]
+    fn activate_row(self, activation: Activation, row: &mut [f32]) {
+        activation.apply_row(self, row);
+    }
 }
 
 /// An instruction set with tiles of one panel, over the vectors of [`Simd`].
@@ -45,9 +51,23 @@ pub(super) trait OnePanel: Simd {
     ) -> Accumulators<Self, M> {
         by_vectors::<Self, M, N>(self, operands, row)
     }
+
+    /// Computes and stores a tile of `M` rows and at most `N` columns.
+    #[inline(always)]
+    fn run<const M: usize, const N: usize>(self, tile: &Tile<'_, '_, F32<Self>>, out: &mut Sink<'_>) {
+        run::<Self, M, N>(self, tile, out);
+    }
+
+    /// Applies an activation to a row of results.
+    #[inline(always)]
+    fn activate_row(self, activation: Activation, row: &mut [f32]) {
+        activation.apply_row(self, row);
+    }
 }
 
 impl OnePanel for Plain {}
+#[cfg(all(target_arch = "aarch64", miri))]
+impl OnePanel for crate::simd::Neon {}
 #[cfg(target_arch = "x86_64")]
 impl OnePanel for Avx2 {}
 
@@ -58,6 +78,11 @@ impl<S: OnePanel> F32MicroKernel for S {
     #[inline(always)]
     fn tile(self, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
         if tile.width > HALF { rows::<S, NR>(self, tile, out) } else { rows::<S, HALF>(self, tile, out) }
+    }
+
+    #[inline(always)]
+    fn activate_row(self, activation: Activation, row: &mut [f32]) {
+        OnePanel::activate_row(self, activation, row);
     }
 }
 
@@ -143,7 +168,7 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
 
     #[inline(always)]
     fn finish_row(self, epilogue: Epilogue<'_>, row: &mut [f32]) {
-        epilogue.activation.apply_row(self.0, row);
+        F32MicroKernel::activate_row(self.0, epilogue.activation, row);
     }
 }
 
@@ -151,12 +176,12 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
 #[inline(always)]
 fn rows<S: OnePanel, const N: usize>(simd: S, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
     match tile.rows {
-        1 => run::<S, 1, N>(simd, tile, out),
-        2 => run::<S, 2, N>(simd, tile, out),
-        3 => run::<S, 3, N>(simd, tile, out),
-        4 => run::<S, 4, N>(simd, tile, out),
-        5 => run::<S, 5, N>(simd, tile, out),
-        _ => run::<S, MR, N>(simd, tile, out),
+        1 => simd.run::<1, N>(tile, out),
+        2 => simd.run::<2, N>(tile, out),
+        3 => simd.run::<3, N>(tile, out),
+        4 => simd.run::<4, N>(tile, out),
+        5 => simd.run::<5, N>(tile, out),
+        _ => simd.run::<MR, N>(tile, out),
     }
 }
 

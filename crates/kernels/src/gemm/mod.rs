@@ -10,7 +10,7 @@ mod f16;
 mod f32;
 #[cfg(target_arch = "x86_64")]
 mod f32_avx512;
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 mod f32_neon;
 mod family;
 mod i8;
