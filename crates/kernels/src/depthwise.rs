@@ -1,8 +1,13 @@
 //! Depthwise convolution in NHWC layout: one filter per channel, vectorised over sixteen channels at a time.
 
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+mod neon;
+
 use std::ops::Range;
 
 use crate::convolution::Window;
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+use crate::dispatch::Token;
 use crate::dispatch::dispatch_wide;
 use crate::gemm::{Accumulators, Epilogue, NR, start, vectors};
 use crate::simd::Simd;
@@ -362,7 +367,14 @@ pub fn depthwise(
     pool.run(parts, &|part| {
         let rows = part * rows / parts..(part + 1) * rows / parts;
         // SAFETY: each part writes its own rows.
-        some_rows(token, operands, rows, unsafe { out.share() });
+        let out = unsafe { out.share() };
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        if let Token::Neon(simd) = token
+            && neon::takes(&operands)
+        {
+            return neon::rows(simd, operands, rows, out);
+        }
+        some_rows(token, operands, rows, out);
     });
 }
 
