@@ -40,11 +40,16 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Linear) -
     };
     let mut made: TVec<usize> = sampled.into();
     made[rank - 1] = op.columns;
-    rule_if!(made == op.shape);
+    // The product may be one of a single image without an axis for images, if that is how its result is read.
+    let is_single = rank == 4 && made[0] == 1 && made[1..] == op.shape[..];
+    rule_if!(made == op.shape || is_single);
     let shape = Shape { window, channels_in: op.reduction, channels_out: op.columns, groups: 1 };
     let mut patch = TypedModelPatch::default();
     let mut inputs = patch.taps(model, &node.inputs)?;
     inputs[0] = patch.tap_model(model, outlet)?;
+    if is_single {
+        inputs[0] = patch.wire_node(format!("{name}.image"), AxisOp::Rm(0), &inputs[..1])?[0];
+    }
     let wire = patch.wire_node(name, Convolution { shape, tail: op.tail }, &inputs)?;
     patch.shunt_outside(model, node.id.into(), wire[0])?;
     Ok(Some(patch))
@@ -76,7 +81,7 @@ mod tests {
         #[test]
         fn one_convolution(
             (h, w) in (1_usize..12, 1_usize..12), stride in prop::array::uniform2(1_usize..4), ci in 1_usize..9, co in 1_usize..20,
-            batch in 1_usize..3,
+            batch in 1_usize..3, is_squeezed: bool,
         ) {
             // A sampling by 1 is an axis left as it is, which is what tract makes of it.
             prop_assume!(stride != [1, 1]);
@@ -85,7 +90,10 @@ mod tests {
             let rows = b.wire(Downsample { axis: 1, stride: stride[0] as isize, modulo: 0 }, &[x]);
             let sampled = b.wire(Downsample { axis: 2, stride: stride[1] as isize, modulo: 0 }, &[rows]);
             let weights = b.constant(&[co, ci]);
-            let y = b.einsum("nhwi,oi->nhwo", sampled, weights);
+            let mut y = b.einsum("nhwi,oi->nhwo", sampled, weights);
+            if is_squeezed && batch == 1 {
+                y = b.wire(AxisOp::Rm(0), &[y]);
+            }
             let model = same(&b.finish(&[y]), passes);
             prop_assert_eq!((count::<Convolution>(&model), count::<Downsample>(&model)), (1, 0));
         }
