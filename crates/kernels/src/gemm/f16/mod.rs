@@ -30,7 +30,7 @@ use crate::thread_pool::ThreadPool;
 
 /// Entries that are summed in halves.
 #[cfg(target_arch = "aarch64")]
-const PIECE: usize = 256;
+const PIECE: usize = 64;
 /// The largest weight: with rows of at most 1, the sum of a piece stays below 65,504, the largest half.
 pub const LARGEST_WEIGHT: f32 = 255.0;
 
@@ -61,11 +61,17 @@ pub(crate) trait HalfKernel: Copy + Send + Sync + 'static {
         self,
         operands: &Operands<'_, Self::Lhs, u16>,
     ) -> Accumulators<Self::Simd, M>;
+
+    /// Computes and stores a tile of `M` rows and at most `N` columns.
+    #[inline(always)]
+    fn run<const M: usize, const N: usize>(self, tile: &Tile<'_, '_, Half<Self>>, out: &mut Sink<'_>) {
+        run::<Self, M, N>(self, tile, out);
+    }
 }
 
 /// The micro-kernel of an instruction set.
 #[derive(Clone, Copy, Debug)]
-struct Half<K>(K);
+pub(crate) struct Half<K>(K);
 
 impl<K: HalfKernel> MicroKernel for Half<K> {
     type Lhs = K::Lhs;
@@ -116,12 +122,12 @@ impl<K: HalfKernel> MicroKernel for Half<K> {
 #[inline(always)]
 fn rows<K: HalfKernel, const N: usize>(kernel: K, tile: &Tile<'_, '_, Half<K>>, out: &mut Sink<'_>) {
     match tile.rows {
-        1 => run::<K, 1, N>(kernel, tile, out),
-        2 => run::<K, 2, N>(kernel, tile, out),
-        3 => run::<K, 3, N>(kernel, tile, out),
-        4 => run::<K, 4, N>(kernel, tile, out),
-        5 => run::<K, 5, N>(kernel, tile, out),
-        _ => run::<K, { super::MR }, N>(kernel, tile, out),
+        1 => kernel.run::<1, N>(tile, out),
+        2 => kernel.run::<2, N>(tile, out),
+        3 => kernel.run::<3, N>(tile, out),
+        4 => kernel.run::<4, N>(tile, out),
+        5 => kernel.run::<5, N>(tile, out),
+        _ => kernel.run::<{ super::MR }, N>(tile, out),
     }
 }
 

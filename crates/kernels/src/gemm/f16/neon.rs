@@ -2,8 +2,8 @@
 
 use std::arch::aarch64::{
     float32x4_t, uint16x8_t, vaddq_f32, vcombine_f16, vcvt_f16_f32, vcvt_f32_f16, vcvt_high_f32_f16, vdupq_n_f32,
-    vdupq_n_u16, vget_low_f16, vld1_u16, vld1q_dup_u16, vld1q_f32, vld1q_u16, vmulq_n_f32, vreinterpret_f16_u16,
-    vreinterpretq_f16_u16, vreinterpretq_u16_f16, vst1q_u16,
+    vdupq_n_u16, vget_low_f16, vld1_u16, vld1q_f32, vmulq_n_f32, vreinterpret_f16_u16, vreinterpretq_f16_u16,
+    vreinterpretq_u16_f16, vst1q_u16,
 };
 use std::arch::asm;
 
@@ -11,7 +11,7 @@ use super::convert::from_f32;
 use super::widen::Widen;
 use super::{Accumulators, Half, HalfEpilogue, HalfKernel, NR, Operands, PIECE};
 use crate::dispatch::half::{Neon, NeonFp16};
-use crate::gemm::{Columns, Direct, gemm_body};
+use crate::gemm::{Columns, Direct, Tile, gemm_body};
 use crate::simd::Neon as Floats;
 use crate::sink::Sink;
 
@@ -50,41 +50,123 @@ impl Widen for Neon {
 /// Sums in halves, as bits: `N / 8` vectors of each row.
 type Sums<const M: usize> = [[uint16x8_t; NR / 8]; M];
 
-/// `sums + weights * entries[LANE]` in halves. As an instruction of its own: the intrinsic is a call wherever the function
-/// around it is not compiled for `fp16` by itself.
-///
-/// # Safety
-/// The CPU multiplies halves.
-#[inline(always)]
-unsafe fn fmla<const LANE: usize>(mut sums: uint16x8_t, weights: uint16x8_t, entries: uint16x8_t) -> uint16x8_t {
-    // SAFETY: by the caller's promise the CPU has the instruction; it touches registers alone.
-    unsafe {
-        asm!(
-            "fmla {sums:v}.8h, {weights:v}.8h, {entries:v}.h[{lane}]",
-            sums = inout(vreg) sums, weights = in(vreg) weights, entries = in(vreg_low16) entries, lane = const LANE,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    sums
+/// `$sum += $weights * $entries[$lane]`, in halves.
+macro_rules! fmla {
+    ($sum:ident, $weights:literal, $entries:ident[$lane:literal]) => {
+        concat!(
+            "fmla {",
+            stringify!($sum),
+            ":v}.8h, ",
+            $weights,
+            ".8h, {",
+            stringify!($entries),
+            ":v}.h[",
+            $lane,
+            "]\n"
+        )
+    };
 }
 
-/// Adds to every accumulator the weights of a row of B times entry `LANE` of its row's eight.
+/// Loads rows of weights and adds to every accumulator its weight times an entry of its row: `wide` two rows, for elements `$j`
+/// and `$k`, `one` a row for element `$j`; the `half` of each where rows have eight columns.
+macro_rules! step {
+    (wide $j:literal $k:literal $([$e:ident $a:ident $b:ident])+) => {
+        concat!(
+            "ld1 {{v28.8h, v29.8h, v30.8h, v31.8h}}, [{weights}], #64\n",
+            $(fmla!($a, "v28", $e[$j]), fmla!($b, "v29", $e[$j]),)+
+            $(fmla!($a, "v30", $e[$k]), fmla!($b, "v31", $e[$k]),)+
+        )
+    };
+    (wide $j:literal $([$e:ident $a:ident $b:ident])+) => {
+        concat!(
+            "ldp q28, q29, [{weights}], #32\n",
+            $(fmla!($a, "v28", $e[$j]), fmla!($b, "v29", $e[$j]),)+
+        )
+    };
+    (half $j:literal $k:literal $([$e:ident $a:ident])+) => {
+        concat!(step!(half $j $([$e $a])+), step!(half $k $([$e $a])+))
+    };
+    (half $j:literal $([$e:ident $a:ident])+) => {
+        concat!("ldr q28, [{weights}], #32\n", $(fmla!($a, "v28", $e[$j]),)+)
+    };
+}
+
+/// The loops over some entries of each row, eight a step `$eights` times and then one `$ones` times: `$x` points to a row's
+/// entries, `$e` holds them, and the rest of its list are its accumulators, by their places in `$sums`.
+macro_rules! fragment {
+    (
+        $kind:ident ($sums:ident, $at:ident, $weights:ident, $eights:expr, $ones:expr)
+        $([$i:literal $x:ident $e:ident $($v:literal $a:ident)+])+
+    ) => {
+        asm!(
+            "cbz {eights}, 3f",
+            "2:",
+            $(concat!("ldr {", stringify!($e), ":q}, [{", stringify!($x), "}], #16"),)+
+            step!($kind 0 1 $([$e $($a)+])+),
+            step!($kind 2 3 $([$e $($a)+])+),
+            step!($kind 4 5 $([$e $($a)+])+),
+            step!($kind 6 7 $([$e $($a)+])+),
+            "subs {eights}, {eights}, #1",
+            "b.ne 2b",
+            "3:",
+            "cbz {ones}, 5f",
+            "4:",
+            $(concat!("ldr {", stringify!($e), ":h}, [{", stringify!($x), "}], #2"),)+
+            step!($kind 0 $([$e $($a)+])+),
+            "subs {ones}, {ones}, #1",
+            "b.ne 4b",
+            "5:",
+            weights = inout(reg) *$weights,
+            eights = inout(reg) $eights => _,
+            ones = inout(reg) $ones => _,
+            $($x = inout(reg) $at[$i], $e = out(vreg_low16) _, $($a = inout(vreg) $sums[$i][$v],)+)+
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(readonly, nostack),
+        )
+    };
+}
+
+/// Adds to `sums` the products of entries at `at` and the rows of weights from `weights` on, `len` of each, and brings both
+/// pointers behind them.
 ///
 /// # Safety
-/// The CPU multiplies halves.
+/// They may be read, and the CPU multiplies halves.
 #[inline(always)]
-unsafe fn by_element<const LANE: usize, const M: usize, const N: usize>(
+unsafe fn add_piece<const M: usize, const N: usize>(
     sums: &mut Sums<M>,
-    weights: &[u16; NR],
-    entries: &[uint16x8_t; M],
+    at: &mut [*const u16; M],
+    weights: &mut *const u16,
+    len: usize,
 ) {
-    for v in 0..N / 8 {
-        // SAFETY: the eight weights are there; the rest by the caller's promise.
-        unsafe {
-            let weights = vld1q_u16(weights.as_ptr().add(8 * v));
-            for (row, entries) in sums.iter_mut().zip(entries) {
-                row[v] = fmla::<LANE>(row[v], weights, *entries);
-            }
+    let (eights, ones) = (len / 8, len % 8);
+    // SAFETY: by the caller's promise the CPU has the instructions and what is read is there; nothing is written.
+    unsafe {
+        match (M, N) {
+            (1, NR) => fragment!(wide (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0 1 b0]),
+            (2, NR) => fragment!(wide (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1]),
+            (3, NR) => fragment!(wide (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2]),
+            (4, NR) => fragment!(wide (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2] [3 x3 e3 0 a3 1 b3]),
+            (5, NR) => fragment!(wide (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2] [3 x3 e3 0 a3 1 b3] [4 x4 e4 0 a4 1 b4]),
+            (6, NR) => fragment!(wide (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2] [3 x3 e3 0 a3 1 b3] [4 x4 e4 0 a4 1 b4] [5 x5 e5 0 a5 1 b5]),
+            (1, _) => fragment!(half (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0]),
+            (2, _) => fragment!(half (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0] [1 x1 e1 0 a1]),
+            (3, _) => fragment!(half (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2]),
+            (4, _) => fragment!(half (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2] [3 x3 e3 0 a3]),
+            (5, _) => fragment!(half (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2] [3 x3 e3 0 a3] [4 x4 e4 0 a4]),
+            (6, _) => fragment!(half (sums, at, weights, eights, ones)
+                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2] [3 x3 e3 0 a3] [4 x4 e4 0 a4] [5 x5 e5 0 a5]),
+            _ => unreachable!("tiles have six rows at most"),
         }
     }
 }
@@ -100,35 +182,21 @@ impl HalfKernel for NeonFp16 {
 
     #[inline(always)]
     fn sums<const M: usize, const N: usize>(self, operands: &Operands<'_, u16, u16>) -> Accumulators<Floats, M> {
-        const { assert!(N % 8 == 0) };
-        // SAFETY: the token proves the extension; what is read is named below.
+        const { assert!(N == NR || N == NR / 2) };
+        let Operands { panel, per_row, len, .. } = *operands;
+        assert!(panel.len() >= per_row * len * NR);
+        let mut weights = panel.as_ptr();
+        // SAFETY: the token proves the extension; a fragment has `len` entries, and the panel as many rows of NR weights for it,
+        // those of a fragment behind those of the one before.
         unsafe {
-            let mut floats = [[vdupq_n_f32(0.0); NR / 4]; M];
-            let zero = vdupq_n_u16(0);
-            for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
-                let mut fragments = operands.fragments::<M>(t);
-                for piece in weights.chunks(PIECE * NR) {
+            let (zero, mut floats) = (vdupq_n_u16(0), [[vdupq_n_f32(0.0); NR / 4]; M]);
+            for t in 0..per_row {
+                let (mut at, mut left) = (operands.fragments::<M>(t), len);
+                while left > 0 {
+                    let piece = left.min(PIECE);
                     let mut sums: Sums<M> = [[zero; NR / 8]; M];
-                    let (eights, rest) = piece.as_chunks::<{ 8 * NR }>();
-                    for weights in eights {
-                        // A fragment has as many entries as its weights have rows, and is gone through with them.
-                        let entries = fragments.map(|fragment| vld1q_u16(fragment));
-                        fragments = fragments.map(|fragment| fragment.add(8));
-                        let rows = weights.as_chunks::<NR>().0;
-                        by_element::<0, M, N>(&mut sums, &rows[0], &entries);
-                        by_element::<1, M, N>(&mut sums, &rows[1], &entries);
-                        by_element::<2, M, N>(&mut sums, &rows[2], &entries);
-                        by_element::<3, M, N>(&mut sums, &rows[3], &entries);
-                        by_element::<4, M, N>(&mut sums, &rows[4], &entries);
-                        by_element::<5, M, N>(&mut sums, &rows[5], &entries);
-                        by_element::<6, M, N>(&mut sums, &rows[6], &entries);
-                        by_element::<7, M, N>(&mut sums, &rows[7], &entries);
-                    }
-                    for weights in rest.as_chunks::<NR>().0 {
-                        let entries = fragments.map(|fragment| vld1q_dup_u16(fragment));
-                        fragments = fragments.map(|fragment| fragment.add(1));
-                        by_element::<0, M, N>(&mut sums, weights, &entries);
-                    }
+                    add_piece::<M, N>(&mut sums, &mut at, &mut weights, piece);
+                    left -= piece;
                     for (floats, sums) in floats.iter_mut().zip(sums) {
                         for v in 0..N / 8 {
                             let sums = vreinterpretq_f16_u16(sums[v]);
@@ -141,6 +209,19 @@ impl HalfKernel for NeonFp16 {
             floats
         }
     }
+
+    #[inline(always)]
+    fn run<const M: usize, const N: usize>(self, tile: &Tile<'_, '_, Half<NeonFp16>>, out: &mut Sink<'_>) {
+        // SAFETY: the token proves that the CPU has what the function is compiled for.
+        unsafe { run::<M, N>(self, tile, out) }
+    }
+}
+
+/// Computes a tile and stores it. A function of its own: among others the compiler keeps accumulators in memory.
+#[inline(never)]
+#[target_feature(enable = "neon,fp16")]
+fn run<const M: usize, const N: usize>(kernel: NeonFp16, tile: &Tile<'_, '_, Half<NeonFp16>>, out: &mut Sink<'_>) {
+    super::run::<NeonFp16, M, N>(kernel, tile, out);
 }
 
 /// The driver on rows of halves.
