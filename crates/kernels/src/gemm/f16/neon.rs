@@ -1,7 +1,7 @@
 //! f16 weights on NEON: widened, or multiplied as they are where the CPU has `fp16`.
 
 use std::arch::aarch64::{
-    float32x4_t, uint16x8_t, vaddq_f32, vcombine_f16, vcvt_f16_f32, vcvt_f32_f16, vcvt_high_f32_f16, vdupq_n_f32,
+    float32x4_t, uint16x8_t, vaddq_f32, vcvt_f16_f32, vcvt_f32_f16, vcvt_high_f16_f32, vcvt_high_f32_f16, vdupq_n_f32,
     vdupq_n_u16, vget_low_f16, vld1_u16, vld1q_f32, vmulq_n_f32, vreinterpret_f16_u16, vreinterpretq_f16_u16,
     vreinterpretq_u16_f16, vst1q_u16,
 };
@@ -18,14 +18,17 @@ use crate::sink::Sink;
 impl NeonFp16 {
     /// Halves nearest to the floats times a power of two.
     pub(super) fn narrow(self, x: &[f32], scale: f32, halves: &mut [u16]) {
-        let (eights, rest) = x.as_chunks::<8>();
-        let (out, out_rest) = halves.as_chunks_mut::<8>();
-        for (x, halves) in eights.iter().zip(out) {
-            // SAFETY: eight floats are read and eight halves written; every aarch64 target has NEON.
-            unsafe {
-                let low = vcvt_f16_f32(vmulq_n_f32(vld1q_f32(x.as_ptr()), scale));
-                let high = vcvt_f16_f32(vmulq_n_f32(vld1q_f32(x.as_ptr().add(4)), scale));
-                vst1q_u16(halves.as_mut_ptr(), vreinterpretq_u16_f16(vcombine_f16(low, high)));
+        let (sixteens, rest) = x.as_chunks::<16>();
+        let (out, out_rest) = halves.as_chunks_mut::<16>();
+        for (x, halves) in sixteens.iter().zip(out) {
+            for half in [0, 8] {
+                // SAFETY: eight floats are read and eight halves written; every aarch64 target has NEON.
+                unsafe {
+                    let (x, halves) = (x.as_ptr().add(half), halves.as_mut_ptr().add(half));
+                    let low = vcvt_f16_f32(vmulq_n_f32(vld1q_f32(x), scale));
+                    let both = vcvt_high_f16_f32(low, vmulq_n_f32(vld1q_f32(x.add(4)), scale));
+                    vst1q_u16(halves, vreinterpretq_u16_f16(both));
+                }
             }
         }
         out_rest.iter_mut().zip(rest).for_each(|(half, x)| *half = from_f32(x * scale));
