@@ -1,4 +1,4 @@
-//! PiJuice: a UPS board whose microcontroller reports charge, voltage and where its power comes from.
+//! PiJuice: a UPS board whose microcontroller reports charge, voltage, temperature and where its power comes from.
 
 use embedded_hal::i2c::I2c;
 
@@ -8,12 +8,16 @@ use crate::energy::gauge::{FuelGauge, GaugeReading, Supply};
 const ADDRESS: u8 = 0x14;
 const STATUS: u8 = 0x40;
 const CHARGE_LEVEL: u8 = 0x41;
+const BATTERY_TEMPERATURE: u8 = 0x47;
 const BATTERY_VOLTAGE: u8 = 0x49;
 
 /// STATUS, bits 2 and 3: there is no battery.
 const NO_BATTERY: u8 = 3;
 /// STATUS, bits 4 to 7: an input with enough power, in either pair of bits.
 const INPUT_PRESENT: u8 = 3;
+
+/// Degrees that a battery can have and work; what lies outside comes from a sensor that is missing or broken.
+const POSSIBLE_CELSIUS: core::ops::RangeInclusive<f32> = -40.0..=85.0;
 
 /// The board at its usual address 0x14.
 #[derive(Clone, Debug)]
@@ -71,7 +75,17 @@ impl<I: I2c> FuelGauge for PiJuice<I> {
             (_, false) => Supply::Charging,
         };
         let volts = f32::from(self.word(BATTERY_VOLTAGE)?) / 1000.0;
-        Ok(GaugeReading::new(f32::from(percent) / 100.0).with_volts(volts).with_supply(supply))
+        let reading = GaugeReading::new(f32::from(percent) / 100.0).with_volts(volts).with_supply(supply);
+        // Whole degrees, signed, in the low byte. It depends on the battery's sensor, which may be missing: a reading without it is a
+        // reading all the same, but a bus that fails is told.
+        match self.word(BATTERY_TEMPERATURE) {
+            Ok(word) => {
+                let celsius = f32::from(word.to_le_bytes()[0].cast_signed());
+                Ok(if POSSIBLE_CELSIUS.contains(&celsius) { reading.with_celsius(celsius) } else { reading })
+            }
+            Err(I2cError::Checksum { .. }) => Ok(reading),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -92,10 +106,30 @@ mod tests {
         let inputs =
             [(0x00, Supply::Battery), (0x24, Supply::Charging), (0x34, Supply::External), (0xC8, Supply::External)];
         for (status, supply) in inputs {
-            let bus = [answer(0x40, &[status]), answer(0x41, &[76]), answer(0x49, &3890u16.to_le_bytes())];
+            let bus = [
+                answer(0x40, &[status]),
+                answer(0x41, &[76]),
+                answer(0x49, &3890u16.to_le_bytes()),
+                answer(0x47, &[0x15, 0x00]),
+            ];
             let mut gauge = PiJuice::new(Mock::new(&bus));
             let reading = gauge.read().unwrap();
             assert_eq!((reading.soc, reading.volts, reading.supply), (0.76, Some(3.89), Some(supply)), "{status:#x}");
+            assert_eq!(reading.celsius, Some(21.0));
+            gauge.release().done();
+        }
+    }
+
+    #[test]
+    fn pijuice_reads_frost_and_does_without_a_temperature() {
+        // -10 degrees; a sensor at its limit; a checksum that is wrong.
+        let spoiled = Transaction::write_read(0x14, [0x47].to_vec(), [0x15, 0x00, 0x00].to_vec());
+        let cases = [(answer(0x47, &[0xF6, 0x00]), Some(-10.0)), (answer(0x47, &[0x7F, 0x00]), None), (spoiled, None)];
+        for (temperature, celsius) in cases {
+            let bus = [answer(0x40, &[0x00]), answer(0x41, &[76]), answer(0x49, &3890u16.to_le_bytes()), temperature];
+            let mut gauge = PiJuice::new(Mock::new(&bus));
+            let reading = gauge.read().unwrap();
+            assert_eq!((reading.celsius, reading.soc), (celsius, 0.76));
             gauge.release().done();
         }
     }
