@@ -42,6 +42,9 @@ pub struct Learned {
     planned: f32,
     /// Income in shares of a charge an hour, by hour of day.
     pub(super) income: HourlyRate,
+    /// Income of the last hours of daylight over what is usual at them.
+    #[serde(default = "usual_sky")]
+    pub(super) sky: f32,
     /// Mean of the readings, the lowest that was, and the drains then; the gauge's steps.
     rise: Rise,
     resistance: Resistance,
@@ -79,6 +82,19 @@ const HOURS_UNSEEN: f32 = 2.0;
 /// Seconds after which the income of a charger that nobody told of is known well enough to guess a day by.
 const SEEN_SECONDS: f32 = 1800.0;
 
+/// Hours of daylight over which the weather is averaged, and of night over which it is forgotten.
+const SKY_HOURS: f32 = 3.0;
+const NIGHT_HOURS: f32 = 24.0;
+/// Share of the highest income from which on there is daylight to judge the weather by.
+const LIGHT: f32 = 0.25;
+/// The most that a day's income may be over what is usual.
+const MOST_SKY: f32 = 2.0;
+
+/// For state from before the weather was followed.
+const fn usual_sky() -> f32 {
+    1.0
+}
+
 /// Share of its capacity that a battery loses with every degree below this temperature.
 const CAPACITY_FALL: f32 = 0.006;
 const WARM: f32 = 25.0;
@@ -108,6 +124,7 @@ impl Learned {
             frames: 0.0,
             planned: 0.0,
             income: HourlyRate::NONE,
+            sky: 1.0,
             rise: Rise {
                 mean: -1.0,
                 lowest: 1.0,
@@ -291,11 +308,23 @@ impl Learned {
         if self.battery.is_sunny() {
             let hours = seconds / 3600.0;
             self.income.add(hour, self.battery.income() * hours, hours);
+            self.watch_sky(hour, hours);
         }
         if expected > 0.0 && real.is_finite() {
             let gain = 1.0 - libm::expf(-seconds / PRICE_SECONDS);
             self.price = (self.price + gain * (real / expected - self.price)).clamp(LEAST_PRICE, 4.0);
         }
+    }
+
+    /// Sees whether the weather is better or worse than usual; a night forgets a part of it.
+    fn watch_sky(&mut self, hour: u32, hours: f32) {
+        let usual = self.income.rate(hour).unwrap_or(0.0);
+        let (seen, memory) = if usual > LIGHT * self.income.highest() {
+            ((self.battery.income() / usual).clamp(0.0, MOST_SKY), SKY_HOURS)
+        } else {
+            (1.0, NIGHT_HOURS)
+        };
+        self.sky += (1.0 - libm::expf(-hours / memory)) * (seen - self.sky);
     }
 
     /// Frames that come for each that the mission planned: 1, giving way to what was seen as time passes. The plan weighs
@@ -315,6 +344,7 @@ impl Learned {
             && self.battery.is_sound()
             && self.resistance.is_sound()
             && self.celsius.is_none_or(f32::is_finite)
+            && (0.0..=MOST_SKY).contains(&self.sky)
             && self.income.is_sound()
     }
 

@@ -18,8 +18,6 @@ const SLACK: f32 = 1.5;
 /// Share by which the drains come to differ from what they are now, and hours for which they do: nights are cold.
 const DRIFT: f32 = 0.08;
 const DRIFT_HOURS: f32 = 12.0;
-/// Standard deviation of a day's income, as a share of it.
-const WEATHER: f32 = 0.3;
 /// Hours before the end within which a deviation is no longer made up for: frames would all bunch up or fail to come.
 const LAST_HOURS: f32 = 0.2;
 /// The same as a share of the mission: a mission of minutes has no such end.
@@ -76,21 +74,29 @@ impl BudgetGovernor {
             idle: battery.idle_drain() * self.resting_watts * per_hour,
             hour: hour(elapsed),
             income: battery.is_sunny().then(|| (battery.income(), &self.learned.income)),
+            sky: self.learned.sky,
         };
         // What is kept back follows from how far the charge at the end can be foreseen.
         // Where the battery is charged, the next day tells.
         let ahead = if battery.is_sunny() { left.min(24.0) } else { left };
         let idle = self.resting_watts * per_hour * ahead;
         let frames = self.watts.unwrap_or(0.0).max(0.0) * per_hour * ahead;
-        let weather = WEATHER * horizon(0.0).day_of_income();
         // Board and cold come and go: the longer the time, the more evens out.
         let drift = DRIFT * idle / libm::sqrtf(1.0 + ahead / DRIFT_HOURS);
-        let deviation = libm::hypotf(battery.deviation_after(idle, frames), libm::hypotf(weather, drift));
+        let deviation = libm::hypotf(battery.deviation_after(idle, frames), drift);
         // A plan that has much to give up can still do so when it comes to know more.
         let slack = (horizon(0.0).spending() * ahead).max(0.0);
         let caution = if blind { BLIND_CAUTION } else { CAUTION * (SLACK * deviation / slack.max(1e-6)).min(1.0) };
-        let margin = (caution * deviation).min(0.2);
-        let watts = horizon(margin).spending() / (per_hour * battery.frame_drain());
+        // Readings that are lower than what is estimated may be right: no error of the gauge is counted on where it would help.
+        let doubted = (-battery.gauge_error()).max(0.0);
+        let margin = (caution * (deviation + doubted)).min(0.2);
+        let plan = horizon(margin);
+        let string = plan.string();
+        let watts_of = |charge: f32| charge / (per_hour * battery.frame_drain());
+        let (even, bearable) = (watts_of(string.slope), watts_of(plan.bearable()));
+        // What is saved must still be worth something in the second half of the time.
+        let kept = if string.straight { 2.0 * even - self.useful_watts() } else { bearable };
+        let watts = even.min(bearable.max(kept));
         self.plan.deviation = deviation;
         self.plan.margin = margin;
         // Estimates tremble; frames need not.
@@ -99,6 +105,17 @@ impl BudgetGovernor {
         let smooth = if smooth.is_finite() { smooth } else { 0.0 };
         self.watts = Some(smooth);
         smooth
+    }
+
+    /// Watts of frames beyond which each joule buys much less than before.
+    fn useful_watts(&self) -> f32 {
+        match self.mission.frames {
+            FrameDemand::Between(shortest, _) => {
+                let cheap = self.ladder.joules_at(self.ladder.most_per_joule(0.0));
+                cheap * self.learned.price / shortest.as_secs_f32()
+            }
+            _ => f32::INFINITY,
+        }
     }
 
     /// More in easy spells and less in hard ones, the same on average: what a joule buys is right answers, and easy frames

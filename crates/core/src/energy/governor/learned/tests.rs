@@ -97,3 +97,26 @@ fn learned_of_an_earlier_version_is_read_and_not_gone_on_with() {
     assert_eq!(serde_json::from_str::<Learned>(&text).unwrap().resumed(fresh), kept);
     assert_eq!(kept.resumed(Learned::new(1.0)), Learned::new(1.0));
 }
+
+#[test]
+fn learned_the_weather_of_the_day_and_forgets_it_by_night() {
+    let mut learned = Learned::new(360_000.0);
+    learned.expect_sun(0.1, 6.0);
+    learned.drain(0, 0.0, (0.0, 0.0), Some(&GaugeReading::new(0.5)));
+    // A day that brings nothing: the load takes what it should.
+    let mut soc = 0.5f32;
+    for minute in 0..480u32 {
+        soc -= 0.02 / 60.0;
+        learned.drain(minute / 60, 60.0, (120.0, 0.0), Some(&GaugeReading::new(libm::roundf(soc * 256.0) / 256.0)));
+        learned.frames(minute / 60, 60.0, (0.0, 0.0), (0.0, 0.0));
+    }
+    let day = learned.sky;
+    assert!(day < 0.6, "{day}");
+    for minute in 0..600u32 {
+        soc -= 0.02 / 60.0;
+        let hour = 12 + minute / 60;
+        learned.drain(hour, 60.0, (120.0, 0.0), Some(&GaugeReading::new(libm::roundf(soc * 256.0) / 256.0)));
+        learned.frames(hour, 60.0, (0.0, 0.0), (0.0, 0.0));
+    }
+    assert!(learned.sky > day && learned.sky < 1.0 && learned.is_sound(), "{day} and {}", learned.sky);
+}
