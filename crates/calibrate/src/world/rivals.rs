@@ -77,6 +77,13 @@ impl Stage<'_> {
         found.unwrap_or_default()
     }
 
+    /// The cheapest point at the longest period from beginning to end: what it does not keep, nobody keeps.
+    pub(super) fn thriftiest(&self, drawn: &Drawn) -> Played {
+        let point = self.scene.rungs.first().copied().unwrap_or(0);
+        let period = self.periods().1;
+        self.play(drawn, |_, _| Order { point, period })
+    }
+
     /// A PI controller on the distance of the gauge from the straight line to the reserve. It knows no model.
     pub(super) fn proportional(&self, drawn: &Drawn) -> Played {
         let (shortest, longest) = self.periods();

@@ -55,9 +55,9 @@ pub struct Score {
     pub right: f64,
     /// Mean state of charge at the end.
     pub soc: f64,
-    /// Share of missions that end within 2 points of the reserve.
+    /// Share of missions that end within 2 points of the reserve, of those that can be kept.
     pub within: f64,
-    /// Share of missions that end more than 2 points below it, or in which the board goes down.
+    /// Share of missions that end more than 2 points below it, or in which the board goes down, of those that can be kept.
     pub below: f64,
     /// Share of missions in which the board goes down.
     pub died: f64,
@@ -73,6 +73,8 @@ pub struct WorldRow {
     pub name: &'static str,
     /// Whether nothing is wrong with gauge, power model and supply.
     pub fair: bool,
+    /// Share of missions that nobody keeps: the cheapest point at the longest period ends low all the same.
+    pub lost: f64,
     /// Scores by who decides, in the order of the table's columns.
     pub scores: Vec<(&'static str, Score)>,
 }
@@ -145,13 +147,18 @@ impl WorldTable {
     }
 }
 
-/// The mission under those who look at no gauge: the fixed plan and the two programs.
-type Blind = [Played; 3];
+/// The mission under those who look at no gauge: the fixed plan, the two programs, and whoever saves all that can be saved.
+type Blind = [Played; 4];
 
 fn play_blind(stage: &Stage<'_>, seeds: Range<u64>) -> Vec<Blind> {
     on_all_cores(&seeds.collect::<Vec<u64>>(), |seed| {
         let drawn = Drawn::draw(stage.situation, *seed);
-        [stage.fixed(&drawn), stage.program(&drawn, Knows::Weather), stage.program(&drawn, Knows::Spells)]
+        [
+            stage.fixed(&drawn),
+            stage.program(&drawn, Knows::Weather),
+            stage.program(&drawn, Knows::Spells),
+            stage.thriftiest(&drawn),
+        ]
     })
 }
 
@@ -170,6 +177,7 @@ fn play_row(stage: &Stage<'_>, cast: &Cast, seeds: Range<u64>, blind: &[Blind]) 
     let unseeing = |index: usize| -> Vec<Played> { blind.iter().map(|mission| mission[index]).collect() };
     let (fixed, governor) = (unseeing(0), column(1));
     // One table for all missions, tuned in hindsight to end low no more often than the governor does.
+    let kept: Vec<bool> = unseeing(3).iter().map(|one| !is_low(one)).collect();
     let low = |missions: &[Played]| missions.iter().filter(|one| is_low(one)).count();
     let steps = |saving: f64| -> Vec<Played> {
         on_all_cores(&seeds, |seed| stage.steps(&Drawn::draw(situation, *seed), saving))
@@ -179,7 +187,7 @@ fn play_row(stage: &Stage<'_>, cast: &Cast, seeds: Range<u64>, blind: &[Blind]) 
         let middle = (wasteful + saving) / 2.0;
         if low(&steps(middle)) <= low(&governor) { saving = middle } else { wasteful = middle }
     }
-    let of = |missions: &[Played]| score(missions, &fixed);
+    let of = |missions: &[Played]| score(missions, &fixed, &kept);
     let scores = vec![
         ("fixed", of(&fixed)),
         ("steps", of(&steps(saving))),
@@ -188,22 +196,28 @@ fn play_row(stage: &Stage<'_>, cast: &Cast, seeds: Range<u64>, blind: &[Blind]) 
         ("program", of(&unseeing(1))),
         ("program, knows spells", of(&unseeing(2))),
     ];
-    Ok(WorldRow { name: situation.name, fair: situation.is_fair(), scores })
+    let lost = kept.iter().filter(|kept| !**kept).count() as f64 / kept.len().max(1) as f64;
+    Ok(WorldRow { name: situation.name, fair: situation.is_fair(), lost, scores })
 }
 
 fn is_low(played: &Played) -> bool {
     played.died || played.soc < RESERVE - 0.02
 }
 
-fn score(missions: &[Played], fixed: &[Played]) -> Score {
+fn score(missions: &[Played], fixed: &[Played], kept: &[bool]) -> Score {
     let n = missions.len().max(1) as f64;
     let sum = |of: &dyn Fn(&Played) -> f64| missions.iter().map(of).sum::<f64>();
     let share = |of: &dyn Fn(&Played) -> bool| missions.iter().filter(|one| of(one)).count() as f64 / n;
+    // Of missions that somebody keeps.
+    let of_kept = |of: &dyn Fn(&Played) -> bool| {
+        let count = missions.iter().zip(kept).filter(|(one, kept)| **kept && of(one)).count();
+        count as f64 / kept.iter().filter(|kept| **kept).count().max(1) as f64
+    };
     Score {
         right: sum(&|one| one.right) / fixed.iter().map(|one| one.right).sum::<f64>().max(1.0),
         soc: sum(&|one| one.soc) / n,
-        within: share(&|one| !one.died && (one.soc - RESERVE).abs() <= 0.02),
-        below: share(&is_low),
+        within: of_kept(&|one| !one.died && (one.soc - RESERVE).abs() <= 0.02),
+        below: of_kept(&is_low),
         died: share(&|one| one.died),
         swing: sum(&|one| one.swing) / n,
     }
@@ -213,11 +227,11 @@ impl fmt::Display for WorldTable {
     /// A table in Markdown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let heads = self.rows.first().map_or(&[][..], |row| &row.scores);
-        write!(f, "| situation |")?;
+        write!(f, "| situation | kept by nobody |")?;
         heads.iter().try_for_each(|(name, _)| write!(f, " {name} |"))?;
-        writeln!(f, "\n| --- |{}", " --- |".repeat(heads.len()))?;
+        writeln!(f, "\n| --- |{}", " --- |".repeat(heads.len() + 1))?;
         for row in &self.rows {
-            write!(f, "| {} |", row.name)?;
+            write!(f, "| {} | {:.0} |", row.name, 100.0 * row.lost)?;
             for (_, score) in &row.scores {
                 let percent = |share: f64| format!("{:.0}", 100.0 * share);
                 write!(
@@ -245,7 +259,7 @@ mod tests {
         let table = WorldTable::play_on(&records, 3..5, &["24 h, 115 Wh".to_owned()]).unwrap();
         let [row] = &table.rows[..] else { panic!("{} rows", table.rows.len()) };
         let of = |name: &str| row.scores.iter().find(|(who, _)| *who == name).unwrap().1;
-        assert!(row.fair && of("fixed").below == 0.0);
+        assert!(row.fair && row.lost == 0.0 && of("fixed").below == 0.0);
         assert!(of("program").right > 1.0 && of("program, knows spells").right > of("program").right);
         let governor = of("governor");
         assert!(governor.right > 0.9 && governor.died == 0.0 && governor.right < of("program, knows spells").right);

@@ -116,7 +116,7 @@ impl BudgetGovernor {
         if let Some(Solar { watts, begins }) = mission.solar {
             learned.expect_sun(watts * 3600.0 / settings.joules_per_charge(), begins.as_secs_f32() / 3600.0);
         }
-        Ok(BudgetGovernor {
+        let mut governor = BudgetGovernor {
             resting_watts: power.resting_watts(),
             guard: Guard::new(&settings),
             learned,
@@ -134,7 +134,11 @@ impl BudgetGovernor {
             ladder,
             mission,
             settings,
-        })
+        };
+        if governor.unseen_watts() > 0.0 {
+            governor.learned.need_charger();
+        }
+        Ok(governor)
     }
 
     /// Goes on with what an earlier run learned; state that is unsound, of another version or of another battery is ignored.

@@ -17,6 +17,8 @@ const LEAST_PRICE: f32 = 0.02;
 /// Share of the highest drain of idling so far, below which something else must carry a part of the load: no age or cold
 /// goes away by as much.
 const SPARED: f32 = 0.5;
+/// The same where there must be something, or the mission could not be.
+const SPARED_SURELY: f32 = 0.75;
 /// Seconds over which readings are averaged to see the charge rise.
 const RISE_SECONDS: f32 = 900.0;
 /// Share of its highest voltage by which a full battery sags when it carries a load.
@@ -48,6 +50,9 @@ pub struct Learned {
     /// Mean of the readings, the lowest that was, and the drains then; the gauge's steps.
     rise: Rise,
     resistance: Resistance,
+    /// Whether the mission cannot be without a charger.
+    #[serde(skip)]
+    charger: bool,
     /// Mean temperature of the battery over the last day, where the gauge tells it.
     celsius: Option<f32>,
 }
@@ -136,6 +141,7 @@ impl Learned {
                 sunny: 0.0,
             },
             resistance: Resistance::UNKNOWN,
+            charger: false,
             celsius: None,
         }
     }
@@ -240,6 +246,16 @@ impl Learned {
         self.income.guess(|hour| peak * daylight(begins + hour));
     }
 
+    /// Takes in that the mission cannot be without a charger: less tells of it.
+    pub(super) fn need_charger(&mut self) {
+        self.charger = true;
+    }
+
+    /// The highest drain of idling so far, which no charger has a part in.
+    pub(super) fn highest_drain(&self) -> f32 {
+        self.battery.idle_drain().max(self.rise.drains.0)
+    }
+
     /// Goes on from a reading on external power: nothing is learned there but the charge.
     pub(super) fn refill(&mut self, reading: &GaugeReading) {
         if reading.soc.is_finite() {
@@ -288,7 +304,7 @@ impl Learned {
         if self.battery.idle_drain() > rise.drains.0 {
             rise.drains = (self.battery.idle_drain(), self.battery.frame_drain());
         }
-        let spared = self.battery.idle_drain() < SPARED * rise.drains.0;
+        let spared = self.battery.idle_drain() < if self.charger { SPARED_SURELY } else { SPARED } * rise.drains.0;
         if spared || rise.mean > rise.lowest + RISE + 1.2 * rise.step {
             self.battery.expect_income(rise.drains);
         }
@@ -351,7 +367,7 @@ impl Learned {
     /// What may be gone on with for a battery with this nameplate capacity: nothing of another version or battery.
     pub(super) fn resumed(self, fresh: Learned) -> Self {
         let same = self.version == VERSION && self.nameplate == fresh.nameplate;
-        if same && self.is_sound() { self } else { fresh }
+        if same && self.is_sound() { Learned { charger: fresh.charger, ..self } } else { fresh }
     }
 }
 

@@ -18,6 +18,8 @@ const SLACK: f32 = 1.5;
 /// Share by which the drains come to differ from what they are now, and hours for which they do: nights are cold.
 const DRIFT: f32 = 0.08;
 const DRIFT_HOURS: f32 = 12.0;
+/// For how long a charger is expected that a mission cannot be without.
+const UNSEEN: Duration = Duration::from_secs(86_400);
 /// Hours before the end within which a deviation is no longer made up for: frames would all bunch up or fail to come.
 const LAST_HOURS: f32 = 0.2;
 /// The same as a share of the mission: a mission of minutes has no such end.
@@ -67,11 +69,14 @@ impl BudgetGovernor {
         let left = self.seconds_left(elapsed) / 3600.0;
         let per_hour = 3600.0 / self.learned.nameplate();
         let last = LAST_HOURS.min(LAST_SHARE * self.mission.duration.as_secs_f32() / 3600.0);
+        let unseen = if battery.is_sunny() || elapsed >= UNSEEN { 0.0 } else { self.unseen_watts() };
+        // What such a charger takes off the drain is not to count twice.
+        let drain = if unseen > 0.0 { self.learned.highest_drain() } else { battery.idle_drain() };
         let horizon = |margin: f32| Horizon {
             left: left.max(last),
             charge: battery.energy(battery.soc()),
             floor: battery.energy(self.mission.reserve + margin),
-            idle: battery.idle_drain() * self.resting_watts * per_hour,
+            idle: (drain * self.resting_watts - unseen) * per_hour,
             hour: hour(elapsed),
             income: battery.is_sunny().then(|| (battery.income(), &self.learned.income)),
             sky: self.learned.sky,
@@ -105,6 +110,15 @@ impl BudgetGovernor {
         let smooth = if smooth.is_finite() { smooth } else { 0.0 };
         self.watts = Some(smooth);
         smooth
+    }
+
+    /// Watts of a charger that nobody told of and nothing has shown yet. Who asks for a mission that not even a new battery would
+    /// idle through has one, or asks for what cannot be: half way between what the mission takes at least and a charger that
+    /// carries the idle board is expected for a day.
+    pub(super) fn unseen_watts(&self) -> f32 {
+        let seconds = self.mission.duration.as_secs_f32();
+        let carried = (1.0 - self.mission.reserve) * self.learned.nameplate() / self.settings.efficiency / seconds;
+        if carried < self.resting_watts { self.resting_watts - 0.5 * carried } else { 0.0 }
     }
 
     /// Watts of frames beyond which each joule buys much less than before.

@@ -263,3 +263,20 @@ fn budget_takes_a_full_reading_for_external_power_unless_the_voltage_sags() {
     assert_eq!(at(120, true, 4.12), Reason::StaleHold);
     assert_eq!(at(180, true, 4.2), Reason::ExternalPower);
 }
+
+#[test]
+fn budget_expects_a_charger_where_the_mission_could_not_be_without_for_a_day() {
+    // Half a watt for ten days is 120 Wh.
+    let long = |hours: u32| Mission::new(hours * HOUR, FrameDemand::Period(Duration::from_secs(1)));
+    let watts = |mission: Mission, capacity: f32, seconds: u64| {
+        let mut governor = governor(mission, capacity);
+        governor.choose(&good(seconds, 0.95));
+        governor.plan().watts
+    };
+    let hopeless = long(240);
+    assert!(watts(hopeless, 100_000.0, 0) > 0.05);
+    assert!(watts(hopeless, 100_000.0, 90_000) < 0.0, "a day has shown none");
+    // What a battery can do is planned without.
+    let plain = watts(long(20), 15_000.0, 0);
+    assert!((plain - (0.85 * 15.0 / 20.0 - 0.5)).abs() < 0.1, "{plain}");
+}
