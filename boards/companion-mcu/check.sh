@@ -14,6 +14,8 @@ export DEFMT_LOG=debug
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 overwrite=${1:-}
+# Of the 64 kB that small microcontrollers of this kind have, a quarter.
+most_stack=16384
 
 # rustc links with rust-lld, which distributions leave out: any linker for ARM that is there will do.
 linker=${CARGO_TARGET_THUMBV7EM_NONE_EABIHF_LINKER:-}
@@ -71,6 +73,8 @@ check "$build/messages" tests/messages.golden
 if command -v defmt-print >/dev/null; then
     defmt-print -e "$build/firmware" --log-format '{L} {s}' <"$build/log.defmt" >"$build/log"
     grep DEBUG "$build/log" | sed 's/^DEBUG //'
+    stack=$(sed -n 's/^DEBUG stack: \([0-9]*\) bytes.*/\1/p' "$build/log")
+    [ "${stack:-0}" -gt 0 ] && [ "$stack" -le $most_stack ] || { echo "the stack takes more than $most_stack bytes"; exit 1; }
     grep -v DEBUG "$build/log" >"$build/log.kept"
     check "$build/log.kept" tests/log.golden
 else

@@ -16,11 +16,11 @@ const TRANSMIT_FULL: u32 = 1;
 const TRANSMIT_ENABLE: u32 = 1;
 
 /// The first UART, transmitting only.
-pub struct Uart(());
+pub(super) struct Uart(());
 
 impl Uart {
     /// Turns the transmitter on, at 115200 baud from the board's 25 MHz.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         write(BAUD_DIVIDER, 25_000_000 / 115_200);
         write(CONTROL, TRANSMIT_ENABLE);
         Uart(())
