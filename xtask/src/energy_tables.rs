@@ -11,6 +11,13 @@ use serde_json::Value;
 pub(crate) const TABLES: Markers = Markers { begin: "<!-- tables: begin -->", end: "<!-- tables: end -->" };
 const WORLD: Markers = Markers { begin: "<!-- world: begin -->", end: "<!-- world: end -->" };
 
+const GUARANTEES: Markers = Markers { begin: "<!-- guarantees: begin -->", end: "<!-- guarantees: end -->" };
+
+/// Splits of the shipped model's records, the share of them that is calibrated on, and the limits: what so few records can certify.
+const SPLITS: &str = "40";
+const SHARE: &str = "0.6";
+const LIMITS: [&str; 2] = ["0.02:0.9", "0.05:0.95"];
+
 /// Comments of the page between which a command writes.
 #[derive(Clone, Copy)]
 pub(crate) struct Markers {
@@ -62,7 +69,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let path = crate::root().join("docs/energy.md");
     let page = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let page = match &args.records {
-        Some(records) if !args.world_only => replaced(&page, TABLES, &missions(args, &records.to_string_lossy())?)?,
+        Some(records) if !args.world_only => {
+            let records = records.to_string_lossy();
+            let page = replaced(&page, GUARANTEES, &guarantees(&records)?)?;
+            replaced(&page, TABLES, &missions(args, &records)?)?
+        }
         _ => page,
     };
     let page = replaced(&page, WORLD, &world(args.seeds)?)?;
@@ -73,17 +84,32 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn world(missions: u32) -> Result<String> {
     let missions = missions.to_string();
     let words = ["run", "--release", "-p", "dyn-perceiver-calibrate", "--example", "energy_world", "--", &missions];
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    let output = command.args(words).current_dir(crate::root()).output().context("cargo")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{}: {}", words.join(" "), said.trim());
-    let table = String::from_utf8(output.stdout).context("the table is no text")?;
+    let table = printed(&words)?;
     Ok(format!(
         "{missions} missions a row, seeds from 1000. Made by `cargo {}` on {}, which `cargo xtask energy-tables \
          --world-only --seeds {missions}` writes here.\n\n{table}",
         words.join(" "),
         std::env::consts::ARCH
     ))
+}
+
+/// What guarantees cost on the shipped model's records.
+fn guarantees(records: &str) -> Result<String> {
+    let example = ["run", "--release", "-p", "dyn-perceiver-calibrate", "--example", "guarantees", "--", SPLITS];
+    let table = printed(&[&example, &[records, SHARE][..], &LIMITS].concat())?;
+    let shown = [&example, &["policy.records.csv", SHARE][..], &LIMITS].concat().join(" ");
+    Ok(format!(
+        "{SPLITS} random splits. Made by `cargo {shown}`, which `cargo xtask energy-tables` writes here.\n\n{table}"
+    ))
+}
+
+/// What cargo prints when it is given `words`.
+fn printed(words: &[&str]) -> Result<String> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    let output = command.args(words).current_dir(crate::root()).output().context("cargo")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {}", words.join(" "), said.trim());
+    String::from_utf8(output.stdout).context("the table is no text")
 }
 
 /// The tables of missions in the governor's picture of the world.
@@ -231,7 +257,7 @@ mod tests {
 
     #[test]
     fn energy_tables_replace_what_stands_between_the_markers() {
-        for Markers { begin, end } in [TABLES, WORLD] {
+        for Markers { begin, end } in [TABLES, WORLD, GUARANTEES] {
             let page = format!("before\n{begin}\nold\n{end}\nafter\n");
             let new = replaced(&page, Markers { begin, end }, "new\n").unwrap();
             assert_eq!(new, format!("before\n{begin}\n\nnew\n\n{end}\nafter\n"));

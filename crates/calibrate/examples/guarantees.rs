@@ -1,8 +1,8 @@
 //! What the two guarantees cost, and how often they are broken: certified on one part of records, judged on the rest.
 //!
-//! `cargo run --release -p dyn-perceiver-calibrate --example guarantees [-- SPLITS [RECORDS.csv]]`
+//! `cargo run --release -p dyn-perceiver-calibrate --example guarantees [-- SPLITS [RECORDS.csv [SHARE LOSS:CONFIDENCE...]]]`
 //!
-//! Without records as `dyn-perceiver calibrate` writes them, on synthetic ones whose exits speak alone. With records, the evidence
+//! SHARE of the records is calibrated on, half of it to find policies and half to test them. Without records as `dyn-perceiver calibrate` writes them, on synthetic ones whose exits speak alone. With records, the evidence
 //! that is most accurate on average stands beside the one that certifies at the least cost.
 
 use std::error::Error;
@@ -42,6 +42,12 @@ impl Evidence {
     }
 }
 
+/// A limit written as `LOSS:CONFIDENCE`.
+fn limit(text: &str) -> Result<Limit, Box<dyn Error>> {
+    let (loss, confidence) = text.split_once(':').ok_or("a limit is LOSS:CONFIDENCE")?;
+    Ok(Limit::new(loss.parse()?, confidence.parse()?)?)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let splits: u64 = args.next().map_or(Ok(100), |count| count.parse())?;
@@ -53,17 +59,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         None => (Synthetic::four_exits().records(12_500, 13)?, vec![("each exit alone", Evidence::Alone)]),
     };
+    let share: f64 = args.next().map_or(Ok(0.4), |share| share.parse())?;
+    let mut limits = args.map(|text| limit(&text)).collect::<Result<Vec<Limit>, _>>()?;
+    if limits.is_empty() {
+        limits = vec![Limit::new(0.01, 0.95)?, Limit::new(0.02, 0.9)?];
+    }
     let whole = ExitPolicy::only(records.exits().len() - 1, records.exits().len())?;
     println!(
-        "| counted | evidence | limit | confidence | certified | violations | promised at most | mean cost, share of whole |"
+        "| counted | evidence | limit | confidence | certified | violations | promised at most | mean cost, share of whole | accuracy | of the whole network |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    for limit in [Limit::new(0.01, 0.95)?, Limit::new(0.02, 0.9)?] {
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    for limit in limits {
         for test in [LossTest::Lost, LossTest::Paired] {
             for (name, evidence) in &kinds {
-                let (mut violations, mut cost) = (0u32, 0.0);
+                let (mut violations, mut cost, mut right, mut most) = (0u32, 0.0, 0.0, 0.0);
                 for seed in 0..splits {
-                    let (part, rest) = split(&records.rows(), 0.4, 1000 + seed);
+                    let (part, rest) = split(&records.rows(), share, 1000 + seed);
                     let found = certify(&records, &part, limit.by(test), &evidence.options(&records, &part, seed)?)?;
                     let cheapest = &found.frontier.points()[0].policy;
                     let of = |policy: &ExitPolicy| -> Result<PolicySummary, Box<dyn Error>> {
@@ -72,16 +83,20 @@ fn main() -> Result<(), Box<dyn Error>> {
                     let (policy, reference) = (of(cheapest)?, of(&whole)?);
                     violations += u32::from(reference.accuracy - policy.accuracy > limit.max_loss());
                     cost += policy.cost / records.costs().full();
+                    right += policy.accuracy;
+                    most += reference.accuracy;
                 }
                 let percent = |share: f64| format!("{:.1} %", 100.0 * share);
                 println!(
-                    "| {} | {name} | {} | {} | {splits} | {} | {} | {} |",
+                    "| {} | {name} | {} | {} | {splits} | {} | {} | {} | {} | {} |",
                     test.name(),
                     percent(limit.max_loss()),
                     percent(limit.confidence()),
                     percent(f64::from(violations) / splits as f64),
                     percent(1.0 - limit.confidence()),
-                    percent(cost / splits as f64)
+                    percent(cost / splits as f64),
+                    percent(right / splits as f64),
+                    percent(most / splits as f64)
                 );
             }
         }
