@@ -33,6 +33,11 @@ impl Stage<'_> {
 
     /// One point and period for the whole mission, the best there is in hindsight that leaves the reserve.
     pub(super) fn fixed(&self, drawn: &Drawn) -> Played {
+        self.fixed_leaving(drawn, RESERVE)
+    }
+
+    /// The same that leaves another charge.
+    pub(super) fn fixed_leaving(&self, drawn: &Drawn, reserve: f64) -> Played {
         let (shortest, longest) = self.periods();
         let top = self.scene.rungs.len() - 1;
         let best = self.best_rung();
@@ -50,7 +55,7 @@ impl Stage<'_> {
                 let period = shortest * (longest / shortest).powf(x);
                 self.play(drawn, |_, _| Order { point, period })
             };
-            let lasts = |played: &Played| !played.died && played.soc >= RESERVE;
+            let lasts = |played: &Played| !played.died && played.soc >= reserve;
             let (mut low, mut high) = (0.0, 1.0);
             let mut kept = run(1.0);
             if self.is_free() && lasts(&kept) {

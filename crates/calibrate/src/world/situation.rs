@@ -171,6 +171,14 @@ impl Situation {
         bare(self) == bare(other)
     }
 
+    /// By how much the gauge reads too little from the first reading to the last.
+    pub(super) fn gauge_is_low_by(&self) -> Option<f64> {
+        match self.trouble {
+            Trouble::Offset(offset) if offset < 0.0 => Some(-offset),
+            _ => None,
+        }
+    }
+
     /// Whether the gauge, the power model and the supply are what they are taken for.
     pub(super) fn is_fair(&self) -> bool {
         self.trouble == Trouble::None && self.step < 0.05 && !self.plugged

@@ -75,6 +75,9 @@ pub struct WorldRow {
     pub fair: bool,
     /// Share of missions that nobody keeps: the cheapest point at the longest period ends low all the same.
     pub lost: f64,
+    /// Where the gauge reads too little throughout: by how much, and right answers of the fixed plan that leaves so much more charge
+    /// over those of the fixed plan. Whoever believes such a gauge can do no better.
+    pub believed: Option<(f64, f64)>,
     /// Scores by who decides, in the order of the table's columns.
     pub scores: Vec<(&'static str, Score)>,
 }
@@ -197,7 +200,11 @@ fn play_row(stage: &Stage<'_>, cast: &Cast, seeds: Range<u64>, blind: &[Blind]) 
         ("program, knows spells", of(&unseeing(2))),
     ];
     let lost = kept.iter().filter(|kept| !**kept).count() as f64 / kept.len().max(1) as f64;
-    Ok(WorldRow { name: situation.name, fair: situation.is_fair(), lost, scores })
+    let believed = situation.gauge_is_low_by().map(|by| {
+        let frugal = on_all_cores(&seeds, |seed| stage.fixed_leaving(&Drawn::draw(situation, *seed), RESERVE + by));
+        (by, score(&frugal, &fixed, &kept).right)
+    });
+    Ok(WorldRow { name: situation.name, fair: situation.is_fair(), lost, believed, scores })
 }
 
 fn is_low(played: &Played) -> bool {
@@ -244,6 +251,14 @@ impl fmt::Display for WorldTable {
                 )?;
             }
             writeln!(f)?;
+        }
+        for (by, right) in self.rows.iter().filter_map(|row| row.believed) {
+            let (points, right) = (100.0 * by, 100.0 * right);
+            writeln!(
+                f,
+                "\nThe fixed plan that leaves {points:.0} points more, as whoever believes a gauge that reads {points:.0} points \
+                 low must, gives {right:.1} %."
+            )?;
         }
         Ok(())
     }
