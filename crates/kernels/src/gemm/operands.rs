@@ -96,7 +96,19 @@ pub(crate) struct Operands<'a, L, R> {
     pub(super) pace: usize,
 }
 
-impl<L, R> Operands<'_, L, R> {
+impl<'a, L, R> Operands<'a, L, R> {
+    /// Some of the rows, with the same panel.
+    #[inline(always)]
+    pub(super) fn part(&self, rows: Range<usize>) -> Operands<'a, L, R> {
+        let rows = match self.rows {
+            TileRows::Listed(list) => TileRows::Listed(&list[rows.start * self.per_row..rows.end * self.per_row]),
+            TileRows::Spaced { at, step, apart } => {
+                TileRows::Spaced { at: at.wrapping_add(rows.start * step), step, apart }
+            }
+        };
+        Operands { rows, ..*self }
+    }
+
     /// Where fragment `t` of each of the `M` rows begins; `self.len` entries may be read there.
     #[inline(always)]
     pub(super) fn fragments<const M: usize>(&self, t: usize) -> [*const L; M] {

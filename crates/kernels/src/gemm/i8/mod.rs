@@ -20,7 +20,7 @@ use super::epilogue::{Accumulators, NR};
 use super::family::{KernelFamily, Reduction};
 use super::micro_kernel::{MicroKernel, Tile};
 use super::operands::Operands;
-use super::{Columns, Direct, Epilogue, Split, gemm_body};
+use super::{Columns, Direct, Epilogue, Split, gemm_body, store};
 use crate::activation::Activation;
 use crate::dispatch::dispatch;
 use crate::dispatch::int8::{self, dispatch_dot};
@@ -31,6 +31,8 @@ use crate::thread_pool::ThreadPool;
 /// Entries of a column that one lane of a dot-product instruction takes.
 const GROUP: usize = KernelFamily::I8.group();
 const _: () = assert!(KernelFamily::I8.nr() == NR, "f32 accumulators have as many columns");
+/// Rows of the tallest tile of any instruction set.
+const MOST: usize = 6;
 /// The largest weight: -128 is left out, so that weights are symmetric.
 const LARGEST: f32 = 127.0;
 /// The longest reduction whose sum, 255 x 127 an entry, fits 32 bits.
@@ -73,14 +75,16 @@ pub(crate) trait DotKernel: Copy + Send + Sync + 'static {
     type Simd: Simd;
     /// Rows of a whole tile, at most 6.
     const MR: usize;
+    /// Rows of a tile that are computed at once: fewer where registers are few, and the cost of a tile is shared all the same.
+    const AT_ONCE: usize = Self::MR;
     /// How the bytes of A are read: as they are, or as signed bytes, by 128 less.
     const IS_SIGNED: bool;
 
     /// Vectors of the results.
     fn simd(self) -> Self::Simd;
 
-    /// The sums of `M` rows of A and a panel of B, each added to `offset`, as f32.
-    fn sums<const M: usize>(self, operands: &Operands<'_, u8, i8>, offset: &[i32; NR]) -> Accumulators<Self::Simd, M>;
+    /// The sums of `M` rows of A and a panel of B, each added to the column's offset, as f32, times its scale, plus its bias.
+    fn results<const M: usize>(self, operands: &Operands<'_, u8, i8>, row: &PanelRow) -> Accumulators<Self::Simd, M>;
 }
 
 /// The int8 micro-kernel of an instruction set.
@@ -133,14 +137,13 @@ impl<K: DotKernel> MicroKernel for Dot<K> {
 
     #[inline(always)]
     fn tile(self, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
-        match tile.rows {
-            1 => run::<K, 1>(self.0, tile, out),
-            2 => run::<K, 2>(self.0, tile, out),
-            3 if K::MR >= 3 => run::<K, 3>(self.0, tile, out),
-            4 if K::MR >= 4 => run::<K, 4>(self.0, tile, out),
-            5 if K::MR >= 5 => run::<K, 5>(self.0, tile, out),
-            _ if K::MR >= 6 => run::<K, 6>(self.0, tile, out),
-            rows => unreachable!("{rows} rows in a tile of {}", K::MR),
+        if K::AT_ONCE == K::MR {
+            return self.rows(tile, out);
+        }
+        for first in (0..tile.rows).step_by(K::AT_ONCE) {
+            let rows = first..tile.rows.min(first + K::AT_ONCE);
+            let (at, operands) = (tile.at + first * tile.stride, tile.operands.part(rows.clone()));
+            self.rows(&Tile { operands, rows: rows.len(), at, ..*tile }, out);
         }
     }
 
@@ -150,17 +153,51 @@ impl<K: DotKernel> MicroKernel for Dot<K> {
     }
 }
 
+impl<K: DotKernel> Dot<K> {
+    /// Computes and stores at most [`DotKernel::AT_ONCE`] rows.
+    #[inline(always)]
+    fn rows(self, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
+        match tile.rows {
+            1 => run::<K, 1>(self.0, tile, out),
+            2 => run::<K, 2>(self.0, tile, out),
+            3 if K::AT_ONCE >= 3 => run::<K, 3>(self.0, tile, out),
+            4 if K::AT_ONCE >= 4 => run::<K, 4>(self.0, tile, out),
+            5 if K::AT_ONCE >= 5 => run::<K, 5>(self.0, tile, out),
+            _ if K::AT_ONCE >= 6 => run::<K, 6>(self.0, tile, out),
+            rows => unreachable!("{rows} rows at once, of {}", K::AT_ONCE),
+        }
+    }
+}
+
 #[inline(always)]
 fn run<K: DotKernel, const M: usize>(kernel: K, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
-    let simd = kernel.simd();
-    let PanelRow { offset, scale, bias } = tile.start;
-    let sums = kernel.sums::<M>(&tile.operands, offset);
-    let sums = tile.epilogue.float.rescale::<K::Simd, M, NR>(simd, sums, scale, bias);
-    let float = tile.epilogue.float;
-    if tile.width == NR {
-        float.finish::<K::Simd, M, NR>(simd, sums, tile.at, tile.stride, out);
+    const { assert!(M <= MOST) };
+    let (float, at, stride, width) = (tile.epilogue.float, tile.at, tile.stride, tile.width);
+    if width == NR {
+        let results = kernel.results::<M>(&tile.operands, tile.start);
+        float.finish::<K::Simd, M, NR>(kernel.simd(), results, at, stride, out);
     } else {
-        float.finish_some::<K::Simd, M, NR>(simd, &sums, tile.width, tile.at, tile.stride, out);
+        some_columns::<K, M>(kernel, tile, out);
+    }
+}
+
+/// A tile of which some columns do not exist: finished beside as if they did. Apart from [`run`], since results that either of two
+/// ends may need are kept in memory for both.
+#[inline(always)]
+fn some_columns<K: DotKernel, const M: usize>(kernel: K, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
+    let (float, width) = (tile.epilogue.float, tile.width);
+    let row = |i: usize| tile.at + i * tile.stride;
+    let (mut whole, mut added) = ([0.0; MOST * NR], [0.0; MOST * NR]);
+    if let Some(residual) = float.residual {
+        for (i, added) in added.as_chunks_mut::<NR>().0.iter_mut().enumerate().take(M) {
+            added[..width].copy_from_slice(&residual[row(i)..][..width]);
+        }
+    }
+    let beside = Epilogue { residual: float.residual.map(|_| added.as_slice()), ..float };
+    let results = kernel.results::<M>(&tile.operands, tile.start);
+    beside.finish::<K::Simd, M, NR>(kernel.simd(), results, 0, NR, &mut Sink::new(&mut whole));
+    for (i, whole) in whole.as_chunks::<NR>().0.iter().enumerate().take(M) {
+        store(out.entries(row(i), width), whole);
     }
 }
 

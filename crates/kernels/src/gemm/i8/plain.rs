@@ -1,6 +1,6 @@
 //! The int8 inner loop in portable code: the reference that kernels with special instructions are tested against.
 
-use super::{Accumulators, DotKernel, GROUP, NR, Operands};
+use super::{Accumulators, DotKernel, Epilogue, GROUP, NR, Operands, PanelRow};
 use crate::dispatch::int8::Plain;
 use crate::simd::Fused;
 
@@ -15,8 +15,8 @@ impl DotKernel for Plain {
     }
 
     #[inline(always)]
-    fn sums<const M: usize>(self, operands: &Operands<'_, u8, i8>, offset: &[i32; NR]) -> Accumulators<Fused, M> {
-        let mut sums = [*offset; M];
+    fn results<const M: usize>(self, operands: &Operands<'_, u8, i8>, row: &PanelRow) -> Accumulators<Fused, M> {
+        let mut sums = [row.offset; M];
         for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
             for (sums, fragment) in sums.iter_mut().zip(operands.fragments::<M>(t)) {
                 // SAFETY: a fragment has `len` entries, which the driver has checked.
@@ -30,6 +30,7 @@ impl DotKernel for Plain {
                 }
             }
         }
-        sums.map(|row| std::array::from_fn(|v| std::array::from_fn(|lane| row[4 * v + lane] as f32)))
+        let sums = sums.map(|row| std::array::from_fn(|v| std::array::from_fn(|lane| row[4 * v + lane] as f32)));
+        Epilogue::default().rescale::<Fused, M, NR>(Fused, sums, &row.scale, &row.bias)
     }
 }

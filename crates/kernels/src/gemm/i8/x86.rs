@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32,
 };
 
-use super::{Accumulators, DotKernel, GROUP, NR, Operands};
+use super::{Accumulators, DotKernel, Epilogue, GROUP, NR, Operands, PanelRow};
 use crate::dispatch::int8::{Avx2, Avx512Vnni, AvxVnni};
 use crate::gemm::prefetch::prefetch_line;
 use crate::simd::{Avx2 as Floats, Simd as _};
@@ -82,10 +82,10 @@ impl<K: Dot256> DotKernel for K {
     }
 
     #[inline(always)]
-    fn sums<const M: usize>(self, operands: &Operands<'_, u8, i8>, offset: &[i32; NR]) -> Accumulators<Floats, M> {
+    fn results<const M: usize>(self, operands: &Operands<'_, u8, i8>, row: &PanelRow) -> Accumulators<Floats, M> {
         // SAFETY: the token proves AVX2, here and below; the offsets are read.
-        let row = unsafe { [0, 8].map(|at| _mm256_loadu_si256(offset.as_ptr().add(at).cast())) };
-        let mut sums = [row; M];
+        let offset = unsafe { [0, 8].map(|at| _mm256_loadu_si256(row.offset.as_ptr().add(at).cast())) };
+        let mut sums = [offset; M];
         let mut ahead = operands.ahead;
         for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
             let fragments = operands.fragments::<M>(t);
@@ -107,13 +107,14 @@ impl<K: Dot256> DotKernel for K {
             }
         }
         let zero = self.floats().splat(0.0);
-        sums.map(|row| {
+        let sums = sums.map(|row| {
             let mut floats = [zero; NR / 4];
             for (float, sum) in floats.iter_mut().zip(row) {
                 // SAFETY: as above.
                 *float = unsafe { _mm256_cvtepi32_ps(sum) };
             }
             floats
-        })
+        });
+        Epilogue::default().rescale::<Floats, M, NR>(self.floats(), sums, &row.scale, &row.bias)
     }
 }
