@@ -1,12 +1,16 @@
 //! Dense and grouped convolution in NHWC layout, as an implicit GEMM: a row of A is the pixels under the kernel, listed
 //! where they lie, and no im2col buffer is filled.
 
+mod int8;
 mod kernel_rows;
 pub mod winograd;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
-use crate::fragments::with_list;
+pub use self::int8::convolve_i8;
+use crate::fragments::{Listed, with_list};
 use crate::gemm::{
     Columns, Epilogue, Fragments, MR, NR, Prefetch, ROWS, Rows, f32_rows, pack, packed_len, scale_columns,
 };
@@ -35,7 +39,7 @@ impl Window {
     /// Which taps of an axis fall inside the input for output position `o`, and the input position of tap 0, which may
     /// lie before the input.
     #[inline(always)]
-    pub fn taps(&self, axis: usize, o: usize) -> (std::ops::Range<usize>, isize) {
+    pub fn taps(&self, axis: usize, o: usize) -> (Range<usize>, isize) {
         let start = (o * self.stride[axis]) as isize - self.padding[axis] as isize;
         let first = (-start).clamp(0, self.kernel[axis] as isize) as usize;
         let end = (self.input[axis] as isize - start).clamp(first as isize, self.kernel[axis] as isize) as usize;
@@ -129,41 +133,47 @@ pub fn convolve(
     if shape.is_by_kernel_rows() {
         kernel_rows::convolve(pool, x, shape, packed, epilogue, scratch, out);
     } else {
-        by_taps(pool, x, shape, packed, epilogue, scratch, out);
+        // The fragment of a tap outside the image.
+        let zeros = &mut scratch[..shape.channels_in];
+        zeros.fill(0.0);
+        let token = pool.token();
+        by_taps(pool, [x, zeros], shape, packed.len(), out, &|a, weights, to, prefetch, out| {
+            let bias = epilogue.bias.map(|bias| &bias[to.offset..][..to.columns]);
+            f32_rows(token, a, &packed[weights], to, Epilogue { bias, ..epilogue }, prefetch, out);
+        });
     }
 }
 
-/// Each tap of a pixel is a fragment.
-fn by_taps(
+/// Computes the product of some rows with some of the packed weights.
+type Product<'a, T> = dyn Fn(Fragments<'_, T>, Range<usize>, Columns, Prefetch, Sink<'_>) + Sync + 'a;
+
+/// Each tap of a pixel is a fragment of `x`, or of `outside`, the channels of a pixel outside the image. Packed weights have
+/// `packed_len` elements.
+fn by_taps<T: Listed + Sync>(
     pool: &mut ThreadPool,
-    x: &[f32],
+    [x, outside]: [&[T]; 2],
     shape: &Shape,
-    packed: &[f32],
-    epilogue: Epilogue<'_>,
-    scratch: &mut [f32],
+    packed_len: usize,
     out: &mut [f32],
+    product: &Product<'_, T>,
 ) {
     let Shape { window, channels_in, channels_out, groups } = *shape;
     let [kh, kw] = window.kernel;
     let pixels = window.output[0] * window.output[1];
-    // The fragment of a tap outside the image.
-    let zeros = &mut scratch[..channels_in];
-    zeros.fill(0.0);
-    let zeros = &*zeros;
     let row = window.input[1] * channels_in;
     // Rows of the image that the pixels before this one have read.
     let rows_until = |pixel: usize| {
         let (ys, y0) = window.taps(0, pixel.saturating_sub(1) / window.output[1]);
         (y0 + ys.end as isize).clamp(0, window.input[0] as isize) as usize
     };
-    let (token, out) = (pool.token(), Sink::new(out));
+    let out = Sink::new(out);
     // What may be cut beside the pixels: groups, or the panels of an only group.
     let co = channels_out / groups;
     let lanes = if groups > 1 { groups } else { co.div_ceil(NR) };
-    let lane_len = packed.len() / lanes;
+    let lane_len = packed_len / lanes;
     // The larger operand is cut, so that no two threads read the same part of it.
-    let parts = pool.parts(shape.operations(), if packed.len() > x.len() { lanes } else { pixels.div_ceil(MR) });
-    let list_taps = |block: std::ops::Range<usize>, list: &mut Vec<_>| {
+    let parts = pool.parts(shape.operations(), if packed_len > x.len() { lanes } else { pixels.div_ceil(MR) });
+    let list_taps = |block: Range<usize>, list: &mut Vec<_>| {
         for pixel in block {
             let (ys, y0) = window.taps(0, pixel / window.output[1]);
             let (xs, x0) = window.taps(1, pixel % window.output[1]);
@@ -173,7 +183,7 @@ fn by_taps(
                         let at = (y0 + ky as isize) as usize * window.input[1] + (x0 + kx as isize) as usize;
                         &x[at * channels_in..][..channels_in]
                     } else {
-                        zeros
+                        outside
                     });
                 }
             }
@@ -185,7 +195,7 @@ fn by_taps(
             part * units / parts * unit..len.min((part + 1) * units / parts * unit)
         };
         let (lanes, pixels) =
-            if packed.len() > x.len() { (cut(lanes, 1), 0..pixels) } else { (0..lanes, cut(pixels, MR)) };
+            if packed_len > x.len() { (cut(lanes, 1), 0..pixels) } else { (0..lanes, cut(pixels, MR)) };
         for first in pixels.clone().step_by(ROWS) {
             let block = first..(first + ROWS).min(pixels.end);
             // Rows of the image that the next block is the first to read: the hardware does not see them coming where
@@ -197,24 +207,21 @@ fn by_taps(
             // One GEMM for each group, or one for the panels of the only group.
             let products = if groups > 1 { lanes.clone() } else { 0..1 };
             for g in products {
-                let (packed, from, until) = if groups > 1 {
-                    (&packed[g * lane_len..(g + 1) * lane_len], g * co, (g + 1) * co)
+                let (weights, from, until) = if groups > 1 {
+                    (g * lane_len..(g + 1) * lane_len, g * co, (g + 1) * co)
                 } else {
-                    let packed = &packed[lanes.start * lane_len..lanes.end * lane_len];
-                    (packed, lanes.start * NR, co.min(lanes.end * NR))
+                    (lanes.start * lane_len..lanes.end * lane_len, lanes.start * NR, co.min(lanes.end * NR))
                 };
                 let ci = channels_in / groups;
                 let to = Columns { first, stride: channels_out, offset: from, columns: until - from };
-                let epilogue = Epilogue { bias: epilogue.bias.map(|b| &b[from..until]), ..epilogue };
-                // SAFETY: each part writes its own pixels or its own channels.
-                let out = unsafe { out.share() };
-                let prefetch = if packed.len() > x.len() {
+                let prefetch = if packed_len > x.len() {
                     Prefetch::NextPanel
                 } else {
                     Prefetch::slice(&next[g * next.len() / groups..(g + 1) * next.len() / groups])
                 };
                 let a = Fragments { rows: Rows::Listed(list), per_row: kh * kw, offset: g * ci, len: ci };
-                f32_rows(token, a, packed, to, epilogue, prefetch, out);
+                // SAFETY: each part writes its own pixels or its own channels.
+                product(a, weights, to, prefetch, unsafe { out.share() });
             }
         }
     };

@@ -109,6 +109,35 @@ pub fn transform(shape: &Shape, direct: &[f32]) -> Vec<f32> {
     packed
 }
 
+/// The inverse of [`transform`], up to rounding: a transform along an axis has the first and the last of three weights alone in
+/// one of its values each, and the middle one in the difference of two.
+///
+/// # Panics
+/// `transformed` does not have [`packed_len`] entries, or the shape does not [fit](fits).
+pub fn restore(shape: &Shape, transformed: &[f32]) -> Vec<f32> {
+    assert!(fits(shape) && transformed.len() == packed_len(shape), "transformed weights of {shape:?}");
+    let [ci, co] = group(shape);
+    let plain: Vec<Vec<f32>> = transformed
+        .chunks_exact(gemm_len(ci, co))
+        .map(|packed| KernelFamily::F32.unpack(Reduction::whole(ci), co, packed))
+        .collect();
+    let back = |along: &dyn Fn(usize) -> f64, tap: usize| match tap {
+        0 => 4.0 * along(0),
+        1 => 3.0 * (along(2) - along(1)),
+        _ => along(5),
+    };
+    let mut packed = vec![0.0; shape.packed_len()];
+    for (g, packed) in packed.chunks_exact_mut(shape.packed_len() / shape.groups).enumerate() {
+        let weight = |k: usize, n: usize| {
+            let (tap, i) = (k / ci, k % ci);
+            let at = |y: usize, x: usize| f64::from(plain[(y * IN + x) * shape.groups + g][i * co + n]);
+            back(&|y| back(&|x| at(y, x), tap % 3), tap / 3) as f32
+        };
+        pack_gemm(9 * ci, co, weight, packed);
+    }
+    packed
+}
+
 /// Multiplies the weights of output channel `n` by `scale(n)`.
 pub fn scale_columns(shape: &Shape, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
     let [ci, co] = group(shape);

@@ -70,6 +70,18 @@ proptest! {
         shape.scale_columns(&mut direct, &scale);
         prop_assert_eq!(packed, transform(&shape, &direct));
     }
+
+    #[test]
+    fn restored_weights_are_those_that_were_transformed(
+        groups in 1_usize..MOST_GROUPS, ci in 8..=most(20), co in 8..=most(20),
+    ) {
+        let window = Window { input: [4, 4], output: [4, 4], kernel: [3, 3], stride: [1, 1], padding: [1, 1] };
+        let shape = Shape { window, channels_in: groups * ci, channels_out: groups * co, groups };
+        let direct = shape.pack(&values(2, shape.channels_out * ci * 9));
+        for (found, expected) in restore(&shape, &transform(&shape, &direct)).iter().zip(&direct) {
+            prop_assert!((found - expected).abs() <= 2e-6, "{found} instead of {expected}");
+        }
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use super::epilogue::{Accumulators, NR};
 use super::family::{KernelFamily, Reduction};
 use super::micro_kernel::{MicroKernel, Tile};
 use super::operands::Operands;
-use super::{Columns, Direct, Epilogue, Split, gemm_body, store};
+use super::{Columns, Direct, Epilogue, Fragments, Prefetch, Split, gemm_body, gemm_rows, store};
 use crate::activation::Activation;
 use crate::dispatch::dispatch;
 use crate::dispatch::int8::{self, dispatch_dot};
@@ -216,6 +216,25 @@ fn i8_gemm_body<K: DotKernel>(
 
 dispatch_dot! {
     fn i8_gemm(x: &[u8], reduction: usize, packed: &[i8], to: Columns, epilogue: I8Epilogue<'_>, out: Sink<'_>) = i8_gemm_body;
+}
+
+#[inline(always)]
+fn i8_rows_body<K: DotKernel>(
+    kernel: K,
+    a: Fragments<'_, u8>,
+    packed: &[i8],
+    to: Columns,
+    (rescale, float): (Rescale<'_>, Epilogue<'_>),
+    prefetch: Prefetch,
+    out: Sink<'_>,
+) {
+    let epilogue = Dot::<K>::columns(I8Epilogue { rescale, float }, to.offset..to.offset + to.columns);
+    gemm_rows(Dot(kernel), a, packed, to, epilogue, prefetch, out);
+}
+
+dispatch_dot! {
+    /// [`gemm_rows`] of the int8 micro-kernel; the epilogue is that of all columns of C.
+    pub(crate) fn i8_rows(a: Fragments<'_, u8>, packed: &[i8], to: Columns, epilogue: (Rescale<'_>, Epilogue<'_>), prefetch: Prefetch, out: Sink<'_>) = i8_rows_body;
 }
 
 /// Adding it rounds to the nearest integer, to even where two are as near, and leaves that integer in the low bits.

@@ -7,7 +7,7 @@ use crate::gemm::family::{KernelFamily, Reduction};
 const PAIR: f32 = 128.0;
 
 /// Weights for [`gemm_i8`](super::gemm_i8).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PackedI8 {
     /// In the layout [`KernelFamily::I8`].
