@@ -18,6 +18,7 @@ pub(crate) mod operator;
 pub(crate) mod permute;
 pub(crate) mod pool;
 pub(crate) mod pooled_depthwise;
+pub(crate) mod quantised_convolution;
 pub(crate) mod quantised_linear;
 pub(crate) mod winograd;
 

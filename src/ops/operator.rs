@@ -15,6 +15,7 @@ use super::mean::Mean;
 use super::permute::Permute;
 use super::pool::Pool;
 use super::pooled_depthwise::PooledDepthwise;
+use super::quantised_convolution::QuantisedConvolution;
 use super::quantised_linear::QuantisedLinear;
 use super::winograd::Winograd;
 
@@ -71,7 +72,8 @@ operators!(
     QuantisedLinear,
     HalfLinear,
     Winograd,
-    PooledDepthwise
+    PooledDepthwise,
+    QuantisedConvolution
 );
 
 #[cfg(test)]
@@ -100,7 +102,7 @@ mod tests {
             lengths: vec![n + 4, n + 5],
         };
         let numbers: Vec<u8> = (1..=10).collect();
-        let forms: [(Box<dyn TypedOp>, Vec<u8>); 15] = [
+        let forms: [(Box<dyn TypedOp>, Vec<u8>); 16] = [
             (Box::new(Attention { sizes, scale: 6, shape: tvec!(7, 8) }), vec![0, 1, 2, 3, 4, 5, 6, 2, 7, 8]),
             (
                 Box::new(Convolution { shape, tail: tail(true, false, Activation::HardSwish) }),
@@ -155,6 +157,14 @@ mod tests {
             (
                 Box::new(PooledDepthwise { rows: windows(1), columns: windows(20), channels: 11 }),
                 vec![14, 1, 2, 2, 3, 4, 2, 0, 1, 2, 5, 6, 20, 21, 2, 22, 23, 2, 0, 1, 2, 24, 25, 11],
+            ),
+            (
+                Box::new(QuantisedConvolution {
+                    convolution: Convolution { shape, tail: tail(true, false, Activation::HardSwish) },
+                    scale: 5,
+                    zero_point: 6,
+                }),
+                [&[15], &numbers[..], &[11, 12, 13, 1, 0, 2, 5, 6]].concat(),
             ),
         ];
         for (op, expected) in forms {

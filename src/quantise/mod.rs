@@ -1,9 +1,9 @@
 //! A model with some of its layers in int8: which ones, is measured.
 //!
-//! Layers with constant weights (linear layers and pointwise convolutions) are candidates. Weights are symmetric with one
-//! scale per column, inputs asymmetric with one scale each, from the values that calibration images made of them. A layer
-//! is taken where int8 is faster on this machine; of those, as many as the tolerance allows, the least harmful first. The
-//! rest of the network stays float, as do the tensors between layers.
+//! Layers with constant weights (linear layers, and convolutions but for depthwise ones and those of images) are candidates.
+//! Weights are symmetric with one scale per column, inputs asymmetric with one scale each, from the values that calibration
+//! images made of them. A layer is taken where int8 is faster on this machine; of those, as many as the tolerance allows,
+//! the least harmful first. The rest of the network stays float, as do the tensors between layers.
 //!
 //! An int8 layer gives the same bits on every CPU. Decisions near a threshold change all the same against the float
 //! network, so that thresholds have to be found anew: a quantised model has a digest of its own, and policies of the float
@@ -34,9 +34,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dyn_perceiver_kernels::gemm::{PackedI8, Rescale, gemm, gemm_i8, padded_i8, quantise};
+use dyn_perceiver_kernels::gemm::PackedI8;
+use dyn_perceiver_kernels::memory::{as_floats, words_of};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 use sha2::{Digest as _, Sha256};
+use tract_core::prelude::{TractError, TractResult};
 
 pub use choose::{Chosen, ExitCheck, QuantiseOptions, Verdict};
 pub use error::QuantiseError;
@@ -47,11 +49,11 @@ use crate::exit::{CalibratedPolicy, ModelDigest};
 use crate::graph::GraphError;
 use crate::graph::parts::Parts;
 use crate::model::Model;
-use crate::ops::linear::Linear;
+use crate::ops::Fused;
 use crate::plan::Plan;
 use crate::runtime::{RunError, Runtime};
 use range::Histogram;
-use rewrite::{Found, Scheme};
+use rewrite::{Found, Product, Scheme};
 
 /// Images on which each layer's own error is measured.
 const ERROR_IMAGES: usize = 8;
@@ -91,7 +93,7 @@ pub struct Quantiser {
     float: Arc<Plan>,
     layers: Vec<Layer>,
     /// For each layer.
-    weights: Vec<(Linear, PackedI8)>,
+    weights: Vec<(Product, PackedI8)>,
 }
 
 impl fmt::Debug for Quantiser {
@@ -114,12 +116,11 @@ impl Quantiser {
             return Err(QuantiseError::NoLayers { path });
         }
         let (mut layers, mut weights) = (vec![], vec![]);
-        for Found { name, linear, packed } in found {
-            let Linear { reduction, columns, .. } = linear;
-            let rows = linear.shape.iter().product::<usize>() / columns;
+        for Found { name, product, packed } in found {
+            let [rows, reduction, columns] = product.size();
             let (float_time, int8_time) = (Duration::ZERO, Duration::ZERO);
             layers.push(Layer { name, rows, reduction, columns, range: None, error: 0.0, float_time, int8_time });
-            weights.push((linear, packed));
+            weights.push((product, packed));
         }
         Ok(Quantiser { parts, float, layers, weights })
     }
@@ -174,27 +175,38 @@ impl Quantiser {
     ) -> Result<(), QuantiseError> {
         let mut errors = vec![(0.0, 0.0); self.layers.len()];
         let mut pool = ThreadPool::single();
-        let (mut expected, mut found, mut bytes) = (vec![], vec![], vec![]);
+        let mut failed = None;
         observe(runtime, images, places, |at, inputs| {
-            let (linear, _) = &self.weights[at];
+            let (product, packed) = &self.weights[at];
             let Some(scheme) = self.scheme(at) else { return };
-            let (x, reduction) = (inputs[0].0, linear.reduction);
-            let (rows, scales) = (x.len() / reduction, scheme.scales());
-            let epilogue = linear.tail.epilogue(inputs);
-            bytes.resize(rows * padded_i8(reduction), 0);
-            expected.resize(rows * linear.columns, 0.0);
-            found.resize(rows * linear.columns, 0.0);
-            gemm(&mut pool, x, reduction, inputs[1].0, linear.columns, epilogue, &mut expected);
-            quantise(&mut pool, x, reduction, scheme.scale, scheme.zero_point, &mut bytes);
-            let PackedI8 { weights, column_sums, .. } = scheme.packed;
-            let rescale = Rescale { zero_point: scheme.zero_point, column_sums, scales: &scales };
-            gemm_i8(&mut pool, &bytes, reduction, weights, rescale, epilogue, &mut found);
+            let (words, scales) = (words_of(&packed.weights), scheme.scales());
+            let (len, columns) = ([words.len()], [packed.column_sums.len()]);
+            let mut quantised = vec![
+                inputs[0],
+                (as_floats(&words), &len[..]),
+                (as_floats(&packed.column_sums), &columns[..]),
+                (scales.as_slice(), &columns[..]),
+            ];
+            quantised.extend(&inputs[2..]);
+            let int8 = product.int8(scheme);
+            let results = evaluate(product.float(), inputs, &mut pool)
+                .and_then(|expected| Ok((expected, evaluate(int8.fused(), &quantised, &mut pool)?)));
+            let (expected, found) = match results {
+                Ok(results) => results,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    return;
+                }
+            };
             let (error, signal) = &mut errors[at];
             for (e, f) in expected.iter().zip(&found) {
                 *error += f64::from(e - f).powi(2);
                 *signal += f64::from(*e).powi(2);
             }
         })?;
+        if let Some(error) = failed {
+            return Err(graph_error(&self.float.info().path, error));
+        }
         for (layer, (error, signal)) in self.layers.iter_mut().zip(errors) {
             layer.error = error / f64::max(signal, f64::MIN_POSITIVE);
         }
@@ -258,12 +270,21 @@ impl Quantiser {
     }
 }
 
-fn graph_error(path: &Path, error: tract_core::prelude::TractError) -> QuantiseError {
+fn graph_error(path: &Path, error: TractError) -> QuantiseError {
     GraphError { path: path.into(), place: "quantising".into(), source: error.into() }.into()
 }
 
 /// A kernel's inputs with their shapes.
 type Inputs<'a> = [(&'a [f32], &'a [usize])];
+
+/// What an operator makes of its inputs.
+fn evaluate(op: &dyn Fused, inputs: &Inputs<'_>, pool: &mut ThreadPool) -> TractResult<Vec<f32>> {
+    let shapes: Vec<&[usize]> = inputs.iter().map(|(_, shape)| *shape).collect();
+    let mut scratch = vec![0.0; op.scratch_len(&shapes, 1)];
+    let mut out = vec![0.0; op.output_shape(&shapes)?.iter().product()];
+    op.compute(inputs, pool, &mut scratch, &mut out)?;
+    Ok(out)
+}
 
 /// Runs images and hands on the inputs of the layers in `places` before they run.
 fn observe(

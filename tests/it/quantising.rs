@@ -11,6 +11,7 @@ use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::quantise::{QuantiseError, QuantiseOptions, Quantiser, Verdict};
 use dyn_perceiver::runtime::{Isa, Runtime};
+use dyn_perceiver_models::{Config, Metadata, Network, Seeded, seeded_image};
 
 fn shipped() -> Model {
     Model::load(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist/model.onnx")).unwrap()
@@ -126,4 +127,33 @@ fn the_same_plan_answers_alike_on_every_instruction_set() {
             }
         }
     }
+}
+
+#[test]
+fn convolutions_in_int8_are_near_float_and_the_same_bits_on_any_number_of_threads() {
+    let config = Config::from_name("reg400m_perceiver_t8").unwrap().with_input_size(64).with_classes(10);
+    let bytes = Network::new(&config).unwrap().to_bytes(&mut Seeded, &Metadata::imagenet(10)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [onnx, bundle] = ["m.onnx", "m.dynp"].map(|name| folder.path().join(name));
+    std::fs::write(&onnx, bytes).unwrap();
+    let image = seeded_image(config.input_size);
+    let mut quantiser = Quantiser::new(Model::load(&onnx).unwrap()).unwrap();
+    quantiser.calibrate(std::slice::from_ref(&image)).unwrap();
+    // Three by three pixels of a group's eight channels; nothing else has so many entries a row.
+    let convolutions = quantiser.layers().iter().filter(|layer| layer.reduction == 9 * 8).count();
+    assert!(convolutions > 10, "{quantiser:?}");
+    assert!(quantiser.layers().iter().all(|layer| layer.error < 0.05), "{quantiser:?}");
+    let options = {
+        let mut options = QuantiseOptions::default().with_tolerance(1.0);
+        (options.layer_time, options.frame_time) = (f64::INFINITY, f64::INFINITY);
+        options
+    };
+    let chosen = quantiser.choose(std::slice::from_ref(&image), None, &options).unwrap();
+    quantiser.compile(&chosen, None, Target::host(), &bundle).unwrap();
+    let plan = quantiser.plan_with(&vec![true; quantiser.layers().len()]).unwrap();
+    let int8 = logits(&plan, &image, 1);
+    for threads in 2..=3 {
+        assert_eq!(logits(&plan, &image, threads), int8, "{threads} threads");
+    }
+    assert_eq!(logits(&Arc::new(Plan::load(&bundle, &LoadOptions::default()).unwrap()), &image, 1), int8, "the bundle");
 }
