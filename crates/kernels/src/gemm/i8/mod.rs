@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_quantise;
 mod pack;
 mod plain;
 #[cfg(test)]
@@ -240,6 +242,16 @@ dispatch_dot! {
 /// Adding it rounds to the nearest integer, to even where two are as near, and leaves that integer in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
+/// `clamp(round(x * inverse) + zero_point, 0, 255) ^ flip`; NaN becomes the lowest byte.
+#[inline(always)]
+fn byte(x: f32, (inverse, zero_point): (f32, u8), flip: u8) -> u8 {
+    let (low, high) = (-f32::from(zero_point), f32::from(255 - zero_point));
+    let scaled = x * inverse;
+    let raised = if scaled > low { scaled } else { low };
+    let limited = if raised < high { raised } else { high };
+    (((limited + ROUND).to_bits() as u8).wrapping_add(zero_point)) ^ flip
+}
+
 /// `bytes = clamp(round(x * inverse) + zero_point, 0, 255) ^ flip`, row by row; NaN becomes the lowest byte.
 #[inline(always)]
 fn quantise_body<S: Simd>(
@@ -250,13 +262,7 @@ fn quantise_body<S: Simd>(
     flip: u8,
     bytes: &mut [u8],
 ) {
-    let (low, high) = (-f32::from(zero_point), f32::from(255 - zero_point));
-    let byte = |x: f32| {
-        let scaled = x * inverse;
-        let raised = if scaled > low { scaled } else { low };
-        let limited = if raised < high { raised } else { high };
-        (((limited + ROUND).to_bits() as u8).wrapping_add(zero_point)) ^ flip
-    };
+    let byte = |x| byte(x, (inverse, zero_point), flip);
     let padded = padded_i8(reduction);
     if padded == reduction {
         bytes.iter_mut().zip(x).for_each(|(byte_, x)| *byte_ = byte(*x));
@@ -289,14 +295,12 @@ pub fn quantise(pool: &mut ThreadPool, x: &[f32], reduction: usize, scale: f32, 
         // SAFETY: each part writes its own rows.
         let mut bytes = unsafe { sink.share() };
         let bytes = bytes.entries(from * padded, (until - from) * padded);
-        quantise_rows(
-            token,
-            &x[from * reduction..until * reduction],
-            reduction,
-            (1.0 / scale, zero_point),
-            flip,
-            bytes,
-        );
+        let (x, scheme) = (&x[from * reduction..until * reduction], (1.0 / scale, zero_point));
+        #[cfg(target_arch = "aarch64")]
+        if flip != 0 {
+            return neon_quantise::rows(x, reduction, padded, scheme, bytes);
+        }
+        quantise_rows(token, x, reduction, scheme, flip, bytes);
     });
 }
 

@@ -137,16 +137,20 @@ proptest! {
 #[test]
 fn quantise_rounds_to_even_clamps_and_takes_nan_for_the_lowest() {
     let x = [0.5, 1.5, -0.5, -1.5, 2.4, -2.6, 300.0, -300.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
-    let expected = [10, 12, 10, 8, 12, 7, 255, 0, 0, 255, 0, 0];
-    for_each_int8(|pool| {
-        let mut bytes = [7; 12];
-        quantise(pool, &x, x.len(), 1.0, 10, &mut bytes);
-        let flip = if pool.dot().is_signed() { 0x80 } else { 0 };
-        // The last is padding, which no instruction set flips.
-        let mut found = bytes.map(|byte| byte ^ flip);
-        found[11] ^= flip;
-        assert_eq!(found, expected, "{pool:?}");
-    });
+    let expected = [10, 12, 10, 8, 12, 7, 255, 0, 0, 255, 0];
+    // Fewer than a vector of any instruction set, and more than two.
+    for times in [1, 5] {
+        let (x, expected) = (x.repeat(times), expected.repeat(times));
+        for_each_int8(|pool| {
+            let mut bytes = vec![7; padded_i8(x.len())];
+            quantise(pool, &x, x.len(), 1.0, 10, &mut bytes);
+            let flip = if pool.dot().is_signed() { 0x80 } else { 0 };
+            let (found, padding) = bytes.split_at(x.len());
+            assert_eq!(found.iter().map(|byte| byte ^ flip).collect::<Vec<u8>>(), expected, "{pool:?}");
+            // Padding, which no instruction set flips.
+            assert!(padding.iter().all(|byte| *byte == 0), "{pool:?}");
+        });
+    }
 }
 
 #[test]
