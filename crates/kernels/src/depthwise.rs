@@ -315,11 +315,11 @@ impl Taps<'_> {
             let weights = self.weights[ky * self.weight_stride..].as_ptr();
             for first in (0..columns).step_by(APART) {
                 for (i, sums) in sums.iter_mut().enumerate().take(columns - first) {
-                    for v in 0..const { vectors::<S, L>() } {
+                    for (v, sum) in sums.iter_mut().enumerate().take(const { vectors::<S, L>() }) {
                         let at = (first + i) * self.channels + v * S::LANES;
                         // SAFETY: nothing behind the last checked above is read.
                         let (x, weight) = unsafe { (simd.load(x.add(at)), simd.load(weights.add(at))) };
-                        sums[v] = simd.mul_add(x, weight, sums[v]);
+                        *sum = simd.mul_add(x, weight, *sum);
                     }
                 }
             }
