@@ -17,6 +17,7 @@ mod batch;
 mod check;
 mod deadline;
 mod device;
+mod finite;
 mod gated;
 mod maps;
 mod outcome;
@@ -42,6 +43,7 @@ pub use outcome::Outcome;
 pub use stage_times::{StageTime, StageTimes};
 pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
 
+use self::finite::all_finite;
 use crate::executor::{Arena, Watcher};
 use crate::exit::{Answer, CalibratedPolicy, Calibration, Decision, ExitPolicy, LogitsError, Observer};
 use crate::graph::{Slot, StateSlots};
@@ -68,12 +70,6 @@ impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime").field("plan", &self.plan).field("threads", &self.threads()).finish_non_exhaustive()
     }
-}
-
-/// As a maximum of integers, which is computed many at a time: infinity and NaN have larger bits than any number.
-fn all_finite(values: &[f32]) -> bool {
-    const INFINITY: u32 = f32::INFINITY.to_bits();
-    values.iter().map(|value| value.to_bits() & !(1 << 31)).max().is_none_or(|largest| largest < INFINITY)
 }
 
 impl Runtime {

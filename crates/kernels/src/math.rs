@@ -5,16 +5,25 @@ use crate::simd::Simd;
 /// `exp(x)` to about 2 ulp; 0 below -87.3 and `exp(88.0)` above 88, so that neither end leaves the normal range.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(simd: S, x: f32) -> f32 {
+    let e = exp_within(simd, x.clamp(LEAST, 88.0));
+    if x < LEAST { 0.0 } else { e }
+}
+
+/// Below it `exp` leaves the normal range.
+const LEAST: f32 = -87.3;
+
+/// `exp(x)` for x from [`LEAST`] to 88.
+#[inline(always)]
+fn exp_within<S: Simd>(simd: S, x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     // ln 2 in two parts: the first has few bits, so that n * LN2_HIGH is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // 1.5 * 2^23: adding it rounds to the nearest integer and leaves that integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    let clamped = x.clamp(-87.3, 88.0);
-    let shifted = simd.mul_add_scalar(clamped, LOG2_E, ROUND);
+    let shifted = simd.mul_add_scalar(x, LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = simd.mul_add_scalar(n, -LN2_LOW, simd.mul_add_scalar(n, -LN2_HIGH, clamped));
+    let r = simd.mul_add_scalar(n, -LN2_LOW, simd.mul_add_scalar(n, -LN2_HIGH, x));
     // exp(r) - 1 - r over r^2, |r| <= ln(2)/2: the Taylor terms to r^7.
     let mut p = simd.mul_add_scalar(1.0 / 5040.0, r, 1.0 / 720.0);
     p = simd.mul_add_scalar(p, r, 1.0 / 120.0);
@@ -22,8 +31,7 @@ pub(crate) fn exp<S: Simd>(simd: S, x: f32) -> f32 {
     p = simd.mul_add_scalar(p, r, 1.0 / 6.0);
     p = simd.mul_add_scalar(p, r, 0.5);
     let e = simd.mul_add_scalar(p * r, r, r) + 1.0;
-    let scale = f32::from_bits((shifted.to_bits().wrapping_add(127)) << 23);
-    if x < -87.3 { 0.0 } else { e * scale }
+    e * f32::from_bits((shifted.to_bits().wrapping_add(127)) << 23)
 }
 
 /// `1 / (1 + exp(-x))`.
@@ -52,7 +60,7 @@ pub(crate) fn gelu<S: Simd>(simd: S, x: f32) -> f32 {
     let u = x.abs().min(12.0);
     let h = H.iter().rev().fold(0.0, |h, c| simd.mul_add_scalar(h, u, *c));
     // x * (1 - tail) for positive x, x * tail for negative, without a branch that would keep this from vectorising.
-    simd.mul_add_scalar(-x.abs(), exp(simd, -h), x.max(0.0))
+    simd.mul_add_scalar(-x.abs(), exp_within(simd, (-h).max(LEAST)), x.max(0.0))
 }
 
 #[cfg(test)]
