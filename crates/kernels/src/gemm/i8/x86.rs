@@ -84,7 +84,10 @@ impl<K: Dot256> DotKernel for K {
     #[inline(always)]
     fn results<const M: usize>(self, operands: &Operands<'_, u8, i8>, row: &PanelRow) -> Accumulators<Floats, M> {
         // SAFETY: the token proves AVX2, here and below; the offsets are read.
-        let offset = unsafe { [0, 8].map(|at| _mm256_loadu_si256(row.offset.as_ptr().add(at).cast())) };
+        let offset = unsafe {
+            let at = row.offset.as_ptr();
+            [_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.add(8).cast())]
+        };
         let mut sums = [offset; M];
         let mut ahead = operands.ahead;
         for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
@@ -106,15 +109,14 @@ impl<K: Dot256> DotKernel for K {
                 }
             }
         }
-        let zero = self.floats().splat(0.0);
-        let sums = sums.map(|row| {
-            let mut floats = [zero; NR / 4];
-            for (float, sum) in floats.iter_mut().zip(row) {
+        // Loops, and no `map`: its closure may be called, compiled for the baseline of the target.
+        let mut floats = [[self.floats().splat(0.0); NR / 4]; M];
+        for (floats, sums) in floats.iter_mut().zip(sums) {
+            for (float, sum) in floats.iter_mut().zip(sums) {
                 // SAFETY: as above.
                 *float = unsafe { _mm256_cvtepi32_ps(sum) };
             }
-            floats
-        });
-        Epilogue::default().rescale::<Floats, M, NR>(self.floats(), sums, &row.scale, &row.bias)
+        }
+        Epilogue::default().rescale::<Floats, M, NR>(self.floats(), floats, &row.scale, &row.bias)
     }
 }
