@@ -53,12 +53,17 @@ impl Activation {
         match self {
             Activation::Identity => {}
             // Comparisons in this order keep NaN, as the operators replaced do.
-            Activation::Clamp { low, high } => values.iter_mut().for_each(|x| {
-                let raised = if *x < low { low } else { *x };
-                *x = if raised > high { high } else { raised };
-            }),
+            // Loops, and no `for_each`: its closure may be called, compiled for the baseline of the target.
+            Activation::Clamp { low, high } => {
+                for x in values {
+                    let raised = if *x < low { low } else { *x };
+                    *x = if raised > high { high } else { raised };
+                }
+            }
             Activation::HardSwish => {
-                values.iter_mut().for_each(|x| *x *= simd.mul_add_scalar(*x, 1.0 / 6.0, 0.5).clamp(0.0, 1.0));
+                for x in values {
+                    *x *= simd.mul_add_scalar(*x, 1.0 / 6.0, 0.5).clamp(0.0, 1.0);
+                }
             }
             Activation::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid(simd, *x)),
             Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(simd, *x)),

@@ -126,10 +126,20 @@ fn run<const M: usize, const P: usize>(simd: Avx512, tile: &Tile<'_, '_, F32<Avx
     // SAFETY: the token proves the instructions.
     let sums = unsafe { sums::<M, P>(&tile.operands, tile.start) };
     // Not a loop over the panels: the compiler keeps it, and chooses the accumulators of each by way of memory.
-    finish(simd, tile, sums.map(|row| row[0]), 0, out);
+    finish(simd, tile, panel(simd, &sums, 0), 0, out);
     if const { P == 2 } {
-        finish(simd, tile, sums.map(|row| row[P - 1]), NR, out);
+        finish(simd, tile, panel(simd, &sums, P - 1), NR, out);
     }
+}
+
+/// The accumulators of one panel. A loop, and no `map`: its closure may be called, compiled for the baseline of the target.
+#[inline(always)]
+fn panel<const M: usize, const P: usize>(simd: Avx512, sums: &[[__m512; P]; M], p: usize) -> Accumulators<Avx512, M> {
+    let mut panel = [[simd.splat(0.0); NR / 4]; M];
+    for (panel, sums) in panel.iter_mut().zip(sums) {
+        panel[0] = sums[p];
+    }
+    panel
 }
 
 /// Stores the accumulators of the panel whose columns begin at `first` of the tile's.
@@ -137,11 +147,10 @@ fn run<const M: usize, const P: usize>(simd: Avx512, tile: &Tile<'_, '_, F32<Avx
 fn finish<const M: usize>(
     simd: Avx512,
     tile: &Tile<'_, '_, F32<Avx512>>,
-    sums: [__m512; M],
+    panel: Accumulators<Avx512, M>,
     first: usize,
     out: &mut Sink<'_>,
 ) {
-    let panel: Accumulators<Avx512, M> = sums.map(|sum| [sum; NR / 4]);
     let (width, at) = (tile.width - first, tile.at + first);
     // Others are applied to whole rows: what they need of registers would move accumulators to memory.
     let activation = match tile.epilogue.activation {
