@@ -6,7 +6,7 @@ use tract_core::internal::*;
 use super::partition::{self, Goals, MAX_LEVEL_GOALS, Partition, SegmentGraph, StateSlots};
 use super::{ExitSet, GraphError, Slot, cost};
 use crate::deadline;
-use crate::model::{BoxSpec, Model, ModelInfo};
+use crate::model::{BoxSpec, Model, ModelInfo, declutter};
 use crate::passes;
 
 /// What one stage costs when every exit is evaluated.
@@ -83,7 +83,7 @@ impl Parts {
         let Partition { mut segments, input, exits, levels, states, .. } = parts;
         for segment in &mut segments {
             deadline::check().map_err(|e| in_graph(e.into()))?;
-            segment.graph.declutter().map_err(|e| refuse(stage_of(segment.need, &info.exits), e))?;
+            declutter(&mut segment.graph).map_err(|e| refuse(stage_of(segment.need, &info.exits), e))?;
         }
         Ok(Parts { info, stages, costs, segments, slots: slot_bytes.len(), input, exits, levels, states })
     }

@@ -3,6 +3,7 @@
 //! [`Model::load`] accepts a file whole or refuses it with a [`ModelError`] that names the file and what is wrong.
 //! A model is the input of [`crate::plan::Plan`], which makes it runnable.
 
+mod declutter;
 mod error;
 mod exits;
 mod fact;
@@ -33,6 +34,7 @@ use crate::exit::ModelDigest;
 use crate::preprocess::Preprocess;
 pub use crate::preprocess::Preprocessing;
 
+pub(crate) use declutter::declutter;
 pub use error::ModelError;
 pub(crate) use file::read as read_file;
 pub use guard::LoadLimits;

@@ -9,6 +9,7 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::*;
 
+use super::declutter::declutter;
 use super::exits::{self, Exits};
 use super::fact::Fact;
 use super::guard::{self, Inferred, Refusal};
@@ -197,7 +198,8 @@ pub(super) fn translate(prepared: Prepared, path: &Path, open: bool) -> Result<T
         let mut typed = model.into_typed()?;
         stateless::begin_anew(&mut typed);
         deadline::check()?;
-        typed.into_decluttered()
+        declutter(&mut typed)?;
+        Ok(typed)
     };
     // tract panics on some graphs that no exporter writes; a file must not be able to end the program.
     match crate::quiet::catch(translate) {

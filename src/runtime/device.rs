@@ -14,7 +14,7 @@ use crate::deadline;
 use crate::exit::{Decision, ExitPolicy, LogitsError, Observer};
 use crate::graph::partition::Goals;
 use crate::graph::{ExitSet, GraphError, Slot, partition};
-use crate::model::{Model, ModelInfo, late};
+use crate::model::{Model, ModelInfo, declutter, late};
 use crate::plan::{PlanError, check_rules};
 use crate::quiet;
 
@@ -116,9 +116,10 @@ impl DeviceRuntime {
             let batch_axis = |outlet: &OutletId| batch_axis(graph.outlet_fact(*outlet)?);
             let axes = parts.slots.iter().map(batch_axis).collect::<TractResult<Vec<_>>>()?;
             let mut segments = vec![];
-            for partition::SegmentGraph { need, graph, inputs, outputs } in parts.segments {
+            for partition::SegmentGraph { need, mut graph, inputs, outputs } in parts.segments {
                 deadline::check()?;
-                let state = runtime.prepare(graph.into_decluttered()?)?.spawn()?;
+                declutter(&mut graph)?;
+                let state = runtime.prepare(graph)?.spawn()?;
                 segments.push(Segment { need, state, inputs, outputs, done: false });
             }
             let places = axes.into_iter().map(|batch_axis| Place { batch_axis, value: None }).collect();
