@@ -85,9 +85,19 @@ fn frame(c: &mut Criterion) {
     adaptive("a frame at the last exit alone".to_owned(), &ExitPolicy::only(exits - 1, exits).unwrap());
 }
 
+/// Checking that an image is finite, and its way into the plan, at a size that photos have.
+fn begin(c: &mut Criterion) {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/clothing/model.onnx");
+    let plan = Plan::new(Model::load(model).unwrap()).unwrap();
+    let image = vec![0.5; plan.info().input.len()];
+    let name = format!("begin a frame of {} values", image.len());
+    let mut runtime = Runtime::new(Arc::new(plan)).unwrap();
+    c.bench_function(&name, |b| b.iter(|| runtime.begin(black_box(&image)).unwrap()));
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = frame
+    targets = frame, begin
 }
 criterion_main!(benches);

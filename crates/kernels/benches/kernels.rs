@@ -4,11 +4,13 @@
 //! `cargo bench -p dyn-perceiver-kernels`; `DYN_PERCEIVER_ISA=plain` before it measures the portable path.
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use dyn_perceiver_kernels::Activation;
 use dyn_perceiver_kernels::attention::{Sizes, attention};
 use dyn_perceiver_kernels::convolution::{Shape, Window, convolve};
 use dyn_perceiver_kernels::depthwise::depthwise;
 use dyn_perceiver_kernels::gemm::{Epilogue, gemm, packed_len};
 use dyn_perceiver_kernels::norm::layer_norm;
+use dyn_perceiver_kernels::pooled_depthwise::{Windows, filters_len, pooled_depthwise};
 use dyn_perceiver_kernels::testing::values;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
@@ -44,6 +46,25 @@ fn gemms(c: &mut Criterion) {
     }
 }
 
+fn activations(c: &mut Criterion) {
+    let (mut pool, mut group) = (ThreadPool::single(), c.benchmark_group("activation"));
+    let (m, k, n) = (1280, 32, 184);
+    let (x, w, bias, mut out) = (values(1, m * k), values(2, packed_len(k, n)), values(3, n), vec![0.0; m * n]);
+    let relu = Activation::Clamp { low: 0.0, high: f32::INFINITY };
+    for (name, activation) in [
+        ("none", Activation::Identity),
+        ("relu", relu),
+        ("hardswish", Activation::HardSwish),
+        ("sigmoid", Activation::Sigmoid),
+        ("gelu", Activation::Gelu),
+    ] {
+        let epilogue = Epilogue { bias: Some(&bias), activation, ..Epilogue::default() };
+        measure(&mut group, format!("{name} behind {m}x{k}x{n}"), m * k * n, || {
+            gemm(&mut pool, &x, k, &w, n, epilogue, &mut out);
+        });
+    }
+}
+
 fn convolutions(c: &mut Criterion) {
     let (mut pool, mut group) = (ThreadPool::single(), c.benchmark_group("convolution"));
     for (ci, co, side, kernel, stride, groups) in [
@@ -71,6 +92,8 @@ fn depthwise_convolutions(c: &mut Criterion) {
     let (mut pool, mut group) = (ThreadPool::single(), c.benchmark_group("depthwise"));
     for (channels, side, kernel, stride) in [
         (16, 112, 3, 1),
+        (56, 72, 3, 1),
+        (88, 36, 5, 1),
         (48, 112, 3, 2),
         (56, 56, 5, 2),
         (88, 28, 5, 1),
@@ -85,6 +108,31 @@ fn depthwise_convolutions(c: &mut Criterion) {
         let name = format!("{kernel}x{kernel} stride {stride} {channels} at {side}x{side}");
         measure(&mut group, name, channels * pixels * kernel * kernel, || {
             depthwise(&mut pool, &x, &window, channels, &w, Epilogue::default(), &mut out);
+        });
+    }
+}
+
+/// Windows of a 7x7 convolution under an adaptive pooling of `from` positions to seven.
+fn adaptive(from: usize) -> Windows {
+    let pooled: Vec<_> = (0..7).map(|i| i * from / 7..((i + 1) * from).div_ceil(7)).collect();
+    let mut lengths: Vec<usize> = pooled.iter().map(|window| window.len() + 6).collect();
+    let kinds = lengths.clone();
+    lengths.sort_unstable();
+    lengths.dedup();
+    let kinds = kinds.iter().map(|length| lengths.partition_point(|other| other < length)).collect();
+    Windows { input: from, padding: 3, starts: pooled.iter().map(|window| window.start).collect(), kinds, lengths }
+}
+
+fn pooled_depthwise_convolutions(c: &mut Criterion) {
+    let (mut pool, mut group) = (ThreadPool::single(), c.benchmark_group("pooled_depthwise"));
+    for (channels, down, across) in [(24, 64, 80), (56, 32, 40), (88, 16, 20)] {
+        let (rows, columns) = (adaptive(down), adaptive(across));
+        let kinds = rows.lengths.len() * columns.lengths.len();
+        let (x, filters) = (values(1, channels * down * across), values(2, filters_len(&rows, &columns, channels)));
+        let (bias, mut out) = (values(3, kinds * channels), vec![0.0; 49 * channels]);
+        let macs = rows.taps() * columns.taps() * channels;
+        measure(&mut group, format!("7x7 {channels} at {down}x{across} to 7x7"), macs, || {
+            pooled_depthwise(&mut pool, &x, [&rows, &columns], channels, [&filters, &bias], &mut out);
         });
     }
 }
@@ -112,5 +160,14 @@ fn norms(c: &mut Criterion) {
     }
 }
 
-criterion_group!(kernels, gemms, convolutions, depthwise_convolutions, attentions, norms);
+criterion_group!(
+    kernels,
+    gemms,
+    activations,
+    convolutions,
+    depthwise_convolutions,
+    pooled_depthwise_convolutions,
+    attentions,
+    norms
+);
 criterion_main!(kernels);
