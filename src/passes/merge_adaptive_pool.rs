@@ -1,9 +1,10 @@
-//! A depthwise convolution that only an adaptive pooling reads, as one operator.
+//! Adaptive pooling as one operator, with a depthwise convolution that only it reads.
 //!
 //! Adaptive average pooling to a size that does not divide the image's comes as two products with constant matrices, one over
 //! the columns and one over the rows. Each row of such a matrix has a window of entries that are not zero. With the
 //! convolution before them that is a sum under a filter of its own for each position, of which there are as many as
-//! different windows: the convolution is never computed where windows only sum it up.
+//! different windows: the convolution is never computed where windows only sum it up. Alone, the pooling reads an image as the
+//! layers around it have it, and each pixel about once.
 
 use std::collections::HashMap;
 
@@ -13,8 +14,9 @@ use tract_core::ops::einsum::EinSum;
 use super::pattern::only_reader;
 use crate::ops::convolution::Depthwise;
 use crate::ops::epilogue::Tail;
-use crate::ops::permute::{Permute, permuted_const};
+use crate::ops::permute::{Permute, inverse, permuted_const};
 use crate::ops::pooled_depthwise::PooledDepthwise;
+use dyn_perceiver_kernels::convolution::Window;
 use dyn_perceiver_kernels::pooled_depthwise::{Windows, filters_len};
 
 /// A product with a constant matrix over one axis of a tensor, whose other axes stay.
@@ -127,61 +129,141 @@ fn filters(
     [filters, biases]
 }
 
-fn rule(_: &(), model: &TypedModel, node: &TypedNode, _: &str, op: &Depthwise) -> TractResult<Option<TypedModelPatch>> {
-    rule_if!(op.tail == Tail { bias: true, ..Tail::default() });
-    let rank = node.outputs[0].fact.rank();
-    // Which axis of the convolution's output each axis of the tensor is, or was before it was pooled.
-    let mut axes: TVec<usize> = (0..rank).collect();
-    let mut matrices: [Option<Vec<Vec<f32>>>; 2] = [None, None];
-    let mut last = node;
-    while matrices.iter().any(Option::is_none) {
-        rule_if_some!(next = only_reader(model, last));
-        let order = match next.op_as::<Permute>() {
-            Some(permute) => permute.order.clone(),
-            None => {
-                rule_if_some!(product = axis_product(model, next, last.id)?);
-                rule_if_some!(spatial = (0..2).find(|axis| rank - 3 + axis == axes[product.axis]));
-                rule_if!(matrices[spatial].replace(product.matrix).is_none());
-                product.order
-            }
-        };
-        axes = order.iter().map(|axis| axes[*axis]).collect();
-        last = next;
-    }
-    let [Some(rows), Some(columns)] = matrices else { return Ok(None) };
-    let (Some(rows), Some(columns)) = (Pooled::of(&rows), Pooled::of(&columns)) else { return Ok(None) };
-    let pooled = [rows, columns];
-    let windows: [Windows; 2] = std::array::from_fn(|axis| pooled[axis].windows(op, axis));
-    let [rows, columns] = &windows;
-    // Filters are read, too, and are many where windows differ much.
-    let kinds = rows.lengths.len() * columns.lengths.len();
-    let taps = rows.taps() * columns.taps() + kinds * rows.longest() * columns.longest();
-    rule_if!(taps < op.window.kernel.iter().chain(&op.window.output).product());
+/// Two products one after the other, each with a constant matrix over an axis of its own.
+struct Products<'a> {
+    /// The second product.
+    last: &'a TypedNode,
+    /// Which axis of what they read each axis of the result is, or was before it was summed over.
+    axes: TVec<usize>,
+    /// The axes summed over in turn, and the matrix of each.
+    matrices: TVec<(usize, Vec<Vec<f32>>)>,
+}
 
+impl<'a> Products<'a> {
+    /// Those of which `first`, which reads what comes out of node `from`, is the first or moves axes for the first.
+    fn of(model: &'a TypedModel, from: OutletId, first: &'a TypedNode) -> TractResult<Option<Products<'a>>> {
+        let rank = model.outlet_fact(from)?.rank();
+        let mut found = Products { last: first, axes: (0..rank).collect(), matrices: tvec![] };
+        let mut before = from.node;
+        loop {
+            let order = match found.last.op_as::<Permute>() {
+                Some(permute) => permute.order.clone(),
+                None => {
+                    rule_if_some!(product = axis_product(model, found.last, before)?);
+                    let axis = found.axes[product.axis];
+                    rule_if!(found.matrices.iter().all(|(other, _)| *other != axis));
+                    found.matrices.push((axis, product.matrix));
+                    product.order
+                }
+            };
+            found.axes = order.iter().map(|axis| found.axes[*axis]).collect();
+            if found.matrices.len() == 2 {
+                return Ok(Some(found));
+            }
+            before = found.last.id;
+            rule_if_some!(next = only_reader(model, found.last));
+            found.last = next;
+        }
+    }
+
+    /// The windows of their matrices along rows and columns, if these are the axes summed over.
+    fn pooled(&self, axes: [usize; 2]) -> Option<[Pooled; 2]> {
+        let along = |axis: usize| self.matrices.iter().find(|(of, _)| *of == axis).and_then(|(_, m)| Pooled::of(m));
+        Some([along(axes[0])?, along(axes[1])?])
+    }
+
+    /// Multiply-accumulates for each channel.
+    fn macs(&self, shape: &[usize]) -> usize {
+        let [(first, one), (second, other)] = &self.matrices[..] else { return 0 };
+        one.len() * shape[*second] * (shape[*first] + other.len())
+    }
+
+    /// All of them, and depthwise convolution `op` before them, as one operator. Axis `k` of the image as it reads it is axis
+    /// `order[k]` of `image`. There is none where that costs more than `most` multiply-accumulates for each channel.
+    fn merged(
+        &self,
+        model: &TypedModel,
+        (image, order): (OutletId, TVec<usize>),
+        (op, [weights, bias]): (&Depthwise, [&[f32]; 2]),
+        pooled: &[Pooled; 2],
+        most: usize,
+    ) -> TractResult<Option<TypedModelPatch>> {
+        let windows: [Windows; 2] = std::array::from_fn(|axis| pooled[axis].windows(op, axis));
+        let [rows, columns] = &windows;
+        // Filters are read, too, and are many where windows differ much.
+        let kinds = rows.lengths.len() * columns.lengths.len();
+        rule_if!(rows.taps() * columns.taps() + kinds * rows.longest() * columns.longest() < most);
+        let [filters, bias] = filters(op, weights, bias, pooled, &windows);
+
+        let name = &self.last.name;
+        let mut patch = TypedModelPatch::default();
+        let mut wire = patch.tap_model(model, image)?;
+        if !order.is_sorted() {
+            wire = patch.wire_node(format!("{name}.image"), Permute { order: order.clone() }, &[wire])?[0];
+        }
+        let filters = patch.add_const(format!("{name}.filters"), tensor1(&filters))?;
+        let bias = patch.add_const(format!("{name}.bias"), tensor1(&bias))?;
+        let [rows, columns] = windows;
+        let merged = PooledDepthwise { rows, columns, channels: op.channels };
+        let wire = patch.wire_node(format!("{name}.merged"), merged, &[wire, filters, bias])?[0];
+        let place = inverse(&order);
+        let order = self.axes.iter().map(|axis| place[*axis]).collect();
+        let wire = patch.wire_node(name, Permute { order }, &[wire])?[0];
+        patch.shunt_outside(model, self.last.id.into(), wire)?;
+        Ok(Some(patch))
+    }
+}
+
+fn behind_convolution(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    _: &str,
+    op: &Depthwise,
+) -> TractResult<Option<TypedModelPatch>> {
+    rule_if!(op.tail == Tail { bias: true, ..Tail::default() });
+    rule_if_some!(first = only_reader(model, node));
+    rule_if_some!(products = Products::of(model, node.id.into(), first)?);
+    let rank = node.outputs[0].fact.rank();
+    rule_if_some!(pooled = products.pooled([rank - 3, rank - 2]));
     let constant = |input: usize| Ok::<_, TractError>(model.outlet_fact(node.inputs[input])?.konst.clone());
     let (Some(weights), Some(bias)) = (constant(1)?, constant(2)?) else { return Ok(None) };
     let [weights, bias] = [&weights, &bias].map(|tensor| tensor.try_as_plain_ram());
     let (weights, bias) = (weights?, bias?);
-    let [filters, bias] = filters(op, weights.as_slice::<f32>()?, bias.as_slice::<f32>()?, &pooled, &windows);
-
-    let name = &last.name;
-    let mut patch = TypedModelPatch::default();
-    let image = patch.tap_model(model, node.inputs[0])?;
-    let filters = patch.add_const(format!("{name}.filters"), tensor1(&filters))?;
-    let bias = patch.add_const(format!("{name}.bias"), tensor1(&bias))?;
-    let [rows, columns] = windows;
-    let merged = PooledDepthwise { rows, columns, channels: op.channels };
-    let wire = patch.wire_node(format!("{name}.merged"), merged, &[image, filters, bias])?[0];
-    let wire = patch.wire_node(name, Permute { order: axes }, &[wire])?[0];
-    patch.shunt_outside(model, last.id.into(), wire)?;
-    Ok(Some(patch))
+    let most = op.window.kernel.iter().chain(&op.window.output).product();
+    let image = (node.inputs[0], (0..rank).collect());
+    products.merged(model, image, (op, [weights.as_slice()?, bias.as_slice()?]), &pooled, most)
 }
 
-/// Merges depthwise convolutions with the adaptive poolings behind them.
+/// Products that no depthwise convolution stands before: before them stands one of 1x1 that changes nothing.
+fn alone(_: &(), model: &TypedModel, node: &TypedNode, _: &str, op: &EinSum) -> TractResult<Option<TypedModelPatch>> {
+    rule_if!(op.q_params.is_none() && node.inputs.len() == 2);
+    let facts = model.node_input_facts(node.id)?;
+    rule_if_some!(input = facts.iter().position(|fact| fact.konst.is_none()));
+    rule_if!(facts[1 - input].konst.is_some() && facts[input].datum_type == f32::datum_type());
+    rule_if_some!(shape = facts[input].shape.as_concrete());
+    let image = node.inputs[input];
+    rule_if_some!(products = Products::of(model, image, node)?);
+    let mut axes = [products.matrices[0].0, products.matrices[1].0];
+    axes.sort_unstable();
+    rule_if_some!(pooled = products.pooled(axes));
+    // What is left is channels, or images of a batch before them.
+    let mut left: TVec<usize> = (0..shape.len()).filter(|axis| !axes.contains(axis)).collect();
+    rule_if_some!(channels = left.pop());
+    let order: TVec<usize> = left.into_iter().chain(axes).chain([channels]).collect();
+    let side = [shape[axes[0]], shape[axes[1]]];
+    let window = Window { input: side, output: side, kernel: [1; 2], stride: [1; 2], padding: [0; 2] };
+    let op = Depthwise { window, channels: shape[channels], tail: Tail::default() };
+    let [ones, zeros] = [1.0, 0.0].map(|value| vec![value; op.channels]);
+    products.merged(model, (image, order), (&op, [&ones, &zeros]), &pooled, products.macs(shape))
+}
+
+/// Merges depthwise convolutions with the adaptive poolings behind them; then the poolings that are left.
 pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
     Rewriter::default()
-        .with_rule_for::<Depthwise>("depthwise convolution under an adaptive pooling", rule)
-        .rewrite(&(), model)
+        .with_rule_for::<Depthwise>("depthwise convolution under an adaptive pooling", behind_convolution)
+        .rewrite(&(), model)?;
+    Rewriter::default().with_rule_for::<EinSum>("adaptive pooling", alone).rewrite(&(), model)
 }
 
 #[cfg(test)]
@@ -237,16 +319,17 @@ mod tests {
                 product(y, down, pooled[0])
             };
             let model = same(&b.finish(&[y]), passes);
-            // Where it would be more work, both stay.
-            let merged = count::<PooledDepthwise>(&model);
-            prop_assert_eq!(merged + count::<Depthwise>(&model), 1);
+            // Where it would be more work, the convolution stays.
+            let convolutions = count::<Depthwise>(&model);
+            prop_assert!(convolutions + count::<PooledDepthwise>(&model) >= 1);
             if stride == [1, 1] && to.iter().all(|to| *to < 4) {
-                prop_assert_eq!(merged, 1);
+                prop_assert_eq!(convolutions, 0);
             }
         }
     }
 
-    fn pooled(other_reader: bool, matrix: impl Fn(usize) -> Tensor) -> usize {
+    /// How many convolutions are left, and how many poolings are one operator.
+    fn pooled(other_reader: bool, matrix: impl Fn(usize) -> Tensor) -> [usize; 2] {
         let mut b = Builder::default();
         let x = b.source(&[1, 8, 20, 22]);
         let y = conv(&mut b, x, spec([7, 7], [1, 1], [3, 3], [3, 3], 8, 8), 8);
@@ -254,15 +337,46 @@ mod tests {
         let z = b.einsum("nchw,jw->nchj", y, columns);
         let z = b.einsum("nchj,ih->ncij", z, rows);
         let outputs = if other_reader { vec![z, y] } else { vec![z] };
-        count::<PooledDepthwise>(&same(&b.finish(&outputs), passes))
+        let model = same(&b.finish(&outputs), passes);
+        [count::<Depthwise>(&model), count::<PooledDepthwise>(&model)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn one_operator_for_the_products_that_pool_an_image(
+            size in prop::array::uniform2(4_usize..24), to in prop::array::uniform2(1_usize..8),
+            channels in 1_usize..20, batch in 1_usize..3, rows_first: bool, channels_last: bool,
+        ) {
+            let mut b = Builder::default();
+            let [n, h, w] = [batch, size[0], size[1]];
+            let x = b.source(&if channels_last { [n, h, w, channels] } else { [n, channels, h, w] });
+            let pooled: [OutletId; 2] = std::array::from_fn(|axis| {
+                b.0.add_const(b.name("averages"), averages(size[axis], to[axis])).unwrap()
+            });
+            let (down, across) =
+                if channels_last { ("nhwc,ih->niwc", "nhwc,jw->nhjc") } else { ("nchw,ih->nciw", "nchw,jw->nchj") };
+            let mut forms = [(down, pooled[0]), (across, pooled[1])];
+            if !rows_first {
+                forms.reverse();
+            }
+            // The image is read by others, too.
+            let y = forms.iter().fold(x, |y, (form, matrix)| b.einsum(form, y, *matrix));
+            let model = same(&b.finish(&[y, x]), passes);
+            // Of few positions each is seen by many windows: products are as good there.
+            if (0..2).all(|axis| to[axis] > 2 && size[axis] >= 2 * to[axis]) {
+                prop_assert_eq!(count::<PooledDepthwise>(&model), 1);
+            }
+        }
     }
 
     #[test]
     fn only_what_nobody_else_reads_and_what_has_windows_is_merged() {
-        assert_eq!(pooled(false, |from| averages(from, 7)), 1);
-        assert_eq!(pooled(true, |from| averages(from, 7)), 0);
+        assert_eq!(pooled(false, |from| averages(from, 7)), [0, 1]);
+        assert_eq!(pooled(true, |from| averages(from, 7)), [1, 1]);
         // A row of nothing but zeros has no window; windows as wide as the image are more work.
-        assert_eq!(pooled(false, |from| Tensor::zero::<f32>(&[7, from]).unwrap()), 0);
-        assert_eq!(pooled(false, |from| super::super::testing::tensor(3, &[7, from])), 0);
+        assert_eq!(pooled(false, |from| Tensor::zero::<f32>(&[7, from]).unwrap()), [1, 0]);
+        assert_eq!(pooled(false, |from| super::super::testing::tensor(3, &[7, from])), [1, 0]);
     }
 }
