@@ -20,6 +20,7 @@ pub(crate) mod pool;
 pub(crate) mod pooled_depthwise;
 pub(crate) mod quantised_convolution;
 pub(crate) mod quantised_linear;
+pub(crate) mod repeat;
 pub(crate) mod winograd;
 
 use tract_core::internal::*;

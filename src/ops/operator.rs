@@ -17,6 +17,7 @@ use super::pool::Pool;
 use super::pooled_depthwise::PooledDepthwise;
 use super::quantised_convolution::QuantisedConvolution;
 use super::quantised_linear::QuantisedLinear;
+use super::repeat::Repeat;
 use super::winograd::Winograd;
 
 /// One of this project's operators. They read constants where these lie, in memory of their own or in a mapped file.
@@ -73,7 +74,8 @@ operators!(
     HalfLinear,
     Winograd,
     PooledDepthwise,
-    QuantisedConvolution
+    QuantisedConvolution,
+    Repeat
 );
 
 #[cfg(test)]
@@ -102,7 +104,7 @@ mod tests {
             lengths: vec![n + 4, n + 5],
         };
         let numbers: Vec<u8> = (1..=10).collect();
-        let forms: [(Box<dyn TypedOp>, Vec<u8>); 16] = [
+        let forms: [(Box<dyn TypedOp>, Vec<u8>); 17] = [
             (Box::new(Attention { sizes, scale: 6, shape: tvec!(7, 8) }), vec![0, 1, 2, 3, 4, 5, 6, 2, 7, 8]),
             (
                 Box::new(Convolution { shape, tail: tail(true, false, Activation::HardSwish) }),
@@ -166,6 +168,7 @@ mod tests {
                 }),
                 [&[15], &numbers[..], &[11, 12, 13, 1, 0, 2, 5, 6]].concat(),
             ),
+            (Box::new(Repeat { axis: 1, times: 2 }), vec![16, 1, 2]),
         ];
         for (op, expected) in forms {
             let bytes = postcard::to_allocvec(&Operator::of(&*op).unwrap()).unwrap();

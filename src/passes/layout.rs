@@ -18,6 +18,7 @@ use crate::ops::convolution::{Convolution, Depthwise};
 use crate::ops::fused::concrete;
 use crate::ops::linear::Linear;
 use crate::ops::permute::{Permute, inverse, permuted_const};
+use crate::ops::repeat::Repeat;
 use dyn_perceiver_kernels::transpose::is_reshape;
 
 /// A tensor of the old model in the new one: axis `order[s]` of the old is axis `s` of `outlet`.
@@ -240,6 +241,9 @@ impl Settler<'_> {
             let order = self.largest_order(node)?;
             let axis = position(&order, op.axis)?;
             self.along(node, Box::new(TypedConcat { axis }), order)
+        } else if let Some(op) = node.op_as::<Repeat>() {
+            let axis = position(&order, op.axis)?;
+            self.along(node, Box::new(Repeat { axis, times: op.times }), order)
         } else if let Some(op) = node.op_as::<Downsample>() {
             let axis = position(&order, op.axis)?;
             self.along(node, Box::new(Downsample { axis, ..op.clone() }), order)

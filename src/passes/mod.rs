@@ -20,6 +20,7 @@ mod merge_adaptive_pool;
 mod merge_depthwise_pool;
 mod pattern;
 mod pool;
+mod repeat;
 mod strided_pointwise;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -31,9 +32,15 @@ use crate::deadline;
 
 /// Rewrites a decluttered float32 model with concrete shapes. What no pass recognises stays as it is.
 pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
-    for fuse in
-        [layer_norm::fuse, attention::fuse, convolution::fuse, pool::fuse, merge_adaptive_pool::fuse, linear::fuse]
-    {
+    for fuse in [
+        layer_norm::fuse,
+        attention::fuse,
+        convolution::fuse,
+        pool::fuse,
+        merge_adaptive_pool::fuse,
+        linear::fuse,
+        repeat::fuse,
+    ] {
         deadline::check()?;
         fuse(&mut model)?;
     }

@@ -13,6 +13,7 @@ use dyn_perceiver_kernels::norm::layer_norm;
 use dyn_perceiver_kernels::pooled_depthwise::{Windows, filters_len, pooled_depthwise};
 use dyn_perceiver_kernels::testing::values;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
+use dyn_perceiver_kernels::transpose::transpose;
 
 fn window(side: usize, kernel: usize, stride: usize) -> Window {
     let output = (side + 2 * (kernel / 2) - kernel) / stride + 1;
@@ -160,6 +161,17 @@ fn norms(c: &mut Criterion) {
     }
 }
 
+/// Throughput is in values here.
+fn transpositions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("transpose");
+    for (rows, columns) in [(320, 45), (1280, 8), (8, 1280), (64, 49), (196, 320), (3136, 64), (3, 25600)] {
+        let (x, mut out) = (values(1, rows * columns), vec![0.0; rows * columns]);
+        measure(&mut group, format!("{rows}x{columns}"), rows * columns, || {
+            transpose(&x, &[rows, columns], &[1, 0], &mut out);
+        });
+    }
+}
+
 criterion_group!(
     kernels,
     gemms,
@@ -168,6 +180,7 @@ criterion_group!(
     depthwise_convolutions,
     pooled_depthwise_convolutions,
     attentions,
-    norms
+    norms,
+    transpositions
 );
 criterion_main!(kernels);

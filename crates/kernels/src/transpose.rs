@@ -3,6 +3,9 @@
 /// Side of the square blocks a matrix is transposed in: a block's rows and columns stay in L1.
 const BLOCK: usize = 16;
 
+/// Side of the square tiles of a block that are moved at once.
+const TILE: usize = 4;
+
 /// The most axes that a tensor has here: sizes are kept in place, since a frame allocates nothing.
 pub const MOST_AXES: usize = 16;
 
@@ -94,21 +97,73 @@ fn matrix(x: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
         4 => return interleave::<4>(x, columns, out),
         _ => {}
     }
-    if rows < BLOCK {
-        for (column, out) in out.chunks_exact_mut(rows).enumerate() {
-            out.iter_mut().zip(x.chunks_exact(columns)).for_each(|(o, x)| *o = x[column]);
+    for (r, c) in (0..rows).step_by(BLOCK).flat_map(|r| (0..columns).step_by(BLOCK).map(move |c| (r, c))) {
+        let (end, end_column) = ((r + BLOCK).min(rows), (c + BLOCK).min(columns));
+        // Whole tiles, which vector registers hold; then what is left to the right and below.
+        let (whole, whole_column) = (end - (end - r) % TILE, end_column - (end_column - c) % TILE);
+        for row in (r..whole).step_by(TILE) {
+            for column in (c..whole_column).step_by(TILE) {
+                tile(x, [row, column], [rows, columns], out);
+            }
         }
-        return;
-    }
-    for r in (0..rows).step_by(BLOCK) {
-        for c in (0..columns).step_by(BLOCK) {
-            for column in c..(c + BLOCK).min(columns) {
-                for row in r..(r + BLOCK).min(rows) {
-                    out[column * rows + row] = x[row * columns + column];
-                }
+        for row in r..end {
+            let first = if row < whole { whole_column } else { c };
+            for column in first..end_column {
+                out[column * rows + row] = x[row * columns + column];
             }
         }
     }
+}
+
+/// A tile, loaded whole and stored whole.
+#[inline(always)]
+fn tile(x: &[f32], [row, column]: [usize; 2], [rows, columns]: [usize; 2], out: &mut [f32]) {
+    let mut values = [[0.0; TILE]; TILE];
+    for (i, values) in values.iter_mut().enumerate() {
+        values.copy_from_slice(&x[(row + i) * columns + column..][..TILE]);
+    }
+    for (j, values) in transposed(values).iter().enumerate() {
+        out[(column + j) * rows + row..][..TILE].copy_from_slice(values);
+    }
+}
+
+/// Rows as columns. The compiler moves value by value where it is not told otherwise.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline(always)]
+fn transposed(rows: [[f32; TILE]; TILE]) -> [[f32; TILE]; TILE] {
+    use std::arch::x86_64::{_mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
+    let [a, b, c, d] = rows.map(bytemuck::cast);
+    // SAFETY: every x86-64 has SSE.
+    let columns = unsafe {
+        let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+        let (ab_high, cd_high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+        let (first, third) = (_mm_movelh_ps(ab, cd), _mm_movelh_ps(ab_high, cd_high));
+        [first, _mm_movehl_ps(cd, ab), third, _mm_movehl_ps(cd_high, ab_high)]
+    };
+    columns.map(bytemuck::cast)
+}
+
+/// Rows as columns.
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+#[inline(always)]
+fn transposed(rows: [[f32; TILE]; TILE]) -> [[f32; TILE]; TILE] {
+    use std::arch::aarch64::{float32x4_t, float64x2_t, vtrn1q_f32, vtrn1q_f64, vtrn2q_f32, vtrn2q_f64};
+    let [a, b, c, d] = rows.map(bytemuck::cast::<_, float32x4_t>);
+    let pairs = |x: float32x4_t| bytemuck::cast::<_, float64x2_t>(x);
+    // SAFETY: every aarch64 of the targets has NEON.
+    let columns = unsafe {
+        let (ab, cd) = (pairs(vtrn1q_f32(a, b)), pairs(vtrn1q_f32(c, d)));
+        let (ab_odd, cd_odd) = (pairs(vtrn2q_f32(a, b)), pairs(vtrn2q_f32(c, d)));
+        [vtrn1q_f64(ab, cd), vtrn1q_f64(ab_odd, cd_odd), vtrn2q_f64(ab, cd), vtrn2q_f64(ab_odd, cd_odd)]
+    };
+    columns.map(bytemuck::cast)
+}
+
+/// Rows as columns.
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[inline(always)]
+fn transposed(rows: [[f32; TILE]; TILE]) -> [[f32; TILE]; TILE] {
+    std::array::from_fn(|j| rows.map(|row| row[j]))
 }
 
 /// A few rows, as the channels of an image are.
@@ -130,8 +185,10 @@ fn general(x: &[f32], shape: &[usize], order: &Axes, out: &mut [f32]) {
     let mut index = [0; MOST_AXES];
     for row in out.chunks_exact_mut(out_shape[last]) {
         let base: usize = index[..last].iter().zip(out_strides.iter()).map(|(i, s)| i * s).sum();
-        for (i, value) in row.iter_mut().enumerate() {
-            *value = x[base + i * out_strides[last]];
+        if out_strides[last] == 1 {
+            row.copy_from_slice(&x[base..][..row.len()]);
+        } else {
+            row.iter_mut().enumerate().for_each(|(i, value)| *value = x[base + i * out_strides[last]]);
         }
         for axis in (0..last).rev() {
             index[axis] += 1;
