@@ -140,7 +140,9 @@ fn pooled_depthwise_convolutions(c: &mut Criterion) {
 
 fn attentions(c: &mut Criterion) {
     let (mut pool, mut group) = (ThreadPool::single(), c.benchmark_group("attention"));
-    for (queries, keys, heads, depth) in [(128, 128, 1, 24), (3136, 64, 1, 8), (32, 32, 4, 36), (16, 16, 8, 40)] {
+    for (queries, keys, heads, depth) in
+        [(128, 128, 1, 24), (3136, 64, 1, 8), (320, 8, 1, 2), (32, 32, 4, 36), (16, 16, 8, 40)]
+    {
         let sizes = Sizes { queries, keys, heads, depth, value_depth: depth };
         let [q, k, v] = [queries, keys, keys].map(|n| values(n as u64, n * heads * depth));
         let (mut out, mut scratch) = (vec![0.0; q.len()], vec![0.0; sizes.scratch_len(1)]);
