@@ -8,6 +8,9 @@ use crate::thread_pool::ThreadPool;
 /// Lanes of a partial sum: independent accumulators hide the latency of the additions.
 const LANES: usize = 16;
 
+/// Rows taken at once: along one row each step waits for the one before.
+const ROWS: usize = 4;
+
 /// Folds lanes by halves, which vectorises where one by one would not.
 #[inline(always)]
 fn fold_lanes(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
@@ -26,28 +29,66 @@ fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
+/// Of `N` rows of `width` entries each, the sum of the entries' distances from `from`, to the power of 1 or, with `squared`, 2.
 #[inline(always)]
-fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    let mut acc = [0.0; LANES];
-    for chunk in chunks {
-        for (a, x) in acc.iter_mut().zip(chunk) {
-            *a += f(*x);
+fn sums<const N: usize>(rows: &[f32], width: usize, from: [f32; N], squared: bool) -> [f32; N] {
+    let whole = width - width % LANES;
+    let mut lanes = [[0.0; LANES]; N];
+    for first in (0..whole).step_by(LANES) {
+        for row in 0..N {
+            let x = &rows[row * width + first..][..LANES];
+            for lane in 0..LANES {
+                let distance = x[lane] - from[row];
+                lanes[row][lane] += if squared { distance * distance } else { distance };
+            }
         }
     }
-    fold_lanes(acc, |a, b| a + b) + rest.iter().map(|x| f(*x)).sum::<f32>()
+    let mut sums = [0.0; N];
+    for row in 0..N {
+        sums[row] = fold_lanes(lanes[row], |a, b| a + b);
+        for x in &rows[row * width + whole..][..width - whole] {
+            let distance = x - from[row];
+            sums[row] += if squared { distance * distance } else { distance };
+        }
+    }
+    sums
+}
+
+/// Of `N` rows.
+#[inline(always)]
+fn layer_norm_of<S: Simd, const N: usize>(
+    simd: S,
+    x: &[f32],
+    [scale, shift]: [&[f32]; 2],
+    epsilon: f32,
+    out: &mut [f32],
+) {
+    let width = scale.len();
+    let mut mean = sums(x, width, [0.0; N], false);
+    for mean in &mut mean {
+        *mean /= width as f32;
+    }
+    let variance = sums(x, width, mean, true);
+    for row in 0..N {
+        let inverse = 1.0 / (variance[row] / width as f32 + epsilon).sqrt();
+        let mean = mean[row];
+        let (x, out) = (&x[row * width..][..width], &mut out[row * width..][..width]);
+        for (((out, x), scale), shift) in out.iter_mut().zip(x).zip(scale).zip(shift) {
+            *out = simd.mul_add_scalar((x - mean) * inverse, *scale, *shift);
+        }
+    }
 }
 
 #[inline(always)]
 fn layer_norm_body<S: Simd>(simd: S, x: &[f32], scale: &[f32], shift: &[f32], epsilon: f32, out: &mut [f32]) {
     let width = scale.len();
-    for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-        let mean = sum(x, |x| x) / width as f32;
-        let variance = sum(x, |x| (x - mean) * (x - mean)) / width as f32;
-        let inverse = 1.0 / (variance + epsilon).sqrt();
-        for (((out, x), scale), shift) in out.iter_mut().zip(x).zip(scale).zip(shift) {
-            *out = simd.mul_add_scalar((x - mean) * inverse, *scale, *shift);
-        }
+    let whole = out.len() / (ROWS * width) * (ROWS * width);
+    let (blocks, rest) = out.split_at_mut(whole);
+    for (x, out) in x.chunks_exact(ROWS * width).zip(blocks.chunks_exact_mut(ROWS * width)) {
+        layer_norm_of::<S, ROWS>(simd, x, [scale, shift], epsilon, out);
+    }
+    for (x, out) in x[whole..].chunks_exact(width).zip(rest.chunks_exact_mut(width)) {
+        layer_norm_of::<S, 1>(simd, x, [scale, shift], epsilon, out);
     }
 }
 
@@ -66,9 +107,6 @@ pub fn layer_norm(pool: &mut ThreadPool, x: &[f32], scale: &[f32], shift: &[f32]
         some_rows(token, &x[part * chunk..][..out.len()], scale, shift, epsilon, out);
     });
 }
-
-/// Rows whose soft-max is taken at once: along one row each step waits for the one before.
-const ROWS: usize = 4;
 
 /// Softmax of the first `width` entries of each row of `stride` entries, a multiple of [`LANES`]; the others become 0.
 #[inline(always)]
