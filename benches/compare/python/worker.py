@@ -1,7 +1,7 @@
 """One runtime in a process of its own, driven over standard input: a JSON object per line in, one per line out.
 
-    worker.py openvino|ncnn|mnn|pytorch|pytorch-compiled [--half] [--converted BASE]
-    worker.py --convert BASE ncnn|mnn FILE.onnx N,C,H,W
+    worker.py openvino|ncnn|mnn|litert|pytorch|pytorch-compiled [--half] [--converted BASE]
+    worker.py --convert BASE ncnn|mnn|litert FILE.onnx N,C,H,W
 
 The second form writes the model in the runtime's own format, as files that begin with BASE, and ends; `--converted` takes them in
 place of converting, so that a machine that only runs models needs no converter. `--half` computes in float16.
@@ -194,6 +194,49 @@ class Mnn:
         return self.results
 
 
+class Litert:
+    """LiteRT, once TensorFlow Lite, with its XNNPACK delegate. PyTorch's module of the graph is what it converts."""
+
+    package, module = "ai-edge-litert", "ai_edge_litert"
+    converted, half = None, False
+
+    def convert(self, model, shape, base):
+        import litert_torch
+        import torch
+
+        module = torch_module(model, None).eval()
+        litert_torch.convert(module, (torch.zeros(shape),)).export(base + ".tflite")
+
+    def load(self, model, shape, threads, device, fetch):
+        from ai_edge_litert.interpreter import Interpreter
+
+        if device != "cpu":
+            raise RuntimeError("LiteRT's wheel runs on the processor")
+        if self.half:
+            raise RuntimeError("this driver runs LiteRT in float32")
+        with converted(self, model, shape) as (base, about):
+            began = time.perf_counter()
+            self.interpreter = Interpreter(model_path=base + ".tflite", num_threads=threads)
+            self.interpreter.allocate_tensors()
+            self.load_s = time.perf_counter() - began
+        # In the order that the module gives them: output_0, output_1 and so on.
+        given = self.interpreter.get_signature_runner().get_output_details()
+        given = sorted(given.items(), key=lambda item: int(item[0].rpartition("_")[2]))
+        if len(given) != len(about["outputs"]):
+            raise RuntimeError(f"the converter made {len(given)} outputs of {len(about['outputs'])}")
+        # It computes every output of a model; fetching one saves only the copy.
+        self.places = {name: detail["index"] for name, (_, detail) in zip(about["outputs"], given) if fetch in (None, name)}
+
+    def feed(self, values):
+        self.interpreter.set_tensor(self.interpreter.get_input_details()[0]["index"], values)
+
+    def run(self):
+        self.interpreter.invoke()
+
+    def outputs(self):
+        return {name: self.interpreter.get_tensor(place) for name, place in self.places.items()}
+
+
 class PyTorch:
     package = "torch"
     compiled = False
@@ -306,7 +349,7 @@ def torch_module(path, fetch):
     return Module()
 
 
-RUNTIMES = {"openvino": OpenVino, "ncnn": Ncnn, "mnn": Mnn, "pytorch": PyTorch, "pytorch-compiled": PyTorchCompiled}
+RUNTIMES = {"openvino": OpenVino, "ncnn": Ncnn, "mnn": Mnn, "litert": Litert, "pytorch": PyTorch, "pytorch-compiled": PyTorchCompiled}
 
 
 def peak_rss_bytes():
@@ -373,7 +416,7 @@ def main():
     try:
         package = runtime.package
         version = importlib.metadata.version(package)
-        importlib.import_module(package)
+        importlib.import_module(getattr(runtime, "module", package))
     except Exception as error:
         say({"absent": f"{type(error).__name__}: {error}"})
         return

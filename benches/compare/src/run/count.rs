@@ -56,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "f32")]
     precision: Vec<Precision>,
     /// The other runtimes to count.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "tract,onnxruntime,mnn,ncnn,mnn-f16,ncnn-f16", num_args = 0..)]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "tract,onnxruntime,mnn,ncnn,litert,mnn-f16,ncnn-f16", num_args = 0..)]
     peers: Vec<Other>,
     /// `full` for the full network, and exits by name [default: the full network and every exit before the last].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -64,11 +64,11 @@ pub(crate) struct Args {
     /// ONNX Runtime's shared library for the emulated processor; without it ONNX Runtime is left out.
     #[arg(long, value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
-    /// A root folder for the emulated processor, with usr/bin/python3 and numpy, MNN and ncnn of its own; {cpu} stands for the
-    /// processor. Without it MNN and ncnn are left out.
+    /// A root folder for the emulated processor, with usr/bin/python3 and numpy, MNN, ncnn and LiteRT of its own; {cpu} stands for the
+    /// processor. Without it these are left out.
     #[arg(long, value_name = "FOLDER")]
     python: Option<String>,
-    /// A virtual environment of this machine with what converts models for MNN and ncnn [default: the one in the cache].
+    /// A virtual environment of this machine with what converts models for them [default: the one in the cache].
     #[arg(long, value_name = "FOLDER", requires = "python")]
     venv: Option<PathBuf>,
     /// Model the processors' data caches too, and count what misses them; takes several times as long.

@@ -30,6 +30,8 @@ pub(super) enum Other {
     Ncnn,
     /// The same with arithmetic in float16.
     NcnnF16,
+    /// LiteRT's Python package with its XNNPACK delegate, in float32.
+    Litert,
 }
 
 /// Python for the emulated processor, and one here that has the converters.
@@ -49,6 +51,7 @@ impl fmt::Display for Other {
             Other::MnnF16 => "mnn f16",
             Other::Ncnn => "ncnn",
             Other::NcnnF16 => "ncnn f16",
+            Other::Litert => "litert",
         })
     }
 }
@@ -60,6 +63,7 @@ impl Other {
             Other::Tract | Other::Onnxruntime => None,
             Other::Mnn | Other::MnnF16 => Some("mnn"),
             Other::Ncnn | Other::NcnnF16 => Some("ncnn"),
+            Other::Litert => Some("litert"),
         }
     }
 
@@ -111,8 +115,8 @@ fn converted(package: &str, here: &Venv, load: &Load) -> anyhow::Result<PathBuf>
 
 /// Removes what [`converted`] made of a model.
 pub(super) fn forget(model: &Path) {
-    for package in ["mnn", "ncnn"] {
-        for ending in ["json", "mnn", "param", "bin"] {
+    for package in ["mnn", "ncnn", "litert"] {
+        for ending in ["json", "mnn", "param", "bin", "tflite"] {
             // What is left behind does no harm: it takes place on a disk.
             let _ = std::fs::remove_file(format!("{}.{ending}", model.with_extension(package).display()));
         }

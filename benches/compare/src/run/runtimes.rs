@@ -36,7 +36,7 @@ pub(super) fn all(program: &Path, onnxruntime: Option<&Path>, venv: Option<&Venv
         ..Runtime::named(name)
     };
     let linked = ["dyn-perceiver", "dyn-perceiver-unstaged", "tract", "onnxruntime"].map(linked);
-    let python = ["openvino", "mnn", "ncnn", "pytorch", "pytorch-compiled"].map(python);
+    let python = ["openvino", "mnn", "ncnn", "litert", "pytorch", "pytorch-compiled"].map(python);
     linked.into_iter().chain(python).collect()
 }
 
