@@ -1,6 +1,6 @@
 //! Activation functions of fused epilogues, applied to results while they are in registers.
 
-use crate::math::{gelu, sigmoid};
+use crate::math::{gelu_row, sigmoid};
 use crate::simd::Simd;
 
 /// A function applied to every element of a result.
@@ -39,7 +39,7 @@ impl Activation {
     pub(crate) fn apply_row<S: Simd>(self, simd: S, row: &mut [f32]) {
         match self {
             Activation::Sigmoid => row.iter_mut().for_each(|x| *x = sigmoid(simd, *x)),
-            Activation::Gelu => row.iter_mut().for_each(|x| *x = gelu(simd, *x)),
+            Activation::Gelu => gelu_row(simd, row),
             Activation::HardSwish => hard_swish_row(simd, row),
             Activation::Identity | Activation::Clamp { .. } => {
                 row.iter_mut().for_each(|x| self.apply::<S, 1>(simd, std::array::from_mut(x)));
@@ -66,7 +66,7 @@ impl Activation {
                 }
             }
             Activation::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid(simd, *x)),
-            Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(simd, *x)),
+            Activation::Gelu => gelu_row(simd, values),
         }
     }
 }

@@ -40,28 +40,68 @@ pub(crate) fn sigmoid<S: Simd>(simd: S, x: f32) -> f32 {
     1.0 / (1.0 + exp(simd, -x))
 }
 
-/// The exact GELU, `x * Phi(x)` with the normal distribution function Phi.
+/// GELU, `x * Phi(x)` with the normal distribution function Phi, off by at most 2.5e-7, or by as much times `|x|`.
 ///
-/// `Phi(-u) = exp(-h(u))` for `u >= 0`, where h is a polynomial fitted to `-ln Phi(-u)` on 0..6.5, weighted by what an
-/// error costs there. It is off by at most 6e-8, an error function by twice that, which is 1 ulp of 1.
+/// `Phi(-u)` is the fourth power of a polynomial on 0..5.4: the fourth root falls from 0.84 to 0.01 so evenly that degree 8 meets it
+/// within 4e-8 of what counts, and squaring twice takes the place of an exponential.
 #[inline(always)]
-pub(crate) fn gelu<S: Simd>(simd: S, x: f32) -> f32 {
-    const H: [f32; 9] = [
-        std::f32::consts::LN_2,
-        0.797_885_7,
-        0.318_296_58,
-        0.036_393_713,
-        -0.004_904_343_3,
-        1.011_093_1e-4,
-        1.265_324_4e-4,
-        -2.676_988_5e-5,
-        1.921_440_6e-6,
+pub(crate) fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    // Of the powers of -u.
+    const ROOT: [f32; 9] = [
+        0.840_896_96,
+        0.167_738_65,
+        -0.050_184_12,
+        -0.004_631_578_5,
+        0.003_807_603_1,
+        3.899_845_3e-5,
+        -3.070_284_7e-4,
+        -5.846_384_4e-5,
+        -3.409_987_4e-6,
     ];
-    let u = x.abs().min(12.0);
-    let h = H.iter().rev().fold(0.0, |h, c| simd.mul_add_scalar(h, u, *c));
-    // x * (1 - tail) for positive x, x * tail for negative, without a branch that would keep this from vectorising.
-    simd.mul_add_scalar(-x.abs(), exp_within(simd, (-h).max(LEAST)), x.max(0.0))
+    let zero = simd.splat(0.0);
+    let below = simd.min(x, simd.sub(zero, x));
+    let u = simd.max(below, simd.splat(-5.4));
+    let mut root = simd.splat(ROOT[8]);
+    for coefficient in ROOT[..8].iter().rev() {
+        root = simd.mul_add(root, u, simd.splat(*coefficient));
+    }
+    let square = simd.mul(root, root);
+    // x * (1 - tail) for positive x, x * tail for negative.
+    simd.mul_add(below, simd.mul(square, square), simd.max(x, zero))
 }
+
+/// [`gelu`] of every entry, four vectors at once: each waits for itself at every step.
+#[inline(always)]
+pub(crate) fn gelu_row<S: Simd>(simd: S, row: &mut [f32]) {
+    const AT_ONCE: usize = 4;
+    let mut blocks = row.chunks_exact_mut(AT_ONCE * S::LANES);
+    for block in blocks.by_ref() {
+        let at = block.as_mut_ptr();
+        // SAFETY: a block has as many floats as the four vectors, and is this function's alone.
+        unsafe {
+            let mut vectors = [simd.splat(0.0); AT_ONCE];
+            for (v, vector) in vectors.iter_mut().enumerate() {
+                *vector = simd.load(at.add(v * S::LANES));
+            }
+            for vector in &mut vectors {
+                *vector = gelu(simd, *vector);
+            }
+            for (v, vector) in vectors.iter().enumerate() {
+                simd.store(at.add(v * S::LANES), *vector);
+            }
+        }
+    }
+    for rest in blocks.into_remainder().chunks_mut(S::LANES) {
+        let mut padded = [0.0; WIDEST];
+        padded[..rest.len()].copy_from_slice(rest);
+        // SAFETY: no vector has more floats than `padded`.
+        unsafe { simd.store(padded.as_mut_ptr(), gelu(simd, simd.load(padded.as_ptr()))) };
+        rest.copy_from_slice(&padded[..rest.len()]);
+    }
+}
+
+/// Floats in the widest vector.
+const WIDEST: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -99,16 +139,36 @@ mod tests {
         assert!(on_each!(exp, f32::INFINITY).all(f32::is_finite));
     }
 
+    /// GELU of one value, among others.
+    fn gelu_of<S: Simd>(simd: S, x: f32) -> f32 {
+        let mut row = [1.0; 19];
+        row[17] = x;
+        gelu_row(simd, &mut row);
+        row[17]
+    }
+
     #[test]
     fn gelu_follows_the_error_function() {
         for x in sweep(-14.0, 14.0) {
             let phi = 0.5 * libm::erfc(-f64::from(x) / std::f64::consts::SQRT_2);
-            for y in on_each!(gelu, x) {
+            for y in on_each!(gelu_of, x) {
                 let error = (f64::from(y) - f64::from(x) * phi).abs();
-                assert!(error <= f64::from(x.abs().max(1.0)) * 1.2e-7, "gelu({x}) = {y}, off by {error}");
+                assert!(error <= f64::from(x.abs().max(1.0)) * 2.5e-7, "gelu({x}) = {y}, off by {error}");
             }
         }
-        assert!(on_each!(gelu, 0.0).all(|y| y == 0.0));
+        assert!(on_each!(gelu_of, 0.0).all(|y| y == 0.0));
+    }
+
+    #[test]
+    fn gelu_gives_an_entry_the_same_wherever_it_is_in_a_row() {
+        fn row<S: Simd>(simd: S, shift: usize) -> [f32; 90] {
+            let mut row = std::array::from_fn(|i| (i + shift) as f32 * 0.11 - 6.0);
+            gelu_row(simd, &mut row);
+            row
+        }
+        for (first, second) in on_each!(row, 0).zip(on_each!(row, 7)) {
+            assert_eq!(first[7..], second[..83]);
+        }
     }
 
     #[test]
@@ -124,6 +184,6 @@ mod tests {
     #[test]
     fn exp_and_gelu_keep_nan() {
         assert!(on_each!(exp, f32::NAN).all(f32::is_nan));
-        assert!(on_each!(gelu, f32::NAN).all(f32::is_nan));
+        assert!(on_each!(gelu_of, f32::NAN).all(f32::is_nan));
     }
 }
