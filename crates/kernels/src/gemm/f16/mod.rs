@@ -1,8 +1,8 @@
 //! GEMM with weights in half precision.
 //!
 //! Where a CPU multiplies halves (`fp16` of ARMv8.2), rows are halves, too, and sums are kept in halves for 64 entries at
-//! most, then added to f32 sums. Rows are scaled by a power of two so that none is beyond 1: no sum can become infinite,
-//! however large the values are. Elsewhere weights are widened and everything else is f32: half the memory is read, which
+//! most, those of eight entries each for itself, then added to f32 sums. Rows are scaled by a power of two so that none is beyond 16:
+//! no sum can become infinite, however large the values are, and small ones keep their bits. Elsewhere weights are widened and everything else is f32: half the memory is read, which
 //! pays for products of one row.
 
 pub(crate) mod convert;
@@ -31,8 +31,8 @@ use crate::thread_pool::ThreadPool;
 /// Entries that are summed in halves.
 #[cfg(target_arch = "aarch64")]
 const PIECE: usize = 64;
-/// The largest weight: with rows of at most 1, the sum of a piece stays below 65,504, the largest half.
-pub const LARGEST_WEIGHT: f32 = 255.0;
+/// The largest weight: with rows of at most 16, the sum of a piece stays below 65,504, the largest half.
+pub const LARGEST_WEIGHT: f32 = 63.0;
 
 /// Columns of halves that are computed where no more than half of a panel exists.
 const HALF: usize = NR / 2;
@@ -159,14 +159,14 @@ pub fn pack_f16(reduction: usize, columns: usize, weight: impl Fn(usize, usize) 
     fits.then_some(packed)
 }
 
-/// The power of two that brings all of `x` to at most 1; 1 where that is not possible.
+/// The power of two that brings all of `x` to at most 16, the largest above 8; 1 where that is not possible.
 #[cfg(target_arch = "aarch64")]
 fn scale_down(x: &[f32]) -> f32 {
     let largest = x.iter().map(|x| x.to_bits() & 0x7FFF_FFFF).max().unwrap_or(0);
     match largest >> 23 {
         // Infinities and NaN come out as such; zeros and the smallest numbers as zeros.
         255 | 0 => 1.0,
-        exponent => f32::from_bits((253 - exponent.min(252)) << 23),
+        exponent => f32::from_bits((257 - exponent.max(4)) << 23),
     }
 }
 

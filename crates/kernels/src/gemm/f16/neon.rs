@@ -53,11 +53,12 @@ impl Widen for Neon {
 /// Sums in halves, as bits: `N / 8` vectors of each row.
 type Sums<const M: usize> = [[uint16x8_t; NR / 8]; M];
 
-/// `$sum += $weights * $entries[$lane]`, in halves.
-macro_rules! fmla {
-    ($sum:ident, $weights:literal, $entries:ident[$lane:literal]) => {
+/// `$sum += $weights * $entries[$lane]` by `fmla`, or without `+` by `fmul`, in halves.
+macro_rules! product {
+    ($op:literal $sum:ident, $weights:literal, $entries:ident[$lane:literal]) => {
         concat!(
-            "fmla {",
+            $op,
+            " {",
             stringify!($sum),
             ":v}.8h, ",
             $weights,
@@ -70,60 +71,56 @@ macro_rules! fmla {
     };
 }
 
-/// Loads rows of weights and adds to every accumulator its weight times an entry of its row: `wide` two rows, for elements `$j`
-/// and `$k`, `one` a row for element `$j`; the `half` of each where rows have eight columns.
+/// Loads a row of weights, or `half` of it where rows have eight columns, and takes its products with element `$j` of every row of
+/// entries to that row's sums.
 macro_rules! step {
-    (wide $j:literal $k:literal $([$e:ident $a:ident $b:ident])+) => {
+    (wide $op:literal $j:literal $([$e:ident $a:ident $b:ident])+) => {
         concat!(
-            "ld1 {{v28.8h, v29.8h, v30.8h, v31.8h}}, [{weights}], #64\n",
-            $(fmla!($a, "v28", $e[$j]), fmla!($b, "v29", $e[$j]),)+
-            $(fmla!($a, "v30", $e[$k]), fmla!($b, "v31", $e[$k]),)+
+            "ldp q30, q31, [{weights}], #32\n",
+            $(product!($op $a, "v30", $e[$j]), product!($op $b, "v31", $e[$j]),)+
         )
     };
-    (wide $j:literal $([$e:ident $a:ident $b:ident])+) => {
-        concat!(
-            "ldp q28, q29, [{weights}], #32\n",
-            $(fmla!($a, "v28", $e[$j]), fmla!($b, "v29", $e[$j]),)+
-        )
-    };
-    (half $j:literal $k:literal $([$e:ident $a:ident])+) => {
-        concat!(step!(half $j $([$e $a])+), step!(half $k $([$e $a])+))
-    };
-    (half $j:literal $([$e:ident $a:ident])+) => {
-        concat!("ldr q28, [{weights}], #32\n", $(fmla!($a, "v28", $e[$j]),)+)
+    (half $op:literal $j:literal $([$e:ident $a:ident])+) => {
+        concat!("ldr q30, [{weights}], #32\n", $(product!($op $a, "v30", $e[$j]),)+)
     };
 }
 
 /// The loops over some entries of each row, eight a step `$eights` times and then one `$ones` times: `$x` points to a row's
-/// entries, `$e` holds them, and the rest of its list are its accumulators, by their places in `$sums`.
+/// entries, `$e` holds them, and the rest of its list are its accumulators, by their places in `$sums`, each with what sums the
+/// eight products of a step. Errors grow with the number of products added one by one, so that eight and eight are added apart.
 macro_rules! fragment {
     (
         $kind:ident ($sums:ident, $at:ident, $weights:ident, $eights:expr, $ones:expr)
-        $([$i:literal $x:ident $e:ident $($v:literal $a:ident)+])+
+        $([$i:literal $x:ident $e:ident $($v:literal $a:ident $t:ident)+])+
     ) => {
         asm!(
             "cbz {eights}, 3f",
             "2:",
             $(concat!("ldr {", stringify!($e), ":q}, [{", stringify!($x), "}], #16"),)+
-            step!($kind 0 1 $([$e $($a)+])+),
-            step!($kind 2 3 $([$e $($a)+])+),
-            step!($kind 4 5 $([$e $($a)+])+),
-            step!($kind 6 7 $([$e $($a)+])+),
+            step!($kind "fmul" 0 $([$e $($t)+])+),
+            step!($kind "fmla" 1 $([$e $($t)+])+),
+            step!($kind "fmla" 2 $([$e $($t)+])+),
+            step!($kind "fmla" 3 $([$e $($t)+])+),
+            step!($kind "fmla" 4 $([$e $($t)+])+),
+            step!($kind "fmla" 5 $([$e $($t)+])+),
+            step!($kind "fmla" 6 $([$e $($t)+])+),
+            step!($kind "fmla" 7 $([$e $($t)+])+),
             "subs {eights}, {eights}, #1",
+            $($(concat!("fadd {", stringify!($a), ":v}.8h, {", stringify!($a), ":v}.8h, {", stringify!($t), ":v}.8h"),)+)+
             "b.ne 2b",
             "3:",
             "cbz {ones}, 5f",
             "4:",
             $(concat!("ldr {", stringify!($e), ":h}, [{", stringify!($x), "}], #2"),)+
-            step!($kind 0 $([$e $($a)+])+),
+            step!($kind "fmla" 0 $([$e $($a)+])+),
             "subs {ones}, {ones}, #1",
             "b.ne 4b",
             "5:",
             weights = inout(reg) *$weights,
             eights = inout(reg) $eights => _,
             ones = inout(reg) $ones => _,
-            $($x = inout(reg) $at[$i], $e = out(vreg_low16) _, $($a = inout(vreg) $sums[$i][$v],)+)+
-            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            $($x = inout(reg) $at[$i], $e = out(vreg_low16) _, $($a = inout(vreg) $sums[$i][$v], $t = out(vreg) _,)+)+
+            out("v30") _, out("v31") _,
             options(readonly, nostack),
         )
     };
@@ -146,29 +143,34 @@ unsafe fn add_piece<const M: usize, const N: usize>(
     unsafe {
         match (M, N) {
             (1, NR) => fragment!(wide (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0 1 b0]),
+                [0 x0 e0 0 a0 t0 1 b0 u0]),
             (2, NR) => fragment!(wide (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1]),
+                [0 x0 e0 0 a0 t0 1 b0 u0] [1 x1 e1 0 a1 t1 1 b1 u1]),
             (3, NR) => fragment!(wide (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2]),
+                [0 x0 e0 0 a0 t0 1 b0 u0] [1 x1 e1 0 a1 t1 1 b1 u1] [2 x2 e2 0 a2 t2 1 b2 u2]),
             (4, NR) => fragment!(wide (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2] [3 x3 e3 0 a3 1 b3]),
+                [0 x0 e0 0 a0 t0 1 b0 u0] [1 x1 e1 0 a1 t1 1 b1 u1] [2 x2 e2 0 a2 t2 1 b2 u2]
+                [3 x3 e3 0 a3 t3 1 b3 u3]),
             (5, NR) => fragment!(wide (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2] [3 x3 e3 0 a3 1 b3] [4 x4 e4 0 a4 1 b4]),
+                [0 x0 e0 0 a0 t0 1 b0 u0] [1 x1 e1 0 a1 t1 1 b1 u1] [2 x2 e2 0 a2 t2 1 b2 u2]
+                [3 x3 e3 0 a3 t3 1 b3 u3] [4 x4 e4 0 a4 t4 1 b4 u4]),
             (6, NR) => fragment!(wide (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2] [3 x3 e3 0 a3 1 b3] [4 x4 e4 0 a4 1 b4] [5 x5 e5 0 a5 1 b5]),
+                [0 x0 e0 0 a0 t0 1 b0 u0] [1 x1 e1 0 a1 t1 1 b1 u1] [2 x2 e2 0 a2 t2 1 b2 u2]
+                [3 x3 e3 0 a3 t3 1 b3 u3] [4 x4 e4 0 a4 t4 1 b4 u4] [5 x5 e5 0 a5 t5 1 b5 u5]),
             (1, _) => fragment!(half (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0]),
+                [0 x0 e0 0 a0 t0]),
             (2, _) => fragment!(half (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0] [1 x1 e1 0 a1]),
+                [0 x0 e0 0 a0 t0] [1 x1 e1 0 a1 t1]),
             (3, _) => fragment!(half (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2]),
+                [0 x0 e0 0 a0 t0] [1 x1 e1 0 a1 t1] [2 x2 e2 0 a2 t2]),
             (4, _) => fragment!(half (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2] [3 x3 e3 0 a3]),
+                [0 x0 e0 0 a0 t0] [1 x1 e1 0 a1 t1] [2 x2 e2 0 a2 t2] [3 x3 e3 0 a3 t3]),
             (5, _) => fragment!(half (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2] [3 x3 e3 0 a3] [4 x4 e4 0 a4]),
+                [0 x0 e0 0 a0 t0] [1 x1 e1 0 a1 t1] [2 x2 e2 0 a2 t2] [3 x3 e3 0 a3 t3]
+                [4 x4 e4 0 a4 t4]),
             (6, _) => fragment!(half (sums, at, weights, eights, ones)
-                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2] [3 x3 e3 0 a3] [4 x4 e4 0 a4] [5 x5 e5 0 a5]),
+                [0 x0 e0 0 a0 t0] [1 x1 e1 0 a1 t1] [2 x2 e2 0 a2 t2] [3 x3 e3 0 a3 t3]
+                [4 x4 e4 0 a4 t4] [5 x5 e5 0 a5 t5]),
             _ => unreachable!("tiles have six rows at most"),
         }
     }
