@@ -7,6 +7,8 @@
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
+mod neon_dot;
+#[cfg(target_arch = "aarch64")]
 mod neon_quantise;
 mod pack;
 mod plain;
@@ -33,6 +35,8 @@ use crate::thread_pool::ThreadPool;
 /// Entries of a column that one lane of a dot-product instruction takes.
 const GROUP: usize = KernelFamily::I8.group();
 const _: () = assert!(KernelFamily::I8.nr() == NR, "f32 accumulators have as many columns");
+/// Columns that are computed where no more of a panel exist, by kernels that can.
+const HALF: usize = NR / 2;
 /// Rows of the tallest tile of any instruction set.
 const MOST: usize = 6;
 /// The largest weight: -128 is left out, so that weights are symmetric.
@@ -79,14 +83,20 @@ pub(crate) trait DotKernel: Copy + Send + Sync + 'static {
     const MR: usize;
     /// Rows of a tile that are computed at once: fewer where registers are few, and the cost of a tile is shared all the same.
     const AT_ONCE: usize = Self::MR;
+    /// Whether it can compute the first [`HALF`] columns of a panel alone.
+    const HAS_HALVES: bool = false;
     /// How the bytes of A are read: as they are, or as signed bytes, by 128 less.
     const IS_SIGNED: bool;
 
     /// Vectors of the results.
     fn simd(self) -> Self::Simd;
 
-    /// The sums of `M` rows of A and a panel of B, each added to the column's offset, as f32, times its scale, plus its bias.
-    fn results<const M: usize>(self, operands: &Operands<'_, u8, i8>, row: &PanelRow) -> Accumulators<Self::Simd, M>;
+    /// The sums of `M` rows of A and a panel of B, of its first `N` columns at least, each added to the column's offset, as f32, times its scale, plus its bias.
+    fn results<const M: usize, const N: usize>(
+        self,
+        operands: &Operands<'_, u8, i8>,
+        row: &PanelRow,
+    ) -> Accumulators<Self::Simd, M>;
 }
 
 /// The int8 micro-kernel of an instruction set.
@@ -174,31 +184,42 @@ impl<K: DotKernel> Dot<K> {
 #[inline(always)]
 fn run<K: DotKernel, const M: usize>(kernel: K, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
     const { assert!(M <= MOST) };
-    let (float, at, stride, width) = (tile.epilogue.float, tile.at, tile.stride, tile.width);
-    if width == NR {
-        let results = kernel.results::<M>(&tile.operands, tile.start);
-        float.finish::<K::Simd, M, NR>(kernel.simd(), results, at, stride, out);
-    } else {
-        some_columns::<K, M>(kernel, tile, out);
+    match tile.width {
+        NR => whole::<K, M, NR>(kernel, tile, out),
+        HALF if K::HAS_HALVES => whole::<K, M, HALF>(kernel, tile, out),
+        ..HALF if K::HAS_HALVES => some_columns::<K, M, HALF>(kernel, tile, out),
+        _ => some_columns::<K, M, NR>(kernel, tile, out),
     }
 }
 
-/// A tile of which some columns do not exist: finished beside as if they did. Apart from [`run`], since results that either of two
+/// A tile of `N` columns.
+#[inline(always)]
+fn whole<K: DotKernel, const M: usize, const N: usize>(kernel: K, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
+    let (float, at, stride) = (tile.epilogue.float, tile.at, tile.stride);
+    let results = kernel.results::<M, N>(&tile.operands, tile.start);
+    float.finish::<K::Simd, M, N>(kernel.simd(), results, at, stride, out);
+}
+
+/// A tile of fewer than `N` columns: finished beside as if all existed. Apart from [`whole`], since results that either of two
 /// ends may need are kept in memory for both.
 #[inline(always)]
-fn some_columns<K: DotKernel, const M: usize>(kernel: K, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
+fn some_columns<K: DotKernel, const M: usize, const N: usize>(
+    kernel: K,
+    tile: &Tile<'_, '_, Dot<K>>,
+    out: &mut Sink<'_>,
+) {
     let (float, width) = (tile.epilogue.float, tile.width);
     let row = |i: usize| tile.at + i * tile.stride;
-    let (mut whole, mut added) = ([0.0; MOST * NR], [0.0; MOST * NR]);
+    let (mut whole, mut added) = ([[0.0; N]; MOST], [[0.0; N]; MOST]);
     if let Some(residual) = float.residual {
-        for (i, added) in added.as_chunks_mut::<NR>().0.iter_mut().enumerate().take(M) {
+        for (i, added) in added.iter_mut().enumerate().take(M) {
             added[..width].copy_from_slice(&residual[row(i)..][..width]);
         }
     }
-    let beside = Epilogue { residual: float.residual.map(|_| added.as_slice()), ..float };
-    let results = kernel.results::<M>(&tile.operands, tile.start);
-    beside.finish::<K::Simd, M, NR>(kernel.simd(), results, 0, NR, &mut Sink::new(&mut whole));
-    for (i, whole) in whole.as_chunks::<NR>().0.iter().enumerate().take(M) {
+    let beside = Epilogue { residual: float.residual.map(|_| added.as_flattened()), ..float };
+    let results = kernel.results::<M, N>(&tile.operands, tile.start);
+    beside.finish::<K::Simd, M, N>(kernel.simd(), results, 0, N, &mut Sink::new(whole.as_flattened_mut()));
+    for (i, whole) in whole.iter().enumerate().take(M) {
         store(out.entries(row(i), width), whole);
     }
 }

@@ -1,8 +1,7 @@
-//! The int8 inner loop for NEON, with and without the dot-product extension.
+//! The int8 inner loop for NEON without the dot-product extension.
 //!
-//! Both read the same packed weights: sixteen bytes are four columns of four entries. `sdot` adds the four products of a
-//! column to one lane. Without it, products of two groups are added in 16 bits, which 2 x 128 x 127 does not leave, and then
-//! pairwise to 32: a column has two lanes until the end.
+//! Sixteen bytes of packed weights are four columns of four entries. Products of two groups are added in 16 bits, which
+//! 2 x 128 x 127 does not leave, and then pairwise to 32: a column has two lanes until the end.
 
 use std::arch::aarch64::{
     int8x16_t, int32x4_t, vaddq_s32, vdupq_n_s32, vget_low_s8, vld1q_dup_s32, vld1q_f32, vld1q_s8, vld1q_s32,
@@ -10,44 +9,36 @@ use std::arch::aarch64::{
 };
 use std::arch::asm;
 
-use super::{Accumulators, DotKernel, GROUP, NR, Operands, PanelRow};
-use crate::dispatch::int8::{Neon, NeonDot};
+use super::{Accumulators, DotKernel, GROUP, HALF, NR, Operands, PanelRow};
+use crate::dispatch::int8::Neon;
 use crate::simd::Neon as Floats;
 
 /// Vectors that hold the sums of a panel's columns.
-const VECTORS: usize = NR / 4;
+pub(super) const VECTORS: usize = NR / 4;
 /// Weights of a group of every column.
-const ROW: usize = GROUP * NR;
+pub(super) const ROW: usize = GROUP * NR;
 
 /// Four bytes of a row in every lane.
 ///
 /// # Safety
 /// Four bytes may be read there.
 #[inline(always)]
-unsafe fn group(at: *const u8) -> int8x16_t {
+pub(super) unsafe fn group(at: *const u8) -> int8x16_t {
     // SAFETY: by the caller's promise; the load has no alignment.
     unsafe { vreinterpretq_s8_s32(vld1q_dup_s32(at.cast())) }
 }
 
-/// The same pointer, of which the compiler does not know that it lies at a distance from others: it would compute each anew in the
-/// inner loop.
-#[inline(always)]
-fn opaque(mut at: *const u8) -> *const u8 {
-    // SAFETY: it does nothing; the pointer comes out as it went in.
-    unsafe {
-        asm!("/* {0} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
-    }
-    at
-}
-
-/// Sums as floats, times the scales of their columns, plus the bias: column by column, so that a scale and a bias are loaded once for
+/// Sums of the first `N` columns as floats, times the scales of their columns, plus the bias: column by column, so that a scale and a bias are loaded once for
 /// all rows, and in assembly, since the compiler gets ahead of itself and moves sums to memory.
 #[inline(always)]
-fn rescaled<const M: usize>(sums: [[int32x4_t; VECTORS]; M], row: &PanelRow) -> Accumulators<Floats, M> {
+pub(super) fn rescaled<const M: usize, const N: usize>(
+    sums: [[int32x4_t; VECTORS]; M],
+    row: &PanelRow,
+) -> Accumulators<Floats, M> {
     // SAFETY: the four scales and biases are there; the instructions touch registers alone, and every aarch64 target has NEON.
     unsafe {
         let mut results = sums.map(|row| row.map(|sum| vreinterpretq_f32_s32(sum)));
-        for v in 0..VECTORS {
+        for v in 0..N / 4 {
             let (scale, bias) = (vld1q_f32(row.scale.as_ptr().add(4 * v)), vld1q_f32(row.bias.as_ptr().add(4 * v)));
             for results in &mut results {
                 asm!(
@@ -65,7 +56,7 @@ fn rescaled<const M: usize>(sums: [[int32x4_t; VECTORS]; M], row: &PanelRow) -> 
 
 /// What the sums of a panel's columns begin with.
 #[inline(always)]
-fn begun(offset: &[i32; NR]) -> [int32x4_t; VECTORS] {
+pub(super) fn begun(offset: &[i32; NR]) -> [int32x4_t; VECTORS] {
     // SAFETY: the four offsets are there.
     std::array::from_fn(|v| unsafe { vld1q_s32(offset.as_ptr().add(4 * v)) })
 }
@@ -235,16 +226,82 @@ unsafe fn pairs_of_two(sums: [&mut Halves; 2], rows: [*const u8; 2], weights: *c
     *sums[1] = [i1, j1, k1, l1, m1, n1, o1, p1];
 }
 
+/// As [`pairs_of_two`] for the first eight columns.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn half_pairs_of_two(sums: [&mut Halves; 2], rows: [*const u8; 2], weights: *const i8, pairs: usize) {
+    let [[a, b, c, d, ..], [i, j, k, l, ..]] = [*sums[0], *sums[1]];
+    let (a1, b1, c1, d1, i1, j1, k1, l1);
+    // SAFETY: as there.
+    unsafe {
+        asm!(
+            "2:",
+            "ld1r {{v20.4s}}, [{row}], #4",
+            "ld1r {{v22.4s}}, [{other}], #4",
+            "ldp q16, q17, [{weights}]",
+            "ldp q18, q19, [{weights}, #64]",
+            "ld1r {{v21.4s}}, [{row}], #4",
+            "ld1r {{v23.4s}}, [{other}], #4",
+            "add {weights}, {weights}, #128",
+            steps!("16", "18", "0", "1", "8", "9"),
+            "subs {pairs}, {pairs}, #1",
+            steps!("17", "19", "2", "3", "10", "11"),
+            "b.ne 2b",
+            row = inout(reg) rows[0] => _, other = inout(reg) rows[1] => _,
+            weights = inout(reg) weights => _, pairs = inout(reg) pairs => _,
+            inout("v0") a => a1, inout("v1") b => b1, inout("v2") c => c1, inout("v3") d => d1,
+            inout("v8") i => i1, inout("v9") j => j1, inout("v10") k => k1, inout("v11") l => l1,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(readonly, nostack),
+        );
+    }
+    sums[0][..HALF / 2].copy_from_slice(&[a1, b1, c1, d1]);
+    sums[1][..HALF / 2].copy_from_slice(&[i1, j1, k1, l1]);
+}
+
+/// As [`pairs_of_one`] for the first eight columns.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn half_pairs_of_one(sums: &mut Halves, row: *const u8, weights: *const i8, pairs: usize) {
+    let [a, b, c, d, ..] = *sums;
+    let (a1, b1, c1, d1);
+    // SAFETY: as there.
+    unsafe {
+        asm!(
+            "2:",
+            "ld1r {{v20.4s}}, [{row}], #4",
+            "ld1r {{v21.4s}}, [{row}], #4",
+            "ldp q22, q23, [{weights}]",
+            "ldp q24, q25, [{weights}, #64]",
+            "add {weights}, {weights}, #128",
+            step!("22", "24", "20", "21", "0", "1"),
+            step!("23", "25", "20", "21", "2", "3"),
+            "subs {pairs}, {pairs}, #1",
+            "b.ne 2b",
+            row = inout(reg) row => _, weights = inout(reg) weights => _, pairs = inout(reg) pairs => _,
+            inout("v0") a => a1, inout("v1") b => b1, inout("v2") c => c1, inout("v3") d => d1,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _, out("v24") _, out("v25") _, out("v30") _, out("v31") _,
+            options(readonly, nostack),
+        );
+    }
+    sums[..HALF / 2].copy_from_slice(&[a1, b1, c1, d1]);
+}
+
 /// Adds to `sums` the products of the last group of rows whose groups are not even in number.
 ///
 /// # Safety
 /// Four bytes of each row and 64 weights may be read.
 #[inline(always)]
-unsafe fn last_group<const M: usize>(sums: &mut [Halves; M], rows: [*const u8; M], weights: *const i8) {
+unsafe fn last_group<const M: usize, const N: usize>(sums: &mut [Halves; M], rows: [*const u8; M], weights: *const i8) {
     // SAFETY: by the caller's promise.
     unsafe {
         let entries = rows.map(|row| group(row));
-        for v in 0..VECTORS {
+        for v in 0..N / 4 {
             let weights = vld1q_s8(weights.add(16 * v));
             for (sums, entries) in sums.iter_mut().zip(entries) {
                 sums[2 * v] = vpadalq_s16(sums[2 * v], vmull_s8(vget_low_s8(weights), vget_low_s8(entries)));
@@ -259,6 +316,7 @@ impl DotKernel for Neon {
     const MR: usize = 6;
     /// A column has two lanes of each row, so that two rows take sixteen accumulators.
     const AT_ONCE: usize = 2;
+    const HAS_HALVES: bool = true;
     const IS_SIGNED: bool = true;
 
     #[inline(always)]
@@ -267,7 +325,11 @@ impl DotKernel for Neon {
     }
 
     #[inline(always)]
-    fn results<const M: usize>(self, operands: &Operands<'_, u8, i8>, row: &PanelRow) -> Accumulators<Floats, M> {
+    fn results<const M: usize, const N: usize>(
+        self,
+        operands: &Operands<'_, u8, i8>,
+        row: &PanelRow,
+    ) -> Accumulators<Floats, M> {
         // SAFETY: every aarch64 target has NEON. A fragment has as many entries as its weights have rows, whole groups; both are
         // gone through together.
         unsafe {
@@ -278,6 +340,10 @@ impl DotKernel for Neon {
                 let weights = operands.panel.as_ptr().add(t * operands.len * NR);
                 if pairs > 0 {
                     match sums.as_mut_slice() {
+                        [row] if N == HALF => half_pairs_of_one(row, fragments[0], weights, pairs),
+                        [one, other] if N == HALF => {
+                            half_pairs_of_two([one, other], [fragments[0], fragments[M - 1]], weights, pairs);
+                        }
                         [row] => pairs_of_one(row, fragments[0], weights, pairs),
                         [one, other] => pairs_of_two([one, other], [fragments[0], fragments[M - 1]], weights, pairs),
                         _ => unreachable!("{M} rows at once, of {}", Self::AT_ONCE),
@@ -285,95 +351,13 @@ impl DotKernel for Neon {
                 }
                 if odd {
                     let rows = fragments.map(|fragment| fragment.add(2 * GROUP * pairs));
-                    last_group(&mut sums, rows, weights.add(2 * ROW * pairs));
+                    last_group::<M, N>(&mut sums, rows, weights.add(2 * ROW * pairs));
                 }
             }
             let begun = begun(&row.offset);
             let whole =
                 |row: Halves| std::array::from_fn(|v| vaddq_s32(begun[v], vpaddq_s32(row[2 * v], row[2 * v + 1])));
-            rescaled(sums.map(whole), row)
-        }
-    }
-}
-
-/// `sums` plus the products of four entries of each column with group `LANE` of a row's sixteen entries. The intrinsic is
-/// not stable.
-///
-/// # Safety
-/// The CPU has the dot-product extension.
-#[inline(always)]
-unsafe fn sdot<const LANE: usize>(mut sums: int32x4_t, weights: int8x16_t, entries: int8x16_t) -> int32x4_t {
-    // SAFETY: by the caller's promise the CPU has the instruction; it touches registers alone.
-    unsafe {
-        asm!(
-            "sdot {sums:v}.4s, {weights:v}.16b, {entries:v}.4b[{lane}]",
-            sums = inout(vreg) sums, weights = in(vreg) weights, entries = in(vreg) entries, lane = const LANE,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    sums
-}
-
-/// Adds to every accumulator the products with group `LANE` of its row's entries.
-///
-/// # Safety
-/// As for [`sdot`].
-#[inline(always)]
-unsafe fn by_group<const LANE: usize, const M: usize>(
-    sums: &mut [[int32x4_t; VECTORS]; M],
-    weights: &[i8; ROW],
-    entries: &[int8x16_t; M],
-) {
-    for v in 0..VECTORS {
-        // SAFETY: the sixteen weights are there; the rest by the caller's promise.
-        unsafe {
-            let weights = vld1q_s8(weights.as_ptr().add(16 * v));
-            for (row, entries) in sums.iter_mut().zip(entries) {
-                row[v] = sdot::<LANE>(row[v], weights, *entries);
-            }
-        }
-    }
-}
-
-impl DotKernel for NeonDot {
-    type Simd = Floats;
-    /// 24 accumulators, six of entries, and what is left for weights.
-    const MR: usize = 6;
-    const IS_SIGNED: bool = true;
-
-    #[inline(always)]
-    fn simd(self) -> Floats {
-        self.base()
-    }
-
-    #[inline(always)]
-    fn results<const M: usize>(self, operands: &Operands<'_, u8, i8>, row: &PanelRow) -> Accumulators<Floats, M> {
-        // SAFETY: the token proves the extension; what is read is named below.
-        unsafe {
-            let mut sums = [begun(&row.offset); M];
-            for t in 0..operands.per_row {
-                // SAFETY: a panel has the weights of every fragment.
-                let len = operands.len * NR;
-                let weights = std::slice::from_raw_parts(operands.panel.as_ptr().add(t * len), len);
-                let mut fragments = operands.fragments::<M>(t).map(opaque);
-                let (fours, rest) = weights.as_chunks::<{ 4 * ROW }>();
-                for weights in fours {
-                    // A fragment has as many entries as its weights have rows, and is gone through with them.
-                    let entries = fragments.map(|fragment| vld1q_s8(fragment.cast()));
-                    fragments = fragments.map(|fragment| fragment.add(4 * GROUP));
-                    let rows = weights.as_chunks::<ROW>().0;
-                    by_group::<0, M>(&mut sums, &rows[0], &entries);
-                    by_group::<1, M>(&mut sums, &rows[1], &entries);
-                    by_group::<2, M>(&mut sums, &rows[2], &entries);
-                    by_group::<3, M>(&mut sums, &rows[3], &entries);
-                }
-                for weights in rest.as_chunks::<ROW>().0 {
-                    let entries = fragments.map(|fragment| group(fragment));
-                    fragments = fragments.map(|fragment| fragment.add(GROUP));
-                    by_group::<0, M>(&mut sums, weights, &entries);
-                }
-            }
-            rescaled(sums, row)
+            rescaled::<M, N>(sums.map(whole), row)
         }
     }
 }

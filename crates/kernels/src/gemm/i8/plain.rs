@@ -15,7 +15,11 @@ impl DotKernel for Plain {
     }
 
     #[inline(always)]
-    fn results<const M: usize>(self, operands: &Operands<'_, u8, i8>, row: &PanelRow) -> Accumulators<Fused, M> {
+    fn results<const M: usize, const N: usize>(
+        self,
+        operands: &Operands<'_, u8, i8>,
+        row: &PanelRow,
+    ) -> Accumulators<Fused, M> {
         let mut sums = [row.offset; M];
         for (t, weights) in operands.panel.chunks_exact(operands.len * NR).enumerate() {
             for (sums, fragment) in sums.iter_mut().zip(operands.fragments::<M>(t)) {

@@ -82,7 +82,11 @@ impl<K: Dot256> DotKernel for K {
     }
 
     #[inline(always)]
-    fn results<const M: usize>(self, operands: &Operands<'_, u8, i8>, row: &PanelRow) -> Accumulators<Floats, M> {
+    fn results<const M: usize, const N: usize>(
+        self,
+        operands: &Operands<'_, u8, i8>,
+        row: &PanelRow,
+    ) -> Accumulators<Floats, M> {
         // SAFETY: the token proves AVX2, here and below; the offsets are read.
         let offset = unsafe {
             let at = row.offset.as_ptr();
