@@ -9,8 +9,9 @@ use crate::ops::half_linear::HalfLinear;
 use crate::ops::linear::Linear;
 use crate::weights;
 
-/// Entries of a row from which on a product of several rows takes fewer instructions in halves than in f32.
-const LEAST_ENTRIES: usize = 24;
+/// Entries of a row from which on a product of several rows is worth what halves lose: with fewer, making halves of the rows takes
+/// most of the instructions that the product saves.
+const LEAST_ENTRIES: usize = 64;
 
 /// The layer's packed weights as halves, if they fit.
 fn halves(model: &TypedModel, node: &TypedNode, linear: &Linear) -> TractResult<Option<Vec<i32>>> {
@@ -56,8 +57,8 @@ mod tests {
 
     fn model() -> TypedModel {
         let mut b = Builder::default();
-        let [row, rows] = [[1, 30], [5, 30]].map(|shape| b.source(&shape));
-        let weights = b.constant(&[30, 20]);
+        let [row, rows] = [[1, 70], [5, 70]].map(|shape| b.source(&shape));
+        let weights = b.constant(&[70, 20]);
         let products = [row, rows].map(|x| b.einsum("mk,kn->mn", x, weights));
         let mut model = b.finish(&products);
         super::super::linear::fuse(&mut model).unwrap();
@@ -70,7 +71,7 @@ mod tests {
             let mut halved = model();
             assert_eq!(store(&mut halved, every).unwrap(), expected);
             assert_eq!((count::<HalfLinear>(&halved), count::<Linear>(&halved)), (expected, 2 - expected));
-            let inputs: TVec<TValue> = [(1, 30), (5, 30)]
+            let inputs: TVec<TValue> = [(1, 70), (5, 70)]
                 .map(|(m, k)| Tensor::from_shape(&[m, k], &dyn_perceiver_kernels::testing::values(3, m * k)).unwrap())
                 .map(Tensor::into_tvalue)
                 .into_iter()

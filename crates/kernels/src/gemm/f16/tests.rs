@@ -76,7 +76,7 @@ proptest! {
     }
 }
 
-/// Networks of many layers add up what each loses: sums of halves one by one would lose 1.4e-3 of a sum of 64 entries or more.
+/// Networks of many layers add up what each loses: sums of halves one by one would lose 1.2e-3 of a sum of 64 entries or more.
 #[test]
 fn long_sums_lose_little() {
     let (m, k, n) = (6, 512, 16);
