@@ -19,8 +19,8 @@ use tract_core::ops::source::TypedSource;
 
 pub(crate) use arena::Arena;
 pub use error::RunError;
-pub use profile::OperatorTime;
 pub(crate) use profile::Watcher;
+pub use profile::{LayerCounts, OperatorTime};
 
 use dyn_perceiver_kernels::memory::Floats;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;

@@ -7,6 +7,7 @@ use tract_core::internal::*;
 
 use super::{Action, Arena, Executor, Step};
 use crate::graph::Slot;
+use crate::ops::fused::WeightFormat;
 
 /// Is given each kernel's name in the graph and its inputs, with their shapes, before it runs.
 pub(crate) type Watcher<'a> = dyn FnMut(&str, &[(&[f32], &[usize])]) + 'a;
@@ -27,7 +28,34 @@ pub struct OperatorTime {
     pub time: Duration,
 }
 
+/// Layers with constant weights, by what these are kept and multiplied as: convolutions and linear layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LayerCounts {
+    /// In float32.
+    pub f32: usize,
+    /// Kept in halves.
+    pub f16: usize,
+    /// In int8, with exact sums.
+    pub int8: usize,
+}
+
 impl Executor {
+    /// Counts the layers with weights.
+    pub(crate) fn layers(&self) -> LayerCounts {
+        let mut counts = LayerCounts::default();
+        for step in self.segments.iter().flatten() {
+            let Action::Kernel(kernel) = &step.action else { continue };
+            match kernel.weights() {
+                Some(WeightFormat::F32) => counts.f32 += 1,
+                Some(WeightFormat::F16) => counts.f16 += 1,
+                Some(WeightFormat::Int8) => counts.int8 += 1,
+                None => {}
+            }
+        }
+        counts
+    }
+
     /// Times each step of `frames` whole frames of `image`, in the order in which they run.
     pub(crate) fn profile(
         &self,

@@ -52,8 +52,8 @@ fn outlets(model: &TypedModel, node: usize) -> impl Iterator<Item = OutletId> {
 /// Brings a graph into tract's decluttered form.
 pub(crate) fn declutter(model: &mut TypedModel) -> TractResult<()> {
     let mut optimizer = Optimizer::declutter();
-    let is_tracts = |pass: &Box<dyn TypedPass>| format!("{pass:?}") == "PushSplitDown";
-    let tracts = optimizer.passes.iter().position(is_tracts).context("no pass of tract's merges equal nodes")?;
+    let tracts = optimizer.passes.iter().position(|pass| format!("{pass:?}") == "PushSplitDown");
+    let tracts = tracts.context("no pass of tract's merges equal nodes")?;
     optimizer.passes[tracts] = Box::new(MergeEqualNodes);
     optimizer.optimize(model)
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::fused::{Fused, fused_op, product, sequence, volume};
-use dyn_perceiver_kernels::attention::{Sizes, attention};
+use dyn_perceiver_kernels::attention::{Roundings, Sizes, attention};
+use dyn_perceiver_kernels::fake_quantise::Rounding;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// `softmax(scale * q * k^T) * v` for each head. Inputs: queries (batch, queries, heads, depth), keys (batch, keys,
@@ -17,6 +18,10 @@ pub(crate) struct Attention {
     pub scale: u32,
     #[serde(with = "sequence")]
     pub shape: TVec<usize>,
+    /// Roundings of the scores, one after another, in a network that was quantised elsewhere.
+    pub scores: Vec<Rounding>,
+    /// Those of the probabilities.
+    pub probabilities: Vec<Rounding>,
 }
 
 impl Fused for Attention {
@@ -38,6 +43,7 @@ impl Fused for Attention {
         let sizes = [queries * depth, keys * depth, keys * value_depth].map(|size| batch * heads * size);
         ensure!(inputs.iter().zip(sizes).all(|(shape, size)| volume(shape) == size), "inputs {inputs:?}");
         ensure!(volume(&self.shape) == batch * heads * queries * value_depth);
+        ensure!(self.scores.iter().chain(&self.probabilities).all(Rounding::is_sound), "{self:?}");
         Ok(())
     }
 
@@ -58,7 +64,8 @@ impl Fused for Attention {
         let v = inputs[2].0.chunks_exact(keys * heads * value_depth);
         let out = out.chunks_exact_mut(queries * heads * value_depth);
         for (((q, k), v), out) in q.zip(k).zip(v).zip(out) {
-            attention(pool, [q, k, v], self.sizes, f32::from_bits(self.scale), scratch, out);
+            let roundings = Roundings { scores: &self.scores, probabilities: &self.probabilities };
+            attention(pool, [q, k, v], self.sizes, f32::from_bits(self.scale), roundings, scratch, out);
         }
         Ok(())
     }

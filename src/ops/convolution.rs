@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::epilogue::{Tail, WithTail};
-use super::fused::{Fused, fused_op, product, volume};
+use super::fused::{Fused, WeightFormat, fused_op, product, volume};
 use dyn_perceiver_kernels::convolution::{Shape, Window, convolve};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 use dyn_perceiver_kernels::{depthwise, gemm};
@@ -109,6 +109,10 @@ impl Fused for Convolution {
         "Convolution"
     }
 
+    fn weights(&self) -> Option<WeightFormat> {
+        Some(WeightFormat::F32)
+    }
+
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
         self.tail.check(inputs)?;
         Ok(image_shape(inputs[0], &self.shape.window, self.shape.channels_out))
@@ -153,6 +157,10 @@ fused_op!(Convolution);
 impl Fused for Depthwise {
     fn name(&self) -> &'static str {
         "Depthwise"
+    }
+
+    fn weights(&self) -> Option<WeightFormat> {
+        Some(WeightFormat::F32)
     }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {

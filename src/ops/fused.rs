@@ -41,6 +41,11 @@ pub(crate) trait Fused: Send + Sync + 'static {
         false
     }
 
+    /// What its constant weights are multiplied as; none where it has none.
+    fn weights(&self) -> Option<WeightFormat> {
+        None
+    }
+
     /// Which inputs are words of integers and no floats, see [`crate::weights::is_words`].
     fn words(&self) -> std::ops::Range<usize> {
         0..0
@@ -55,6 +60,14 @@ pub(crate) trait Fused: Send + Sync + 'static {
     fn details(&self) -> Vec<String> {
         vec![]
     }
+}
+
+/// As what a layer's weights are kept and multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WeightFormat {
+    F32,
+    F16,
+    Int8,
 }
 
 /// Evaluates a fused operator.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
-use super::fused::{Fused, fused_op, product, volume};
+use super::fused::{Fused, WeightFormat, fused_op, product, volume};
 use super::linear::Linear;
 use dyn_perceiver_kernels::gemm::{gemm_f16, packed_len_f16};
 use dyn_perceiver_kernels::memory::{as_u16, as_u16_mut};
@@ -22,6 +22,10 @@ impl Fused for HalfLinear {
 
     fn is_linear(&self) -> bool {
         true
+    }
+
+    fn weights(&self) -> Option<WeightFormat> {
+        Some(WeightFormat::F16)
     }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {

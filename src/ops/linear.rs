@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::epilogue::{Tail, WithTail};
-use super::fused::{Fused, fused_op, product, sequence, volume};
+use super::fused::{Fused, WeightFormat, fused_op, product, sequence, volume};
 use dyn_perceiver_kernels::gemm;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
@@ -31,6 +31,10 @@ impl Fused for Linear {
 
     fn is_linear(&self) -> bool {
         true
+    }
+
+    fn weights(&self) -> Option<WeightFormat> {
+        Some(WeightFormat::F32)
     }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {

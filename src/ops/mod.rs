@@ -8,6 +8,7 @@ pub(crate) mod attention;
 pub(crate) mod channel_gate;
 pub(crate) mod convolution;
 pub(crate) mod epilogue;
+pub(crate) mod fake_quantise;
 pub(crate) mod fused;
 pub(crate) mod half_linear;
 pub(crate) mod join;

@@ -6,6 +6,7 @@ use tract_core::internal::*;
 use super::attention::Attention;
 use super::channel_gate::Scale;
 use super::convolution::{Convolution, Depthwise};
+use super::fake_quantise::FakeQuantise;
 use super::fused::Fused;
 use super::half_linear::HalfLinear;
 use super::join::{Join, Part};
@@ -75,7 +76,8 @@ operators!(
     Winograd,
     PooledDepthwise,
     QuantisedConvolution,
-    Repeat
+    Repeat,
+    FakeQuantise
 );
 
 #[cfg(test)]
@@ -85,6 +87,7 @@ mod tests {
     use dyn_perceiver_kernels::Activation;
     use dyn_perceiver_kernels::attention::Sizes;
     use dyn_perceiver_kernels::convolution::{Shape, Window};
+    use dyn_perceiver_kernels::fake_quantise::Rounding;
     use dyn_perceiver_kernels::pooled_depthwise::Windows;
     use dyn_perceiver_kernels::pooling::Pooling;
 
@@ -104,8 +107,17 @@ mod tests {
             lengths: vec![n + 4, n + 5],
         };
         let numbers: Vec<u8> = (1..=10).collect();
-        let forms: [(Box<dyn TypedOp>, Vec<u8>); 17] = [
-            (Box::new(Attention { sizes, scale: 6, shape: tvec!(7, 8) }), vec![0, 1, 2, 3, 4, 5, 6, 2, 7, 8]),
+        let forms: [(Box<dyn TypedOp>, Vec<u8>); 18] = [
+            (
+                Box::new(Attention {
+                    sizes,
+                    scale: 6,
+                    shape: tvec!(7, 8),
+                    scores: vec![Rounding { factor: 1.0, scale: 2.0, low: -1, high: 1 }],
+                    probabilities: vec![],
+                }),
+                vec![0, 1, 2, 3, 4, 5, 6, 2, 7, 8, 1, 0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 1, 2, 0],
+            ),
             (
                 Box::new(Convolution { shape, tail: tail(true, false, Activation::HardSwish) }),
                 [&[1], &numbers[..], &[11, 12, 13, 1, 0, 2]].concat(),
@@ -138,8 +150,9 @@ mod tests {
                     linear: Linear { reduction: 1, columns: 2, shape: tvec!(3, 4), tail: tail(true, true, clamp) },
                     scale: 5,
                     zero_point: 6,
+                    wide: true,
                 }),
-                vec![11, 1, 2, 2, 3, 4, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0x80, 0x7f, 5, 6],
+                vec![11, 1, 2, 2, 3, 4, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0x80, 0x7f, 5, 6, 1],
             ),
             (
                 Box::new(HalfLinear {
@@ -165,10 +178,21 @@ mod tests {
                     convolution: Convolution { shape, tail: tail(true, false, Activation::HardSwish) },
                     scale: 5,
                     zero_point: 6,
+                    wide: false,
                 }),
-                [&[15], &numbers[..], &[11, 12, 13, 1, 0, 2, 5, 6]].concat(),
+                [&[15], &numbers[..], &[11, 12, 13, 1, 0, 2, 5, 6, 0]].concat(),
             ),
             (Box::new(Repeat { axis: 1, times: 2 }), vec![16, 1, 2]),
+            (
+                Box::new(FakeQuantise {
+                    scale: 5,
+                    low: -1,
+                    high: 1,
+                    columns: 4,
+                    tail: tail(true, false, Activation::Gelu),
+                }),
+                vec![17, 5, 1, 2, 4, 1, 0, 4],
+            ),
         ];
         for (op, expected) in forms {
             let bytes = postcard::to_allocvec(&Operator::of(&*op).unwrap()).unwrap();

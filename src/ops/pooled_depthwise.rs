@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::convolution::LARGEST_SIDE;
-use super::fused::{Fused, fused_op, product, volume};
+use super::fused::{Fused, WeightFormat, fused_op, product, volume};
 use dyn_perceiver_kernels::pooled_depthwise::{Windows, filters_len, pooled_depthwise};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
@@ -31,6 +31,10 @@ fn check_windows(windows: &Windows) -> TractResult<()> {
 impl Fused for PooledDepthwise {
     fn name(&self) -> &'static str {
         "PooledDepthwise"
+    }
+
+    fn weights(&self) -> Option<WeightFormat> {
+        Some(WeightFormat::F32)
     }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {

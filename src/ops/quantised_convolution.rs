@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::convolution::{Convolution, each_image, pixels};
-use super::fused::{Fused, fused_op, volume};
+use super::fused::{Fused, WeightFormat, fused_op, volume};
 use dyn_perceiver_kernels::convolution::{Shape, convolve_i8};
 use dyn_perceiver_kernels::gemm::Rescale;
 use dyn_perceiver_kernels::memory::{as_bytes_mut, as_i8, as_i32};
@@ -21,6 +21,8 @@ pub(crate) struct QuantisedConvolution {
     pub scale: u32,
     /// The byte that stands for 0.
     pub zero_point: u8,
+    /// Whether the weights are larger than `vpmaddubsw` can add up, as other programs quantise them.
+    pub wide: bool,
 }
 
 /// Inputs of a convolution in float, the scales where it has its weights.
@@ -32,6 +34,10 @@ fn as_float<T: Copy>(inputs: &[T]) -> TractResult<TVec<T>> {
 impl Fused for QuantisedConvolution {
     fn name(&self) -> &'static str {
         "QuantisedConvolution"
+    }
+
+    fn weights(&self) -> Option<WeightFormat> {
+        Some(WeightFormat::Int8)
     }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
@@ -68,7 +74,7 @@ impl Fused for QuantisedConvolution {
         let Shape { window, channels_in, channels_out, .. } = *shape;
         let (image, result) = (pixels(window.input) * channels_in, pixels(window.output) * channels_out);
         let (weights, column_sums, scales) = (as_i8(inputs[1].0), as_i32(inputs[2].0), inputs[3].0);
-        let rescale = Rescale { zero_point: self.zero_point, column_sums, scales };
+        let rescale = Rescale { zero_point: self.zero_point, column_sums, scales, wide: self.wide };
         let (scale, bytes) = (f32::from_bits(self.scale), as_bytes_mut(scratch));
         each_image(&as_float(inputs)?, image, result, tail, out, |x, epilogue, out| {
             convolve_i8(pool, x, scale, shape, weights, rescale, epilogue, bytes, out);

@@ -4,14 +4,14 @@
 use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
-use super::fused::{Fused, fused_op, product, volume};
+use super::fused::{Fused, WeightFormat, fused_op, product, volume};
 use super::linear::Linear;
 use dyn_perceiver_kernels::gemm::{KernelFamily, Reduction, Rescale, gemm_i8, padded_i8, quantise};
 use dyn_perceiver_kernels::memory::{as_bytes_mut, as_i8, as_i32};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// The longest reduction whose sums fit 32 bits, with room to spare.
-const LONGEST: usize = 1 << 16;
+pub(crate) const LONGEST: usize = 1 << 16;
 
 /// `activation((x quantised) * weights * scales + bias + residual)`. Inputs: x, whose last axes hold `reduction` entries a
 /// row; the packed weights, four in a word; the sums of the weights of each column; the scale of each column, that of x
@@ -23,6 +23,8 @@ pub(crate) struct QuantisedLinear {
     pub scale: u32,
     /// The byte that stands for 0.
     pub zero_point: u8,
+    /// Whether the weights are larger than `vpmaddubsw` can add up, as other programs quantise them.
+    pub wide: bool,
 }
 
 /// Inputs before those of the tail, less the two that a tail counts with.
@@ -42,6 +44,10 @@ impl Fused for QuantisedLinear {
 
     fn is_linear(&self) -> bool {
         true
+    }
+
+    fn weights(&self) -> Option<WeightFormat> {
+        Some(WeightFormat::Int8)
     }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {
@@ -86,7 +92,7 @@ impl Fused for QuantisedLinear {
         let bytes = &mut as_bytes_mut(scratch)[..x.len() / reduction * padded_i8(reduction)];
         quantise(pool, x, reduction, f32::from_bits(self.scale), self.zero_point, bytes);
         let (column_sums, scales) = (as_i32(inputs[2].0), inputs[3].0);
-        let rescale = Rescale { zero_point: self.zero_point, column_sums, scales };
+        let rescale = Rescale { zero_point: self.zero_point, column_sums, scales, wide: self.wide };
         let epilogue = self.linear.tail.epilogue(&inputs[BEFORE_TAIL..]);
         gemm_i8(pool, bytes, reduction, as_i8(inputs[1].0), rescale, epilogue, out);
         Ok(())

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::convolution::{Convolution, each_image, pixels};
-use super::fused::{Fused, fused_op, product, volume};
+use super::fused::{Fused, WeightFormat, fused_op, product, volume};
 use dyn_perceiver_kernels::convolution::{Shape, winograd};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
@@ -31,6 +31,10 @@ const TRANSFORMED: usize = 36;
 impl Fused for Winograd {
     fn name(&self) -> &'static str {
         "Winograd"
+    }
+
+    fn weights(&self) -> Option<WeightFormat> {
+        Some(WeightFormat::F32)
     }
 
     fn output_shape(&self, inputs: &[&[usize]]) -> TractResult<TVec<usize>> {

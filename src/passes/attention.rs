@@ -7,8 +7,10 @@ use tract_core::ops::nn::{Softmax, SoftmaxKind};
 
 use super::pattern::{const_operand, is_bin, only_reader};
 use crate::ops::attention::Attention;
+use crate::ops::fake_quantise::FakeQuantise;
 use crate::ops::permute::{Permute, inverse};
 use dyn_perceiver_kernels::attention::Sizes;
+use dyn_perceiver_kernels::fake_quantise::Rounding;
 
 /// An axis label of a product: where it stands in its operands and its output.
 #[derive(Clone, Copy)]
@@ -45,6 +47,11 @@ fn one_axis(axes: &[usize], shape: &[usize]) -> Option<usize> {
     }
 }
 
+/// A rounding and a factor behind it: as well a rounding, of values times that factor, to steps times it.
+fn round(op: &FakeQuantise, factor: f32) -> Rounding {
+    Rounding { factor, scale: f32::from_bits(op.scale) * factor, low: op.low, high: op.high }
+}
+
 fn rule(
     _: &(),
     model: &TypedModel,
@@ -53,22 +60,36 @@ fn rule(
     op: &Softmax,
 ) -> TractResult<Option<TypedModelPatch>> {
     rule_if!(op.kind == SoftmaxKind::Softmax && op.quant_output_dt.is_none() && op.axes.len() == 1);
-    // Backwards: an optional scale, and the product of queries and keys.
+    // Backwards: scales and roundings, and the product of queries and keys.
     let mut before = model.node(node.inputs[0].node);
-    let mut scale = 1.0;
+    let (mut scale, mut score_roundings) = (1.0, vec![]);
     rule_if!(only_reader(model, before).is_some());
-    if is_bin::<Mul>(before) {
-        rule_if_some!((konst, other) = const_operand(model, before)?);
-        rule_if!(konst.len() == 1);
-        scale = konst.cast_to_scalar::<f32>()?;
-        before = model.node(other.node);
+    while !before.op_is::<EinSum>() {
+        if let Some(rounding) = before.op_as::<FakeQuantise>() {
+            score_roundings.push((rounding.clone(), scale));
+            scale = 1.0;
+            before = model.node(before.inputs[0].node);
+        } else {
+            rule_if!(is_bin::<Mul>(before));
+            rule_if_some!((konst, other) = const_operand(model, before)?);
+            rule_if!(konst.len() == 1);
+            scale *= konst.cast_to_scalar::<f32>()?;
+            before = model.node(other.node);
+        }
         rule_if!(only_reader(model, before).is_some());
     }
     rule_if_some!(scores = before.op_as::<EinSum>());
-    // Forwards: the product with the values.
-    rule_if_some!(after = only_reader(model, node));
+    // Forwards: roundings, and the product with the values.
+    let (mut last, mut probabilities) = (node, vec![]);
+    rule_if_some!(mut after = only_reader(model, node));
+    while let Some(rounding) = after.op_as::<FakeQuantise>() {
+        probabilities.push(round(rounding, 1.0));
+        last = after;
+        rule_if_some!(next = only_reader(model, after));
+        after = next;
+    }
     rule_if_some!(mix = after.op_as::<EinSum>());
-    let slot = after.inputs.iter().position(|i| i.node == node.id).unwrap_or(0);
+    let slot = after.inputs.iter().position(|i| i.node == last.id).unwrap_or(0);
     rule_if_some!(score_labels = labels(scores));
     rule_if_some!(mix_labels = labels(mix));
     let facts = model.node_input_facts(before.id)?;
@@ -192,7 +213,10 @@ fn rule(
         wires.push(patch.wire_node(format!("{name}.{tag}"), Permute { order }, &[tap])?[0]);
     }
     let shape = out_order.iter().map(|a| out_shape[*a]).collect();
-    let op = Attention { sizes, scale: scale.to_bits(), shape };
+    let scores: Vec<Rounding> =
+        score_roundings.iter().rev().map(|(rounding, behind)| round(rounding, *behind)).collect();
+    rule_if!(scores.iter().chain(&probabilities).all(Rounding::is_sound));
+    let op = Attention { sizes, scale: scale.to_bits(), shape, scores, probabilities };
     let wire = patch.wire_node(format!("{name}.attention"), op, &wires)?;
     let wire = patch.wire_node(&after.name, Permute { order: inverse(&out_order) }, &wire)?;
     patch.shunt_outside(model, after.id.into(), wire[0])?;

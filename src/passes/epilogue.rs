@@ -33,7 +33,12 @@ fn then(model: &TypedModel, node: &TypedNode, before: Activation) -> TractResult
         return Ok(Some(Activation::Clamp { low: both.0, high: both.1 }));
     }
     rule_if!(before == Activation::Identity);
-    Ok(if activation::<HardSwish>(node) {
+    Ok(activation_of(node))
+}
+
+/// The activation that a node is, but for limits, which are binary operators.
+pub(super) fn activation_of(node: &TypedNode) -> Option<Activation> {
+    if activation::<HardSwish>(node) {
         Some(Activation::HardSwish)
     } else if activation::<Sigmoid>(node) {
         Some(Activation::Sigmoid)
@@ -41,7 +46,7 @@ fn then(model: &TypedModel, node: &TypedNode, before: Activation) -> TractResult
         Some(Activation::Gelu)
     } else {
         None
-    })
+    }
 }
 
 fn floats(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Vec<f32>>> {

@@ -15,6 +15,7 @@ use tract_core::ops::logic::Iff;
 use tract_core::ops::nn::{Reduce, RmsNorm, Softmax};
 
 use crate::ops::convolution::{Convolution, Depthwise};
+use crate::ops::fake_quantise::FakeQuantise;
 use crate::ops::fused::concrete;
 use crate::ops::linear::Linear;
 use crate::ops::permute::{Permute, inverse, permuted_const};
@@ -219,7 +220,9 @@ impl Settler<'_> {
             Ok(())
         } else if let Some(op) = node.op_as::<AxisOp>() {
             self.axis_op(node, op)
-        } else if (node.op_is::<ElementWiseOp>() || node.op_is::<Cast>()) && node.inputs.len() == 1 {
+        } else if (node.op_is::<ElementWiseOp>() || node.op_is::<Cast>() || node.op_is::<FakeQuantise>())
+            && node.inputs.len() == 1
+        {
             self.along(node, node.op.clone(), order)
         } else if node.op_is::<TypedBinOp>() || node.op_is::<Iff>() {
             match self.leading_order(node)? {

@@ -4,12 +4,14 @@
 //! shapes gains. A pass leaves a graph that computes the same; none takes in a tensor that is an output of the model or has
 //! a second reader. The order matters: the first passes write every recognised operator in one canonical, channels-last
 //! (NHWC) form with [`Permute`](crate::ops::permute::Permute) around it, [`layout`] then makes almost all of these cancel,
-//! and [`epilogue`] fuses the element-wise operators that follow products into them.
+//! and [`epilogue`] fuses the element-wise operators that follow products into them. [`fake_quantise`] comes first, so that
+//! nothing takes a part of a rounding in, and [`quantised`] behind [`epilogue`], when products have their weights.
 
 mod attention;
 mod channel_gate;
 mod convolution;
 mod epilogue;
+mod fake_quantise;
 pub(crate) mod halves;
 mod join;
 mod layer_norm;
@@ -20,6 +22,7 @@ mod merge_adaptive_pool;
 mod merge_depthwise_pool;
 mod pattern;
 mod pool;
+mod quantised;
 mod repeat;
 mod strided_pointwise;
 #[cfg(test)]
@@ -32,6 +35,7 @@ use crate::deadline;
 
 /// Rewrites a decluttered float32 model with concrete shapes. What no pass recognises stays as it is.
 pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
+    fake_quantise::recognise(&mut model)?;
     for fuse in [
         layer_norm::fuse,
         attention::fuse,
@@ -50,6 +54,8 @@ pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     mean::fuse(&mut model)?;
     epilogue::fold(&mut model)?;
     deadline::check()?;
+    fake_quantise::fold(&mut model)?;
+    quantised::fuse(&mut model)?;
     merge_depthwise_pool::fuse(&mut model)?;
     channel_gate::fuse(&mut model)?;
     join::fuse(&mut model)?;

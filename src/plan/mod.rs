@@ -11,6 +11,7 @@ use std::path::Path;
 
 use tract_core::internal::*;
 
+pub use crate::executor::LayerCounts;
 pub use crate::graph::parts::Stage;
 pub use error::PlanError;
 
@@ -168,6 +169,11 @@ impl Plan {
     /// What a bundle says beside the model, where the plan came from one.
     pub fn bundle(&self) -> Option<&BundleInfo> {
         self.bundle.as_deref()
+    }
+
+    /// How many of the layers with weights run in float32, halves and int8. Those that tract runs are not counted.
+    pub fn layers(&self) -> LayerCounts {
+        self.executor.layers()
     }
 
     /// What is known of the model; exits are in order of cost, cheapest first.

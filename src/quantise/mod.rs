@@ -70,6 +70,8 @@ pub struct Layer {
     pub reduction: usize,
     /// Entries of a row of its output.
     pub columns: usize,
+    /// Whether float computes it by Winograd's filtering, with a quarter of the multiplications: what its float time is of.
+    pub winograd: bool,
     /// What its input's bytes stand for; none where no finite values were seen.
     pub range: Option<Range>,
     /// Squared error of its output in int8 over the squared output, on some calibration images.
@@ -119,7 +121,9 @@ impl Quantiser {
         for Found { name, product, packed } in found {
             let [rows, reduction, columns] = product.size();
             let (float_time, int8_time) = (Duration::ZERO, Duration::ZERO);
-            layers.push(Layer { name, rows, reduction, columns, range: None, error: 0.0, float_time, int8_time });
+            let winograd = matches!(product, Product::Winograd(_));
+            let (range, error) = (None, 0.0);
+            layers.push(Layer { name, rows, reduction, columns, winograd, range, error, float_time, int8_time });
             weights.push((product, packed));
         }
         Ok(Quantiser { parts, float, layers, weights })

@@ -13,7 +13,7 @@ use crate::ops::Fused;
 use crate::ops::convolution::Convolution;
 use crate::ops::linear::Linear;
 use crate::ops::quantised_convolution::QuantisedConvolution;
-use crate::ops::quantised_linear::QuantisedLinear;
+use crate::ops::quantised_linear::{LONGEST, QuantisedLinear};
 use crate::ops::winograd::Winograd;
 use crate::weights;
 
@@ -52,12 +52,12 @@ impl Product {
         let (scale, zero_point) = (scheme.scale.to_bits(), scheme.zero_point);
         let convolution = match self {
             Product::Linear(linear) => {
-                return Int8::Linear(QuantisedLinear { linear: linear.clone(), scale, zero_point });
+                return Int8::Linear(QuantisedLinear { linear: linear.clone(), scale, zero_point, wide: false });
             }
             Product::Convolution(convolution) => convolution.clone(),
             Product::Winograd(winograd) => winograd.convolution.clone(),
         };
-        Int8::Convolution(QuantisedConvolution { convolution, scale, zero_point })
+        Int8::Convolution(QuantisedConvolution { convolution, scale, zero_point, wide: false })
     }
 
     /// Rows of its input, entries of a row, and entries of a row of its output.
@@ -119,9 +119,6 @@ pub(super) struct Found {
     pub product: Product,
     pub packed: PackedI8,
 }
-
-/// The longest reduction whose sums fit 32 bits, with room to spare.
-const LONGEST: usize = 1 << 16;
 
 /// A layer's int8 form: what a step of its input's bytes stands for, the byte of 0, and the weights.
 #[derive(Clone, Copy)]

@@ -89,6 +89,9 @@ fn exported_models_match_onnx_runtime() {
         ("decided_branch", 1e-5),
         ("activations", 1e-5),
         ("quantised", 1e-4),
+        ("quantised_qdq", 1e-4),
+        ("quantised_qdq_signed", 1e-4),
+        ("quantised_operators", 1e-4),
         ("fixed_batch", 1e-5),
         ("control_characters", 1e-5),
         ("einsum_ellipsis", 1e-5),
@@ -108,6 +111,15 @@ fn exported_models_match_onnx_runtime() {
         for (exit, row) in &rows {
             assert_close(name, row, &expected[exit], tolerance);
         }
+    }
+}
+
+#[test]
+fn layers_of_quantised_networks_run_in_int8() {
+    for (name, int8) in [("two_exits", 0), ("quantised", 1), ("quantised_qdq", 3), ("quantised_operators", 3)] {
+        let plan = Plan::new(Model::load(file(name)).unwrap()).unwrap();
+        // The first convolution reads an image of three channels; the rest fits, if what it reads is quantised.
+        assert_eq!((plan.layers().int8, plan.layers().f32), (int8, 4 - int8), "{name}");
     }
 }
 

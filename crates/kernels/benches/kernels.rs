@@ -5,7 +5,7 @@
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use dyn_perceiver_kernels::Activation;
-use dyn_perceiver_kernels::attention::{Sizes, attention};
+use dyn_perceiver_kernels::attention::{Roundings, Sizes, attention};
 use dyn_perceiver_kernels::convolution::{Shape, Window, convolve};
 use dyn_perceiver_kernels::depthwise::depthwise;
 use dyn_perceiver_kernels::gemm::{Epilogue, gemm, packed_len};
@@ -148,7 +148,7 @@ fn attentions(c: &mut Criterion) {
         let (mut out, mut scratch) = (vec![0.0; q.len()], vec![0.0; sizes.scratch_len(1)]);
         let name = format!("{queries} to {keys} heads {heads} of {depth}");
         measure(&mut group, name, 2 * queries * keys * heads * depth, || {
-            attention(&mut pool, [&q, &k, &v], sizes, 0.5, &mut scratch, &mut out);
+            attention(&mut pool, [&q, &k, &v], sizes, 0.5, Roundings::default(), &mut scratch, &mut out);
         });
     }
 }

@@ -74,7 +74,7 @@ impl Product {
 
     /// Rows are quantised each time, as a layer does.
     fn int8(&mut self) {
-        let rescale = Rescale { zero_point: 128, column_sums: &self.column_sums, scales: &self.scales };
+        let rescale = Rescale { zero_point: 128, column_sums: &self.column_sums, scales: &self.scales, wide: false };
         quantise(&mut self.pool, &self.x, self.reduction, 2.0 / 255.0, 128, &mut self.bytes);
         let (bytes, out) = (&self.bytes, &mut self.out);
         gemm_i8(&mut self.pool, bytes, self.reduction, &self.int8, rescale, Epilogue::default(), out);

@@ -60,7 +60,7 @@ impl Convolution {
         match form {
             "winograd" => winograd::convolve(pool, x, shape, transformed, epilogue, scratch, out),
             "int8" => {
-                let rescale = Rescale { zero_point: 128, column_sums: &int8.column_sums, scales };
+                let rescale = Rescale { zero_point: 128, column_sums: &int8.column_sums, scales, wide: false };
                 convolve_i8(pool, x, SCALE, shape, &int8.weights, rescale, epilogue, bytes, out);
             }
             _ => convolve(pool, x, shape, direct, epilogue, scratch, out),

@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::dispatch::{Token, dispatch, dispatch_wide};
+use crate::fake_quantise::Rounding;
 use crate::gemm::{Columns, Epilogue, Fragments, MR, NR, Prefetch, Rows, f32_rows, packed_len, store};
 use crate::norm::softmax_rows;
 use crate::simd::Simd;
@@ -41,6 +42,27 @@ impl Sizes {
         let scores = QUERIES * self.keys.next_multiple_of(NR);
         [packed_len(self.depth, self.keys), packed_len(self.keys, self.value_depth), scores]
     }
+}
+
+/// What a network that was quantised elsewhere rounds within an attention: nothing by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Roundings<'a> {
+    /// Of scores, one after another.
+    pub scores: &'a [Rounding],
+    /// Of probabilities.
+    pub probabilities: &'a [Rounding],
+}
+
+#[inline(always)]
+fn round_rows_body<S: Simd>(_simd: S, rows: &mut [f32], stride: usize, width: usize, roundings: &[Rounding]) {
+    for row in rows.chunks_exact_mut(stride) {
+        roundings.iter().for_each(|rounding| rounding.apply_row(&mut row[..width]));
+    }
+}
+
+dispatch! {
+    /// Rounds the values of some rows.
+    fn round_rows(rows: &mut [f32], stride: usize, width: usize, roundings: &[Rounding]) = round_rows_body;
 }
 
 /// Packs `scale` times the given columns, as [`crate::gemm::pack`] would.
@@ -102,11 +124,13 @@ dispatch_wide! {
 }
 
 /// Some queries of a head.
+#[allow(clippy::too_many_arguments)]
 fn attention_part(
     token: Token,
     operands: Operands<'_>,
     sizes: Sizes,
     scale: f32,
+    roundings: Roundings<'_>,
     (head, queries): Part,
     scratch: &mut [f32],
     out: Sink<'_>,
@@ -127,7 +151,13 @@ fn attention_part(
         let rows = Rows::Spaced { values: &q[first * row + head * depth..], count, step: row, apart: 0 };
         let a = Fragments { rows, per_row: 1, offset: 0, len: depth };
         f32_rows(token, a, packed_keys, to, Epilogue::default(), Prefetch::NextPanel, Sink::new(scores));
+        if !roundings.scores.is_empty() {
+            round_rows(token, scores, padded, keys, roundings.scores);
+        }
         softmax(token, scores, padded, keys);
+        if !roundings.probabilities.is_empty() {
+            round_rows(token, scores, padded, keys, roundings.probabilities);
+        }
         let to = Columns { first, stride: value_row, offset: head * value_depth, columns: value_depth };
         let rows = Rows::Spaced { values: scores, count, step: padded, apart: 0 };
         let a = Fragments { rows, per_row: 1, offset: 0, len: keys };
@@ -138,7 +168,7 @@ fn attention_part(
 }
 
 /// `out = softmax(scale * q * k^T) * v` for every head (Vaswani et al., 2017), of `[q, k, v]`, with
-/// [`Sizes::scratch_len`] floats of scratch memory.
+/// [`Sizes::scratch_len`] floats of scratch memory; scores and probabilities are rounded as `roundings` says.
 ///
 /// # Panics
 /// A slice is shorter than `sizes` says.
@@ -147,6 +177,7 @@ pub fn attention(
     operands: [&[f32]; 3],
     sizes: Sizes,
     scale: f32,
+    roundings: Roundings<'_>,
     scratch: &mut [f32],
     out: &mut [f32],
 ) {
@@ -160,7 +191,7 @@ pub fn attention(
         let (head, cut) = (part / cuts, part % cuts);
         let part = (head, cut * blocks / cuts * QUERIES..queries.min((cut + 1) * blocks / cuts * QUERIES));
         // SAFETY: each part writes its own rows and columns.
-        attention_part(token, operands, sizes, scale, part, scratch, unsafe { out.share() });
+        attention_part(token, operands, sizes, scale, roundings, part, scratch, unsafe { out.share() });
     });
 }
 
@@ -203,8 +234,40 @@ mod tests {
             for_each_isa(expected.len(), |pool, out| {
                 // Whatever earlier operators have left there.
                 let mut scratch = vec![f32::NAN; sizes.scratch_len(pool.threads())];
-                attention(pool, [&q, &k, &v], sizes, scale, &mut scratch, out);
+                attention(pool, [&q, &k, &v], sizes, scale, Roundings::default(), &mut scratch, out);
             }, |out| assert_close(out, &expected));
         }
+    }
+
+    #[test]
+    fn scores_and_probabilities_are_rounded() {
+        let sizes = Sizes { queries: 5, keys: 19, heads: 1, depth: 3, value_depth: 19 };
+        let [q, k] = [(1, 15), (2, 57)].map(|(seed, len)| values(seed, len));
+        // Values that hand the probabilities on.
+        let v: Vec<f32> = (0..19 * 19).map(|i| f32::from(u8::from(i / 19 == i % 19))).collect();
+        let coarse = Rounding { factor: 3.0, scale: 0.25, low: -20, high: 20 };
+        let fine = Rounding { factor: 1.0, scale: 1.0 / 255.0, low: 0, high: 255 };
+        let roundings = Roundings { scores: &[coarse], probabilities: &[fine] };
+        for_each_isa(
+            5 * 19,
+            |pool, out| {
+                let mut scratch = vec![f32::NAN; sizes.scratch_len(pool.threads())];
+                attention(pool, [&q, &k, &v], sizes, 1.0, roundings, &mut scratch, out);
+            },
+            |out| {
+                for (m, row) in out.chunks_exact(19).enumerate() {
+                    let score = |n: usize| {
+                        let dot: f32 = (0..3).map(|d| q[3 * m + d] * k[3 * n + d]).sum();
+                        (dot * 3.0 / 0.25).round_ties_even().clamp(-20.0, 20.0) * 0.25
+                    };
+                    let exps: Vec<f32> = (0..19).map(|n| score(n).exp()).collect();
+                    let total: f32 = exps.iter().sum();
+                    for (found, exp) in row.iter().zip(exps) {
+                        assert!((found * 255.0 - (found * 255.0).round()).abs() < 1e-3, "{found}");
+                        assert!((found - exp / total).abs() <= 0.51 / 255.0, "{found}, {}", exp / total);
+                    }
+                }
+            },
+        );
     }
 }

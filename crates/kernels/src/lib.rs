@@ -14,6 +14,7 @@ pub mod attention;
 pub mod convolution;
 pub mod depthwise;
 pub mod dispatch;
+pub mod fake_quantise;
 mod fragments;
 pub mod gemm;
 mod math;

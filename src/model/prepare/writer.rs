@@ -45,6 +45,8 @@ pub(super) struct Writer {
     made: Vec<TensorProto>,
     /// Integer weights that have been turned into floats.
     floats: HashMap<String, String>,
+    /// Constants of one number, by its bits: equal nodes read the same ones, and become one.
+    scalars: HashMap<u32, String>,
 }
 
 impl Writer {
@@ -63,6 +65,7 @@ impl Writer {
             nodes: vec![],
             made: vec![],
             floats: HashMap::new(),
+            scalars: HashMap::new(),
         }
     }
 
@@ -91,11 +94,16 @@ impl Writer {
 
     /// A new constant.
     pub(super) fn constant(&mut self, base: &str, dims: &[usize], values: &[f32]) -> String {
+        let single = if let ([], &[value]) = (dims, values) { Some(value.to_bits()) } else { None };
+        if let Some(known) = single.and_then(|bits| self.scalars.get(&bits)) {
+            return known.clone();
+        }
         let name = self.fresh(base);
         let made = tensor::of_floats(&name, dims, values);
         if values.len() == 1 {
             self.weights.insert(name.clone(), made.clone());
         }
+        self.scalars.extend(single.map(|bits| (bits, name.clone())));
         self.made.push(made);
         name
     }

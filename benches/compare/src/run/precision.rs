@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use dyn_perceiver::bundle::{Precision as Stored, Target, compile_with};
 use dyn_perceiver::model::Model;
-use dyn_perceiver::quantise::{QuantiseOptions, Quantiser};
+use dyn_perceiver::quantise::{QuantiseOptions, Quantiser, Verdict};
 
 use super::models;
 use super::reference::TOLERANCE;
@@ -18,7 +18,8 @@ pub(super) enum Precision {
     F32,
     /// float16 where the processor gains by it.
     F16,
-    /// int8 in every layer that can be: which of them pay is a question of times, and those an emulator does not have.
+    /// int8 in every layer that can be, but for those that Winograd's filtering makes cheaper in float: which pay is a question of times,
+    /// and those an emulator does not have.
     Int8,
 }
 
@@ -30,6 +31,12 @@ impl fmt::Display for Precision {
             Precision::Int8 => "int8",
         })
     }
+}
+
+/// Channels from which on a 3x3 convolution takes fewer instructions in int8 than by Winograd's filtering in float32, by the table
+/// in docs/performance.md: 48 with dot product, none without.
+fn least_channels(cpu: &str) -> usize {
+    if matches!(cpu, "cortex-a53" | "cortex-a72") { usize::MAX } else { 48 }
 }
 
 impl Precision {
@@ -68,7 +75,12 @@ impl Precision {
                 quantiser.calibrate(std::slice::from_ref(&image))?;
                 let mut options = QuantiseOptions::default().with_tolerance(f64::INFINITY);
                 options.layer_time = f64::INFINITY;
-                let chosen = quantiser.choose(&[image], None, &options)?;
+                let mut chosen = quantiser.choose(&[image], None, &options)?;
+                for (layer, verdict) in quantiser.layers().iter().zip(&mut chosen.verdicts) {
+                    if layer.winograd && layer.columns < least_channels(cpu) {
+                        *verdict = Verdict::NotFaster;
+                    }
+                }
                 quantiser.compile(&chosen, None, target, &path).context("int8")?;
             }
         }

@@ -10,7 +10,7 @@ use dyn_perceiver::model::ModelInfo;
 use crate::output::failure::{Failure, wrong};
 
 /// Labelled images.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct DataArgs {
     /// Read labelled images from a folder with a folder per class, or an IDX file of images with its labels beside

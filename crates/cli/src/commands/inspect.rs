@@ -1,13 +1,14 @@
 //! `inspect`: what a model is made of.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use dyn_perceiver::machine::MachineTimes;
 use dyn_perceiver::model::{Layout, PreprocessingSource};
-use dyn_perceiver::plan::{Plan, Stage};
+use dyn_perceiver::plan::{LayerCounts, Plan, Stage};
 use dyn_perceiver::preprocess::Interpolation;
 use dyn_perceiver_kernels::gemm::KernelFamily;
 use dyn_perceiver_kernels::isa;
@@ -76,6 +77,27 @@ struct Input<'a> {
 struct Machine {
     isa: &'static str,
     kernels: String,
+    /// Layers with weights, by what they are multiplied as.
+    layers: Layers,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Layers {
+    f32: usize,
+    f16: usize,
+    int8: usize,
+}
+
+impl fmt::Display for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Layers { f32, f16, int8 } = *self;
+        write!(f, "{} layers with weights", f32 + f16 + int8)?;
+        [(f16, "f16"), (int8, "int8")]
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .try_for_each(|(n, what)| write!(f, ", {n} in {what}"))
+    }
 }
 
 #[derive(Serialize)]
@@ -163,7 +185,14 @@ fn report(plan: &Plan) -> Report<'_> {
             probability: bundle.policy.as_ref().is_some_and(|policy| policy.calibration().is_some()),
             times: bundle.times.iter().map(Times::from).collect(),
         }),
-        machine: Machine { isa: isa().name(), kernels: KernelFamily::F32.to_string() },
+        machine: Machine {
+            isa: isa().name(),
+            kernels: KernelFamily::F32.to_string(),
+            layers: {
+                let LayerCounts { f32, f16, int8, .. } = plan.layers();
+                Layers { f32, f16, int8 }
+            },
+        },
         warnings: &info.warnings,
         notes: &info.notes,
     }
@@ -196,7 +225,8 @@ fn print(out: &mut Out, report: &Report<'_>, plan: &Plan) -> Result<(), Failure>
     for note in report.notes {
         writeln!(out, "note: {}", text::lines(note))?;
     }
-    writeln!(out, "runs on {} kernels by {}\n", report.machine.kernels, report.machine.isa)?;
+    let Machine { kernels, isa, layers } = &report.machine;
+    writeln!(out, "runs on {kernels} kernels by {isa}; {layers}\n")?;
     let header = ["exit", "nodes", "MACs", "cumulative", "share", "exit alone", "parameters", "weights", "carry"];
     let rows: Vec<Vec<String>> = report
         .stages

@@ -1,7 +1,7 @@
 //! Convolution of bytes with signed bytes: the image is quantised, and the fragments of the implicit GEMM are its pixels.
 
 use super::{Shape, by_taps};
-use crate::gemm::{Epilogue, KernelFamily, PackedI8, Reduction, Rescale, i8_rows, pack_i8, quantise};
+use crate::gemm::{Epilogue, KernelFamily, PackedI8, Reduction, Rescale, i8_rows, pack_exact_i8, pack_i8, quantise};
 use crate::thread_pool::ThreadPool;
 
 /// The longest reduction whose sums fit 32 bits, with room to spare.
@@ -29,16 +29,31 @@ impl Shape {
     /// # Panics
     /// `packed` does not have [`Shape::packed_len`] entries, or a weight is not finite.
     pub fn pack_i8(&self, packed: &[f32]) -> PackedI8 {
+        let all = self
+            .pack_groups(packed, |whole, columns, plain| Some(pack_i8(whole, columns, |k, n| plain[k * columns + n])));
+        all.unwrap_or_default()
+    }
+
+    /// As [`Shape::pack_i8`], for weights that are whole numbers of steps: [`pack_exact_i8`].
+    pub fn pack_exact_i8(&self, packed: &[f32]) -> Option<PackedI8> {
+        self.pack_groups(packed, |whole, columns, plain| pack_exact_i8(whole, columns, |k, n| plain[k * columns + n]))
+    }
+
+    fn pack_groups(
+        &self,
+        packed: &[f32],
+        pack: impl Fn(Reduction, usize, &[f32]) -> Option<PackedI8>,
+    ) -> Option<PackedI8> {
         let (whole, columns) = (Reduction::whole(self.reduction()), self.channels_out / self.groups);
         let mut all = PackedI8::default();
         for group in packed.chunks_exact(self.group_len()) {
-            let plain = KernelFamily::F32.unpack(whole, columns, group);
-            let group = pack_i8(whole, columns, |k, n| plain[k * columns + n]);
+            let group = pack(whole, columns, &KernelFamily::F32.unpack(whole, columns, group))?;
             all.weights.extend(group.weights);
             all.column_sums.extend(group.column_sums);
             all.scales.extend(group.scales);
+            all.wide |= group.wide;
         }
-        all
+        Some(all)
     }
 }
 
@@ -64,7 +79,7 @@ pub fn convolve_i8(
     assert!(rescale.scales.len() == shape.channels_out && rescale.column_sums.len() == shape.channels_out, "columns");
     let (image, outside) = scratch[..shape.scratch_len_i8()].split_at_mut(x.len());
     quantise(pool, x, shape.channels_in, scale, rescale.zero_point, image);
-    let token = pool.dot();
+    let token = pool.dot().taking(rescale.wide);
     // What stands for 0, as the pool's instructions read it.
     outside.fill(rescale.zero_point ^ if token.is_signed() { 0x80 } else { 0 });
     by_taps(pool, [image, outside], shape, packed.len(), out, &|a, weights, to, prefetch, out| {
@@ -126,7 +141,7 @@ mod tests {
             };
             let expected: Vec<u32> = sums.iter().enumerate().map(result).collect();
             let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&added), activation };
-            let rescale = Rescale { zero_point, column_sums: &packed.column_sums, scales: &scales };
+            let rescale = Rescale { zero_point, column_sums: &packed.column_sums, scales: &scales, wide: packed.wide };
             for_each_int8(|pool| {
                 let (mut scratch, mut out) = (vec![7; shape.scratch_len_i8()], vec![f32::NAN; expected.len()]);
                 convolve_i8(pool, &x, scale, &shape, &packed.weights, rescale, epilogue, &mut scratch, &mut out);

@@ -40,6 +40,11 @@ token!(
     NeonDot, is_aarch64_feature_detected, "dotprod"
 );
 
+/// AVX2 with products of 16 bits, for weights that `vpmaddubsw` would saturate.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2Wide(pub(crate) Avx2);
+
 /// Instructions that int8 kernels are written for. All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -126,6 +131,8 @@ pub(crate) enum DotToken {
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
+    Avx2Wide(Avx2Wide),
+    #[cfg(target_arch = "x86_64")]
     AvxVnni(AvxVnni),
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(Avx512Vnni),
@@ -146,7 +153,7 @@ impl DotToken {
         match self {
             DotToken::Plain(_) => Int8Isa::Plain,
             #[cfg(target_arch = "x86_64")]
-            DotToken::Avx2(_) => Int8Isa::Avx2,
+            DotToken::Avx2(_) | DotToken::Avx2Wide(_) => Int8Isa::Avx2,
             #[cfg(target_arch = "x86_64")]
             DotToken::AvxVnni(_) => Int8Isa::AvxVnni,
             #[cfg(target_arch = "x86_64")]
@@ -155,6 +162,15 @@ impl DotToken {
             DotToken::Neon(_) => Int8Isa::Neon,
             #[cfg(target_arch = "aarch64")]
             DotToken::NeonDot(_) => Int8Isa::NeonDot,
+        }
+    }
+
+    /// The same instructions, or where they would not be exact for wide weights those that are.
+    pub(crate) fn taking(self, wide: bool) -> DotToken {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            DotToken::Avx2(avx2) if wide => DotToken::Avx2Wide(Avx2Wide(avx2)),
+            _ => self,
         }
     }
 
@@ -182,6 +198,16 @@ macro_rules! dispatch_dot {
                     }
                     // SAFETY: the token proves that the CPU has what the function is compiled for, here and below.
                     unsafe { avx2(kernel, $($arg),*) }
+                }
+                #[cfg(target_arch = "x86_64")]
+                DotToken::Avx2Wide(kernel) => {
+                    #[target_feature(enable = "avx2,fma")]
+                    #[allow(clippy::too_many_arguments)]
+                    fn avx2_wide(kernel: int8::Avx2Wide, $($arg: $ty),*) {
+                        $body(kernel, $($arg),*)
+                    }
+                    // SAFETY: as above.
+                    unsafe { avx2_wide(kernel, $($arg),*) }
                 }
                 #[cfg(target_arch = "x86_64")]
                 DotToken::AvxVnni(kernel) => {

@@ -29,7 +29,7 @@ pub use self::f16::{LARGEST_WEIGHT, gemm_f16, pack_f16, packed_len_f16};
 pub(crate) use self::f32::{F32, F32MicroKernel, MR};
 pub use self::family::{Element, KernelFamily, Reduction, UnknownFamily};
 pub(crate) use self::i8::i8_rows;
-pub use self::i8::{PackedI8, Rescale, gemm_i8, pack_i8, padded_i8, quantise};
+pub use self::i8::{PackedI8, Rescale, gemm_i8, pack_exact_i8, pack_i8, padded_i8, quantise};
 pub(crate) use self::micro_kernel::{MicroKernel, Tile};
 pub use self::operands::{Fragments, Rows};
 use self::operands::{Operands, TileRows};

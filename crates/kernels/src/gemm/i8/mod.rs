@@ -19,7 +19,7 @@ mod x86;
 
 use std::ops::Range;
 
-pub use self::pack::{PackedI8, pack_i8};
+pub use self::pack::{PackedI8, pack_exact_i8, pack_i8};
 use super::epilogue::{Accumulators, NR};
 use super::family::{KernelFamily, Reduction};
 use super::micro_kernel::{MicroKernel, Tile};
@@ -58,6 +58,8 @@ pub struct Rescale<'a> {
     pub column_sums: &'a [i32],
     /// For each column, the scale of the rows times the scale of its weights.
     pub scales: &'a [f32],
+    /// Whether the weights need products that take more than [`pack_i8`] makes: [`PackedI8::wide`].
+    pub wide: bool,
 }
 
 /// The micro-kernel's epilogue.
@@ -345,7 +347,7 @@ pub fn quantise(pool: &mut ThreadPool, x: &[f32], reduction: usize, scale: f32, 
 /// let (scale, zero_point) = (0.02, 50);
 /// quantise(pool, &x, 4, scale, zero_point, &mut bytes);
 /// let scales: Vec<f32> = packed.scales.iter().map(|weights| scale * weights).collect();
-/// let rescale = Rescale { zero_point, column_sums: &packed.column_sums, scales: &scales };
+/// let rescale = Rescale { zero_point, column_sums: &packed.column_sums, scales: &scales, wide: packed.wide };
 /// gemm_i8(pool, &bytes, 4, &packed.weights, rescale, Epilogue::default(), &mut out);
 /// assert!((out[0] - -1.5).abs() < 0.03 && (out[1] - -0.5).abs() < 0.03, "{out:?}");
 /// ```
@@ -361,7 +363,8 @@ pub fn gemm_i8(
     assert!(reduction <= LONGEST, "a reduction of {reduction} entries");
     assert_eq!(rescale.scales.len(), rescale.column_sums.len(), "columns");
     let padded = padded_i8(reduction);
-    let (token, split) = (pool.dot(), Split { reduction: Reduction::whole(padded), columns: rescale.scales.len() });
+    let (token, split) =
+        (pool.dot().taking(rescale.wide), Split { reduction: Reduction::whole(padded), columns: rescale.scales.len() });
     let epilogue = I8Epilogue { rescale, float: epilogue };
     split.run::<Dot<int8::Plain>>(pool, bytes, packed, epilogue, out, &|x, packed, to, epilogue, out| {
         i8_gemm(token, x, padded, packed, to, epilogue, out);

@@ -16,6 +16,8 @@ pub struct PackedI8 {
     pub column_sums: Vec<i32>,
     /// For each column, what a weight of 1 stands for.
     pub scales: Vec<f32>,
+    /// Whether two neighbours may be beyond what AVX2's `vpmaddubsw` adds up, so that it is not to be used.
+    pub wide: bool,
 }
 
 /// Quantises B, whose entry (k, n) is `weight(k, n)`, column by column to -127..=127, and packs it.
@@ -42,7 +44,51 @@ pub fn pack_i8(reduction: Reduction, columns: usize, weight: impl Fn(usize, usiz
     }
     let mut weights = vec![0_i8; family.packed_len(reduction, columns)];
     family.pack(reduction, columns, |k, n| quantised[k * columns + n], &mut weights);
-    PackedI8 { weights, column_sums, scales }
+    PackedI8 { weights, column_sums, scales, wide: false }
+}
+
+/// Packs B, whose entry (k, n) is `weight(k, n)`, as the integers that its columns are multiples of: weights that another program has
+/// quantised. None where a column is no multiple of integers from -128 to 127, or has more than one of -128, two of which NEON
+/// cannot add up.
+pub fn pack_exact_i8(reduction: Reduction, columns: usize, weight: impl Fn(usize, usize) -> f32) -> Option<PackedI8> {
+    let family = KernelFamily::I8;
+    let mut packed = PackedI8 { weights: vec![0; family.packed_len(reduction, columns)], ..PackedI8::default() };
+    let mut whole = vec![0_i8; reduction.entries() * columns];
+    let mut column = vec![0.0; reduction.entries()];
+    for n in 0..columns {
+        column.iter_mut().enumerate().for_each(|(k, entry)| *entry = weight(k, n));
+        let (scale, steps) = whole_steps(&column)?;
+        packed.scales.push(scale);
+        packed.column_sums.push(steps.iter().map(|step| i32::from(*step)).sum());
+        let floats: Vec<f32> = steps.iter().map(|step| f32::from(*step)).collect();
+        packed.wide |= !pairs(&floats, reduction.len).all(|pair| reach(pair) <= PAIR);
+        steps.iter().enumerate().for_each(|(k, step)| whole[k * columns + n] = *step);
+    }
+    family.pack(reduction, columns, |k, n| whole[k * columns + n], &mut packed.weights);
+    Some(packed)
+}
+
+/// How far a weight may be from a whole number of steps: four roundings of f32, of which each moves 128 by 8e-6.
+const NEAR: f32 = 1e-4;
+
+/// The step of which all values are multiples from -128 to 127, and these.
+fn whole_steps(column: &[f32]) -> Option<(f32, Vec<i8>)> {
+    let largest = column.iter().fold(0.0_f32, |m, w| if w.abs() > m.abs() { *w } else { m });
+    if largest == 0.0 {
+        return column.iter().all(|w| *w == 0.0).then(|| (1.0, vec![0; column.len()]));
+    }
+    let most = if largest < 0.0 { 128_u8 } else { 127 };
+    // The coarsest step will do: what is a multiple of it is exactly that.
+    (1..=most).find_map(|count| {
+        let scale = largest.abs() / f32::from(count);
+        let near = |w: &f32| (w / scale - (w / scale).round_ties_even()).abs() <= NEAR;
+        if !scale.is_normal() || !column.iter().all(near) {
+            return None;
+        }
+        let steps: Vec<i8> = column.iter().map(|w| (w / scale).round_ties_even() as i8).collect();
+        (steps.iter().filter(|step| **step == i8::MIN).count() <= 1 && !column.contains(&(128.0 * scale)))
+            .then_some((scale, steps))
+    })
 }
 
 /// Neighbours that a 16-bit sum adds up: two and two of each fragment.
@@ -110,6 +156,48 @@ mod tests {
                 }
             }
         }
+    }
+
+    proptest! {
+        #![proptest_config(cases(200))]
+
+        #[test]
+        fn weights_that_are_whole_numbers_of_steps_are_packed_as_these(
+            len in 1_usize..40, columns in 1_usize..20, scales in prop::collection::vec(1e-4_f32..10.0, 20), limit in 1_u8..=127,
+            lowest: bool,
+        ) {
+            let reduction = Reduction { fragments: 2, len };
+            let step = |k: usize, n: usize| {
+                let value = values(n as u64, reduction.entries())[k];
+                let step = (value * f32::from(limit)).round().clamp(-127.0, 127.0);
+                if lowest && k == 0 { -128.0 } else { step }
+            };
+            let steps: Vec<Vec<f32>> =
+                (0..columns).map(|n| (0..reduction.entries()).map(|k| step(k, n)).collect()).collect();
+            let packed = pack_exact_i8(reduction, columns, |k, n| steps[n][k] * scales[n]).unwrap();
+            let back = KernelFamily::I8.unpack(reduction, columns, &packed.weights);
+            let mut wide = false;
+            for n in 0..columns {
+                let column: Vec<f32> = (0..reduction.entries()).map(|k| f32::from(back[k * columns + n])).collect();
+                prop_assert_eq!(packed.column_sums[n], column.iter().sum::<f32>() as i32);
+                for (found, step) in column.iter().zip(&steps[n]) {
+                    prop_assert!((found * packed.scales[n] - step * scales[n]).abs() <= 1e-5 * 128.0 * scales[n]);
+                }
+                wide |= pairs(&column, len).any(|pair| reach(pair) > PAIR);
+            }
+            prop_assert_eq!(packed.wide, wide);
+        }
+    }
+
+    #[test]
+    fn weights_on_no_grid_of_bytes_are_not_packed() {
+        let pack = |column: &[f32]| pack_exact_i8(Reduction::whole(column.len()), 1, |k, _| column[k]);
+        assert!(pack(&values(1, 40)).is_none());
+        assert!(pack(&[-200.0, 1.0, 3.0]).is_none(), "more steps than a byte has");
+        assert!(pack(&[128.0, 1.0]).is_none() && pack(&[-128.0, -128.0, 1.0]).is_none());
+        assert!(pack(&[f32::NAN, 1.0]).is_none() && pack(&[f32::INFINITY, 1.0]).is_none());
+        assert_eq!(pack(&[-128.0, 127.0]).unwrap().scales, [1.0]);
+        assert_eq!(pack(&[0.0; 3]).unwrap().scales, [1.0]);
     }
 
     #[test]

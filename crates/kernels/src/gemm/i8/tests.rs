@@ -54,7 +54,12 @@ impl Reference {
     }
 
     fn rescale(&self) -> Rescale<'_> {
-        Rescale { zero_point: self.zero_point, column_sums: &self.packed.column_sums, scales: &self.scales }
+        Rescale {
+            zero_point: self.zero_point,
+            column_sums: &self.packed.column_sums,
+            scales: &self.scales,
+            wide: self.packed.wide,
+        }
     }
 
     fn epilogue(&self, activation: Activation) -> Epilogue<'_> {
@@ -84,6 +89,37 @@ proptest! {
         });
     }
 
+    /// Weights of all sizes, as other programs quantise them: those that `vpmaddubsw` would saturate.
+    #[test]
+    fn gemm_i8_of_wide_weights_is_exact_on_every_kernel(
+        m in 1..=most(67), k in 2..=most(67), n in 1..=most(67), zero_point: u8, largest: bool,
+    ) {
+        let weight = |k: usize, n: usize| match (k * 31 + n * 17) % 256 {
+            0 if k == 0 => -128.0,
+            _ if largest => 127.0,
+            step => step as f32 - 128.0,
+        };
+        let weight = |k: usize, n: usize| if k > 0 { weight(k, n).max(-127.0) } else { weight(k, n) };
+        let packed = pack_exact_i8(Reduction::whole(k), n, weight).unwrap();
+        let unpacked = KernelFamily::I8.unpack(Reduction::whole(k), n, &packed.weights);
+        let x: Vec<f32> = values(1, m * k).iter().map(|x| (300.0 * x).round()).collect();
+        let scales = vec![1.0; n];
+        let rescale = Rescale { zero_point, column_sums: &packed.column_sums, scales: &scales, wide: packed.wide };
+        let (low, high) = (-f32::from(zero_point), f32::from(255 - zero_point));
+        let entry = |i: usize| {
+            let row = &x[i / n * k..][..k];
+            let term = |(k, x): (usize, &f32)| x.clamp(low, high) as i64 * i64::from(unpacked[k * n + i % n]);
+            row.iter().enumerate().map(term).sum::<i64>() as f32
+        };
+        let expected: Vec<f32> = (0..m * n).map(entry).collect();
+        for_each_int8(|pool| {
+            let (mut bytes, mut out) = (vec![0; m * padded_i8(k)], vec![f32::NAN; m * n]);
+            quantise(pool, &x, k, 1.0, zero_point, &mut bytes);
+            gemm_i8(pool, &bytes, k, &packed.weights, rescale, Epilogue::default(), &mut out);
+            assert_eq!(out, expected, "{pool:?}");
+        });
+    }
+
     /// Long reductions at the ends of the range: sums near the limits of 32 bits, every pair as large as it may be.
     #[test]
     fn gemm_i8_is_exact_where_sums_are_largest(k in 1..most(3000), n in 1_usize..20, up: bool, negative: bool) {
@@ -91,7 +127,7 @@ proptest! {
         let packed = pack_i8(Reduction::whole(k), n, |_, _| weight);
         let (x, zero_point) = (vec![if up { 1e9 } else { -1e9 }; k], if up { 0 } else { 255 });
         let scales = vec![1.0; n];
-        let rescale = Rescale { zero_point, column_sums: &packed.column_sums, scales: &scales };
+        let rescale = Rescale { zero_point, column_sums: &packed.column_sums, scales: &scales, wide: packed.wide };
         for_each_int8(|pool| {
             let (mut bytes, mut out) = (vec![0; padded_i8(k)], vec![f32::NAN; n]);
             quantise(pool, &x, k, 1.0, zero_point, &mut bytes);
@@ -124,7 +160,7 @@ proptest! {
         };
         let expected: Vec<f32> = (0..m * n).map(entry).collect();
         let scales = vec![1.0; n];
-        let rescale = Rescale { zero_point: 0, column_sums: &packed.column_sums, scales: &scales };
+        let rescale = Rescale { zero_point: 0, column_sums: &packed.column_sums, scales: &scales, wide: packed.wide };
         let epilogue = I8Epilogue { rescale, float: Epilogue::default() };
         let mut out = vec![f32::NAN; m * n];
         let rows = Fragments { rows: Rows::Listed(&list), per_row: fragments, offset, len };

@@ -1,5 +1,7 @@
 //! `quantize`: a model with the layers in int8 that pay, as a bundle.
 
+mod held_out;
+
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use dyn_perceiver::quantise::{Chosen, Layer, QuantiseOptions, Quantiser, Verdict
 use dyn_perceiver::{Classifier, Model};
 use serde::Serialize;
 
+use self::held_out::HeldOut;
 use crate::args::images::{DataArgs, failure};
 use crate::args::load::LoadArgs;
 use crate::args::share::Share;
@@ -40,15 +43,21 @@ pub(crate) struct Args {
     model: PathBuf,
     #[command(flatten)]
     data: DataArgs,
-    /// Take the ranges of layers from so many images, the first
+    /// Take the ranges of layers from so many images, spread over all
     #[arg(long, value_name = "COUNT", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Data")]
     calibrate: u32,
-    /// Hold accuracy against float on so many images after those
+    /// Hold accuracy against float on so many others of the images
     #[arg(long, value_name = "COUNT", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Data")]
     check: u32,
     /// Let no exit be right less often than in float by more than this
     #[arg(long, value_name = "SHARE", default_value_t = Share::new(0.003))]
     tolerance: Share,
+    /// Compare float and int8 on these labelled images, too, which nothing is chosen with
+    #[arg(long, value_name = "PATH", help_heading = "Data")]
+    test: Option<PathBuf>,
+    /// Take every layer that costs no accuracy, and write the bundle, whether int8 pays on this machine or not
+    #[arg(long)]
+    even_if_slower: bool,
     /// Name this CPU in the bundle; layers are timed on this machine all the same [default: this machine's architecture]
     #[arg(long, value_name = "CPU")]
     target: Option<Target>,
@@ -79,6 +88,7 @@ pub(crate) struct Report<'a> {
     pays: bool,
     frontier_area: Option<f64>,
     points: Option<usize>,
+    test: Option<HeldOut<'a>>,
     skipped: Vec<SkippedReport<'a>>,
     warnings: &'a [String],
 }
@@ -123,6 +133,9 @@ struct Written {
     /// The area under the new frontier over that of the float model's.
     area: f64,
     points: usize,
+    plan: Arc<Plan>,
+    /// Of the float model and of what was written.
+    frontiers: [Frontier; 2],
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
@@ -139,14 +152,23 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let (calibration, check) = parts(&args, &images)?;
     quantiser.calibrate(calibration)?;
     let tolerance = f64::from(args.tolerance.get());
-    let options = QuantiseOptions::default().with_tolerance(tolerance);
+    let mut options = QuantiseOptions::default().with_tolerance(tolerance);
+    if args.even_if_slower {
+        options.layer_time = f64::INFINITY;
+    }
     let labels = &images.labels[images.tensors.len() - check.len()..];
     let chosen = quantiser.choose(check, Some(labels), &options)?;
-    let written = match chosen.pays {
+    let written = match chosen.pays || (args.even_if_slower && chosen.layers() > 0) {
         true => Some(write(&args, &quantiser, &chosen, &mut notes)?),
         false => None,
     };
-    report(&args, &quantiser, &chosen, written.as_ref(), &notes)?;
+    let test = match (&args.test, &written) {
+        (Some(path), Some(Written { plan, frontiers: [float, int8], .. })) => {
+            Some(HeldOut::new(&args, path, [quantiser.plan(), plan], [float, int8], &mut notes)?)
+        }
+        _ => None,
+    };
+    report(&args, &quantiser, &chosen, written.as_ref(), test, &notes)?;
     notes.tell();
     if written.is_none() {
         let (int8, float) = (1e3 * chosen.int8_time.as_secs_f64(), 1e3 * chosen.float_time.as_secs_f64());
@@ -159,8 +181,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     notes.end()
 }
 
-/// The images for ranges, and those for the check: the first ones, and those behind; all of them for both where there are
-/// no more.
+/// The images for ranges, and those for the check; all of them for both where there are no more.
 fn parts<'a>(args: &Args, images: &'a Images) -> Result<(Tensors<'a>, Tensors<'a>), Failure> {
     let tensors = images.tensors.as_slice();
     if tensors.is_empty() {
@@ -170,57 +191,72 @@ fn parts<'a>(args: &Args, images: &'a Images) -> Result<(Tensors<'a>, Tensors<'a
     Ok((first, if rest.is_empty() { tensors } else { rest }))
 }
 
-/// As many images as are asked for, ready for the network.
+/// Whether the item in this place is among `wanted` ones that are spread evenly over `all`.
+fn is_among(place: usize, wanted: usize, all: usize) -> bool {
+    let before = |place: usize| place as u128 * wanted.min(all) as u128 / all.max(1) as u128;
+    before(place + 1) > before(place)
+}
+
+/// As many images as are asked for, ready for the network: spread over all, since folders are in the order of classes, and first those
+/// for ranges, themselves spread.
 fn images(args: &Args, plan: &Arc<Plan>) -> Result<(Images, DataNotes), Failure> {
     let data = args.data.open(plan.info(), args.load.images())?;
     let mut notes = DataNotes::of(&data);
-    let wanted = args.calibrate as usize + args.check as usize;
-    let bar = progress::images(data.len().min(wanted), 0, args.json);
+    let all = data.len();
+    let (calibrate, wanted) = (args.calibrate as usize, args.calibrate as usize + args.check as usize);
+    let bar = progress::images(all, 0, args.json);
     let mut classifier = Classifier::new(plan.clone())?;
-    let mut images = Images { tensors: vec![], labels: vec![] };
+    let [mut first, mut rest] = [0; 2].map(|_| Images { tensors: vec![], labels: vec![] });
+    let mut taken = 0;
     let visited = data.visit(0, 1, |samples| {
-        for sample in samples {
-            images.tensors.push(classifier.tensor(&sample.frame)?.to_vec());
-            images.labels.push(sample.label);
+        for sample in samples.iter().filter(|sample| is_among(sample.index, wanted, all)) {
+            let part = if is_among(taken, calibrate, wanted.min(all)) { &mut first } else { &mut rest };
+            part.tensors.push(classifier.tensor(&sample.frame)?.to_vec());
+            part.labels.push(sample.label);
+            taken += 1;
         }
-        bar.set_position(images.tensors.len() as u64);
-        Ok(images.tensors.len() < wanted)
+        bar.set_position(samples.last().map_or(0, |sample| sample.index as u64 + 1));
+        Ok(taken < wanted)
     });
     bar.finish_and_clear();
     notes.skip(visited.map_err(failure)?);
-    Ok((images, notes))
+    first.tensors.append(&mut rest.tensors);
+    first.labels.append(&mut rest.labels);
+    Ok((first, notes))
 }
 
 fn write(args: &Args, quantiser: &Quantiser, chosen: &Chosen, notes: &mut DataNotes) -> Result<Written, Failure> {
     let taken: Vec<bool> = chosen.verdicts.iter().map(|verdict| *verdict == Verdict::Int8).collect();
     let plan = quantiser.plan_with(&taken)?;
-    let folder = tempfile::tempdir().context("a folder for records")?;
-    let float = solve(args, quantiser.plan(), &folder.path().join("float.csv"), None)?.1.frontier;
-    let (records, Solved { frontier, calibration, .. }) =
-        solve(args, &plan, &folder.path().join("int8.csv"), Some(notes))?;
-    let area = area(&frontier, &float);
+    let data = &args.data.data;
+    let solve = |records: &Records| solver::solve(records, &records.rows(), &SolveOptions::default()).or_input();
+    let float = solve(&records(args, data, quantiser.plan(), None)?)?.frontier;
+    let records = records(args, data, &plan, Some(notes))?;
+    let Solved { frontier, calibration, .. } = solve(&records)?;
+    let expected = |frontier: &Frontier, i: usize| f64::from(frontier.points()[i].accuracy);
+    let area = area_of([&frontier, &float], [&|i| expected(&frontier, i), &|i| expected(&float, i)]);
     let points = frontier.points().len();
     let names = records.exits().iter().map(String::as_str);
-    let policy = CalibratedPolicy::new(collect::digest(&plan), names, records.len() as u32, None, frontier)?
+    let policy = CalibratedPolicy::new(collect::digest(&plan), names, records.len() as u32, None, frontier.clone())?
         .with_calibration(calibration)?;
     let target = args.target.clone().unwrap_or_else(Target::host);
     let compiled = quantiser.compile(chosen, Some(policy), target, &args.output).map_err(|error| match error {
         BundleError::Write { .. } => Failure::Failed(error.into()),
         error => Failure::Input(error.into()),
     })?;
-    Ok(Written { compiled, digest: collect::digest(&plan).hex().to_string(), area, points })
+    let digest = collect::digest(&plan).hex().to_string();
+    Ok(Written { compiled, digest, area, points, plan, frontiers: [float, frontier] })
 }
 
-/// What every exit of a plan says of all the images, and the best policies for it.
-fn solve(
-    args: &Args,
-    plan: &Arc<Plan>,
-    path: &Path,
-    notes: Option<&mut DataNotes>,
-) -> Result<(Records, Solved), Failure> {
-    let data = args.data.open(plan.info(), args.load.images())?;
+/// What every exit of a plan says of all the images in `path`.
+fn records(args: &Args, path: &Path, plan: &Arc<Plan>, notes: Option<&mut DataNotes>) -> Result<Records, Failure> {
+    let folder = tempfile::tempdir().context("a folder for records")?;
+    let file = folder.path().join("records.csv");
+    let images = DataArgs { data: path.into(), ..args.data.clone() };
+    let range = if path == args.data.data { args.load.images() } else { None };
+    let data = images.open(plan.info(), range)?;
     let header = collect::header(plan, collect::mac_costs(plan)?);
-    let mut writer = RecordWriter::resume(path, &header, data.names()).or_input()?;
+    let mut writer = RecordWriter::resume(&file, &header, data.names()).or_input()?;
     let bar = progress::images(data.len(), 0, args.json);
     let jobs = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let collected = collect::collect(plan, data, &mut writer, jobs, |done| {
@@ -233,30 +269,31 @@ fn solve(
         notes.skip(collected.skipped);
     }
     writer.finish()?;
-    let records = Records::read(path)?;
-    let solved = solver::solve(&records, &records.rows(), &SolveOptions::default()).or_input()?;
-    Ok((records, solved))
+    Ok(Records::read(&file)?)
 }
 
+/// How often each point of a frontier is right.
+type Accuracies<'a> = &'a dyn Fn(usize) -> f64;
+
 /// Mean accuracy of one frontier over that of another, over costs that both span.
-fn area(frontier: &Frontier, other: &Frontier) -> f64 {
+fn area_of([frontier, other]: [&Frontier; 2], [right, right_other]: [Accuracies<'_>; 2]) -> f64 {
     let ends = |frontier: &Frontier| {
         let costs = || frontier.points().iter().map(|point| f64::from(point.cost));
         (costs().fold(f64::INFINITY, f64::min), costs().fold(0.0, f64::max))
     };
     let ((from, until), (other_from, other_until)) = (ends(frontier), ends(other));
     let (from, until) = (from.max(other_from), until.min(other_until).max(from.max(other_from)));
-    let mean = |frontier: &Frontier| -> f64 {
+    let mean = |frontier: &Frontier, right: Accuracies<'_>| -> f64 {
         let at = |step: u16| from + (until - from) * f64::from(step) / f64::from(COSTS);
-        (0..=COSTS).map(|step| accuracy(frontier, at(step) as f32)).sum()
+        (0..=COSTS).map(|step| accuracy(frontier, right, at(step) as f32)).sum()
     };
-    mean(frontier) / mean(other).max(f64::MIN_POSITIVE)
+    mean(frontier, right) / mean(other, right_other).max(f64::MIN_POSITIVE)
 }
 
 /// The accuracy that a budget buys, two points mixed.
-fn accuracy(frontier: &Frontier, budget: f32) -> f64 {
+fn accuracy(frontier: &Frontier, right: Accuracies<'_>, budget: f32) -> f64 {
     let mix = frontier.mix(budget);
-    let [low, high] = [mix.low, mix.high].map(|index| f64::from(frontier.points()[index].accuracy));
+    let [low, high] = [mix.low, mix.high].map(right);
     low + f64::from(mix.share_of_high) * (high - low)
 }
 
@@ -265,6 +302,7 @@ fn report(
     quantiser: &Quantiser,
     chosen: &Chosen,
     written: Option<&Written>,
+    test: Option<HeldOut<'_>>,
     notes: &DataNotes,
 ) -> Result<(), Failure> {
     let mut out = Out::stdout();
@@ -291,6 +329,7 @@ fn report(
             pays: chosen.pays,
             frontier_area: written.map(|written| written.area),
             points: written.map(|written| written.points),
+            test,
             skipped: notes.skipped(),
             warnings: notes.warnings(),
         })?);
@@ -307,6 +346,9 @@ fn report(
             "policy   {} points, found anew; {:.4} times the accuracy of float's policies at the same cost",
             written.points, written.area
         )?;
+    }
+    if let Some(test) = test {
+        write!(out, "\n{}", test.text())?;
     }
     Ok(())
 }
