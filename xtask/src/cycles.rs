@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args as ClapArgs;
@@ -40,15 +40,28 @@ struct Loop {
     multiply_adds: usize,
 }
 
+impl Loop {
+    fn is_of_bytes(&self) -> bool {
+        self.instructions.iter().any(|line| is_multiply_add(line) && !line.starts_with("fmla"))
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(args.binary.exists(), "{}: no such file", args.binary.display());
     let mut rows = vec![];
-    for (name, range) in kernels(&args.binary)? {
-        let text = disassemble(&args.binary, range)?;
-        let Some(inner) = loops(&text).into_iter().max_by_key(|l| l.multiply_adds).filter(|l| l.multiply_adds >= LEAST)
-        else {
+    for (name, ranges) in kernels(&args.binary)? {
+        // Functions of one name differ in the rows and columns of their tiles.
+        let mut found = vec![];
+        for range in ranges {
+            found.extend(loops(&disassemble(&args.binary, range)?));
+        }
+        // In a kernel for bytes, a loop of floats is the activation behind it.
+        let inner = found.into_iter().max_by_key(|l| (l.is_of_bytes(), l.multiply_adds));
+        let Some(inner) = inner.filter(|l| l.multiply_adds >= LEAST) else { continue };
+        // Without them, the core does not run the kernel.
+        if lacks_instructions(&args.cpu, &inner.instructions)? {
             continue;
-        };
+        }
         let cycles = cycles(&args.cpu, &inner.instructions)?;
         let only: Vec<String> = inner.instructions.iter().filter(|line| is_multiply_add(line)).cloned().collect();
         rows.push((name, inner.instructions.len() + 1, inner.multiply_adds, cycles, cycles_limit(&args.cpu, &only)?));
@@ -80,8 +93,8 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// The kernels' functions and where they are.
-fn kernels(binary: &Path) -> Result<BTreeMap<String, [u64; 2]>> {
+/// The kernels' functions and where those of each name are.
+fn kernels(binary: &Path) -> Result<BTreeMap<String, Vec<[u64; 2]>>> {
     let mut nm = Command::new("aarch64-linux-gnu-nm");
     let text = output(nm.args(["--demangle", "--print-size"]).arg(binary))?;
     let symbol = |line: &str| -> Option<(String, [u64; 2])> {
@@ -91,7 +104,11 @@ fn kernels(binary: &Path) -> Result<BTreeMap<String, [u64; 2]>> {
         let (start, size) = (start.ok()?, size.ok()?);
         Some((name.to_owned(), [start, start + size]))
     };
-    Ok(text.lines().filter_map(symbol).collect())
+    let mut kernels = BTreeMap::<String, Vec<_>>::new();
+    for (name, range) in text.lines().filter_map(symbol) {
+        kernels.entry(name).or_default().push(range);
+    }
+    Ok(kernels)
 }
 
 fn disassemble(binary: &Path, [start, stop]: [u64; 2]) -> Result<String> {
@@ -100,8 +117,14 @@ fn disassemble(binary: &Path, [start, stop]: [u64; 2]) -> Result<String> {
     output(objdump.arg(format!("--start-address={start}")).arg(format!("--stop-address={stop}")).arg(binary))
 }
 
+/// Whether an instruction multiplies whole vectors of f32, halves or bytes, and adds.
 fn is_multiply_add(instruction: &str) -> bool {
-    instruction.starts_with("fmla\t") && instruction.contains(".4s")
+    let Some((name, operands)) = instruction.split_once('\t') else { return false };
+    match name {
+        "fmla" => operands.contains(".4s") || operands.contains(".8h"),
+        "sdot" | "smull" | "smull2" | "smlal" | "smlal2" => true,
+        _ => false,
+    }
 }
 
 /// Loops that end with a branch back to their beginning and have no other branch.
@@ -141,18 +164,28 @@ fn target(instruction: &str) -> Option<u64> {
     u64::from_str_radix(address.trim().trim_start_matches("0x"), 16).ok()
 }
 
-fn mca(cpu: &str, instructions: &[String]) -> Result<String> {
+fn run_mca(cpu: &str, instructions: &[String]) -> Result<Output> {
     let mut command = Command::new("llvm-mca");
     command.args(["-mtriple=aarch64-linux-gnu", "-instruction-info=0", "-resource-pressure=0"]);
     command.arg(format!("-mcpu={cpu}")).arg(format!("-iterations={ITERATIONS}"));
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("llvm-mca (apt install llvm)")?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("llvm-mca (apt install llvm)")?;
     let mut input = child.stdin.take().context("no input")?;
     input.write_all((instructions.join("\n") + "\n").as_bytes())?;
     drop(input);
-    let done = child.wait_with_output()?;
-    ensure!(done.status.success(), "llvm-mca -mcpu={cpu}: {}", done.status);
+    Ok(child.wait_with_output()?)
+}
+
+fn mca(cpu: &str, instructions: &[String]) -> Result<String> {
+    let done = run_mca(cpu, instructions)?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "llvm-mca -mcpu={cpu}: {}", said.lines().next().unwrap_or_default());
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Whether some of the instructions are of an extension that the core does not have.
+fn lacks_instructions(cpu: &str, instructions: &[String]) -> Result<bool> {
+    Ok(String::from_utf8_lossy(&run_mca(cpu, instructions)?.stderr).contains("instruction requires:"))
 }
 
 fn value(report: &str, key: &str) -> Result<f64> {
@@ -195,6 +228,14 @@ mod tests {
         let instructions = ["ldr\tq0, [x1], #16", "fmla\tv1.4s, v0.4s, v2.s[0]", "subs\tx0, x0, #0x1"];
         let expected = Loop { instructions: instructions.map(str::to_owned).to_vec(), multiply_adds: 1 };
         assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn products_of_every_precision_are_counted() {
+        let counted = ["fmla\tv1.4s, v0.4s, v2.s[0]", "fmla\tv1.8h, v0.8h, v2.h[7]", "sdot\tv1.4s, v0.16b, v2.4b[1]"];
+        assert!(counted.into_iter().all(is_multiply_add));
+        let others = ["fmul\tv1.4s, v0.4s, v2.s[0]", "fmla\tv1.2s, v0.2s, v2.2s", "sadalp\tv1.4s, v30.8h", "ret"];
+        assert!(!others.into_iter().any(is_multiply_add));
     }
 
     #[test]
