@@ -20,6 +20,9 @@ impl Stage<'_> {
         let seconds = Duration::from_secs_f64;
         let frames = match self.situation.coming {
             Coming::Free(shortest, longest) => FrameDemand::Between(seconds(shortest), seconds(longest)),
+            Coming::Rhythm(day, night) if !self.situation.tells_hours => {
+                FrameDemand::PerHour((0.5 * (day + night)) as f32)
+            }
             Coming::Rhythm(day, night) => {
                 FrameDemand::DayNight { day: day as f32, night: night as f32, begins: seconds(3600.0 * BEGINS) }
             }

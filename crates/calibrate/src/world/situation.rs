@@ -30,6 +30,8 @@ pub(super) struct Situation {
     pub(super) solar_watts: f64,
     /// Whether the governor is told of the panel.
     pub(super) tells_panel: bool,
+    /// Whether the governor is told how many events come by day and by night, and not only how many on average.
+    pub(super) tells_hours: bool,
     /// What the governor is told of the board, idle and per frame, over what it draws.
     pub(super) told: (f64, f64),
     pub(super) trouble: Trouble,
@@ -65,6 +67,7 @@ impl Situation {
             celsius: (5.0, 25.0),
             solar_watts: 0.0,
             tells_panel: false,
+            tells_hours: true,
             told: (1.0, 1.0),
             trouble: Trouble::None,
             step: 1.0 / 256.0,
@@ -111,6 +114,25 @@ impl Situation {
             sunny("sun 20 W, 7 days, 100 Wh", 168.0, 100.0, 20.0, false),
             Situation { tells_panel: true, ..sunny("sun 20 W, the panel is told", 168.0, 100.0, 20.0, false) },
             Situation { coming: Coming::Rhythm(24_000.0, 4_800.0), label_wh: 150.0, ..day("night and day") },
+            Situation {
+                coming: Coming::Rhythm(24_000.0, 4_800.0),
+                label_wh: 150.0,
+                tells_hours: false,
+                ..day("night and day, the mean alone is told")
+            },
+            Situation {
+                hours: 168.0,
+                coming: Coming::Rhythm(24_000.0, 4_800.0),
+                label_wh: 900.0,
+                ..day("night and day, 7 days")
+            },
+            Situation {
+                hours: 168.0,
+                coming: Coming::Rhythm(24_000.0, 4_800.0),
+                label_wh: 900.0,
+                tells_hours: false,
+                ..day("night and day, 7 days, the mean alone is told")
+            },
             Situation { coming: Coming::Bursts(3_600.0), label_wh: 118.0, ..day("bursts") },
             Situation { celsius: (-10.0, -10.0), label_wh: 150.0, ..day("-10 C, 150 Wh") },
             Situation { health: (0.6, 0.6), label_wh: 175.0, ..day("cell at 60 %, 175 Wh") },
@@ -160,6 +182,7 @@ impl Situation {
         let bare = |situation: &Situation| Situation {
             name: "",
             tells_panel: false,
+            tells_hours: true,
             told: (1.0, situation.told.1),
             trouble: Trouble::None,
             step: 0.0,
