@@ -111,6 +111,20 @@ impl PowerModel {
         Ok(self)
     }
 
+    /// The same model of a board beside which something draws `watts` all the time, as a camera does that makes frames:
+    /// whether the board idles, is suspended or works.
+    ///
+    /// # Errors
+    /// [`PowerModelError::Watts`] when that is negative or not finite.
+    pub fn with_load(mut self, watts: f32) -> Result<Self, PowerModelError> {
+        if !(watts.is_finite() && watts >= 0.0) {
+            return Err(PowerModelError::Watts { watts });
+        }
+        self.idle_watts += watts;
+        self.suspend_watts = self.suspend_watts.map(|suspended| suspended + watts);
+        Ok(self)
+    }
+
     fn figures(stages: &[f32]) -> Result<PerExit<f32>, PowerModelError> {
         if stages.is_empty() {
             return Err(PowerModelError::StageCount { stages: 0 });
@@ -244,6 +258,15 @@ mod tests {
         assert_eq!(model.source(), JoulesSource::Modelled);
         assert!((model.frame_joules(1) - 0.12).abs() < 1e-6);
         assert!(PowerModel::from_latency(2.5, 2.0, &[0.01]).is_err());
+    }
+
+    #[test]
+    fn power_model_counts_a_load_while_it_rests_too() {
+        let model = PowerModel::new(2.5, &[1.0], JoulesSource::Measured).unwrap().with_suspend(0.5).unwrap();
+        let camera = model.clone().with_load(0.25).unwrap();
+        assert_eq!((camera.idle_watts(), camera.resting_watts(), camera.stages()), (2.75, 0.75, model.stages()));
+        assert_eq!(model.clone().with_load(-1.0), Err(PowerModelError::Watts { watts: -1.0 }));
+        assert!(model.with_load(f32::NAN).is_err());
     }
 
     #[test]

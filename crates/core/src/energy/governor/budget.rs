@@ -148,6 +148,18 @@ impl BudgetGovernor {
         self
     }
 
+    /// Goes on `elapsed` after the beginning of a mission that an earlier run began. In the last part of that, `away`, nobody
+    /// counted: the board took `joules` then, which were what it draws switched off and what booting it takes, or what it idles with.
+    /// What came before was counted by the earlier run, whose [`Learned`] must have been given already.
+    #[must_use]
+    pub fn resumed_at(mut self, elapsed: Duration, away: Duration, joules: f32) -> Self {
+        let joules = if joules.is_finite() { joules.max(0.0) } else { 0.0 };
+        let left = elapsed.saturating_sub(away);
+        self.learned.drain(hour(left), away.min(elapsed).as_secs_f32(), (joules, 0.0), None);
+        self.pending.since = elapsed;
+        self
+    }
+
     /// Takes another accuracy in [0, 1] never to go below, from the next decision on; with none, accuracy gives way.
     ///
     /// # Errors

@@ -280,3 +280,31 @@ fn budget_expects_a_charger_where_the_mission_could_not_be_without_for_a_day() {
     let plain = watts(long(20), 15_000.0, 0);
     assert!((plain - (0.85 * 15.0 / 20.0 - 0.5)).abs() < 0.1, "{plain}");
 }
+
+/// What an earlier run counted is not counted again, and a board that was switched off has not idled.
+#[test]
+fn resumed_mission_counts_the_time_away_once_and_as_it_was_spent() {
+    let frames = FrameDemand::Period(Duration::from_secs(1));
+    // Half a watt of idling and a joule a second for two hours.
+    let mut first = governor(mission(frames), 20_000.0);
+    for tick in 0..720u64 {
+        let soc = 1.0 - tick as f32 * 15.0 / 72_000.0;
+        first.choose(&good(tick * 10, soc).with_frames(10, 10.0));
+    }
+    let learned = *first.learned();
+    let before = learned.battery().soc();
+    // Three hours away: half a watt is 5400 J, 7.5 % of a charge; switched off at a hundredth of that with a boot it is 0.2 %.
+    let resumed = |joules: f32| {
+        let governor = governor(mission(frames), 20_000.0).with_learned(learned);
+        let mut governor = governor.resumed_at(5 * HOUR, 3 * HOUR, joules);
+        // The gauge does not answer yet: what is counted is all there is.
+        let last = GaugeReading::new(1.0);
+        let silent = GovernorInput::new(5 * HOUR, GaugeState::Stale { last, age: 3 * HOUR, fault: Fault::Nack });
+        governor.choose(&silent);
+        before - governor.learned().battery().soc()
+    };
+    let (idle, off) = (resumed(5400.0), resumed(154.0));
+    assert!((idle - 0.075).abs() < 0.01, "{idle}");
+    assert!((0.0..0.005).contains(&off), "{off}");
+    assert!(resumed(f32::NAN).abs() < 1e-6);
+}
