@@ -130,6 +130,15 @@ fn the_same_plan_answers_alike_on_every_instruction_set() {
 }
 
 #[test]
+fn layers_that_float_computes_by_winograds_filtering_are_told() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx/winograd.onnx");
+    let quantiser = Quantiser::new(Model::load(file).unwrap()).unwrap();
+    let of = |winograd: bool| quantiser.layers().iter().filter(|layer| layer.winograd == winograd).count();
+    assert!(of(true) > 0 && of(false) > 0, "{quantiser:?}");
+    assert!(quantiser.layers().iter().all(|layer| !layer.winograd || layer.reduction % 9 == 0), "{quantiser:?}");
+}
+
+#[test]
 fn convolutions_in_int8_are_near_float_and_the_same_bits_on_any_number_of_threads() {
     let config = Config::from_name("reg400m_perceiver_t8").unwrap().with_input_size(64).with_classes(10);
     let bytes = Network::new(&config).unwrap().to_bytes(&mut Seeded, &Metadata::imagenet(10)).unwrap();
