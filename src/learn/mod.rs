@@ -10,6 +10,7 @@
 mod heads;
 mod layers;
 mod maps;
+mod view;
 
 use std::ops::Range;
 use std::path::Path;
@@ -21,9 +22,11 @@ use thiserror::Error;
 use crate::frame::Frame;
 use crate::model::{self, LoadOptions, Model};
 use crate::plan::Plan;
+use crate::preparation::Preparation;
 use crate::{Classifier, Error};
 pub use heads::NONE_OF_THESE;
 use heads::{Heads, Places};
+pub use view::{Part, View};
 
 /// Why a network's exits cannot be learned anew.
 #[derive(Debug, Error)]
@@ -166,28 +169,19 @@ impl Learner {
     /// # Errors
     /// [`HeadsError::Network`] when the image cannot be prepared or run.
     pub fn features(&mut self, frame: &Frame) -> Result<Vec<Vec<f32>>, HeadsError> {
-        Ok(self.look(frame, false)?.into_iter().map(|seen| seen.features).collect())
+        Ok(self.look(frame, View::default())?.into_iter().map(|seen| seen.features).collect())
     }
 
-    /// As [`Learner::features`], of the image mirrored left to right: one more view of what it shows.
+    /// Runs the whole network once, over one view of the image: what each exit sees of it, and what it says where it keeps its
+    /// classifier.
     ///
     /// # Errors
     /// As [`Learner::features`].
-    pub fn mirrored_features(&mut self, frame: &Frame) -> Result<Vec<Vec<f32>>, HeadsError> {
-        Ok(self.look(frame, true)?.into_iter().map(|seen| seen.features).collect())
-    }
-
-    /// Runs the whole network once, of the image mirrored if that is asked for: what each exit sees of it, and what it says
-    /// where it keeps its classifier.
-    ///
-    /// # Errors
-    /// As [`Learner::features`].
-    pub fn look(&mut self, frame: &Frame, mirrored: bool) -> Result<Vec<Seen>, HeadsError> {
+    pub fn look(&mut self, frame: &Frame, view: View) -> Result<Vec<Seen>, HeadsError> {
         let mut run = || {
-            let mut input = self.classifier.tensor(frame)?.to_vec();
-            if mirrored {
-                let width = self.classifier.plan().info().input.width;
-                input.chunks_exact_mut(width.max(1)).for_each(<[f32]>::reverse);
+            let mut input = self.tensor(frame, view.part)?;
+            if view.mirrored {
+                view::mirror(&mut input, self.classifier.plan().info().input.width);
             }
             Ok(self.classifier.runtime().all_logits(&input)?)
         };
@@ -199,6 +193,25 @@ impl Learner {
             logits: at(&places.logits).collect(),
         };
         Ok(self.places.iter().map(seen).collect())
+    }
+
+    /// A part of the image as the network's input.
+    fn tensor(&mut self, frame: &Frame, part: Part) -> Result<Vec<f32>, Error> {
+        if part == Part::Own {
+            return Ok(self.classifier.tensor(frame)?.to_vec());
+        }
+        let input = &self.classifier.plan().info().input;
+        let (own, mut tensor) = (input.preprocess(), Vec::new());
+        let size = match view::size(frame) {
+            Some(size) => size,
+            None => {
+                let mut whole = Preparation::new(input)?;
+                whole.run(frame, &mut tensor)?;
+                whole.frame_size()
+            }
+        };
+        Preparation::with(own.with_crop(part.crop(&own, size)), input)?.run(frame, &mut tensor)?;
+        Ok(tensor)
     }
 
     /// The network as an ONNX file with these classifiers in place of its own, in the order of [`Learner::exits`], and these

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dyn_perceiver::calibrate::learn::{Features, Linear, Options, learn};
 use dyn_perceiver::frame::PixelFormat;
-use dyn_perceiver::learn::{HeadsError, Learner, NONE_OF_THESE};
+use dyn_perceiver::learn::{HeadsError, Learner, NONE_OF_THESE, Part, View};
 use dyn_perceiver::model::LoadOptions;
 use dyn_perceiver::{Classifier, Frame, Model, Plan};
 use dyn_perceiver_models::{Config, Metadata, Network, Seeded};
@@ -81,9 +81,10 @@ fn a_network_that_was_learned_says_none_of_these() {
     let mut seen: Vec<Features> = learner.widths().into_iter().map(of_exit).collect();
     let photos: Vec<(usize, Frame)> = (0..40).map(|i| (i % 2, picture(i % 2, i))).collect();
     for (class, photo) in &photos {
-        let (rows, mirrored) = (learner.features(photo).unwrap(), learner.mirrored_features(photo).unwrap());
-        for ((features, mut row), mirrored) in seen.iter_mut().zip(rows).zip(mirrored) {
-            row.extend(mirrored);
+        let views = View::several(2).into_iter().map(|view| learner.look(photo, view).unwrap());
+        let views: Vec<_> = views.collect();
+        for (exit, features) in seen.iter_mut().enumerate() {
+            let row: Vec<f32> = views.iter().flat_map(|rows| rows[exit].features.iter().copied()).collect();
             features.push(&row, *class).unwrap();
         }
     }
@@ -124,6 +125,35 @@ fn a_network_that_was_learned_says_none_of_these() {
     assert_eq!(&*answer.label, NONE_OF_THESE);
     let again = Learner::from_bytes(bytes, "mine.onnx", &LoadOptions::default()).unwrap();
     assert_eq!(again.widths(), learner.widths());
+}
+
+#[test]
+fn a_view_is_of_its_part_alone_and_a_mirrored_one_of_the_mirrored_photo() {
+    let bytes = onnx("mobilenetV3_0x05_perceiver_t8", false);
+    let mut learner = Learner::from_bytes(bytes, "model.onnx", &LoadOptions::default()).unwrap();
+    let alike = |a: &[Vec<f32>], b: &[Vec<f32>]| {
+        let mut pairs = a.iter().flatten().zip(b.iter().flatten());
+        pairs.all(|(a, b)| (a - b).abs() < 1e-3 * (1.0 + b.abs()))
+    };
+    let mut look = |photo: &Frame, view: View| -> Vec<Vec<f32>> {
+        learner.look(photo, view).unwrap().into_iter().map(|seen| seen.features).collect()
+    };
+    let photo = picture(1, 5);
+    let changed = |at: fn(usize, usize) -> bool| {
+        let pixel = |(i, &value): (usize, &u8)| if at(i / 3 % 70, i / 210) { 255 - value } else { value };
+        let pixels = photo.pixels.iter().enumerate().map(pixel).collect();
+        Frame::new(pixels, PixelFormat::Rgb, 70, 70)
+    };
+    let rows = photo.pixels.chunks_exact(210).flat_map(|row| row.chunks_exact(3).rev().flatten().copied());
+    let mirrored = Frame::new(rows.collect(), PixelFormat::Rgb, 70, 70);
+    // The lower left three quarters of the sides.
+    let corner = |right| Part::Corner { right, lower: true };
+    let seen = look(&photo, View::new(corner(false), false));
+    assert!(alike(&look(&changed(|x, y| x > 60 || y < 10), View::new(corner(false), false)), &seen));
+    assert!(!alike(&look(&changed(|x, y| x < 20 && y > 50), View::new(corner(false), false)), &seen));
+    assert!(alike(&look(&mirrored, View::new(corner(true), true)), &seen));
+    assert!(!alike(&look(&photo, View::default()), &seen));
+    assert!(View::several(View::MOST).into_iter().all(|view| look(&photo, view).len() == 4));
 }
 
 #[test]

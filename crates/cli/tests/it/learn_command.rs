@@ -42,6 +42,7 @@ fn ten_photos_a_class_become_a_bundle_that_runs() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("broken.jpg"));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((report["samples"].as_u64(), report["skipped"].as_u64()), (Some(20), Some(1)));
+    assert_eq!(report["views"], 8, "few photos are seen in all ways there are");
     let exits = report["exits"].as_array().unwrap();
     assert_eq!(exits.len(), 4);
     for exit in exits {
@@ -61,10 +62,11 @@ fn ten_photos_a_class_become_a_bundle_that_runs() {
     photos(&more, &[("sand", [200, 180, 90])], 3);
     let additions: Vec<String> =
         (0..3).map(|i| format!("sand={}", text(&more.join(format!("sand/{i}.bmp"))))).collect();
-    let mut args = vec!["learn", "--data", text(&data), "-o", text(&bundle), "--json"];
+    let mut args = vec!["learn", "--data", text(&data), "-o", text(&bundle), "--views", "3", "--json"];
     additions.iter().for_each(|addition| args.extend(["--add", addition]));
     let report: Value = serde_json::from_slice(&program(&args).stdout).unwrap();
-    assert_eq!(report["classes"]["sand"], 3, "{report}");
+    assert_eq!((&report["classes"]["sand"], &report["views"]), (&3.into(), &3.into()), "{report}");
+    refuses(&["learn", "--data", text(&data), "-o", text(&bundle), "--views", "9"], &["--views", "1..=8"]);
 }
 
 #[test]
@@ -96,8 +98,14 @@ fn a_network_of_own_classes_learns_only_what_is_none_of_them() {
         (folder.path().join("photos"), folder.path().join("a.dynp"), folder.path().join("b.dynp"));
     let onnx = folder.path().join("a.onnx");
     photos(&data, &CLASSES, 15);
-    let learned = program(&["learn", "--data", text(&data), "-o", text(&first), "--onnx", text(&onnx)]);
+    let policy = folder.path().join("a.json");
+    let outputs = ["-o", text(&first), "--onnx", text(&onnx), "--policy", text(&policy)];
+    let learned = program(&[&["learn", "--data", text(&data)], &outputs[..]].concat());
     assert!(learned.status.success(), "{}", String::from_utf8_lossy(&learned.stderr));
+    // The network and its policy do together what the bundle does.
+    let answer =
+        program(&["classify", text(&data.join("sky/3.bmp")), "--model", text(&onnx), "--policy", text(&policy)]);
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     let args = ["learn", text(&onnx), "--data", text(&data), "-o", text(&bundle), "--keep"];
     refuses(&args, &["--reject"]);
     let report: Value =

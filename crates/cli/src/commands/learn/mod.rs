@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
@@ -14,8 +14,8 @@ use dyn_perceiver::calibrate::solver::{self, SolveOptions};
 use dyn_perceiver::camera::{ImageLimits, decode_image};
 use dyn_perceiver::collect;
 use dyn_perceiver::exit::{CalibratedPolicy, Calibration, ExitPolicy, ExitRule, Frontier, Measure, OperatingPoint};
-use dyn_perceiver::learn::{HeadsError, Learner};
-use dyn_perceiver::model::{LoadOptions, Model};
+use dyn_perceiver::learn::{HeadsError, Learner, View};
+use dyn_perceiver::model::{LoadLimits, LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
 
 use crate::args::load::LoadArgs;
@@ -35,8 +35,9 @@ use report::{ExitReport, PolicyReport, show};
 /// With what confidence intervals of accuracy are given.
 const CONFIDENCE: f64 = 0.95;
 
-/// Up to so many photos are learned from mirrored, too.
-const MIRRORED: usize = 1000;
+/// Few photos are looked at in several ways, of which there are so many in all: what is learned from grows with them, and with its
+/// third power the time it takes. Up to as many photos are at least seen mirrored, too; many know of all that themselves.
+const VIEWS: usize = 1000;
 
 /// The share of own photos that exits before the last may call none of these. They tell what is foreign much worse, and what they
 /// are not sure of goes on to later ones.
@@ -66,6 +67,9 @@ pub(crate) struct Args {
     /// Also write the network with its new classifiers as an ONNX file
     #[arg(long, value_name = "FILE")]
     onnx: Option<PathBuf>,
+    /// Also write the operating points as a policy file, for that network
+    #[arg(long, value_name = "FILE", requires = "onnx")]
+    policy: Option<PathBuf>,
     /// Also learn to answer "none of these", as one more class: at most this share of the photos of own classes, in per cent, is
     /// to get that answer by mistake, with a confidence of 95 %
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
@@ -74,6 +78,13 @@ pub(crate) struct Args {
     /// each, and the network was not trained on them
     #[arg(long, requires = "reject", conflicts_with = "add")]
     keep: bool,
+    /// Look at every photo in so many ways: as it is, mirrored, from another distance, at its corners
+    /// [default: 8 up to 125 photos, fewer of more, 2 up to 1000, then 1; at most 2 with --reject]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=View::MOST as i64))]
+    views: Option<u8>,
+    /// Give up when the network is not ready to run after so many seconds; 0 waits for ever
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    ready_within: u64,
     /// Stop at the first photo that cannot be used, in place of leaving it out and saying so at the end
     #[arg(long)]
     strict: bool,
@@ -99,6 +110,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut learner = learner(&args)?;
     let photos = own.map_or_else(|| Photos::of_classes(&args.data, learner.labels()), Ok)?;
     let mut skipped = Skipped::new("photos", args.strict);
+    let views = views(&args, photos.all().len()).len();
     let Looked { seen, kept, names, labels } = look(&args, &photos, &mut learner, &mut skipped)?;
     let crossed: Vec<Crossed> = seen
         .iter()
@@ -128,7 +140,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if let Some(path) = &args.onnx {
         dyn_perceiver::file::atomic_write(path, &onnx)?;
     }
-    let model = Model::from_bytes(onnx, &args.output, &LoadOptions::default())?;
+    let model = Model::from_bytes(onnx, &args.output, &patient(&args, LoadOptions::default()))?;
     let plan = Arc::new(Plan::new(model.clone())?);
     let order: Vec<usize> =
         plan.stages().iter().map(|stage| exits.iter().position(|exit| *exit == stage.exit).unwrap_or(0)).collect();
@@ -139,6 +151,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let policy = CalibratedPolicy::new(collect::digest(&plan), stages, records.len() as u32, None, frontier)?
         .with_calibration(calibration)?;
     let points = policy.frontier().points().len();
+    if let Some(path) = &args.policy {
+        dyn_perceiver::policy_file::save(&policy, path)?;
+    }
     let reports = plan.stages().iter().zip(&order).map(|(stage, &exit)| {
         let right = (0..labels.len()).filter(|&i| best(&crossed[exit].unseen[i]) == labels[i]).count();
         let estimate = Estimate::new(right, labels.len(), CONFIDENCE);
@@ -164,6 +179,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         bundle: json::path(&args.output),
         classes: counts,
         samples: labels.len(),
+        views,
         skipped: skipped.count(),
         exits: reports,
         points,
@@ -175,8 +191,15 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     skipped.finish()
 }
 
+/// How long a network may take until it is ready: what is right for a file of anyone's is short for a slow board.
+fn patient(args: &Args, options: LoadOptions) -> LoadOptions {
+    let seconds = Some(args.ready_within).filter(|&seconds| seconds > 0);
+    let limits = LoadLimits::default().with_deadline(seconds.map(Duration::from_secs));
+    options.with_limits(limits)
+}
+
 fn learner(args: &Args) -> Result<Learner, Failure> {
-    let options = args.load.options()?;
+    let options = patient(args, args.load.options()?);
     let learner = match &args.model {
         None if args.keep => Learner::keeping(defaults::bytes().to_vec(), defaults::NAME, &options),
         None => Learner::from_bytes(defaults::bytes().to_vec(), defaults::NAME, &options),
@@ -199,6 +222,17 @@ fn learner(args: &Args) -> Result<Learner, Failure> {
     })
 }
 
+/// How so many photos are looked at.
+fn views(args: &Args, photos: usize) -> Vec<View> {
+    // How far is none of the classes was measured with photos as a camera sees them: corners of things are farther.
+    let most = if args.reject.is_some() { 2 } else { View::MOST };
+    let fitting = match photos {
+        1..=VIEWS => (VIEWS / photos).clamp(2, most),
+        _ => 1,
+    };
+    View::several(args.views.map_or(fitting, usize::from))
+}
+
 /// What was seen of the photos that can be used.
 struct Looked {
     /// Features of every exit.
@@ -211,9 +245,8 @@ struct Looked {
 
 fn look(args: &Args, photos: &Photos, learner: &mut Learner, skipped: &mut Skipped) -> Result<Looked, Failure> {
     let classes = photos.classes().len();
-    // Few photos are seen mirrored, too; many know of that themselves.
-    let views = if photos.all().len() <= MIRRORED { 2 } else { 1 };
-    let of_exit = |width| Features::new(width, classes).with_views(views);
+    let views = views(args, photos.all().len());
+    let of_exit = |width| Features::new(width, classes).with_views(views.len());
     let mut seen: Vec<Features> = learner.widths().into_iter().map(of_exit).collect();
     let mut kept = vec![vec![]; seen.len()];
     let (mut names, mut labels) = (vec![], vec![]);
@@ -221,10 +254,10 @@ fn look(args: &Args, photos: &Photos, learner: &mut Learner, skipped: &mut Skipp
     for (path, class) in photos.all() {
         let frame = decode_image(path, ImageLimits::default());
         let rows = frame.or_input().and_then(|frame| {
-            let mut rows = learner.look(&frame, false)?;
-            if views == 2 {
-                let mirrored = learner.mirrored_features(&frame)?;
-                rows.iter_mut().zip(&mirrored).for_each(|(row, mirrored)| row.features.extend_from_slice(mirrored));
+            let mut rows = learner.look(&frame, View::default())?;
+            for &view in &views[1..] {
+                let others = learner.look(&frame, view)?;
+                rows.iter_mut().zip(&others).for_each(|(row, other)| row.features.extend_from_slice(&other.features));
             }
             Ok(rows)
         });

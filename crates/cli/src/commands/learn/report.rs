@@ -17,6 +17,7 @@ pub(crate) struct Report<'a> {
     pub(super) bundle: Cow<'a, str>,
     pub(super) classes: Pairs<usize>,
     pub(super) samples: usize,
+    pub(super) views: usize,
     pub(super) skipped: usize,
     pub(super) exits: Vec<ExitReport>,
     pub(super) points: usize,
@@ -56,7 +57,12 @@ pub(super) fn show(bundle: &Path, json: bool, report: &Report<'_>, classes: usiz
     }
     let memory =
         report.peak_bytes.map_or(String::new(), |bytes| format!(", {} of memory at most", table::bytes(bytes)));
-    writeln!(out, "learned  {classes} classes from {} photos in {:.1} s{memory}", report.samples, report.seconds)?;
+    let views = if report.views == 1 { String::new() } else { format!(", seen in {} ways each,", report.views) };
+    writeln!(
+        out,
+        "learned  {classes} classes from {} photos{views} in {:.1} s{memory}",
+        report.samples, report.seconds
+    )?;
     writeln!(out, "bundle   {} ({} operating points)\n", text::shown(bundle), report.points)?;
     let rows: Vec<Vec<String>> = report
         .exits
