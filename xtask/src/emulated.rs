@@ -124,7 +124,7 @@ fn executable(line: &str) -> Option<PathBuf> {
 }
 
 /// A folder that the emulator looks into before the machine's root: the core's `/proc/cpuinfo`, and libraries.
-fn core(name: &str, libraries: &Path) -> Result<PathBuf> {
+pub(crate) fn core(name: &str, libraries: &Path) -> Result<PathBuf> {
     let Some((_, part, features)) = CORES.iter().find(|(core, ..)| *core == name) else {
         let known: Vec<_> = CORES.iter().map(|(core, ..)| *core).collect();
         bail!("--cpu {name}: known are {}", known.join(", "));

@@ -14,6 +14,8 @@ mod gate_table;
 mod guest;
 mod image;
 mod initramfs;
+mod learn_alike;
+mod learn_table;
 mod miri;
 mod modules;
 mod sanitize;
@@ -45,6 +47,8 @@ enum Task {
     EnergyTables(energy_tables::Args),
     GateTable(gate_table::Args),
     Image(image::Args),
+    LearnAlike(learn_alike::Args),
+    LearnTable(learn_table::Args),
     Miri(miri::Args),
     #[command(hide = true)]
     PlayFrames(camera_cost::PlayArgs),
@@ -64,6 +68,8 @@ fn main() -> ExitCode {
         Task::EnergyTables(args) => energy_tables::run(&args),
         Task::GateTable(args) => gate_table::run(&args),
         Task::Image(args) => image::run(&args),
+        Task::LearnAlike(args) => learn_alike::run(&args),
+        Task::LearnTable(args) => learn_table::run(&args),
         Task::Miri(args) => miri::run(&args),
         Task::PlayFrames(args) => camera_cost::play(&args),
         Task::Sanitize(args) => sanitize::run(&args),
