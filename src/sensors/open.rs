@@ -31,8 +31,21 @@ pub fn open_companion(device: &str) -> Result<Companion, OpenError> {
 /// # Errors
 /// As [`open_monitor`].
 pub fn open_counted(name: &str, settings: CoulombSettings, state: Option<CoulombState>) -> Result<AnyGauge, OpenError> {
+    open_counted_under(Path::new("/"), name, settings, state)
+}
+
+/// As [`open_counted`], with the kernel's files under `root` instead of the root folder.
+///
+/// # Errors
+/// As [`open_monitor`].
+pub fn open_counted_under(
+    root: &Path,
+    name: &str,
+    settings: CoulombSettings,
+    state: Option<CoulombState>,
+) -> Result<AnyGauge, OpenError> {
     let begun = Instant::now();
-    Ok(Box::new(CoulombGauge::new(open_monitor(name)?, move || begun.elapsed(), settings, state)))
+    Ok(Box::new(CoulombGauge::new(open_monitor_under(root, name)?, move || begun.elapsed(), settings, state)))
 }
 
 /// A companion as one gauge among others.

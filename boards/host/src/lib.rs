@@ -18,7 +18,7 @@ mod watts;
 pub use alarm::WakeAlarm;
 pub use board::{Basis, Board, BoardError, Boot, Camera, Cpu, Figure, I2c, Loads, Power, Rail, Thermal};
 pub use clocks::Clocks;
-pub use saving::{Saver, Saving, savers};
+pub use saving::{Saver, Saving, radios, savers};
 pub use state::{Core, State};
 pub use system::System;
 pub use throttle::{Cooling, Throttled};

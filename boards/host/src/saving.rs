@@ -1,4 +1,5 @@
-//! Switching off what a camera loop does not need, and putting it back: HDMI, LEDs, USB devices and radio that may sleep.
+//! Switching off what a camera loop does not need, and putting it back: HDMI, LEDs, USB devices and radio that may sleep; and
+//! radios altogether.
 
 use std::io;
 use std::path::PathBuf;
@@ -64,6 +65,21 @@ pub fn savers(system: &System) -> Vec<Saver> {
     savers
 }
 
+/// The radios that the kernel can block, Wi-Fi and Bluetooth among them: `soft` in the folders of `/sys/class/rfkill`.
+///
+/// What a switch of the board blocks is not on, and stays as it is.
+#[must_use]
+pub fn radios(system: &System) -> Vec<Saver> {
+    let radio = |folder: &String| {
+        let read = |file: &str| system.read(&format!("/sys/class/rfkill/{folder}/{file}"));
+        let (now, kind) = (read("soft")?.trim().to_owned(), read("type")?);
+        let name = read("name").filter(|name| !name.is_empty()).unwrap_or_else(|| folder.clone());
+        let path = system.path(&format!("/sys/class/rfkill/{folder}/soft"));
+        Some(Saver { what: format!("radio {name} ({})", kind.trim()), path, now, saving: "1" })
+    };
+    system.names("/sys/class/rfkill").iter().filter_map(radio).collect()
+}
+
 /// Whether an LED is one of the board's own, and not of a keyboard or a network plug.
 fn is_of_board(name: &str) -> bool {
     ["ACT", "PWR", "led0", "led1", "default-on", "mmc0", "pwr"].iter().any(|known| name.starts_with(known))
@@ -85,8 +101,14 @@ impl Saving {
     /// Switches off what can be, and says what could not.
     #[must_use]
     pub fn start(system: &System) -> (Self, Vec<(Saver, io::Error)>) {
+        Self::of(savers(system))
+    }
+
+    /// The same for these, in their order.
+    #[must_use]
+    pub fn of(savers: Vec<Saver>) -> (Self, Vec<(Saver, io::Error)>) {
         let (mut changed, mut failed) = (Vec::new(), Vec::new());
-        for saver in savers(system).into_iter().filter(|saver| !saver.is_saving()) {
+        for saver in savers.into_iter().filter(|saver| !saver.is_saving()) {
             match std::fs::write(&saver.path, saver.saving) {
                 Ok(()) => changed.push(saver),
                 Err(error) => failed.push((saver, error)),
@@ -163,6 +185,28 @@ mod tests {
         assert_eq!(read("/sys/class/leds/input3::capslock/brightness"), "1\n");
         assert_eq!(read("/sys/class/net/eth0/device/power/control"), "on\n");
         assert_eq!(read("/sys/bus/usb/devices/1-1:1.0/power/control"), "on\n");
+    }
+
+    #[test]
+    fn radios_are_blocked_and_those_that_were_on_are_on_again() {
+        let folder = tree(&[
+            ("/sys/class/rfkill/rfkill0/type", b"wlan\n"),
+            ("/sys/class/rfkill/rfkill0/name", b"phy0\n"),
+            ("/sys/class/rfkill/rfkill0/soft", b"0\n"),
+            ("/sys/class/rfkill/rfkill1/type", b"bluetooth\n"),
+            ("/sys/class/rfkill/rfkill1/soft", b"1\n"),
+        ]);
+        let system = System::at(folder.path());
+        let soft = || [0, 1].map(|n| system.read(&format!("/sys/class/rfkill/rfkill{n}/soft")).unwrap());
+        let (mut saving, failed) = Saving::of(radios(&system));
+        assert!(failed.is_empty());
+        assert_eq!(saving.changed().iter().map(|radio| radio.what.as_str()).collect::<Vec<_>>(), ["radio phy0 (wlan)"]);
+        assert_eq!(soft(), ["1", "1"]);
+        assert!(saving.restore().is_empty());
+        assert_eq!(soft(), ["0", "1"], "what was off before stays off");
+        // Without being asked for nobody is cut off.
+        drop(Saving::start(&system));
+        assert!(savers(&system).iter().all(|saver| !saver.what.contains("radio")));
     }
 
     #[test]

@@ -105,7 +105,10 @@ impl Watts {
     #[must_use]
     pub fn or_scaled(self, name: &str, other: &Watts) -> Self {
         let (Some(other_idle), Some(other_active)) = (&other.idle, &other.active) else { return self };
-        let lent = |figure: &Figure| Figure::new(figure.value, format!("{name}'s: {}", figure.source)).on(figure.basis);
+        // However well they are known there: on this board nobody measured them.
+        let lent = |figure: &Figure| {
+            Figure::new(figure.value, format!("not known, {name}'s: {}", figure.source)).on(Basis::NotMeasured)
+        };
         let scaled = |known: &Figure, top: &Figure, bottom: &Figure| {
             let ratio = top.value / bottom.value;
             Figure::new(
@@ -156,8 +159,8 @@ mod tests {
     #[test]
     fn unknown_watts_are_lent_with_their_source() {
         let watts = Watts::default().or_scaled("Pi 4", &other());
-        assert_eq!(watts.idle, Some(Figure::new(2.7, "Pi 4's: idle source")));
-        assert_eq!(watts.active, Some(Figure::new(6.4, "Pi 4's: active source")));
+        assert_eq!(watts.idle, Some(Figure::new(2.7, "not known, Pi 4's: idle source").on(Basis::NotMeasured)));
+        assert_eq!(watts.active, Some(Figure::new(6.4, "not known, Pi 4's: active source").on(Basis::NotMeasured)));
     }
 
     #[test]

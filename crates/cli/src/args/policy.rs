@@ -42,6 +42,8 @@ pub(crate) struct PolicyArgs {
 /// Operating points from a policy file.
 pub(crate) struct Points {
     pub frontier: Frontier,
+    /// Expected accuracy of the most accurate point that the policy has, also where another was asked for.
+    pub best: f32,
     /// What meets the budget, if one was asked for.
     pub mixer: Option<Mixer>,
     /// Images that the expected accuracies come from.
@@ -55,6 +57,7 @@ impl Points {
     fn of(policy: &CalibratedPolicy) -> Self {
         Points {
             frontier: policy.frontier().clone(),
+            best: policy.frontier().points().last().map_or(0.0, |point| point.accuracy),
             mixer: None,
             samples: Some(policy.samples()),
             calibration: policy.calibration().cloned(),

@@ -26,6 +26,12 @@ pub(crate) struct WattsArgs {
     /// Set the watts while the network runs, in place of the board's figure for as many busy cores as there are threads
     #[arg(long, value_name = "WATTS", value_parser = not_negative)]
     active_watts: Option<f32>,
+}
+
+/// What a board draws that is suspended between frames: reckoned with, never done.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Battery and power")]
+pub(crate) struct SuspendArgs {
     /// Set the watts of the suspended board, if it can be suspended between frames
     #[arg(long, value_name = "WATTS", value_parser = not_negative)]
     suspend_watts: Option<f32>,
@@ -36,13 +42,66 @@ pub(crate) struct WattsArgs {
 pub(crate) struct Watts {
     pub idle: f32,
     pub active: f32,
+    /// Suspended between frames; only where that is reckoned with, see [`Watts::suspended_by`].
     pub suspended: Option<f32>,
+    /// What is known of the suspended board.
+    known_suspended: Option<Figure>,
     /// With one core busy, two, and so on up to all of them; empty where the watts while the network runs were given.
     busy: Vec<Figure>,
-    /// What a camera that makes frames adds, where that is known.
+    /// What a camera that makes frames adds, and a radio that sends, where that is known.
     camera: Option<Figure>,
+    radio: Option<Figure>,
+    /// Switched off, where that is known.
+    pub off: Option<Off>,
     /// One line for the user.
     pub source: String,
+}
+
+/// A board that is switched off between bursts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Off {
+    pub watts: f32,
+    pub boot_seconds: f32,
+    pub boot_joules: f32,
+}
+
+impl Off {
+    /// What is known of it.
+    fn of(board: &Board) -> Option<Self> {
+        let value = |figure: &Option<Figure>| figure.as_ref().map(|figure| figure.value as f32);
+        Some(Off {
+            watts: value(&board.power.off_watts)?,
+            boot_seconds: value(&board.boot.seconds)?,
+            boot_joules: value(&board.boot.joules)?,
+        })
+    }
+}
+
+/// A part that draws beside the board for as long as the loop runs.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Load {
+    what: &'static str,
+    figure: Figure,
+}
+
+impl Load {
+    pub(crate) fn watts(&self) -> f32 {
+        self.figure.value as f32
+    }
+
+    /// In words, with where the figure comes from.
+    pub(crate) fn in_words(&self) -> String {
+        let Figure { value, source, basis, .. } = &self.figure;
+        format!("{} of {} ({}: {source})", in_watts(*value as f32), self.what, basis.name())
+    }
+}
+
+/// Watts with as many digits as mean something.
+fn in_watts(watts: f32) -> String {
+    // Two digits behind the point, as elsewhere, and more only where little is drawn.
+    let digits = if watts > 0.0 && watts < 0.1 { 4 } else { 2 };
+    let text = format!("{watts:.digits$}");
+    format!("{} W", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 impl Watts {
@@ -51,17 +110,25 @@ impl Watts {
         self.suspended.unwrap_or(self.idle)
     }
 
-    /// The same with a camera that makes frames all the time.
-    pub(crate) fn with_camera(mut self) -> Self {
-        let Some(camera) = self.camera.take() else { return self };
-        let added = camera.value as f32;
-        self.idle += added;
-        self.active += added;
-        self.suspended = self.suspended.map(|watts| watts + added);
-        self.busy.iter_mut().for_each(|figure| figure.value += camera.value);
-        self.source +=
-            &format!("; of all of them {added} W of the camera ({}: {})", camera.basis.name(), camera.source);
-        self
+    /// The same of a board that is suspended between frames, where the option or the board's data say what it draws then.
+    pub(crate) fn suspended_by(mut self, args: SuspendArgs) -> Result<Self, Failure> {
+        let given = args.suspend_watts.map(|watts| (watts, "--suspend-watts"));
+        let known = self.known_suspended.as_ref().map(|figure| (figure.value as f32, figure.source.as_str()));
+        let Some((watts, source)) = given.or(known) else { return Ok(self) };
+        if !(0.0..=self.idle).contains(&watts) {
+            let idle = self.idle;
+            return wrong(format!("{watts} W suspended and {idle} W idle: expected 0 to the idle watts"));
+        }
+        self.source += &format!(", {} suspended ({source})", in_watts(watts));
+        self.suspended = Some(watts);
+        Ok(self)
+    }
+
+    /// What parts beside the board draw all the time, as far as that is known: a camera that makes frames, a radio that sends.
+    pub(crate) fn loads(&self, camera: bool, radio: bool) -> Vec<Load> {
+        let parts = [("the camera", &self.camera, camera), ("the radio", &self.radio, radio)];
+        let known = parts.into_iter().filter(|(.., runs)| *runs);
+        known.filter_map(|(what, figure, _)| Some(Load { what, figure: figure.clone()? })).collect()
     }
 
     /// Watts with so many threads at work.
@@ -126,13 +193,15 @@ impl WattsArgs {
         let (Some(idle), Some(active)) = (idle, active) else {
             return wrong(format!("no figure is known for {}: give --idle-watts and --active-watts", board.name));
         };
-        let suspended = given(self.suspend_watts, "--suspend-watts", known.suspended);
-        check(idle.0, active.0, suspended.as_ref().map(|(watts, _)| *watts))?;
-        let asleep =
-            suspended.as_ref().map_or(String::new(), |(watts, source)| format!(", {watts} W suspended ({source})"));
-        let source =
-            format!("{}: {} W idle ({}), {} W active ({}){asleep}", board.name, idle.0, idle.1, active.0, active.1);
-        let suspended = suspended.map(|(watts, _)| watts);
+        check(idle.0, active.0)?;
+        let source = format!(
+            "{}: {} idle ({}), {} active ({})",
+            board.name,
+            in_watts(idle.0),
+            idle.1,
+            in_watts(active.0),
+            active.1
+        );
         let busy = match self.active_watts {
             Some(_) => Vec::new(),
             None => {
@@ -144,25 +213,24 @@ impl WattsArgs {
                 (1..=known.cores.unwrap_or(1)).map_while(|cores| known.with_busy_cores(cores)).collect()
             }
         };
-        Ok(Watts { idle: idle.0, active: active.0, suspended, busy, camera: board.loads.camera_watts.clone(), source })
+        let (camera, radio) = (board.loads.camera_watts.clone(), board.loads.radio_watts.clone());
+        let (idle, active, known_suspended) = (idle.0, active.0, known.suspended);
+        Ok(Watts { idle, active, suspended: None, known_suspended, busy, camera, radio, off: Off::of(board), source })
     }
 }
 
-fn check(idle: f32, active: f32, suspended: Option<f32>) -> Result<(), Failure> {
+fn check(idle: f32, active: f32) -> Result<(), Failure> {
     if !(idle >= 0.0 && active >= idle && active.is_finite()) {
         return wrong(format!("{active} W active and {idle} W idle: expected active at least idle, idle at least 0"));
     }
-    match suspended.filter(|watts| !(0.0..=idle).contains(watts)) {
-        Some(watts) => wrong(format!("{watts} W suspended and {idle} W idle: expected 0 to the idle watts")),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NONE: WattsArgs = WattsArgs { board: None, idle_watts: None, active_watts: None, suspend_watts: None };
+    const NONE: WattsArgs = WattsArgs { board: None, idle_watts: None, active_watts: None };
 
     #[test]
     fn watts_come_from_the_board_and_options_come_first() {
@@ -171,8 +239,11 @@ mod tests {
         let watts = NONE.published().unwrap();
         assert_eq!((watts.idle, watts.active), (value(&board.power.idle_watts), value(&board.power.active_watts)));
         assert!(watts.source.contains(&board.power.idle_watts.unwrap().source), "{}", watts.source);
-        let given = WattsArgs { idle_watts: Some(0.5), suspend_watts: Some(0.1), ..NONE }.published().unwrap();
-        assert_eq!((given.idle, given.active, given.resting()), (0.5, watts.active, 0.1));
+        let given = WattsArgs { idle_watts: Some(0.5), ..NONE }.published().unwrap();
+        assert_eq!((given.idle, given.active, given.resting()), (0.5, watts.active, 0.5));
+        let asleep = given.suspended_by(SuspendArgs { suspend_watts: Some(0.1) }).unwrap();
+        assert_eq!(asleep.resting(), 0.1);
+        assert!(asleep.source.ends_with(", 0.1 W suspended (--suspend-watts)"), "{}", asleep.source);
     }
 
     #[test]
@@ -190,18 +261,25 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_adds_what_it_draws_to_all_watts() {
-        let threads = NonZeroUsize::MIN;
-        let (watts, board) = (NONE.published().unwrap(), boards::find(PUBLISHED).unwrap());
-        let added = board.loads.camera_watts.unwrap().value as f32;
-        let with = watts.clone().with_camera();
-        for (with, without) in
-            [(with.idle, watts.idle), (with.active, watts.active), (with.busy(threads), watts.busy(threads))]
-        {
-            assert!((with - without - added).abs() < 1e-5, "{with} {without}");
-        }
-        assert!(with.source.contains("of the camera (data sheet"), "{}", with.source);
-        assert_eq!(with.clone().with_camera(), with, "it is added once");
+    fn camera_and_radio_are_loads_where_they_run_and_are_known() {
+        let mut board = boards::find(PUBLISHED).unwrap();
+        board.loads.radio_watts = Some(Figure::new(0.2, "a meter"));
+        let watts = NONE.of(&board).unwrap();
+        let loads = |camera, radio| watts.loads(camera, radio).iter().map(Load::watts).collect::<Vec<_>>();
+        let camera = board.loads.camera_watts.as_ref().unwrap().value as f32;
+        assert_eq!(loads(true, true), [camera, 0.2]);
+        assert_eq!((loads(true, false), loads(false, true), loads(false, false)), (vec![camera], vec![0.2], vec![]));
+        let told = watts.loads(true, true).iter().map(Load::in_words).collect::<Vec<_>>().join(" and ");
+        assert!(told.contains("of the camera (data sheet") && told.contains("0.2 W of the radio (published"), "{told}");
+        board.loads.radio_watts = None;
+        assert!(NONE.of(&board).unwrap().loads(false, true).is_empty());
+    }
+
+    #[test]
+    fn watts_are_told_with_the_digits_that_mean_something() {
+        let told = [0.6 * 6.4 / 2.7, 2.7, 3.0, 0.03, 0.0].map(in_watts);
+        assert_eq!(told, ["1.42 W", "2.7 W", "3 W", "0.03 W", "0 W"]);
+        assert!(!NONE.of(&boards::find("raspberry-pi-zero-2-w").unwrap()).unwrap().source.contains("1.422"));
     }
 
     #[test]
@@ -214,7 +292,8 @@ mod tests {
         assert!(error(named("toaster")).contains("raspberry-pi-4"));
         assert!(error(named("/no/such/board.toml")).contains("/no/such/board.toml"));
         assert!(error(WattsArgs { idle_watts: Some(9.0), ..NONE }).contains("active at least idle"));
-        assert!(error(WattsArgs { suspend_watts: Some(9.0), ..NONE }).contains("suspended"));
+        let asleep = NONE.published().unwrap().suspended_by(SuspendArgs { suspend_watts: Some(9.0) });
+        assert!(matches!(asleep, Err(Failure::Input(error)) if error.to_string().contains("9 W suspended")));
     }
 
     /// What a Zero 2 W is known to draw idle is not replaced by what a larger board draws.

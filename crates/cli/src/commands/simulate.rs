@@ -20,7 +20,7 @@ use crate::args::battery::CapacityArgs;
 use crate::args::number::{self, millis, millis_range, not_negative, per_hour, two_per_hour};
 use crate::args::profile;
 use crate::args::share::Share;
-use crate::args::watts::{Watts, WattsArgs};
+use crate::args::watts::{SuspendArgs, Watts, WattsArgs};
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::output::json::Pairs;
 use crate::output::out::Out;
@@ -88,6 +88,8 @@ pub(crate) struct Args {
     latency_ms: Duration,
     #[command(flatten, next_help_heading = "Battery and power")]
     watts: WattsArgs,
+    #[command(flatten, next_help_heading = "Battery and power")]
+    suspend: SuspendArgs,
     /// Simulate so many missions
     #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = None)]
     seeds: u64,
@@ -224,7 +226,7 @@ fn source(args: &Args) -> Result<(Records, Frontier, Vec<u32>, String), Failure>
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let scenario = args.scenario()?;
     let (records, frontier, rows, origin) = source(&args)?;
-    let watts = args.watts.published()?;
+    let watts = args.watts.published()?.suspended_by(args.suspend)?;
     let power = args.power(&records, &watts)?;
     let board = match &args.profile {
         Some(path) => format!("profile {}", text::shown(path)),

@@ -64,6 +64,15 @@ fn energy(page: &mut Page, state: &State) {
     let help = "Joules that the full network would have added, modelled.";
     page.one("inference_full_joules_total", "counter", help, state.joules_full);
     page.some("power_watts", "Watts drawn on average since the loop began, modelled.", state.charge.watts);
+    let help = "Watts that the governor of a mission plans to draw until its end, modelled.";
+    page.some("planned_watts", help, state.charge.planned_watts);
+    page.some("hours_left", "Hours until the battery is empty if it goes on like this.", state.charge.hours_left);
+    let period = state.answer.as_ref().and_then(|answer| answer.period_ms);
+    page.some(
+        "period_seconds",
+        "Time from frame to frame, where the loop has a pace.",
+        period.map(|ms| ms as f64 / 1e3),
+    );
     page.some("state_of_charge_ratio", "State of charge.", state.charge.soc);
     page.some("frame_budget_joules", "Joules that a frame may add on average.", state.charge.budget_joules);
     if let Some(mission) = &state.mission {
@@ -137,6 +146,9 @@ mod tests {
             }
         }
         assert!(page.contains("model=\"a \\\"model\\\"\\\\\\nof ours\""), "{page}");
+        for told in ["planned_watts 1.25", "hours_left 6.5", "period_seconds 0.1"] {
+            assert!(page.contains(&format!("dyn_perceiver_{told}\n")), "{told}: {page}");
+        }
         assert!(page.contains("dyn_perceiver_frames_total{exit=\"early\"} 30\n"), "{page}");
     }
 

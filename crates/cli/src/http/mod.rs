@@ -49,6 +49,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl HttpArgs {
+    /// Whether the page is for other machines, too.
+    pub(crate) fn is_for_others(&self) -> bool {
+        self.http.is_some_and(|address| !address.ip().is_loopback())
+    }
+
     /// Takes the address, so that one in use is told before the loop begins; none where no page is asked for.
     pub(crate) fn bind(&self) -> Result<Option<Bound>, Failure> {
         let Some(address) = self.http else { return Ok(None) };

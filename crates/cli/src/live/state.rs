@@ -115,6 +115,10 @@ pub(crate) struct Charge {
     pub budget_joules: Option<f32>,
     /// Watts drawn on average since the loop began, modelled.
     pub watts: Option<f64>,
+    /// Watts that the mission's governor plans to draw on average until the end, modelled; none without a mission.
+    pub planned_watts: Option<f64>,
+    /// Hours until the battery is empty if it goes on like this; none where that is not known.
+    pub hours_left: Option<f64>,
     /// Why the gauge is not believed, while it is not.
     pub trouble: Option<String>,
 }
@@ -194,7 +198,14 @@ pub(crate) fn sample() -> State {
         joules: 5.0,
         joules_full: 12.0,
         switches: 1,
-        charge: Charge { soc: Some(0.5), budget_joules: Some(0.25), watts: Some(1.5), trouble: None },
+        charge: Charge {
+            soc: Some(0.5),
+            budget_joules: Some(0.25),
+            watts: Some(1.5),
+            planned_watts: Some(1.25),
+            hours_left: Some(6.5),
+            trouble: None,
+        },
         mission: Some(Mission {
             elapsed_s: 4.5,
             length_s: 3600.0,

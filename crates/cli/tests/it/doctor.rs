@@ -43,6 +43,30 @@ fn raspberry_pi(root: &Path) {
 }
 
 #[test]
+fn the_folder_that_stands_for_the_system_has_its_board_and_its_gauge() {
+    let root = tempfile::tempdir().unwrap();
+    raspberry_pi(root.path());
+    write(root.path(), "sys/class/power_supply/max17048/type", "Battery\n");
+    write(root.path(), "sys/class/power_supply/max17048/status", "Discharging\n");
+    let output = Command::new(env!("CARGO_BIN_EXE_dyn-perceiver"))
+        .env("DYN_PERCEIVER_SYSTEM", root.path())
+        .args(["doctor", "--json", "--gauge", "power-supply"])
+        .output()
+        .unwrap();
+    let report = json(&output);
+    assert_eq!(report["board"]["id"], "raspberry-pi-4");
+    assert_eq!(check(&report, "gauge").0, "ok", "{report}");
+    // The loop reads the same gauge.
+    let output = Command::new(env!("CARGO_BIN_EXE_dyn-perceiver"))
+        .env("DYN_PERCEIVER_SYSTEM", root.path())
+        .args(["run", "--json", "--no-compare", "--limit", "1", "--gauge", "power-supply"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\"soc\":0.87"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn what_a_camera_loop_does_not_need_is_told() {
     let root = tempfile::tempdir().unwrap();
     raspberry_pi(root.path());

@@ -98,9 +98,92 @@ fn a_profile_of_the_board_comes_before_what_is_estimated() {
 }
 
 #[test]
+fn what_is_asked_of_the_policy_lowers_early_exit_alone() {
+    let base = ["--battery-wh", "37", "--days", "7"];
+    let right = |more: &[&str], measure: &str| {
+        row(&plan(&[&base[..], more].concat()), measure)["right_per_day"].as_f64().unwrap()
+    };
+    let (whole, early) = (right(&[], "as it comes"), right(&[], "early exit"));
+    let asked = ["--accuracy", "80%"];
+    assert_eq!(right(&asked, "as it comes"), whole, "the whole network is as accurate as ever");
+    assert!(right(&asked, "early exit") < early);
+    let watts = |more: &[&str]| row(&plan(&[&base[..], more].concat()), "early exit")["watts"].as_f64().unwrap();
+    let cheap = ["--budget", "110M"];
+    assert_eq!(right(&cheap, "as it comes"), whole);
+    assert!(right(&cheap, "early exit") < early && watts(&cheap) < watts(&[]));
+}
+
+#[test]
+fn figures_of_another_board_are_not_called_measured_and_missing_rows_have_a_reason() {
+    let jetson = |more: &[&str]| {
+        json(&[&["plan", "--board", "jetson-nano", "--battery-wh", "100", "--days", "1", "--json"], more].concat())
+    };
+    let plan = jetson(&[]);
+    let facts = plan["facts"].as_array().unwrap();
+    let fact = |name: &str| facts.iter().find(|fact| fact["name"] == name).unwrap();
+    assert_eq!(fact("idle board")["basis"], "not measured");
+    assert!(fact("idle board")["source"].as_str().unwrap().contains("Raspberry Pi 4"), "{}", fact("idle board"));
+    for assumed in ["frames in a burst", "around a burst", "gate, as a share"] {
+        assert_eq!(fact(assumed)["basis"], "assumed", "{assumed}");
+    }
+    let left_out: Vec<&str> = plan["left_out"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    assert!(
+        left_out[0].starts_with("run --save-power --radio-off: ") && left_out[1].contains("boot.joules"),
+        "{left_out:?}"
+    );
+    assert!(jetson(&["--radio"])["left_out"][0].as_str().unwrap().contains("the radio is needed"));
+}
+
+#[test]
+fn a_gate_that_was_measured_costs_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gate.json");
+    let path = path.to_str().unwrap();
+    let base = ["--battery-wh", "37", "--days", "7", "--still", "50%"];
+    let right = |more: &[&str], measure: &str| {
+        row(&plan(&[&base[..], more].concat()), measure)["right_per_day"].as_f64().unwrap()
+    };
+    std::fs::write(path, r#"{"threshold":0.1,"pairs":10,"held":5,"wrong":0,"max_loss":0.02,"confidence":0.95}"#)
+        .unwrap();
+    let lost = right(&[], "a gate") - right(&["--gate-report", path], "a gate");
+    assert!((lost - 86_400.0 * 0.5 * 0.02).abs() < 1e-6, "{lost}");
+    assert_eq!(right(&[], "as it comes"), right(&["--gate-report", path], "as it comes"));
+    let refused = |text: &str, parts: &[&str]| {
+        std::fs::write(path, text).unwrap();
+        refuses(&[&BOARD[..], &base, &["--gate-report", path]].concat(), parts);
+    };
+    refused(r#"{"threshold":null,"max_loss":0.02,"confidence":0.95}"#, &["no threshold"]);
+    refused("gate = 1", &["gate --json"]);
+}
+
+/// What docs/energy.md shows is what the command above it prints, up to the list of figures; renewed as other golden files are.
+#[test]
+fn golden_documented_plan_is_the_one_that_is_printed() {
+    let path = crate::program::repository().join("docs/energy.md");
+    let documented = std::fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
+    let (_, after) = documented.split_once("    dyn-perceiver plan --board").unwrap();
+    let (command, after) = after.split_once('\n').unwrap();
+    let (_, after) = after.split_once("```text\n").unwrap();
+    let (shown, _) = after.split_once("```").unwrap();
+    // The drawing is left out: it goes to a file.
+    let command = command.split(" --plot").next().unwrap();
+    let args: Vec<&str> = ["plan", "--board"].into_iter().chain(command.split_whitespace()).collect();
+    let printed = String::from_utf8(program(&args).stdout).unwrap();
+    let (printed, _) = printed.split_once("\n\nbattery ").unwrap();
+    let printed = format!("{}\n", printed.trim_end());
+    if std::env::var("INSTA_UPDATE").is_ok_and(|mode| mode == "always") {
+        return std::fs::write(&path, documented.replacen(shown, &printed, 1)).unwrap();
+    }
+    assert_eq!(printed, shown, "copy what `dyn-perceiver {}` prints", args.join(" "));
+}
+
+#[test]
 fn a_plan_without_what_it_needs_is_refused() {
     refuses(&["plan", "--days", "7"], &["--battery-wh"]);
     refuses(&["plan", "--battery-wh", "37", "--days", "0"], &["--days"]);
+    for nothing in [["--reserve", "100%"], ["--efficiency", "0%"]] {
+        refuses(&[&["plan", "--battery-wh", "37", "--days", "7"], &nothing[..]].concat(), &["--reserve", "nothing"]);
+    }
     refuses(&["plan", "--battery-wh", "37", "--days", "7", "--board", "toaster"], &["toaster", "raspberry-pi-4"]);
     refuses(&["plan", "--battery-wh", "37", "--days", "7", "--thresholds", "0.5,0.5,0.5"], &["--policy"]);
 }

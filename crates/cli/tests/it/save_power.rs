@@ -13,12 +13,14 @@ const HANGS: Duration = Duration::from_secs(120);
 /// A board with an LED, an HDMI output and two clocks.
 struct Board(tempfile::TempDir);
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 7] = [
     ("sys/class/leds/ACT/trigger", "none [mmc0] timer\n"),
     ("sys/class/leds/ACT/brightness", "255\n"),
     ("sys/class/drm/card1-HDMI-A-1/status", "connected\n"),
     ("sys/devices/system/cpu/cpufreq/policy0/scaling_max_freq", "1800000\n"),
     ("sys/devices/system/cpu/cpufreq/policy0/scaling_available_frequencies", "600000 1800000\n"),
+    ("sys/class/rfkill/rfkill0/soft", "0\n"),
+    ("sys/class/rfkill/rfkill0/type", "wlan\n"),
 ];
 
 impl Board {
@@ -116,6 +118,27 @@ fn what_was_switched_off_is_put_back_after_a_failure_and_at_the_end() {
     ended(&[], 1);
 }
 
+#[test]
+fn radios_are_off_while_the_run_lasts_and_only_where_that_was_asked_for() {
+    let (model, frames) = (model(), frames());
+    let radio =
+        |board: &Board| std::fs::read_to_string(board.path("sys/class/rfkill/rfkill0/soft")).unwrap().trim().to_owned();
+    for (options, while_running) in [(&["--radio-off"][..], "1"), (&[][..], "0")] {
+        let board = Board::new();
+        let args = ["--model", &model, "--frames", &frames, "--fps", "1"];
+        let mut child = board.run(&[&args[..], options].concat());
+        board.wait_until_saving(&mut child);
+        // Radios are switched off after everything else.
+        let begun = Instant::now();
+        while radio(&board) != while_running {
+            assert!(child.try_wait().unwrap().is_none() && begun.elapsed() < HANGS);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        terminate(child, "-TERM");
+        assert_eq!((board.state(), radio(&board)), (BACK.map(str::to_owned), "0".to_owned()));
+    }
+}
+
 /// A profile of two clocks, of which the slower one takes less.
 fn profile(folder: &Path) -> String {
     let plan = dyn_perceiver::Plan::load(model(), &dyn_perceiver::LoadOptions::default()).unwrap();
@@ -166,4 +189,38 @@ fn the_clock_that_costs_least_is_held_while_the_run_lasts() {
     assert!(text.contains("1 thread at 1800 MHz, 4.000 mJ a whole frame: the least of 2 measured"), "{text}");
     assert_eq!(board.state()[2], "1800000");
     crate::program::refuses(&["run", "--set-clock"], &["--profile"]);
+}
+
+/// What stands beside the board is counted whether its watts were measured or taken from its data.
+#[test]
+fn a_camera_and_a_radio_count_beside_a_profile() {
+    let folder = tempfile::tempdir().unwrap();
+    let (profile, model) = (profile(folder.path()), model());
+    let board = folder.path().join("board.toml");
+    let data =
+        std::fs::read_to_string(repository().join("boards/raspberry-pi/boards/raspberry-pi-zero-2-w.toml")).unwrap();
+    let radio = "[loads]\nradio_watts = { value = 0.25, source = \"a meter\" }\n";
+    std::fs::write(&board, data.replace("[loads]\n", radio)).unwrap();
+    let camera = "command:while true; do head -c 3072 /dev/zero; done";
+    let camera = ["--camera", camera, "--camera-format", "rgb", "--camera-size", "32x32"];
+    let origin = |more: &[&str]| {
+        let base = ["run", "--no-compare", "--limit", "2", "--model", &model, "--board", board.to_str().unwrap()];
+        let output = Command::new(env!("CARGO_BIN_EXE_dyn-perceiver"))
+            .env("DYN_PERCEIVER_SYSTEM", folder.path())
+            .args([&base[..], &["--profile", &profile], more].concat())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    };
+    let frames = frames();
+    let alone = origin(&["--frames", &frames]);
+    assert!(!alone.contains("camera (") && !alone.contains("of the radio"), "{alone}");
+    let both = origin(&[&camera[..], &["--radio"]].concat());
+    assert!(both.contains("0.13 W of the camera (data sheet") && both.contains("0.25 W of the radio"), "{both}");
+    let camera_alone = origin(&[&camera[..], &["--radio-off"]].concat());
+    assert!(camera_alone.contains("of the camera") && !camera_alone.contains("of the radio"), "{camera_alone}");
+    crate::program::refuses(&["run", "--radio", "--radio-off"], &["--radio-off"]);
+    crate::program::refuses(&["run", "--suspend-watts", "0.1"], &["--suspend-watts", "simulate", "--wake-after"]);
 }

@@ -1,8 +1,8 @@
 //! Whether what the loop needs is there: a model that loads, watts that are known, a gauge that can be read.
 
 use dyn_perceiver::energy::FuelGauge as _;
-use dyn_perceiver::sensors::open::open_gauge;
-use dyn_perceiver_host::Board;
+use dyn_perceiver::sensors::open::open_gauge_under;
+use dyn_perceiver_host::{Board, System};
 
 use super::checks::{Check, Status, bad, ok};
 use crate::args::model::{self, ModelArgs};
@@ -40,9 +40,9 @@ pub(super) fn watts(board: &Board) -> Check {
 }
 
 /// Opens and reads a gauge.
-pub(super) fn gauge(name: &str) -> Check {
+pub(super) fn gauge(system: &System, name: &str) -> Check {
     let fix = "see `run --help` for the names of gauges; a bus may need a group: sudo usermod -aG i2c $USER";
-    let mut gauge = match open_gauge(name) {
+    let mut gauge = match open_gauge_under(&system.path("/"), name) {
         Ok(gauge) => gauge,
         Err(error) => return bad("gauge", Status::Fail, chain(&error.into()), fix),
     };

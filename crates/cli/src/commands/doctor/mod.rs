@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::args::boards;
 use crate::args::model::ModelArgs;
+use crate::args::system;
 use crate::output::failure::Failure;
 #[cfg(feature = "http")]
 use crate::output::json;
@@ -28,9 +29,9 @@ pub(crate) struct Args {
     /// Take this to be the board, by its short name or the path of a board.toml [default: by the device tree]
     #[arg(long, value_name = "NAME|FILE")]
     board: Option<String>,
-    /// Look below this folder instead of /: an image that is mounted somewhere
-    #[arg(long, value_name = "FOLDER", default_value = "/")]
-    root: PathBuf,
+    /// Look below this folder instead of /: an image that is mounted somewhere [default: what DYN_PERCEIVER_SYSTEM names, else /]
+    #[arg(long, value_name = "FOLDER")]
+    root: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
     /// Read this fuel gauge, too, as `run` would: max17048:/dev/i2c-1, for instance
@@ -74,7 +75,7 @@ pub(crate) fn health() -> Vec<u8> {
         checks: &'a [Check],
         ok: bool,
     }
-    let system = System::at("/");
+    let system = system::here();
     let boards = boards::all().unwrap_or_default();
     let detected = detect(&system, &boards).cloned();
     let board = detected.clone().unwrap_or_else(generic);
@@ -98,7 +99,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let system = System::at(&args.root);
+    let system = args.root.as_ref().map_or_else(system::here, System::at);
     let detected = detect(&system, &boards).cloned();
     let board = match &args.board {
         Some(name) => boards::find(name)?,
@@ -108,7 +109,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut checks = checks::all(&system, &board, detected.as_ref(), &state);
     checks.push(equipment::watts(&board));
     checks.push(equipment::model(&args.model));
-    checks.extend(args.gauge.as_deref().map(equipment::gauge));
+    checks.extend(args.gauge.as_deref().map(|name| equipment::gauge(&system, name)));
     let ok = checks.iter().all(|check| check.status != Status::Fail);
     if args.json {
         out.json(&Report {

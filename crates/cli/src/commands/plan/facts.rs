@@ -64,11 +64,13 @@ impl Facts {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Draw {
     pub idle: f64,
-    /// With all switched off that a camera loop does not need.
-    pub tuned: f64,
+    /// With HDMI, LEDs and radios off; none where nobody knows.
+    pub tuned: Option<f64>,
     /// What one busy core adds.
     pub core: f64,
     pub camera: f64,
+    /// A radio that is connected, where the mission needs it and the figure is known.
+    pub radio: f64,
     /// Switched off between bursts; none where nothing is known of that.
     pub off: Option<Off>,
 }
@@ -84,16 +86,25 @@ pub(super) struct Off {
 }
 
 impl Draw {
-    /// What is known of a board; the published board stands in for watts that are not.
-    pub(super) fn of(board: &Board, stand_in: &Board, facts: &mut Facts) -> Result<Self, Failure> {
+    /// What is known of a board, with the radio in use or not; the published board stands in for watts that are not.
+    pub(super) fn of(board: &Board, stand_in: &Board, radio: bool, facts: &mut Facts) -> Result<Self, Failure> {
         let watts = Watts::of(board).or_scaled(&stand_in.name, &Watts::of(stand_in));
         let (Some(idle), Some(busy)) = (&watts.idle, watts.with_busy_cores(1)) else {
             return wrong(format!("{}: no watts are known, and none stand in", board.name));
         };
         let idle = facts.note("idle board", "W", idle);
         let busy = facts.note("one core busy", "W", &busy);
-        let tuned = board.power.tuned_watts.as_ref().map_or(idle, |figure| facts.note("idle, tuned", "W", figure));
+        // What is known is of a board whose radio is off, which is no help where it is needed.
+        let tuned = board.power.tuned_watts.as_ref().filter(|_| !radio);
+        let tuned = tuned.map(|figure| facts.note("idle, tuned", "W", figure).min(idle));
         let camera = board.loads.camera_watts.as_ref().map_or(0.0, |figure| facts.note("camera", "W", figure));
+        let radio = match (&board.loads.radio_watts, radio) {
+            (Some(figure), true) => facts.note("radio", "W", figure),
+            (None, true) => {
+                facts.assumed("radio", "W", 0.0, "not known of this board (loads.radio_watts), so not counted")
+            }
+            (_, false) => 0.0,
+        };
         let boot = &board.boot;
         let off = match (&board.power.off_watts, &boot.seconds, &boot.joules) {
             (Some(watts), Some(seconds), Some(joules)) => Some(Off {
@@ -106,6 +117,6 @@ impl Draw {
             }),
             _ => None,
         };
-        Ok(Self { idle, tuned: tuned.min(idle), core: (busy - idle).max(0.0), camera, off })
+        Ok(Self { idle, tuned, core: (busy - idle).max(0.0), camera, radio, off })
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::facts::{Draw, Off};
+use super::gate::Gate;
 
 /// A way to run the network, on this board.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +31,12 @@ pub(super) struct Mission {
     /// Events a day at which a board that is switched off is woken, and frames of each.
     pub events: f64,
     pub burst: f64,
+    /// Frames a second in a burst.
+    pub burst_fps: f64,
+    /// Seconds from a started program to the first frame of a camera that starts with it, and to halt afterwards.
+    pub around_burst: f64,
+    /// Whether the radio is needed.
+    pub radio: bool,
 }
 
 /// A plan on one board.
@@ -37,9 +44,11 @@ pub(super) struct Mission {
 pub(super) struct Setting {
     pub draw: Draw,
     pub mission: Mission,
-    /// Seconds of one core to decode and resize a frame, and to see that nothing moves in it.
+    /// Seconds of one core to decode and resize a frame.
     pub decode: f64,
-    pub gate: f64,
+    /// The gate, and the share of held frames whose answer is not the network's.
+    pub gate: Gate,
+    pub gate_loss: f64,
     /// The whole network, and the cheapest calibrated way that is as accurate within its standard error.
     pub whole: Way,
     pub early: Way,
@@ -76,10 +85,9 @@ pub(crate) struct Row {
 }
 
 const DAY: f64 = 86_400.0;
-/// Frames a second in a burst.
-const BURST_FPS: f64 = 5.0;
-/// Seconds from a started program to the first frame of a camera that starts with it, and to halt afterwards.
-const AROUND_BURST: f64 = 3.0;
+/// The row of what these options of `run` switch off.
+const TUNED: &str = "run --save-power --radio-off";
+const BURSTS: &str = "switched off between bursts";
 
 /// Which measures are taken.
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,7 +105,14 @@ impl Setting {
 
     /// Watts of a board that is always on, before any frame.
     fn floor(&self, taken: Taken) -> f64 {
-        self.draw.camera + if taken.tuned { self.draw.tuned } else { self.draw.idle }
+        let board = if taken.tuned { self.draw.tuned.unwrap_or(self.draw.idle) } else { self.draw.idle };
+        self.draw.camera + self.draw.radio + board
+    }
+
+    /// Expected share of right answers: where a gate holds an answer, it may be another than the network's.
+    fn accuracy(&self, taken: Taken) -> f64 {
+        let held = if taken.gate { self.mission.still } else { 0.0 };
+        (self.way(taken).accuracy - held * self.gate_loss).max(0.0)
     }
 
     /// Seconds of the network, and joules that it adds to idling.
@@ -119,10 +134,16 @@ impl Setting {
 
     /// Joules that a frame adds.
     fn frame(&self, taken: Taken) -> f64 {
-        let whole = self.draw.core * self.decode + self.network(taken, |clocked| clocked.always_on).1;
-        match taken.gate {
-            true => self.draw.core * self.gate + (1.0 - self.mission.still) * whole,
-            false => whole,
+        let (decode, network) = (self.draw.core * self.decode, self.network(taken, |clocked| clocked.always_on).1);
+        match self.gate {
+            _ if !taken.gate => decode + network,
+            Gate::Pixels(seconds) => self.draw.core * seconds + (1.0 - self.mission.still) * (decode + network),
+            Gate::Latent(first) => {
+                // Every frame runs to the first exit, with early exit, too.
+                let whole = self.network(Taken { early: false, ..taken }, |clocked| clocked.always_on).1;
+                let held = (first * whole).min(network);
+                decode + self.mission.still * held + (1.0 - self.mission.still) * network
+            }
         }
     }
 
@@ -147,14 +168,14 @@ impl Setting {
         // A loop cannot be faster than its network.
         let period = period.max(self.seconds(taken));
         let watts = self.floor(taken) + self.frame(taken) / period;
-        self.row(measure, watts, DAY / period, self.way(taken).accuracy, Some(period))
+        self.row(measure, watts, DAY / period, self.accuracy(taken), Some(period))
     }
 
     /// Joules of an event on a board that is switched off in between, and how long it is on.
     fn event(&self, taken: Taken, (boot_seconds, boot_joules): (f64, f64)) -> (f64, f64) {
-        let Mission { burst, .. } = self.mission;
+        let Mission { burst, burst_fps, around_burst, .. } = self.mission;
         let (seconds, joules) = self.network(taken, |clocked| clocked.bursts);
-        let on = AROUND_BURST + burst * (self.decode + seconds).max(1.0 / BURST_FPS);
+        let on = around_burst + burst * (self.decode + seconds).max(1.0 / burst_fps);
         let frames = burst * (self.draw.core * self.decode + joules);
         (boot_joules + self.floor(taken) * on + frames, boot_seconds + on)
     }
@@ -214,16 +235,12 @@ impl Setting {
             let clocked = Taken { clocked: true, ..none };
             rows.push(self.always_on("the threads and clock that cost least", clocked, period));
         }
-        if self.draw.tuned < self.draw.idle {
-            rows.push(self.always_on(
-                "what a camera loop does not need switched off",
-                Taken { tuned: true, ..none },
-                period,
-            ));
+        if self.draw.tuned.is_some() {
+            rows.push(self.always_on(TUNED, Taken { tuned: true, ..none }, period));
         }
         if let Some(off) = self.draw.off {
             let stock = (off.boot_seconds, off.boot_joules);
-            rows.push(self.bursts("switched off between bursts", none, off, stock));
+            rows.push(self.bursts(BURSTS, none, off, stock));
             if let Some(fast) = off.fast {
                 rows.push(self.bursts("the same with a fast boot", none, off, fast));
             }
@@ -236,6 +253,23 @@ impl Setting {
             rows.push(self.bursts("all of them, off between bursts", Taken { gate: false, ..all }, off, boot));
         }
         rows
+    }
+
+    /// Measures that have no row on this board, and why.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        let mut left_out = Vec::new();
+        if self.draw.tuned.is_none() {
+            let why = match self.mission.radio {
+                true => "the radio is needed, and what is known is with the radio off",
+                false => "not known of this board (power.tuned_watts of its board.toml)",
+            };
+            left_out.push(format!("{TUNED}: {why}"));
+        }
+        if self.draw.off.is_none() {
+            let why = "not known of this board (power.off_watts, boot.seconds and boot.joules of its board.toml)";
+            left_out.push(format!("{BURSTS}: {why}"));
+        }
+        left_out
     }
 
     /// Watts at the longest period with all measures.
@@ -253,7 +287,7 @@ mod tests {
     fn setting() -> Setting {
         let off = Off { watts: 0.01, boot_seconds: 10.0, boot_joules: 12.0, fast: Some((3.0, 2.0)) };
         Setting {
-            draw: Draw { idle: 1.0, tuned: 0.5, core: 1.0, camera: 0.0, off: Some(off) },
+            draw: Draw { idle: 1.0, tuned: Some(0.5), core: 1.0, camera: 0.0, radio: 0.0, off: Some(off) },
             mission: Mission {
                 joules: 36_000.0,
                 income: 0.0,
@@ -263,9 +297,13 @@ mod tests {
                 still: 0.9,
                 events: 100.0,
                 burst: 10.0,
+                burst_fps: 5.0,
+                around_burst: 3.0,
+                radio: false,
             },
             decode: 0.5,
-            gate: 0.1,
+            gate: Gate::Pixels(0.1),
+            gate_loss: 0.0,
             whole: Way { seconds: 1.0, accuracy: 0.9 },
             early: Way { seconds: 0.25, accuracy: 0.89 },
             clocked: Some(Clocked { always_on: (2.0, 0.6), bursts: (0.5, 0.8) }),
@@ -285,7 +323,7 @@ mod tests {
         near(watts("early exit"), 1.0 + 0.75 / 10.0);
         near(watts("the longest period"), 1.0 + 1.5 / 100.0);
         near(watts("a gate"), 1.0 + (0.1 + 0.1 * 1.5) / 10.0);
-        near(watts("what a camera loop"), 0.5 + 0.15);
+        near(watts("run --save-power --radio-off"), 0.5 + 0.15);
         near(watts("the threads and clock"), 1.0 + (0.5 + 0.6) / 10.0);
         // 12 J of booting, ten frames of 1.5 s and three seconds around them at 1 W, and 1.5 J a frame.
         let event = 12.0 + 18.0 + 15.0;
@@ -323,6 +361,33 @@ mod tests {
         at_most.mission.events = most;
         let row = at_most.rows().pop().unwrap();
         assert!((row.watts - setting.allowed()).abs() < 1e-6, "{row:?}");
+    }
+
+    #[test]
+    fn what_a_board_is_not_known_for_is_said_and_not_reckoned() {
+        assert!(setting().left_out().is_empty());
+        let mut setting = setting();
+        (setting.draw.tuned, setting.draw.off) = (None, None);
+        let rows = setting.rows();
+        assert!(rows.iter().all(|row| !row.measure.contains("--save-power") && !row.measure.contains("bursts")));
+        let left_out = setting.left_out();
+        assert!(
+            left_out[0].starts_with("run --save-power --radio-off: not known") && left_out[1].contains("boot.joules")
+        );
+        (setting.draw.radio, setting.mission.radio) = (0.25, true);
+        assert!(setting.left_out()[0].contains("radio is needed"));
+        assert!((find(&setting.rows(), "as it comes").watts - find(&rows, "as it comes").watts - 0.25).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_latent_gate_runs_the_first_exit_and_loses_what_was_certified() {
+        let mut setting = setting();
+        (setting.gate, setting.gate_loss, setting.mission.still) = (Gate::Latent(0.1), 0.02, 0.5);
+        let row = find(&setting.rows(), "a gate").clone();
+        // Half of the frames end after a tenth of the network.
+        assert!((row.watts - 1.0 - (0.5 + 0.5 * 0.1 + 0.5) / 10.0).abs() < 1e-9, "{row:?}");
+        assert!((row.right_per_day - 8640.0 * (0.9 - 0.01)).abs() < 1e-6, "{row:?}");
+        assert!((find(&setting.rows(), "early exit").right_per_day - 8640.0 * 0.89).abs() < 1e-6);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod advice;
 mod facts;
+mod gate;
 mod measures;
 mod plot;
 mod report;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use dyn_perceiver::exit::OperatingPoint;
+use dyn_perceiver::exit::{Mix, OperatingPoint};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::sensors::profile::{Profile, Variant};
 use dyn_perceiver_host::{Board, detect};
@@ -31,6 +32,7 @@ pub(crate) use advice::Advice;
 use advice::{OtherBoard, Yields};
 pub(crate) use facts::Fact;
 use facts::{Draw, Facts};
+use gate::{CertifiedGate, Gate};
 pub(crate) use measures::Row;
 use measures::{Clocked, Mission, Setting, Way};
 pub(crate) use report::Report;
@@ -52,6 +54,9 @@ pub(crate) struct Args {
     /// Take seconds and joules of the network from this file, as `profile` writes it on the board
     #[arg(long, value_name = "FILE", help_heading = "Battery and power")]
     profile: Option<PathBuf>,
+    /// Count what the board's radio adds while it is connected (`loads.radio_watts` of its board.toml)
+    #[arg(long, help_heading = "Battery and power")]
+    radio: bool,
     #[command(flatten)]
     supply: SupplyArgs,
     #[command(flatten)]
@@ -101,6 +106,10 @@ struct WishArgs {
     /// Expect nothing to move in this share of the frames
     #[arg(long, value_name = "SHARE", default_value_t = Share::new(0.9))]
     still: Share,
+    /// Take the gate to be the latent one that this file tells of, which `gate --json` printed: held answers are wrong as often
+    /// as was certified at most
+    #[arg(long, value_name = "FILE")]
+    gate_report: Option<PathBuf>,
     /// Expect so many events a day, at which a board that is switched off is woken
     #[arg(long, value_name = "COUNT", default_value_t = 50.0, value_parser = number::not_negative)]
     events_per_day: f32,
@@ -114,8 +123,12 @@ struct WishArgs {
 
 /// Share of a panel's rating that reaches the battery: heat, angle, dirt and charging.
 const PANEL_YIELD: f64 = 0.7;
-/// Seconds of the gate as a share of those of decoding a frame: an eighth of the size, luminance only.
+/// Seconds of the gate as a share of those of decoding a frame.
 const GATE_SHARE: f64 = 0.1;
+/// Frames a second in a burst.
+const BURST_FPS: f64 = 5.0;
+/// Seconds around the frames of a burst.
+const AROUND_BURST: f64 = 3.0;
 const HOUR: f64 = 3600.0;
 const DAY_HOURS: f64 = 24.0;
 
@@ -124,9 +137,14 @@ struct Network<'a> {
     plan: &'a Plan,
     points: &'a Points,
     profile: Option<&'a Profile>,
+    gate: Option<CertifiedGate>,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    if args.supply.reserve.get() >= 1.0 || args.supply.efficiency.get() <= 0.0 {
+        return wrong("--reserve of 100% or --efficiency of 0% leaves nothing of the battery: name less, or more");
+    }
+    let gate = args.wish.gate_report.as_deref().map(gate::report).transpose()?;
     let known = boards::all()?;
     let board = match &args.board {
         Some(name) => boards::find(name)?,
@@ -145,7 +163,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         return wrong("a plan needs expected accuracies: name a calibrated policy with --policy");
     };
     let measured = args.profile.as_deref().map(profile::read).transpose()?;
-    let network = Network { plan: &plan, points: &points, profile: measured.as_ref() };
+    let network = Network { plan: &plan, points: &points, profile: measured.as_ref(), gate };
     let mut facts = Facts::default();
     let (mission, yields) = mission(&args, &mut facts);
     let setting = setting(&args, &board, &network, mission, &mut facts)?;
@@ -167,6 +185,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         advice: advice::advise(&setting, yields, others),
         clocks_measured: setting.clocked.is_some(),
         rows: &rows,
+        left_out: &setting.left_out(),
+        gate_loss: gate.map(|gate| gate.max_loss),
         facts: &facts.into_list(),
     };
     if let Some(path) = &args.plot {
@@ -191,6 +211,9 @@ fn mission(args: &Args, facts: &mut Facts) -> (Mission, Yields) {
     watts_per_wp = watts_per_wp.max(f64::MIN_POSITIVE);
     let still = facts.given("still frames", "", f64::from(still.get()), "--still");
     let events = facts.given("events a day", "", f64::from(*events_per_day), "--events-per-day");
+    let burst_fps = facts.assumed("frames in a burst", "1/s", BURST_FPS, "taken for a camera that has just started");
+    let around_burst =
+        facts.assumed("around a burst", "s", AROUND_BURST, "taken for the camera to start and the board to halt");
     let joules_per_wh = HOUR * efficiency * (1.0 - reserve);
     let period = 1.0 / fps;
     let mission = Mission {
@@ -202,6 +225,9 @@ fn mission(args: &Args, facts: &mut Facts) -> (Mission, Yields) {
         still,
         events,
         burst: f64::from(*burst),
+        burst_fps,
+        around_burst,
+        radio: args.radio,
     };
     (mission, Yields { joules_per_wh: joules_per_wh.max(f64::MIN_POSITIVE), watts_per_wp })
 }
@@ -214,7 +240,7 @@ fn setting(
     mission: Mission,
     facts: &mut Facts,
 ) -> Result<Setting, Failure> {
-    let mut draw = Draw::of(board, &boards::find(PUBLISHED)?, facts)?;
+    let mut draw = Draw::of(board, &boards::find(PUBLISHED)?, args.radio, facts)?;
     let speed = board.cpu.as_ref().and_then(|cpu| cpu.macs_per_second.as_ref());
     let speed = match speed {
         Some(figure) => facts.note("speed of a core", "MAC/s", figure),
@@ -234,7 +260,7 @@ fn setting(
             }
             draw.core = joules / seconds;
             draw.idle = profile.idle_watts;
-            draw.tuned = draw.tuned.min(draw.idle);
+            draw.tuned = draw.tuned.map(|tuned| tuned.min(draw.idle));
             facts.computed("a busy network adds", "W", draw.core, &profile.method);
             profile.stages.iter().map(|stage| stage.seconds).collect()
         }
@@ -249,11 +275,8 @@ fn setting(
             None => "multiply-accumulates and nodes over the speed of a core",
         },
     );
-    let points = network.points.frontier.points();
-    let Some(best) = points.last() else { return wrong("the policy has no operating points") };
-    let accuracy = f64::from(best.accuracy);
+    let accuracy = f64::from(network.points.best);
     let error = network.points.samples.map_or(0.0, |n| (accuracy * (1.0 - accuracy) / f64::from(n.max(1))).sqrt());
-    let good = points.iter().find(|point| f64::from(point.accuracy) >= accuracy - error).unwrap_or(best);
     facts.computed(
         "expected accuracy",
         "",
@@ -264,15 +287,46 @@ fn setting(
         let source = format!("of the expected accuracy, by the {samples} images calibrated on");
         facts.computed("standard error", "", error, &source);
     }
+    let whole = Way { seconds: stages.iter().sum(), accuracy };
+    let (gate, gate_loss) = match network.gate {
+        Some(found) => {
+            let source =
+                format!("of held answers at most, with {:.0} % confidence (--gate-report)", 100.0 * found.confidence);
+            let loss = facts.given("lost by the gate", "", found.max_loss, &source);
+            (Gate::Latent(stages[0] / whole.seconds.max(f64::MIN_POSITIVE)), loss)
+        }
+        None => {
+            let why = "of decoding a frame: taken for an eighth of the size, luminance only";
+            (Gate::Pixels(facts.assumed("gate, as a share", "", GATE_SHARE, why) * decode), 0.0)
+        }
+    };
     Ok(Setting {
         draw,
         mission,
         decode,
-        gate: GATE_SHARE * decode,
-        whole: Way { seconds: stages.iter().sum(), accuracy },
-        early: Way { seconds: point_seconds(good, &stages), accuracy: good.accuracy.into() },
+        gate,
+        gate_loss,
+        early: early(network.points, accuracy - error, &stages)?,
+        whole,
         clocked: network.profile.and_then(|profile| clocked(profile, facts)),
     })
+}
+
+/// The way with early exits: what --budget or --accuracy asks for, else the cheapest point that is as accurate as `good`.
+fn early(points: &Points, good: f64, stages: &[f64]) -> Result<Way, Failure> {
+    let of = |point: &OperatingPoint| Way { seconds: point_seconds(point, stages), accuracy: point.accuracy.into() };
+    let all = points.frontier.points();
+    if let Some(mixer) = &points.mixer {
+        let Mix { low, high, share_of_high, .. } = points.frontier.mix(mixer.budget());
+        if let (Some(low), Some(high)) = (all.get(low).map(of), all.get(high).map(of)) {
+            let mixed = |low: f64, high: f64| low + f64::from(share_of_high) * (high - low);
+            return Ok(Way { seconds: mixed(low.seconds, high.seconds), accuracy: mixed(low.accuracy, high.accuracy) });
+        }
+    }
+    match all.iter().find(|point| f64::from(point.accuracy) >= good).or(all.last()) {
+        Some(point) => Ok(of(point)),
+        None => wrong("the policy has no operating points"),
+    }
 }
 
 /// The variants that cost least, beside idling and with it.

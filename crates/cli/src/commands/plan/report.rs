@@ -23,6 +23,10 @@ pub(crate) struct Report<'a> {
     /// Whether threads and clocks of this board were measured.
     pub clocks_measured: bool,
     pub rows: &'a [Row],
+    /// Measures without a row, and why.
+    pub left_out: &'a [String],
+    /// Share of held answers that are not the network's at most, where a gate was measured; null where it was not.
+    pub gate_loss: Option<f64>,
     pub facts: &'a [Fact],
 }
 
@@ -63,13 +67,23 @@ impl Report<'_> {
         for line in self.advice.lines() {
             writeln!(out, "{line}")?;
         }
+        for line in self.left_out {
+            writeln!(out, "{line}")?;
+        }
         if !self.clocks_measured {
             writeln!(
                 out,
                 "threads and clocks: not measured on this board; `profile --sweep` measures them for --profile"
             )?;
         }
-        writeln!(out, "a frame that the gate holds back counts with the answer of the one before")?;
+        match self.gate_loss {
+            Some(loss) => writeln!(out, "answers that the gate holds count as wrong in {:.1} % more", 100.0 * loss)?,
+            None => writeln!(
+                out,
+                "a frame that the gate holds back counts with the answer of the one before: how often that is wrong, \
+                 `gate --json` finds for --gate-report"
+            )?,
+        }
         writeln!(out)?;
         for Fact { name, value, unit, basis, source } in self.facts {
             writeln!(out, "{name:<20} {:>8} {unit:<5}  {basis}: {source}", figure(*value))?;

@@ -7,12 +7,15 @@ use dyn_perceiver::energy::estimator::{Chemistry, CoulombSettings, UnknownChemis
 use dyn_perceiver::energy::{Battery, JOULES_PER_MWH, PowerModel};
 use dyn_perceiver::sensors::AnyGauge;
 use dyn_perceiver::sensors::Companion;
-use dyn_perceiver::sensors::open::{SENSORS, SensorRole, companion_gauge, open_companion, open_counted, open_gauge};
+use dyn_perceiver::sensors::open::{
+    SENSORS, SensorRole, companion_gauge, open_companion, open_counted_under, open_gauge_under,
+};
 use dyn_perceiver::sensors::store::Stored;
 
 use super::mission::Chooser;
 use crate::args::battery::CapacityArgs;
 use crate::args::share::Share;
+use crate::args::system;
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::output::table;
 
@@ -74,6 +77,7 @@ impl GaugeArgs {
             let companion = open_companion(device).or_input()?;
             return Ok(Some(Sensor { gauge: companion_gauge(companion.clone()), companion: Some(companion) }));
         }
+        let root = system::here().path("/");
         let first = name.split(':').next().unwrap_or_default();
         let is_monitor = SENSORS.iter().any(|kind| kind.name == first && kind.role == SensorRole::Monitor);
         let gauge = if is_monitor {
@@ -81,9 +85,9 @@ impl GaugeArgs {
                 return wrong(format!("--gauge {name}: counting charge needs --battery-wh"));
             };
             let settings = CoulombSettings::new(self.chemistry, mwh, self.cells);
-            open_counted(name, settings, stored.coulomb).or_input()?
+            open_counted_under(&root, name, settings, stored.coulomb).or_input()?
         } else {
-            open_gauge(name).or_input()?
+            open_gauge_under(&root, name).or_input()?
         };
         Ok(Some(Sensor { gauge, companion: None }))
     }

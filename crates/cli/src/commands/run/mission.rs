@@ -22,6 +22,7 @@ use crate::live::Wish;
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::output::time;
 
+use super::away::Away;
 use super::steps::{self, StepsArg};
 
 /// What the operating point follows.
@@ -209,7 +210,7 @@ impl Chooser {
     /// A governor for the mission that `args` ask for.
     pub(super) fn mission(
         args: &MissionArgs,
-        (duration, period, resumed): (Duration, Duration, Duration),
+        (duration, period, resumed): (Duration, Duration, Away),
         frontier: &Frontier,
         power: &PowerModel,
         battery: &BatteryFacts,
@@ -227,11 +228,12 @@ impl Chooser {
         settings.brown_out_volts = args.brown_out_volts;
         let ladder = Ladder::new(frontier, power).or_input()?;
         let governor =
-            BudgetGovernor::new(ladder, power, args.mission(duration, period, resumed)?, settings).or_input()?;
+            BudgetGovernor::new(ladder, power, args.mission(duration, period, resumed.at)?, settings).or_input()?;
         let governor = match learned {
             Some(learned) => governor.with_learned(learned),
             None => governor,
         };
+        let governor = governor.resumed_at(resumed.at, resumed.away, resumed.joules);
         Ok(Chooser::Mission(Box::new(governor), args.floor.map(Share::get)))
     }
 

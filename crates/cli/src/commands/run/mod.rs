@@ -1,5 +1,6 @@
 //! `run`: the classification loop, from frames to decisions.
 
+mod away;
 mod battery;
 mod burst;
 mod departures;
@@ -53,6 +54,7 @@ use crate::live::Events;
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::settings::Settings;
 
+use away::Away;
 use battery::GaugeArgs;
 use burst::Burst;
 use departures::Departures;
@@ -79,7 +81,7 @@ const LADDER: [f32; 6] = [0.0, 0.5, 0.7, 0.85, 0.95, 0.99];
 /// camera or frames of your own, the board is taken to run on mains unless a battery is named.
 ///
 /// In a mission a governor gives every frame its share of what the battery holds above a reserve; each decision has a
-/// reason: start, hold, step, budget, plenty, cannot-last, floor-cannot-last, rate-limited, stale-hold, stale-degrade,
+/// reason: start, hold, step, budget, plenty, cannot-last, floor-cannot-last, rate-limited, stale-hold,
 /// gauge-failed, reserve, brown-out, mission-over or external-power. Joules are modelled: watts of the board times latency
 /// measured here; or from a profile.
 ///
@@ -114,6 +116,9 @@ pub(crate) struct Args {
     gauge: GaugeArgs,
     #[command(flatten)]
     watts: WattsArgs,
+    /// Watts of a board that this program never suspends: refused with the cure.
+    #[arg(long, value_name = "WATTS", hide = true)]
+    suspend_watts: Option<String>,
     /// Take the joules of each stage from this file, as `profile` writes it, in place of watts and latency
     #[arg(long, value_name = "FILE", help_heading = "Battery and power")]
     profile: Option<PathBuf>,
@@ -121,6 +126,14 @@ pub(crate) struct Args {
     /// that nobody uses. All is put back at the end, also after Ctrl-C; needs the right to write below /sys
     #[arg(long, help_heading = "Battery and power")]
     save_power: bool,
+    /// Switch off all radios while running, Wi-Fi and Bluetooth, through /sys/class/rfkill: whoever is connected by them is cut
+    /// off. What was on before is on again at the end, also after Ctrl-C
+    #[arg(long, help_heading = "Battery and power")]
+    radio_off: bool,
+    /// Count what the board's radio adds while it is connected (`loads.radio_watts` of its board.toml), although nothing here
+    /// sends; with --mqtt or a page for other machines it is counted anyway
+    #[arg(long, conflicts_with = "radio_off", help_heading = "Battery and power")]
+    radio: bool,
     /// Hold the processor at the clock at which a frame costs least, by a profile that `profile --sweep` wrote; put back at the
     /// end. Needs the right to write below /sys
     #[arg(long, requires = "profile", help_heading = "Battery and power")]
@@ -151,6 +164,15 @@ impl Args {
         return self.mqtt.is_named();
         #[cfg(not(feature = "mqtt"))]
         false
+    }
+
+    /// Whether the radio is in use: because this program sends, or because somebody says so.
+    fn sends(&self) -> bool {
+        #[cfg(feature = "http")]
+        let serves = self.http.is_for_others();
+        #[cfg(not(feature = "http"))]
+        let serves = false;
+        !self.radio_off && (self.radio || serves || self.has_broker())
     }
 
     /// Whether nothing is real: made-up or built-in frames at no pace of their own, no mission, no measured joules.
@@ -220,11 +242,15 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let watts = args.watts.here()?;
     let profiled = threads::profiled(&args, period)?;
     let threads = threads::choose(&args, &plan, profiled.as_ref(), &mut state)?;
-    let watts = if args.source.is_camera() { watts.with_camera() } else { watts };
     let modelled_time = simulated && args.is_demonstration();
     let times = if modelled_time { Times::Modelled } else { Times::Measured(threads) };
-    let power::Costs { power, seconds, origin, measured } =
-        power::costs(&plan, profiled.as_ref(), state.stored(), (&watts, threads), times)?;
+    let costs = power::costs(&plan, profiled.as_ref(), state.stored(), (&watts, threads), times)?;
+    // What is kept is the board's alone: the next run may have another camera.
+    if costs.power.source() == JoulesSource::Measured {
+        state.measured(&costs.power);
+    }
+    let loads = watts.loads(args.source.is_camera(), args.sends());
+    let power::Costs { power, seconds, origin, measured } = costs.with_loads(&loads)?;
     if let Some(measured) = measured {
         state.measured_times(KeptTimes::new(plan.info().digest, measured));
     }
@@ -248,7 +274,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             let chemistry = args.gauge.chemistry;
             let facts = mission::BatteryFacts { capacity_mwh: battery.capacity_mwh(), simulated, chemistry };
             let learned = state.stored().learned;
-            Chooser::mission(&args.mission, (duration, period, resumed), &points.frontier, &power, &facts, learned)?
+            let off = watts.off.filter(|_| args.source.wake_after.is_some());
+            let since = Away::new(resumed, state.away(resumed), off, power.resting_watts());
+            Chooser::mission(&args.mission, (duration, period, since), &points.frontier, &power, &facts, learned)?
         }
         _ => match (&sensor, Chooser::mean(calibrated.as_ref(), &plan)?) {
             (_, Some(mean)) => mean,
@@ -269,9 +297,6 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             }
         },
     };
-    if power.source() == JoulesSource::Measured {
-        state.measured(&power);
-    }
     #[cfg(feature = "live")]
     let subject = show::Subject {
         exits: exits.clone(),
@@ -329,9 +354,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Departures::new(mission.frames, mission.solar, resumed)
     });
     let _restored = Restored(saving.clone());
-    if args.save_power {
-        saving.start(&system::here());
-    }
+    saving.start(&system::here(), args.save_power, args.radio_off);
     if let Some(variant) = profiled.as_ref().and_then(|profiled| profiled.variant.as_ref()).filter(|_| args.set_clock) {
         saving.hold(variant::hold(&system::here(), variant)?);
     }
@@ -381,6 +404,12 @@ fn check(args: &Args) -> Result<bool, Failure> {
     }
     if args.source.wake_after.is_some() && WakeAlarm::of(&system::here()).is_none() {
         return wrong("--wake-after: no clock of this board has an alarm (/sys/class/rtc)");
+    }
+    if args.suspend_watts.is_some() {
+        return wrong(
+            "--suspend-watts: nothing suspends the board between frames, so its battery would seem to last longer than it does. \
+             Leave it out; `simulate` reckons with it, and --burst with --wake-after halts the board in between",
+        );
     }
     if args.mission.steps.is_some() && args.mission.mode != Mode::Steps {
         return wrong("--steps is for mode steps");

@@ -12,7 +12,7 @@ use dyn_perceiver::sensors::store::Stored;
 
 use super::variant;
 
-use crate::args::watts::Watts;
+use crate::args::watts::{Load, Watts};
 use crate::args::{profile, work};
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::output::{message, text};
@@ -47,6 +47,7 @@ impl Profiled {
 /// What stages cost.
 #[derive(Clone, Debug)]
 pub(super) struct Costs {
+    /// Of the board alone: what stands beside it is added by [`Costs::with_loads`].
     pub power: PowerModel,
     /// Seconds of each stage: measured here or by the profile, else modelled.
     pub seconds: Vec<f32>,
@@ -54,6 +55,21 @@ pub(super) struct Costs {
     pub origin: String,
     /// Times that had to be measured, to be kept for the next start.
     pub measured: Option<MachineTimes>,
+}
+
+impl Costs {
+    /// The same with what draws beside the board all the time, wherever the board's own watts come from: a profile is taken
+    /// with neither a camera that makes frames nor a radio that sends.
+    pub(super) fn with_loads(mut self, loads: &[Load]) -> Result<Self, Failure> {
+        for load in loads {
+            self.power = self.power.with_load(load.watts()).or_input()?;
+        }
+        if !loads.is_empty() {
+            let loads = loads.iter().map(Load::in_words).collect::<Vec<_>>().join(" and ");
+            self.origin += &format!("; all the time {loads}");
+        }
+        Ok(self)
+    }
 }
 
 /// What stages cost: by the profile, by one that an earlier run stored, or by watts x latency. Only where neither the bundle nor
@@ -95,7 +111,7 @@ pub(super) fn costs(
                     }
                 },
             };
-            let model = PowerModel::from_latency(watts.resting(), watts.busy(threads), &seconds).or_input()?;
+            let model = PowerModel::from_latency(watts.idle, watts.busy(threads), &seconds).or_input()?;
             (model, seconds, format!("{measured}; {}", watts.in_words(threads)))
         }
     };

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dyn_perceiver_host::{Clocks, Saving, System};
+use dyn_perceiver_host::{Clocks, Saver, Saving, System, radios, savers};
 
 use crate::output::message;
 
@@ -13,27 +13,20 @@ pub(super) struct SavePower(Arc<Mutex<Changed>>);
 /// What was changed on the system for as long as the program runs.
 #[derive(Debug, Default)]
 struct Changed {
-    saving: Saving,
+    saving: Vec<Saving>,
     /// Put back when they are dropped.
     clocks: Option<Clocks>,
 }
 
 impl SavePower {
-    /// Switches off what can be, and tells it.
-    pub(super) fn start(&self, system: &System) {
-        let (saving, failed) = Saving::start(system);
-        let names = |changed: &[dyn_perceiver_host::Saver]| {
-            changed.iter().map(|saver| saver.what.as_str()).collect::<Vec<_>>().join(", ")
-        };
-        match saving.changed() {
-            [] => message::note("--save-power: nothing was switched off"),
-            changed => message::note(&format!("--save-power: switched off {}", names(changed))),
+    /// Switches off what was asked for and can be, and tells it.
+    pub(super) fn start(&self, system: &System, parts: bool, radios: bool) {
+        let wanted = [("--save-power", parts, savers(system)), ("--radio-off", radios, self::radios(system))];
+        for (option, _, savers) in wanted.into_iter().filter(|(_, wanted, _)| *wanted) {
+            let (saving, failed) = Saving::of(savers);
+            tell(option, &saving, &failed);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).saving.push(saving);
         }
-        if let Some((saver, error)) = failed.first() {
-            let others = if failed.len() > 1 { format!(", nor {} others", failed.len() - 1) } else { String::new() };
-            message::warning(&format!("--save-power: {} cannot be switched off{others}: {error}", saver.what));
-        }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).saving = saving;
     }
 
     /// Keeps the processor at a clock until the end.
@@ -45,10 +38,24 @@ impl SavePower {
     pub(super) fn end(&self) {
         let mut changed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         changed.clocks = None;
-        let failed = changed.saving.restore();
+        // Last things first: the radios are on again before anything else.
+        let failed = std::mem::take(&mut changed.saving).into_iter().rev().flat_map(|mut saving| saving.restore());
         for (saver, error) in failed {
             message::warning(&format!("{} was switched off and cannot be switched on again: {error}", saver.what));
         }
+    }
+}
+
+/// Says what was switched off, and what could not be.
+fn tell(option: &str, saving: &Saving, failed: &[(Saver, std::io::Error)]) {
+    let names = |changed: &[Saver]| changed.iter().map(|saver| saver.what.as_str()).collect::<Vec<_>>().join(", ");
+    match saving.changed() {
+        [] => message::note(&format!("{option}: nothing was switched off")),
+        changed => message::note(&format!("{option}: switched off {}", names(changed))),
+    }
+    if let Some((saver, error)) = failed.first() {
+        let others = if failed.len() > 1 { format!(", nor {} others", failed.len() - 1) } else { String::new() };
+        message::warning(&format!("{option}: {} cannot be switched off{others}: {error}", saver.what));
     }
 }
 
@@ -77,13 +84,13 @@ mod tests {
         let power = SavePower::default();
         {
             let _restored = Restored(power.clone());
-            power.start(&system);
+            power.start(&system, true, false);
             assert_eq!(read(), "none");
         }
         assert_eq!(read(), "mmc0");
         // As the handler of a second signal does.
         std::fs::write(led.join("trigger"), "none [mmc0]\n").unwrap();
-        power.start(&system);
+        power.start(&system, true, false);
         power.clone().end();
         assert_eq!(read(), "mmc0");
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use dyn_perceiver::energy::Choice;
+use dyn_perceiver::energy::{Choice, JOULES_PER_MWH};
 use dyn_perceiver::pipeline::{Pipeline, Step, Summary};
 
 use super::departures::Cause;
@@ -218,7 +218,18 @@ impl Show {
             joules: summary.joules(),
             joules_full: summary.joules_full(),
             switches: summary.switches(),
-            charge: Charge { soc, budget_joules: pipeline.governor().budget(), watts, trouble: self.gauge.clone() },
+            charge: Charge {
+                soc,
+                budget_joules: pipeline.governor().budget(),
+                watts,
+                planned_watts: pipeline
+                    .governor()
+                    .budgeting()
+                    .map(|governor| f64::from(self.subject.resting_watts + governor.plan().watts)),
+                hours_left: hours_left(joules_left(pipeline, soc), watts)
+                    .or_else(|| falling(self.first_charge?, (elapsed, soc?))),
+                trouble: self.gauge.clone(),
+            },
             mission: self.subject.mission.map(|(length, reserve)| Mission {
                 elapsed_s: elapsed.as_secs_f64(),
                 length_s: length.as_secs_f64(),
@@ -264,6 +275,26 @@ fn exit(exit: dyn_perceiver::pipeline::ExitSummary) -> Exit {
     Exit { exit: exit.exit, frames: exit.frames, share: exit.share, mean_ms: exit.mean_ms, p95_ms: exit.p95_ms }
 }
 
+/// Joules of the battery by what its governor has learned of it, else by the capacity that was named; none where neither is known.
+fn joules_left(pipeline: &Pipeline<Chooser>, soc: Option<f32>) -> Option<f64> {
+    let learned = pipeline.governor().budgeting().map(|governor| governor.learned().joules_per_charge());
+    let full = learned.or_else(|| pipeline.battery().map(|battery| battery.capacity_mwh() * JOULES_PER_MWH))?;
+    Some(f64::from(soc? * full))
+}
+
+/// Hours for which `joules` last at so many watts.
+fn hours_left(joules: Option<f64>, watts: Option<f64>) -> Option<f64> {
+    let watts = watts.filter(|watts| *watts > 0.0)?;
+    Some(joules? / watts / 3600.0)
+}
+
+/// Hours until a charge is used up that goes on falling as from `first` until `now`.
+fn falling(first: (Duration, f32), now: (Duration, f32)) -> Option<f64> {
+    let passed = now.0.saturating_sub(first.0);
+    let used = f64::from(first.1 - now.1);
+    (passed >= FORECAST_AFTER && used > 0.0).then(|| f64::from(now.1) * passed.as_secs_f64() / used / 3600.0)
+}
+
 /// The state of charge at the end of a mission of `length` that goes on as from `first` until `now`.
 fn forecast(first: (Duration, f32), now: (Duration, f32), length: Duration) -> Option<f32> {
     let passed = now.0.saturating_sub(first.0);
@@ -276,6 +307,18 @@ fn forecast(first: (Duration, f32), now: (Duration, f32), length: Duration) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hours_are_left_by_watts_or_by_how_charge_has_fallen() {
+        assert_eq!(hours_left(Some(36_000.0), Some(2.0)), Some(5.0));
+        assert_eq!(
+            (hours_left(None, Some(2.0)), hours_left(Some(1.0), Some(0.0)), hours_left(Some(1.0), None)),
+            (None, None, None)
+        );
+        let at = |seconds: u64, soc: f32| (Duration::from_secs(seconds), soc);
+        assert_eq!(falling(at(0, 1.0), at(3600, 0.75)), Some(3.0));
+        assert_eq!((falling(at(0, 1.0), at(30, 0.5)), falling(at(0, 0.5), at(3600, 0.75))), (None, None));
+    }
 
     #[test]
     fn charge_goes_on_falling_as_it_did() {

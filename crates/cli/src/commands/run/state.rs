@@ -63,6 +63,12 @@ impl State {
         duration.and_then(resume).unwrap_or_default()
     }
 
+    /// Time that a mission which has been going on for `resumed` went on without a run: since the state was stored.
+    pub(super) fn away(&self, resumed: Duration) -> Duration {
+        let stored = self.stored.mission.as_ref().map(|mission| Duration::from_millis(mission.elapsed_ms));
+        stored.filter(|_| !resumed.is_zero()).map_or(Duration::ZERO, |stored| resumed.saturating_sub(stored))
+    }
+
     /// What was stored.
     pub(super) fn stored(&self) -> &Stored {
         &self.stored
