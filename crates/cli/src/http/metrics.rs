@@ -66,7 +66,8 @@ fn energy(page: &mut Page, state: &State) {
     page.some("power_watts", "Watts drawn on average since the loop began, modelled.", state.charge.watts);
     let help = "Watts that the governor of a mission plans to draw until its end, modelled.";
     page.some("planned_watts", help, state.charge.planned_watts);
-    page.some("hours_left", "Hours until the battery is empty if it goes on like this.", state.charge.hours_left);
+    let left = state.charge.hours_left.map(|hours| 3600.0 * hours);
+    page.some("battery_left_seconds", "Time until the battery is empty if it goes on like this.", left);
     let period = state.answer.as_ref().and_then(|answer| answer.period_ms);
     page.some(
         "period_seconds",
@@ -146,7 +147,7 @@ mod tests {
             }
         }
         assert!(page.contains("model=\"a \\\"model\\\"\\\\\\nof ours\""), "{page}");
-        for told in ["planned_watts 1.25", "hours_left 6.5", "period_seconds 0.1"] {
+        for told in ["planned_watts 1.25", "battery_left_seconds 23400", "period_seconds 0.1"] {
             assert!(page.contains(&format!("dyn_perceiver_{told}\n")), "{told}: {page}");
         }
         assert!(page.contains("dyn_perceiver_frames_total{exit=\"early\"} 30\n"), "{page}");
