@@ -151,9 +151,6 @@ fn convolutions_in_int8_are_near_float_and_the_same_bits_on_any_number_of_thread
     // Three by three pixels of a group's eight channels; nothing else has so many entries a row.
     let convolutions = quantiser.layers().iter().filter(|layer| layer.reduction == 9 * 8).count();
     assert!(convolutions > 10, "{quantiser:?}");
-    // Those with stride 1 on images that are large enough: float is timed as it runs.
-    let winograd = quantiser.layers().iter().filter(|layer| layer.winograd).count();
-    assert!((1..convolutions).contains(&winograd), "{quantiser:?}");
     assert!(quantiser.layers().iter().all(|layer| layer.error < 0.05), "{quantiser:?}");
     let options = {
         let mut options = QuantiseOptions::default().with_tolerance(1.0);
