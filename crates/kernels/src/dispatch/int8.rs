@@ -168,8 +168,9 @@ impl DotToken {
     /// The same instructions, or where they would not be exact for wide weights those that are.
     pub(crate) fn taking(self, wide: bool) -> DotToken {
         match self {
+            _ if !wide => self,
             #[cfg(target_arch = "x86_64")]
-            DotToken::Avx2(avx2) if wide => DotToken::Avx2Wide(Avx2Wide(avx2)),
+            DotToken::Avx2(avx2) => DotToken::Avx2Wide(Avx2Wide(avx2)),
             _ => self,
         }
     }
