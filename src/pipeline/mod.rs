@@ -180,6 +180,13 @@ impl<G: Governor> Pipeline<G> {
         self.clock
     }
 
+    /// Counts time that the board was asleep since the last frame: the process's own clock did not go on meanwhile.
+    pub fn slept(&mut self, time: Duration) {
+        if let Some((_, shown)) = &mut self.started {
+            *shown = shown.saturating_add(time);
+        }
+    }
+
     /// The last decision.
     pub fn choice(&self) -> Option<&Choice> {
         self.choice.as_ref()

@@ -29,9 +29,16 @@ impl WakeAlarm {
     /// # Errors
     /// What the system says.
     pub fn set(&self, system: &System, after: Duration) -> io::Result<()> {
-        let path = system.path(&self.path);
-        std::fs::write(&path, "0")?;
-        std::fs::write(&path, format!("+{}", after.as_secs().max(1)))
+        self.clear(system)?;
+        std::fs::write(system.path(&self.path), format!("+{}", after.as_secs().max(1)))
+    }
+
+    /// Forgets an alarm that was set.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn clear(&self, system: &System) -> io::Result<()> {
+        std::fs::write(system.path(&self.path), "0")
     }
 }
 

@@ -3,14 +3,15 @@
 //! A board is data, a `board.toml` ([`Board`]); code is only for what data cannot say. [`State`] is what decides how fast a
 //! machine is at this moment, for the records of measurements. Everything is read below a root folder ([`System`]), so that
 //! a tree of files can stand for a board. [`Watts`] is what a board draws, as far as that is known; [`Saving`] switches off what
-//! a camera loop does not need, [`Clocks`] holds the processor's clock, and
-//! [`WakeAlarm`] wakes a board that is halted.
+//! a camera loop does not need, [`Clocks`] holds the processor's clock, [`Suspend`] lets the board sleep between frames, and
+//! [`WakeAlarm`] wakes one that is halted.
 
 mod alarm;
 mod board;
 mod clocks;
 mod saving;
 mod state;
+mod suspend;
 mod system;
 mod throttle;
 mod watts;
@@ -20,6 +21,7 @@ pub use board::{Basis, Board, BoardError, Boot, Camera, Cpu, Figure, I2c, Loads,
 pub use clocks::Clocks;
 pub use saving::{Saver, Saving, radios, savers};
 pub use state::{Core, State};
+pub use suspend::Suspend;
 pub use system::System;
 pub use throttle::{Cooling, Throttled};
 pub use watts::Watts;

@@ -28,7 +28,7 @@ pub(crate) struct WattsArgs {
     active_watts: Option<f32>,
 }
 
-/// What a board draws that is suspended between frames: reckoned with, never done.
+/// What a board draws that is suspended between frames.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Battery and power")]
 pub(crate) struct SuspendArgs {
@@ -37,12 +37,19 @@ pub(crate) struct SuspendArgs {
     suspend_watts: Option<f32>,
 }
 
+impl SuspendArgs {
+    /// Whether the option is there.
+    pub(crate) fn is_given(self) -> bool {
+        self.suspend_watts.is_some()
+    }
+}
+
 /// Watts, and where they come from.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Watts {
     pub idle: f32,
     pub active: f32,
-    /// Suspended between frames; only where that is reckoned with, see [`Watts::suspended_by`].
+    /// Suspended between frames; only where it is, see [`Watts::suspended_by`].
     pub suspended: Option<f32>,
     /// What is known of the suspended board.
     known_suspended: Option<Figure>,

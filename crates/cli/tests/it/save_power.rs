@@ -222,5 +222,41 @@ fn a_camera_and_a_radio_count_beside_a_profile() {
     let camera_alone = origin(&[&camera[..], &["--radio-off"]].concat());
     assert!(camera_alone.contains("of the camera") && !camera_alone.contains("of the radio"), "{camera_alone}");
     crate::program::refuses(&["run", "--radio", "--radio-off"], &["--radio-off"]);
-    crate::program::refuses(&["run", "--suspend-watts", "0.1"], &["--suspend-watts", "simulate", "--wake-after"]);
+    crate::program::refuses(&["run", "--suspend-watts", "0.1"], &["--suspend-watts", "without --suspend"]);
+}
+
+#[test]
+fn a_board_is_suspended_between_frames_that_are_far_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("sys/power/state", "freeze mem\n");
+    write("sys/class/rtc/rtc0/wakealarm", "");
+    write("proc/uptime", "100.00 400.00\n");
+    let read = |path: &str| std::fs::read_to_string(folder.path().join(path)).unwrap();
+    let (model, frames) = (model(), frames());
+    let args = ["run", "--no-compare", "--model", &model, "--frames", &frames, "--suspend", "--suspend-watts", "0.1"];
+    let program = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dyn-perceiver"));
+        command.env("DYN_PERCEIVER_SYSTEM", folder.path()).args(args).stdout(Stdio::null());
+        command
+    };
+    let mut child = program().args(["--fps", "0.1"]).spawn().unwrap();
+    let begun = Instant::now();
+    while read("sys/power/state") != "mem" || read("sys/class/rtc/rtc0/wakealarm") != "0" {
+        assert!(child.try_wait().unwrap().is_none() && begun.elapsed() < HANGS);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    terminate(child, "-TERM");
+
+    let hasty = program().args(["--fps", "1"]).output().unwrap();
+    let told = String::from_utf8_lossy(&hasty.stderr).into_owned();
+    assert!(hasty.status.code() == Some(2) && told.contains("frames are 1.0 s apart"), "{told}");
+    std::fs::remove_dir_all(folder.path().join("sys/power")).unwrap();
+    let unable = program().args(["--fps", "0.1"]).output().unwrap();
+    let told = String::from_utf8_lossy(&unable.stderr).into_owned();
+    assert!(unable.status.code() == Some(2) && told.contains("/sys/power/state"), "{told}");
 }

@@ -125,6 +125,19 @@ impl PowerModel {
         Ok(self)
     }
 
+    /// The same model where every frame takes `joules` besides, before its first stage: a board that sleeps between frames takes
+    /// them to wake up.
+    ///
+    /// # Errors
+    /// [`PowerModelError::Joules`] when they are negative or not finite.
+    pub fn with_frame_joules(mut self, joules: f32) -> Result<Self, PowerModelError> {
+        if !(joules.is_finite() && joules >= 0.0) {
+            return Err(PowerModelError::Joules { stage: 0, joules });
+        }
+        self.stages.iter_mut().take(1).for_each(|first| *first += joules);
+        Ok(self)
+    }
+
     fn figures(stages: &[f32]) -> Result<PerExit<f32>, PowerModelError> {
         if stages.is_empty() {
             return Err(PowerModelError::StageCount { stages: 0 });
@@ -279,6 +292,10 @@ mod tests {
         let model = new(1.0, &[1.0]).unwrap();
         assert!(model.clone().with_exclusive(&[1.1]).is_err());
         assert!(model.clone().with_suspend(1.1).is_err());
+        let waking = model.clone().with_frame_joules(2.0).unwrap();
+        assert_eq!(waking.frame_joules(0) - model.frame_joules(0), 2.0);
+        assert_eq!(waking.stages().len(), model.stages().len());
+        assert!(model.clone().with_frame_joules(-1.0).is_err() && model.clone().with_frame_joules(f32::NAN).is_err());
         let mut buffer = [0; 128];
         let bytes = postcard::to_slice(&model.with_suspend(0.1).unwrap(), &mut buffer).unwrap();
         assert_eq!(postcard::from_bytes::<PowerModel>(bytes).unwrap().resting_watts(), 0.1);

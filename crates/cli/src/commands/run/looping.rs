@@ -12,6 +12,7 @@ use super::departures::{Departures, Facts};
 use super::mission::Chooser;
 use super::service::Service;
 use super::state::{self, State};
+use super::suspend::Sleeper;
 use super::view::View;
 use crate::events::Tap;
 use crate::output::failure::{Failure, chain};
@@ -42,6 +43,8 @@ pub(super) struct Loop<'a> {
     pub(super) gauge_lost: bool,
     /// The plan of a mission, beside what really happens.
     pub(super) departures: Option<Departures>,
+    /// Who lets the board sleep between frames.
+    pub(super) sleeper: Option<Sleeper>,
 }
 
 impl Loop<'_> {
@@ -83,6 +86,7 @@ impl Loop<'_> {
             }
             // After a stall the loop goes on at its pace; it does not catch up.
             next = next.checked_add(self.pipeline.period()).unwrap_or(next).max(Instant::now());
+            next = self.suspended_before(next);
             self.sleep_until(next, &service);
         };
         service.stopping();
@@ -204,6 +208,14 @@ impl Loop<'_> {
         }
         self.view.summary(&self.summary, self.soc, (self.pipeline.dropped(), self.pipeline.damaged()), ended)?;
         if self.skipped > 0 && !self.is_live { Err(Failure::Partial) } else { Ok(()) }
+    }
+
+    /// Lets the board sleep before the next frame, and says when that is: the clock of this process stands still meanwhile.
+    fn suspended_before(&mut self, next: Instant) -> Instant {
+        let Some(sleeper) = self.sleeper.as_mut().filter(|_| !self.stop.load(Ordering::Relaxed)) else { return next };
+        let asleep = sleeper.sleep(next.saturating_duration_since(Instant::now()));
+        self.pipeline.slept(asleep);
+        next.checked_sub(asleep).unwrap_or(next)
     }
 
     /// Short naps keep Ctrl-C prompt at low frame rates.

@@ -19,6 +19,7 @@ mod source;
 mod state;
 mod steps;
 mod summing;
+mod suspend;
 mod threads;
 mod variant;
 mod video;
@@ -48,7 +49,7 @@ use crate::args::model::{self, ModelArgs};
 use crate::args::policy::{PolicyArgs, built_in_points, mission_points};
 use crate::args::system;
 use crate::args::threads::ThreadsArgs;
-use crate::args::watts::WattsArgs;
+use crate::args::watts::{SuspendArgs, WattsArgs};
 use crate::events::{Rule, Tap};
 use crate::live::Events;
 use crate::output::failure::{Failure, OrInput as _, wrong};
@@ -68,6 +69,7 @@ use saving::{Restored, SavePower};
 use sensor::Sensor;
 use source::SourceArgs;
 use state::{State, StateArgs};
+use suspend::Sleeper;
 use video::VideoArgs;
 use view::{Header, OutputArgs, View};
 
@@ -116,9 +118,12 @@ pub(crate) struct Args {
     gauge: GaugeArgs,
     #[command(flatten)]
     watts: WattsArgs,
-    /// Watts of a board that this program never suspends: refused with the cure.
-    #[arg(long, value_name = "WATTS", hide = true)]
-    suspend_watts: Option<String>,
+    /// Suspend the board to memory between frames, which have to be 5 s apart at least, and let the alarm of its clock wake it:
+    /// Jetsons can. Meanwhile the page and the broker hear nothing of it
+    #[arg(long, help_heading = "Battery and power")]
+    suspend: bool,
+    #[command(flatten)]
+    suspended: SuspendArgs,
     /// Take the joules of each stage from this file, as `profile` writes it, in place of watts and latency
     #[arg(long, value_name = "FILE", help_heading = "Battery and power")]
     profile: Option<PathBuf>,
@@ -238,8 +243,13 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     };
     let trained = video::period(plan.info()).filter(|_| args.source.is_camera()).unwrap_or_default();
     let period = args.source.fps.map_or(trained, |fps| Duration::from_secs_f64(1.0 / fps));
-    let source = args.source.open(plan.info(), args.mission.shortest().unwrap_or(period))?;
-    let watts = args.watts.here()?;
+    let shortest = args.mission.shortest().unwrap_or(period);
+    let source = args.source.open(plan.info(), shortest)?;
+    let mut watts = args.watts.here()?;
+    let sleeper = if args.suspend { Some(Sleeper::new(system::here(), shortest)?) } else { None };
+    if args.suspend {
+        watts = watts.suspended_by(args.suspended)?;
+    }
     let profiled = threads::profiled(&args, period)?;
     let threads = threads::choose(&args, &plan, profiled.as_ref(), &mut state)?;
     let modelled_time = simulated && args.is_demonstration();
@@ -250,7 +260,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         state.measured(&costs.power);
     }
     let loads = watts.loads(args.source.is_camera(), args.sends());
-    let power::Costs { power, seconds, origin, measured } = costs.with_loads(&loads)?;
+    let power::Costs { power, seconds, origin, measured } = costs.suspended(&watts)?.with_loads(&loads)?;
     if let Some(measured) = measured {
         state.measured_times(KeptTimes::new(plan.info().digest, measured));
     }
@@ -375,6 +385,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         skipped: 0,
         gauge_lost: false,
         departures,
+        sleeper,
     };
     let ended = run.until_the_end();
     // However the loop ended: what it learned and spent is kept.
@@ -405,10 +416,10 @@ fn check(args: &Args) -> Result<bool, Failure> {
     if args.source.wake_after.is_some() && WakeAlarm::of(&system::here()).is_none() {
         return wrong("--wake-after: no clock of this board has an alarm (/sys/class/rtc)");
     }
-    if args.suspend_watts.is_some() {
+    if args.suspended.is_given() && !args.suspend {
         return wrong(
-            "--suspend-watts: nothing suspends the board between frames, so its battery would seem to last longer than it does. \
-             Leave it out; `simulate` reckons with it, and --burst with --wake-after halts the board in between",
+            "--suspend-watts: the board is not suspended between frames without --suspend, so its battery would seem to last \
+             longer than it does",
         );
     }
     if args.mission.steps.is_some() && args.mission.mode != Mode::Steps {

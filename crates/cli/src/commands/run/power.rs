@@ -10,7 +10,7 @@ use dyn_perceiver::plan::Plan;
 use dyn_perceiver::sensors::profile::{Profile, Variant};
 use dyn_perceiver::sensors::store::Stored;
 
-use super::variant;
+use super::{suspend, variant};
 
 use crate::args::watts::{Load, Watts};
 use crate::args::{profile, work};
@@ -58,6 +58,12 @@ pub(super) struct Costs {
 }
 
 impl Costs {
+    /// The same where the board is suspended between frames, if it is known what it draws then.
+    pub(super) fn suspended(mut self, watts: &Watts) -> Result<Self, Failure> {
+        self.power = suspend::suspended(self.power, watts)?;
+        Ok(self)
+    }
+
     /// The same with what draws beside the board all the time, wherever the board's own watts come from: a profile is taken
     /// with neither a camera that makes frames nor a radio that sends.
     pub(super) fn with_loads(mut self, loads: &[Load]) -> Result<Self, Failure> {
