@@ -26,7 +26,7 @@ pub use sources::{
 };
 pub use stop::StopToken;
 pub(crate) use stop::{SLICE, after};
-pub use v4l::{CaptureDevice, DeviceSource, Filled, Layout, Offer};
+pub use v4l::{CaptureDevice, DeviceSource, Filled, FrameInterval, IntervalRange, Layout, Offer};
 #[cfg(all(feature = "v4l", target_os = "linux"))]
 pub use v4l::{V4lDevice, V4lSource};
 

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::sources::labels_beside;
 use super::{
-    CameraError, CameraRate, CameraRequest, CommandSource, FrameSource, IdxSource, ImageSource, Latest, PixelFormat,
-    Reconnecting, SyntheticSource,
+    CameraError, CameraRate, CameraRequest, CaptureDevice, CommandSource, DeviceSource, FrameSource, IdxSource,
+    ImageSource, Latest, PixelFormat, Reconnecting, SyntheticSource,
 };
 
 /// Opens the source named `name`:
 ///
-/// - `/dev/video0`: a V4L2 device, opened again when it fails, captured in a thread (see [`Reconnecting`], [`Latest`])
+/// - `/dev/video0`: a V4L2 device, opened again when it fails, captured in a thread (see [`Reconnecting`], [`Latest`]), at the
+///   lowest rate it offers that brings as many frames as are wanted; opened again when that changes much
 /// - `command:rpicam-vid …`: the output of a command, likewise; the request must say what it writes. `{fps}` in it becomes
 ///   the rate that is wanted, and the command is started again when that changes much
 /// - `synthetic`: endless made-up frames, at the requested rate
@@ -97,8 +98,19 @@ where
 
 #[cfg(all(feature = "v4l", target_os = "linux"))]
 fn device(name: &str, request: CameraRequest) -> Result<Box<dyn FrameSource>, CameraError> {
-    let path = name.to_owned();
-    camera(name, move || Ok(Box::new(super::V4lSource::open(&path, request)?)))
+    let (path, rate) = (name.to_owned(), CameraRate::new(request.fps));
+    let open = at_rate(request, rate.clone(), move || super::V4lDevice::open(&path));
+    Ok(Box::new(Latest::new(name, Reconnecting::new(name, open)?.with_rate(rate))?))
+}
+
+/// Opens a device at the rate that is wanted by then.
+#[cfg_attr(not(all(feature = "v4l", target_os = "linux")), allow(dead_code))]
+fn at_rate<D: CaptureDevice + 'static>(
+    request: CameraRequest,
+    rate: CameraRate,
+    mut open: impl FnMut() -> Result<D, CameraError> + Send,
+) -> impl FnMut() -> Result<Box<dyn FrameSource>, CameraError> + Send {
+    move || Ok(Box::new(DeviceSource::with_rate(open()?, request, &rate)?))
 }
 
 #[cfg(not(all(feature = "v4l", target_os = "linux")))]
@@ -109,6 +121,11 @@ fn device(name: &str, _: CameraRequest) -> Result<Box<dyn FrameSource>, CameraEr
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::super::{Filled, FrameInterval, IntervalRange, Layout, Offer};
     use super::*;
 
     const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/camera");
@@ -156,6 +173,59 @@ mod tests {
         let mut source = open("command: printf {fps}; sleep 60", CameraRequest { fps: None, ..request }).unwrap();
         assert_eq!(source.next().unwrap().unwrap().pixels, b"30");
         assert!(open("command: printf 12; sleep 60", request).unwrap().rate().is_none());
+    }
+
+    /// Offers a few rates, and remembers what it was asked for.
+    struct Webcam(Arc<Mutex<Vec<Option<f64>>>>);
+
+    impl CaptureDevice for Webcam {
+        fn name(&self) -> &str {
+            "/dev/webcam"
+        }
+
+        fn offers(&mut self) -> io::Result<Vec<Offer>> {
+            Ok(vec![Offer::new("GREY", Some(PixelFormat::Grey), (2, 2))])
+        }
+
+        fn intervals(&mut self, _: PixelFormat, _: (u32, u32)) -> io::Result<Vec<IntervalRange>> {
+            Ok([30, 15, 5].into_iter().filter_map(FrameInterval::per_second).map(IntervalRange::one).collect())
+        }
+
+        fn start(
+            &mut self,
+            format: PixelFormat,
+            (width, height): (u32, u32),
+            interval: Option<FrameInterval>,
+        ) -> io::Result<Layout> {
+            self.0.lock().unwrap().push(interval.map(FrameInterval::fps));
+            Ok(Layout::new(format, width, height).with_interval(interval))
+        }
+
+        fn wait(&mut self, _: Duration) -> io::Result<bool> {
+            Ok(true)
+        }
+
+        fn take(&mut self, bytes: &mut Vec<u8>) -> io::Result<Filled> {
+            *bytes = vec![0; 4];
+            Ok(Filled::new(0))
+        }
+    }
+
+    #[test]
+    fn a_device_is_asked_for_the_lowest_rate_that_the_loop_can_do_with() {
+        let (asked, rate) = (Arc::new(Mutex::new(Vec::new())), CameraRate::default());
+        let log = asked.clone();
+        let mut open = at_rate(CameraRequest::default(), rate.clone(), move || Ok(Webcam(log.clone())));
+        for period in [0, 5000, 100, 1] {
+            rate.follow(Duration::from_millis(period));
+            open().unwrap();
+        }
+        assert_eq!(*asked.lock().unwrap(), [None, Some(5.0), Some(15.0), Some(30.0)]);
+        // Opened for a frame every five seconds, another one is worth it only where the camera would do another rate.
+        rate.follow(Duration::from_millis(250));
+        assert!(!rate.is_far_from(Some(1)));
+        rate.follow(Duration::from_millis(150));
+        assert!(rate.is_far_from(Some(1)));
     }
 
     #[test]

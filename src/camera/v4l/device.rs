@@ -6,7 +6,9 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::camera::{CameraError, CameraRequest, Frame, FrameSource, PixelFormat, SLICE, StopToken, after};
+use super::interval::{FrameInterval, IntervalRange};
+use super::layout::{Layout, unpad};
+use crate::camera::{CameraError, CameraRate, CameraRequest, Frame, FrameSource, PixelFormat, SLICE, StopToken, after};
 
 /// One format of a device in one size or a range of sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,36 +61,6 @@ impl fmt::Display for Offer {
     }
 }
 
-/// How a device that has been set up lays out its frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Layout {
-    /// The format.
-    pub format: PixelFormat,
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// Bytes from one row to the next, of the first plane where there are several; 0 where rows follow each other without
-    /// a gap.
-    pub stride: u32,
-}
-
-impl Layout {
-    /// Rows that follow each other without a gap.
-    #[must_use]
-    pub fn new(format: PixelFormat, width: u32, height: u32) -> Self {
-        Self { format, width, height, stride: 0 }
-    }
-
-    /// The same with padded rows.
-    #[must_use]
-    pub fn with_stride(mut self, stride: u32) -> Self {
-        self.stride = stride;
-        self
-    }
-}
-
 /// What a device says of a filled buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -125,11 +97,21 @@ pub trait CaptureDevice: Send {
     /// What the system says.
     fn offers(&mut self) -> io::Result<Vec<Offer>>;
 
-    /// Sets it up; what it returns is what it will do.
+    /// The times from frame to frame that it offers in a format and size; none where it does not tell.
     ///
     /// # Errors
     /// What the system says.
-    fn start(&mut self, format: PixelFormat, size: (u32, u32), fps: Option<u32>) -> io::Result<Layout>;
+    fn intervals(&mut self, format: PixelFormat, size: (u32, u32)) -> io::Result<Vec<IntervalRange>> {
+        let _ = (format, size);
+        Ok(Vec::new())
+    }
+
+    /// Sets it up, with a time from frame to frame where one is wished for, which it may refuse; what it returns is what it
+    /// will do.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn start(&mut self, format: PixelFormat, size: (u32, u32), interval: Option<FrameInterval>) -> io::Result<Layout>;
 
     /// Waits until a filled buffer can be taken, at most `timeout`, and returns whether one can.
     ///
@@ -169,7 +151,20 @@ impl<D: CaptureDevice> DeviceSource<D> {
     ///
     /// # Errors
     /// [`CameraError::NotOffered`] with all it offers, or [`CameraError::Device`].
-    pub fn new(mut device: D, request: CameraRequest) -> Result<Self, CameraError> {
+    pub fn new(device: D, request: CameraRequest) -> Result<Self, CameraError> {
+        Self::with_rate(device, request, &CameraRate::new(request.fps))
+    }
+
+    /// Sets the device up as asked, at the lowest rate it offers that brings as many frames as `rate` wants; `rate` learns
+    /// what the device can do.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new). A device that refuses the rate goes on at its own.
+    pub(in crate::camera) fn with_rate(
+        mut device: D,
+        request: CameraRequest,
+        rate: &CameraRate,
+    ) -> Result<Self, CameraError> {
         let offers = device.offers().map_err(|source| failed(&device, "asking for its formats", source))?;
         let not_offered = |device: &D, asked: String| CameraError::NotOffered {
             device: device.name().into(),
@@ -181,13 +176,17 @@ impl<D: CaptureDevice> DeviceSource<D> {
             },
         };
         let (format, size) = choose(&offers, request).ok_or_else(|| not_offered(&device, request.to_string()))?;
+        let interval = rate.offered(device.intervals(format, size).unwrap_or_default());
         let layout = device
-            .start(format, size, request.fps)
+            .start(format, size, interval)
             .map_err(|source| failed(&device, "setting its format and starting it", source))?;
         if (layout.format, layout.width, layout.height) != (format, size.0, size.1) {
             let (width, height) = size;
             let got = format!("{} {}x{}", layout.format, layout.width, layout.height);
             return Err(not_offered(&device, format!("{format} {width}x{height} (it set itself to {got})")));
+        }
+        if let Some(asked) = interval {
+            rate.answered(device.name(), asked, layout.interval);
         }
         Ok(Self {
             device,
@@ -321,50 +320,6 @@ fn choose(offers: &[Offer], request: CameraRequest) -> Option<(PixelFormat, (u32
             (request.size.is_none() || size == wanted).then_some((format, size))
         })
         .next()
-}
-
-/// Bytes of a buffer that hold the frame, by what the driver says was used of its `capacity`.
-///
-/// Some drivers leave that at 0 for formats of a fixed size. Of a compressed frame it means that there is none: the buffer
-/// still holds an old one.
-#[cfg_attr(not(all(feature = "v4l", target_os = "linux")), allow(dead_code))]
-pub(super) fn used_bytes(format: PixelFormat, used: u32, capacity: usize) -> usize {
-    if used == 0 && format != PixelFormat::Mjpeg { capacity } else { capacity.min(used as usize) }
-}
-
-/// Removes what pads rows and the end of a buffer. Returns false where bytes are missing.
-fn unpad(bytes: &mut Vec<u8>, layout: Layout) -> bool {
-    let Layout { format, width, height, stride } = layout;
-    let Some(size) = format.frame_bytes(width, height) else { return !bytes.is_empty() };
-    let (width, height, stride) = (width as usize, height as usize, stride as usize);
-    // Planes as bytes of a row, rows, and bytes from one row to the next.
-    let planes = match format {
-        PixelFormat::Nv12 | PixelFormat::Nv21 => [(width, height * 3 / 2, stride), (0, 0, 0)],
-        // Both planes of chroma have rows half as long, padded to half the stride.
-        PixelFormat::I420 | PixelFormat::Yv12 => [(width, height, stride), (width / 2, height, stride / 2)],
-        _ => [(size / height.max(1), height, stride), (0, 0, 0)],
-    };
-    let (mut from, mut to) = (0, 0);
-    for (row, rows, stride) in planes {
-        let stride = stride.max(row);
-        if stride == row && from == to {
-            // Nothing to move; what is missing shows below.
-            from += row * rows;
-            to = from;
-            continue;
-        }
-        for _ in 0..rows {
-            if bytes.len() < from + row {
-                return false;
-            }
-            bytes.copy_within(from..from + row, to);
-            from += stride;
-            to += row;
-        }
-    }
-    let whole = bytes.len() >= size;
-    bytes.truncate(size);
-    whole
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 
+use super::super::layout::{Layout, unpad, used_bytes};
 use super::*;
 
 /// What the scripted device does when it is asked for a buffer.
@@ -29,8 +30,8 @@ impl CaptureDevice for Scripted {
         Ok(self.offers.clone())
     }
 
-    fn start(&mut self, format: PixelFormat, size: (u32, u32), _: Option<u32>) -> io::Result<Layout> {
-        Ok(self.sets.unwrap_or(Layout { format, width: size.0, height: size.1, stride: 0 }))
+    fn start(&mut self, format: PixelFormat, size: (u32, u32), _: Option<FrameInterval>) -> io::Result<Layout> {
+        Ok(self.sets.unwrap_or(Layout::new(format, size.0, size.1)))
     }
 
     fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
@@ -112,7 +113,7 @@ fn a_mismatch_lists_what_the_device_offers() {
         )
     );
     // A driver that sets itself to something else than it offered is not believed either.
-    let sets = Some(Layout { format: PixelFormat::Yuyv, width: 176, height: 144, stride: 0 });
+    let sets = Some(Layout::new(PixelFormat::Yuyv, 176, 144));
     let device = Scripted { offers: webcam(), sets, events: VecDeque::new() };
     let error = DeviceSource::new(device, CameraRequest::default()).err().map(|error| error.to_string());
     assert!(error.is_some_and(|error| error.contains("set itself to yuyv 176x144")));
@@ -164,7 +165,7 @@ fn a_hung_or_unplugged_device_is_an_error() {
 
 #[test]
 fn padding_of_rows_and_buffers_is_removed() {
-    let layout = |format, stride| Layout { format, width: 2, height: 2, stride };
+    let layout = |format, stride| Layout::new(format, 2, 2).with_stride(stride);
     let mut bytes = vec![1, 2, 0, 0, 3, 4, 0, 0, 9];
     assert!(unpad(&mut bytes, layout(PixelFormat::Grey, 4)));
     assert_eq!(bytes, [1, 2, 3, 4]);

@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use moq_v4l::buffer::{Flags, Type};
+use moq_v4l::fraction::Fraction;
+use moq_v4l::frameinterval::FrameIntervalEnum;
 use moq_v4l::framesize::FrameSizeEnum;
 use moq_v4l::io::mmap::Stream;
 use moq_v4l::io::traits::CaptureStream as _;
@@ -13,7 +15,9 @@ use moq_v4l::video::Capture as _;
 use moq_v4l::video::capture::Parameters;
 use moq_v4l::{Device, Format, FourCC};
 
-use super::device::{CaptureDevice, DeviceSource, Filled, Layout, Offer, used_bytes};
+use super::device::{CaptureDevice, DeviceSource, Filled, Offer};
+use super::interval::{FrameInterval, IntervalRange};
+use super::layout::{Layout, used_bytes};
 use crate::camera::{CameraError, CameraRequest, PixelFormat};
 
 /// Buffers shared with the driver: one being filled, one ready, one being read, one to spare.
@@ -44,6 +48,8 @@ pub struct V4lDevice {
     path: String,
     device: Device,
     stream: Option<(Stream<'static>, PixelFormat)>,
+    /// Time from frame to frame before another was asked for: some drivers keep what they were told for whoever comes next.
+    found: Option<Parameters>,
 }
 
 impl fmt::Debug for V4lDevice {
@@ -61,7 +67,7 @@ impl V4lDevice {
         let failed = |doing, source| CameraError::Device { device: path.into(), doing, source };
         let device = Device::with_path(path).map_err(|source| failed("opening", source))?;
         device.query_caps().map_err(|source| failed("asking what it is", source))?;
-        Ok(Self { path: path.into(), device, stream: None })
+        Ok(Self { path: path.into(), device, stream: None, found: None })
     }
 
     /// Name of the camera and of its driver.
@@ -71,6 +77,23 @@ impl V4lDevice {
     pub fn card(&self) -> io::Result<(String, String)> {
         let capabilities = self.device.query_caps()?;
         Ok((capabilities.card, capabilities.driver))
+    }
+
+    /// The driver's name of a format that it offers.
+    fn fourcc(&self, format: PixelFormat) -> io::Result<FourCC> {
+        let offered: Vec<FourCC> = self.device.enum_formats()?.into_iter().map(|offer| offer.fourcc).collect();
+        let mut codes = FORMATS.into_iter().filter(|(_, code)| *code == format).map(|(code, _)| FourCC::new(code));
+        codes.find(|code| offered.contains(code)).ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Asks for a time from frame to frame and returns the one that was set; `None` where the driver refuses, as many do that
+    /// have one rate only.
+    fn set_interval(&mut self, interval: FrameInterval) -> Option<FrameInterval> {
+        let found = self.device.params().ok()?;
+        let (numerator, denominator) = interval.fraction();
+        let set = self.device.set_params(&Parameters::new(Fraction::new(numerator, denominator))).ok()?;
+        self.found.get_or_insert(found);
+        FrameInterval::new(set.interval.numerator, set.interval.denominator)
     }
 }
 
@@ -112,21 +135,28 @@ impl CaptureDevice for V4lDevice {
         Ok(offers)
     }
 
-    fn start(&mut self, format: PixelFormat, (width, height): (u32, u32), fps: Option<u32>) -> io::Result<Layout> {
-        let offered: Vec<FourCC> = self.device.enum_formats()?.into_iter().map(|offer| offer.fourcc).collect();
-        let mut codes = FORMATS.into_iter().filter(|(_, code)| *code == format).map(|(code, _)| FourCC::new(code));
-        let fourcc = codes.find(|code| offered.contains(code)).ok_or(io::ErrorKind::Unsupported)?;
+    fn intervals(&mut self, format: PixelFormat, (width, height): (u32, u32)) -> io::Result<Vec<IntervalRange>> {
+        let fourcc = self.fourcc(format)?;
+        let offered = self.device.enum_frameintervals(fourcc, width, height)?;
+        Ok(offered.into_iter().filter_map(|offered| range(&offered.interval)).collect())
+    }
+
+    fn start(
+        &mut self,
+        format: PixelFormat,
+        (width, height): (u32, u32),
+        interval: Option<FrameInterval>,
+    ) -> io::Result<Layout> {
+        let fourcc = self.fourcc(format)?;
         let set = self.device.set_format(&Format::new(width, height, fourcc))?;
-        if let Some(fps) = fps {
-            // Many drivers have one rate only and refuse any wish.
-            let _ = self.device.set_params(&Parameters::with_fps(fps));
-        }
+        // After the format, which sets a rate of its own, and before buffers, with which drivers refuse.
+        let interval = interval.and_then(|interval| self.set_interval(interval));
         let mut stream = Stream::with_buffers(&self.device, Type::VideoCapture, BUFFERS)?;
         stream.set_timeout(DeviceSource::<Self>::TIMEOUT);
         let format = FORMATS.into_iter().find(|(code, _)| **code == set.fourcc.repr).map(|(_, format)| format);
         let format = format.ok_or_else(|| io::Error::other(format!("it set itself to {}", set.fourcc)))?;
         self.stream = Some((stream, format));
-        Ok(Layout::new(format, set.width, set.height).with_stride(set.stride))
+        Ok(Layout::new(format, set.width, set.height).with_stride(set.stride).with_interval(interval))
     }
 
     fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
@@ -152,5 +182,18 @@ impl Drop for V4lDevice {
         // left to be saved, and the loop goes on to reconnect.
         let stream = self.stream.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(stream)));
+        if let Some(found) = self.found {
+            // A device that was unplugged cannot be told, and need not.
+            let _ = self.device.set_params(&found);
+        }
+    }
+}
+
+/// What a driver offers; `None` where it makes no sense.
+fn range(offered: &FrameIntervalEnum) -> Option<IntervalRange> {
+    let interval = |fraction: Fraction| FrameInterval::new(fraction.numerator, fraction.denominator);
+    match offered {
+        FrameIntervalEnum::Discrete(one) => interval(*one).map(IntervalRange::one),
+        FrameIntervalEnum::Stepwise(steps) => Some(IntervalRange::between(interval(steps.min)?, interval(steps.max)?)),
     }
 }

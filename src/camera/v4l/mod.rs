@@ -4,9 +4,14 @@
 //! [`CaptureDevice`]; the binding to the kernel is [`V4lDevice`], built with the feature `v4l` on Linux.
 
 mod device;
+mod interval;
+mod layout;
 #[cfg(all(feature = "v4l", target_os = "linux"))]
 mod linux;
 
-pub use device::{CaptureDevice, DeviceSource, Filled, Layout, Offer};
+pub use device::{CaptureDevice, DeviceSource, Filled, Offer};
+pub(super) use interval::lowest_rate;
+pub use interval::{FrameInterval, IntervalRange};
+pub use layout::Layout;
 #[cfg(all(feature = "v4l", target_os = "linux"))]
 pub use linux::{V4lDevice, V4lSource};
