@@ -9,13 +9,19 @@ use dyn_perceiver_core::energy::drivers::Max17048;
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
 use embedded_io::Write;
 
-use crate::wake::{Board, Clock, Counts, Event, WakePlan, Waker};
-use crate::{Companion, Config, ConfigError};
+use crate::wake::{Board, Clock, Counts};
+use crate::{Companion, Config, ConfigError, Keeper, Kept};
 
 /// Seconds from one step of the companion to the next.
 pub const STEP_SECONDS: u64 = 60;
 /// Steps of the day: eight hours and ten minutes, ten minutes more than the mission.
 pub const STEPS: u32 = 490;
+/// Seconds of the day with bursts.
+const DAY_SECONDS: u32 = 86_400;
+/// What the board on the bench draws while it is on, over what it should at rest, while it is off, and for a boot.
+const BUSY: f32 = 1.2;
+const OFF_WATTS: f32 = 0.02;
+const BOOT_JOULES: f32 = 13.0;
 
 /// Plays the whole day: the messages go to `line`, and to `each` with the number of the step.
 ///
@@ -38,21 +44,31 @@ pub fn play<U: Write<Error = Infallible>>(
     Ok(())
 }
 
-/// A day of wakes on the bench: by the clock every half hour but at night, and by motion now and then. The board halts of
-/// itself after eight seconds, at noon it hangs. What happens goes to `each` with the second of the day.
-pub fn wakes(mut each: impl FnMut(u32, Event)) -> Counts {
-    let hours = |hours: u64| Duration::from_secs(3600 * hours);
-    let plan = WakePlan::by_motion().and_every(Duration::from_secs(1800)).quiet_between(hours(20), hours(6));
-    let lines = Cell::new(Lines::default());
-    let mut waker = Waker::new(plan, Second(&lines), Wired(&lines));
-    for second in 1..=86_400 {
-        let before = lines.get();
-        lines.set(Lines { second, ..before });
-        if let Some(event) = waker.step(Some(0.8)) {
-            each(second, event);
-        }
+/// Plays a day of a board that is switched off between bursts, second by second, by the wake plan of the configuration: motion now and
+/// then, a board that halts of itself after eight seconds and hangs at noon. What happens goes to `each` with the second of the day.
+///
+/// # Errors
+/// [`ConfigError`] when the parts of the configuration do not fit together or there is no wake plan among them.
+pub fn play_bursts<U: Write<Error = Infallible>>(
+    config: &Config,
+    line: U,
+    mut each: impl FnMut(u32, &Kept),
+) -> Result<Counts, ConfigError> {
+    let (bench, lines) = (Cell::new(Bench::default()), Cell::new(Lines::default()));
+    let gauge = Max17048::new(Wire(&bench));
+    let mut companion = Companion::new(config, gauge, line)?;
+    let mut keeper = Keeper::new(config, &mut companion, Second(&lines), Wired(&lines))?;
+    let per_charge = config.settings.joules_per_charge();
+    for second in 1..=DAY_SECONDS {
+        lines.set(Lines { second, ..lines.get() });
+        let on = lines.get().on;
+        let Ok(kept) = keeper.step();
+        let booted = if !on && lines.get().on { BOOT_JOULES } else { 0.0 };
+        let watts = if on { BUSY * config.power.resting_watts() } else { OFF_WATTS };
+        bench.set(bench.get().drained(watts + booted, per_charge));
+        each(second, &kept);
     }
-    waker.counts()
+    Ok(keeper.counts())
 }
 
 /// The lines to the board on the bench, and what its clock shows.
@@ -134,11 +150,17 @@ impl Default for Bench {
 }
 
 impl Bench {
-    /// The bench at a step of the day: the battery drains, and at set times the chip fails.
-    fn at(mut self, step: u32, joules: f32, joules_per_charge: f32) -> Self {
+    /// The bench after so many joules were drawn.
+    fn drained(mut self, joules: f32, joules_per_charge: f32) -> Self {
         self.soc = (self.soc - joules / joules_per_charge).max(0.0);
         self.volts = 3.3 + 0.8 * self.soc;
-        self.fault = match step {
+        self
+    }
+
+    /// The bench at a step of the day: the battery drains, and at set times the chip fails.
+    fn at(self, step: u32, joules: f32, joules_per_charge: f32) -> Self {
+        let mut bench = self.drained(joules, joules_per_charge);
+        bench.fault = match step {
             // Half an hour without an answer: held, degraded, failed.
             120..150 => Fault::Nack,
             // Three minutes of a bus that reads all ones.
@@ -147,9 +169,9 @@ impl Bench {
         };
         // A glitch of the supply near the end.
         if (400..404).contains(&step) {
-            self.volts = 3.0;
+            bench.volts = 3.0;
         }
-        self
+        bench
     }
 
     fn register(&self, register: u8) -> u16 {

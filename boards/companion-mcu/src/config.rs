@@ -2,8 +2,12 @@
 
 use core::fmt;
 
-use dyn_perceiver_core::energy::{BudgetGovernor, GovernorSettings, Ladder, Mission, MissionError, PowerModel};
+use dyn_perceiver_core::energy::{
+    BudgetGovernor, FrameDemand, GovernorSettings, Ladder, Mission, MissionError, PowerModel,
+};
 use serde::{Deserialize, Serialize};
+
+use crate::wake::{WakeError, WakePlan};
 
 /// Everything the governor needs, stored as postcard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +22,8 @@ pub struct Config {
     pub mission: Mission,
     /// The battery and the governor's habits.
     pub settings: GovernorSettings,
+    /// When the board has power, where the microcontroller holds its switch; none: always.
+    pub wake: Option<WakePlan>,
 }
 
 /// Why a configuration was refused.
@@ -28,6 +34,12 @@ pub enum ConfigError {
     Bytes,
     /// The mission or the settings are out of range.
     Mission(MissionError),
+    /// The wake plan is out of range.
+    Wake(WakeError),
+    /// The switch is to be held without a wake plan.
+    NoWakePlan,
+    /// The mission has a frame every so often, which a board that is switched off at times cannot make.
+    WakeWithPeriod,
 }
 
 impl fmt::Display for ConfigError {
@@ -35,6 +47,11 @@ impl fmt::Display for ConfigError {
         match self {
             ConfigError::Bytes => f.write_str("the bytes are not a postcard of a configuration"),
             ConfigError::Mission(error) => error.fmt(f),
+            ConfigError::Wake(error) => error.fmt(f),
+            ConfigError::NoWakePlan => f.write_str("there is no wake plan"),
+            ConfigError::WakeWithPeriod => {
+                f.write_str("with a wake plan the mission's frames come per-hour or day-night, not every so often")
+            }
         }
     }
 }
@@ -48,6 +65,19 @@ impl Config {
     /// [`ConfigError::Bytes`] when the bytes are none or the ladder or power model in them is unsound.
     pub fn from_postcard(bytes: &[u8]) -> Result<Self, ConfigError> {
         postcard::from_bytes(bytes).map_err(|_| ConfigError::Bytes)
+    }
+
+    /// The wake plan, if there is one.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is out of range or does not fit the mission.
+    pub fn wake(&self) -> Result<Option<WakePlan>, ConfigError> {
+        let Some(plan) = self.wake else { return Ok(None) };
+        plan.check().map_err(ConfigError::Wake)?;
+        match self.mission.frames {
+            FrameDemand::PerHour(_) | FrameDemand::DayNight { .. } => Ok(Some(plan)),
+            FrameDemand::Period(_) | FrameDemand::Between(..) => Err(ConfigError::WakeWithPeriod),
+        }
     }
 
     /// The governor.

@@ -6,7 +6,13 @@
 
 use core::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use dyn_perceiver_core::energy::companion::Wakes;
+
+mod plan;
+pub(crate) mod times;
+
+pub use plan::{WakeError, WakePlan};
+use times::{after, since};
 
 /// The time of a clock that goes on while everything else is off.
 pub trait Clock {
@@ -29,64 +35,9 @@ pub trait Board {
     fn sees_motion(&self) -> bool;
 }
 
-/// When the board is on.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WakePlan {
-    /// Wakes by the clock, so often; none: only motion wakes the board.
-    pub every: Option<Duration>,
-    /// No wakes by the clock between these two times of day; the second may be on the next day.
-    pub quiet: Option<(Duration, Duration)>,
-    /// Whether motion wakes the board.
-    pub on_motion: bool,
-    /// Shortest time from one wake to the next.
-    pub pause: Duration,
-    /// Time after which a board that is still on is asked to halt.
-    pub longest: Duration,
-    /// Time that it has to halt before its supply is cut all the same.
-    pub halting: Duration,
-    /// State of charge in [0, 1] below which nothing wakes the board.
-    pub least_soc: f32,
-}
-
-impl WakePlan {
-    /// A board that is woken by motion, at most once a minute, and may be on for two minutes.
-    #[must_use]
-    pub const fn by_motion() -> Self {
-        Self {
-            every: None,
-            quiet: None,
-            on_motion: true,
-            pause: Duration::from_secs(60),
-            longest: Duration::from_secs(120),
-            halting: Duration::from_secs(30),
-            least_soc: 0.1,
-        }
-    }
-
-    /// The same, woken by the clock, too.
-    #[must_use]
-    pub const fn and_every(self, every: Duration) -> Self {
-        Self { every: Some(every), ..self }
-    }
-
-    /// The same without wakes by the clock between two times of day.
-    #[must_use]
-    pub const fn quiet_between(self, from: Duration, to: Duration) -> Self {
-        Self { quiet: Some((from, to)), ..self }
-    }
-
-    /// Whether the clock lets the board sleep at this time.
-    fn is_quiet(&self, now: Duration) -> bool {
-        const DAY: u64 = 86_400;
-        let Some((from, to)) = self.quiet else { return false };
-        let second = now.as_secs() % DAY;
-        let (from, to) = (from.as_secs() % DAY, to.as_secs() % DAY);
-        if from <= to { (from..to).contains(&second) } else { second >= from || second < to }
-    }
-}
-
 /// What happened in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Event {
     /// The board was switched on by the clock.
@@ -121,7 +72,7 @@ pub struct Counts {
 enum State {
     Off,
     On,
-    Halting { since: Duration },
+    Halting { asked: Duration },
 }
 
 /// The one who switches.
@@ -142,7 +93,7 @@ impl<C: Clock, B: Board> Waker<C, B> {
     pub fn new(plan: WakePlan, clock: C, mut board: B) -> Self {
         board.supply(false);
         board.ask_to_halt(false);
-        let next = plan.every.map(|every| clock.now().saturating_add(every));
+        let next = plan.every.map(|every| after(clock.now(), every));
         Self { plan, clock, board, state: State::Off, woken: None, next, counts: Counts::default() }
     }
 
@@ -156,6 +107,19 @@ impl<C: Clock, B: Board> Waker<C, B> {
         self.state != State::Off
     }
 
+    /// What the clock shows.
+    pub fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// What the board is told.
+    pub fn report(&self) -> Wakes {
+        let Counts { boots, by_motion, cuts, missed, .. } = self.counts;
+        let next = self.next.zip(self.plan.every).and_then(|(due, every)| self.plan.first_wake(due, every));
+        let seconds = next.map(|next| since(self.clock.now(), next).as_secs());
+        Wakes::new(boots, by_motion, cuts, missed).with_next(seconds.and_then(|seconds| u32::try_from(seconds).ok()))
+    }
+
     /// Looks at the lines and the clock once; to be called a few times a second. `soc` is the state of charge in [0, 1],
     /// where it is known.
     pub fn step(&mut self, soc: Option<f32>) -> Option<Event> {
@@ -167,13 +131,13 @@ impl<C: Clock, B: Board> Waker<C, B> {
                 let is_long = self.since_woken(now) >= self.plan.longest;
                 is_long.then(|| {
                     self.board.ask_to_halt(true);
-                    self.state = State::Halting { since: now };
+                    self.state = State::Halting { asked: now };
                     Event::AskedToHalt
                 })
             }
             State::Halting { .. } if self.board.has_halted() => Some(self.switch_off(now, Event::SwitchedOff)),
-            State::Halting { since } => {
-                let is_over = now.saturating_sub(since) >= self.plan.halting;
+            State::Halting { asked } => {
+                let is_over = since(asked, now) >= self.plan.halting;
                 is_over.then(|| {
                     self.counts.cuts = self.counts.cuts.saturating_add(1);
                     self.switch_off(now, Event::Cut)
@@ -183,7 +147,7 @@ impl<C: Clock, B: Board> Waker<C, B> {
     }
 
     fn since_woken(&self, now: Duration) -> Duration {
-        self.woken.map_or(Duration::MAX, |woken| now.saturating_sub(woken))
+        self.woken.map_or(Duration::MAX, |woken| since(woken, now))
     }
 
     fn wake(&mut self, now: Duration, soc: Option<f32>) -> Option<Event> {
@@ -191,7 +155,7 @@ impl<C: Clock, B: Board> Waker<C, B> {
         if is_due {
             // What was missed while the board was off is not made up for.
             let every = self.plan.every.unwrap_or(Duration::MAX).max(Duration::from_secs(1));
-            self.next = Some(now.saturating_add(every));
+            self.next = Some(after(now, every));
         }
         let by_clock = is_due && !self.plan.is_quiet(now);
         let is_rested = self.since_woken(now) >= self.plan.pause;
@@ -218,7 +182,7 @@ impl<C: Clock, B: Board> Waker<C, B> {
     fn switch_off(&mut self, now: Duration, event: Event) -> Event {
         self.board.supply(false);
         self.board.ask_to_halt(false);
-        self.counts.on = self.counts.on.saturating_add(self.since_woken(now));
+        self.counts.on = after(self.counts.on, self.since_woken(now));
         self.state = State::Off;
         event
     }

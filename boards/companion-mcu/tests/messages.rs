@@ -20,13 +20,20 @@ fn tool(arguments: &[&str], input: Vec<u8>) -> (bool, Vec<u8>) {
 
 #[test]
 fn the_bench_gives_the_golden_messages() {
-    let (played, line) = tool(&["play", "config.postcard"], Vec::new());
-    assert!(played);
-    let (read, text) = tool(&["read"], line);
-    assert!(read);
-    let text = String::from_utf8(text).unwrap();
+    // One day after the other, as the firmware plays them.
+    let text = ["config.postcard", "bursts.postcard"].map(|config| {
+        let (played, line) = tool(&["play", config], Vec::new());
+        assert!(played);
+        let (read, text) = tool(&["read"], line);
+        assert!(read);
+        String::from_utf8(text).unwrap()
+    });
+    assert_eq!(text[0].lines().count(), 490);
+    // Seven of each boot's eight seconds, and all that the board hangs for at noon.
+    assert_eq!(text[1].lines().count(), 33 * 7 + 149);
+    let text = text.concat();
     let golden = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/messages.golden")).unwrap();
-    assert_eq!(text.lines().count(), 490);
+    assert_eq!(text.lines().count(), golden.lines().count());
     for (line, expected) in text.lines().zip(golden.lines()) {
         assert_eq!(line, expected);
     }
@@ -38,7 +45,7 @@ fn the_bench_gives_the_golden_messages() {
 
 #[test]
 fn a_day_of_wakes_boots_by_clock_and_motion_and_cuts_off_what_hangs() {
-    let (played, text) = tool(&["wakes"], Vec::new());
+    let (played, text) = tool(&["wakes", "bursts.postcard"], Vec::new());
     assert!(played);
     let text = String::from_utf8(text).unwrap();
     // Half-hours from 6 to 20 o'clock, and motion at multiples of 9900 s; twice they come together.
@@ -50,12 +57,15 @@ fn a_day_of_wakes_boots_by_clock_and_motion_and_cuts_off_what_hangs() {
 
 #[test]
 fn the_configuration_in_flash_is_the_readable_one() {
-    let packed = std::env::temp_dir().join(format!("companion-{}.postcard", std::process::id()));
-    let (done, _) = tool(&["pack", "policy.json", "config.json", packed.to_str().unwrap()], Vec::new());
-    assert!(done);
-    let (new, flash) = (std::fs::read(&packed).unwrap(), std::fs::read("config.postcard").unwrap());
-    std::fs::remove_file(packed).unwrap();
-    assert_eq!(new, flash);
+    for name in ["config", "bursts"] {
+        let packed = std::env::temp_dir().join(format!("companion-{name}-{}.postcard", std::process::id()));
+        let from = format!("{name}.json");
+        let (done, _) = tool(&["pack", "policy.json", &from, packed.to_str().unwrap()], Vec::new());
+        assert!(done);
+        let (new, flash) = (std::fs::read(&packed).unwrap(), std::fs::read(format!("{name}.postcard")).unwrap());
+        std::fs::remove_file(packed).unwrap();
+        assert_eq!(new, flash);
+    }
 }
 
 #[test]
@@ -63,4 +73,6 @@ fn damage_is_told() {
     assert!(!tool(&["read"], vec![1, 2, 3, 0]).0);
     assert!(!tool(&["pack", "policy.json", "Cargo.toml", "config.new"], Vec::new()).0);
     assert!(!tool(&["nonsense"], Vec::new()).0);
+    // A board that is always on has no wakes.
+    assert!(!tool(&["wakes", "config.postcard"], Vec::new()).0);
 }

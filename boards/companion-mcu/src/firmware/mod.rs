@@ -1,10 +1,11 @@
 //! The firmware for Arm's MPS2 board with image AN386 (Cortex-M4F), as QEMU emulates it, on a mocked I2C bus.
 //!
 //! For another board: its HAL's I2C and UART take the places of the bench and of [`Uart`], a timer that of the bench's steps, and
-//! its real-time clock and pins those of the bench's lines.
+//! its real-time clock and pins those of the bench's lines. Where the configuration has a wake plan the loop is a `Keeper`, else a
+//! `Companion`.
 
 use companion_mcu::Config;
-use companion_mcu::bench::{play, wakes};
+use companion_mcu::bench::{play, play_bursts};
 use cortex_m_rt::entry;
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
 
@@ -12,8 +13,10 @@ mod uart;
 
 use uart::Uart;
 
-/// The policy in flash.
+/// The policy in flash: of a board that is always on, and of one that is switched off between bursts. A real firmware has one of
+/// them.
 static CONFIG: &[u8] = include_bytes!("../../config.postcard");
+static BURSTS: &[u8] = include_bytes!("../../bursts.postcard");
 
 #[entry]
 fn main() -> ! {
@@ -24,15 +27,56 @@ fn main() -> ! {
     }
 }
 
-/// The day on the bench; none when the configuration is refused.
+/// Both days on the bench; none when a configuration is refused.
 fn run() -> Option<()> {
+    day()?;
+    day_of_bursts()?;
+    #[cfg(feature = "log")]
+    {
+        measure();
+        defmt::debug!("stack: {} bytes at most", stack_used());
+    }
+    Some(())
+}
+
+fn refused(_error: companion_mcu::ConfigError) -> Option<()> {
+    #[cfg(feature = "log")]
+    match _error {
+        companion_mcu::ConfigError::Mission(error) => defmt::error!("the configuration in flash is refused: {}", error),
+        companion_mcu::ConfigError::Wake(error) => defmt::error!("the configuration in flash is refused: {}", error),
+        _ => defmt::error!("the configuration in flash is refused"),
+    }
+    None
+}
+
+/// A board that is switched off between bursts. In a frame of its own: what it takes of the stack is given back.
+#[inline(never)]
+fn day_of_bursts() -> Option<()> {
+    let config = match Config::from_postcard(BURSTS) {
+        Ok(config) => config,
+        Err(error) => return refused(error),
+    };
+    let played = play_bursts(&config, Uart::new(), |_second, _kept| {
+        #[cfg(feature = "log")]
+        if let (21_600..=45_000, Some(event)) = (_second, _kept.event) {
+            defmt::info!("second {}: {}", _second, event);
+        }
+    });
+    let _counts = match played {
+        Ok(counts) => counts,
+        Err(error) => return refused(error),
+    };
+    #[cfg(feature = "log")]
+    defmt::info!("wakes: {} boots, {} by motion, {} cut off", _counts.boots, _counts.by_motion, _counts.cuts);
+    Some(())
+}
+
+/// A board that is always on.
+#[inline(never)]
+fn day() -> Option<()> {
     let config = match Config::from_postcard(CONFIG) {
         Ok(config) => config,
-        Err(_error) => {
-            #[cfg(feature = "log")]
-            defmt::error!("the configuration in flash is refused");
-            return None;
-        }
+        Err(error) => return refused(error),
     };
     #[cfg(feature = "log")]
     let mut before = None;
@@ -49,37 +93,21 @@ fn run() -> Option<()> {
             }
         }
     });
-    if let Err(_error) = played {
-        #[cfg(feature = "log")]
-        match _error {
-            companion_mcu::ConfigError::Mission(error) => {
-                defmt::error!("the configuration in flash is refused: {}", error)
-            }
-            _ => defmt::error!("the configuration in flash is refused"),
-        }
-        return None;
-    }
-    let _counts = wakes(|_second, _event| {});
-    #[cfg(feature = "log")]
-    defmt::info!("wakes: {} boots, {} by motion, {} cut off", _counts.boots, _counts.by_motion, _counts.cuts);
-    #[cfg(feature = "log")]
-    {
-        measure(&config);
-        defmt::debug!("stack: {} bytes at most", stack_used());
-    }
-    Some(())
+    played.map_or_else(refused, Some)
 }
 
 /// Counts the instructions of a decision. Under `-icount shift=0` QEMU's clock goes on by one nanosecond with every
 /// instruction, and the processor's timer counts 25 MHz of it: 40 instructions a tick.
 #[cfg(feature = "log")]
-fn measure(config: &Config) {
+#[inline(never)]
+fn measure() {
     use core::hint::black_box;
     use core::time::Duration;
 
     use dyn_perceiver_core::energy::{GaugeReading, GaugeState, Governor, GovernorInput};
 
     const RUNS: u32 = 1000;
+    let Ok(config) = Config::from_postcard(CONFIG) else { return };
     let (Ok(mut governor), Some(mut core)) = (config.governor(), cortex_m::Peripherals::take()) else { return };
     core.SYST.set_clock_source(cortex_m::peripheral::syst::SystClkSource::Core);
     core.SYST.set_reload(0x00FF_FFFF);

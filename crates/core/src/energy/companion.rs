@@ -1,6 +1,8 @@
 //! Link to a companion microcontroller: messages in COBS frames with a CRC.
 //!
-//! A frame is COBS(postcard([`Message`]) + CRC-16/CCITT of it, low byte first) + a zero byte. COBS takes every zero out
+//! A frame is COBS(postcard([`Message`]) + CRC-16/CCITT of it, low byte first) + a zero byte. A microcontroller that holds the
+//! board's switch puts postcard([`Wakes`]) between message and CRC; without it a frame is what it was before there were any, and
+//! is read as such. COBS takes every zero out
 //! of the payload, so that a receiver that lost bytes finds the next frame by itself (Cheshire and Baker, 1999).
 
 use serde::{Deserialize, Serialize};
@@ -25,12 +27,46 @@ pub struct Message {
     pub soc: f32,
     /// Terminal voltage; NaN without one.
     pub volts: f32,
+    /// What the switch of the board's supply was used for, where the microcontroller holds it.
+    #[serde(skip)]
+    pub wakes: Option<Wakes>,
+}
+
+/// What the microcontroller tells of the switch that it holds, counted since it was itself switched on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct Wakes {
+    /// Times that the board was switched on, this one included.
+    pub boots: u32,
+    /// Of them those by motion.
+    pub by_motion: u32,
+    /// Times that the supply was cut from a board that had not halted.
+    pub cuts: u32,
+    /// Wakes that were due while the charge was too low.
+    pub missed: u32,
+    /// Seconds until the clock wakes the board the next time; none where only motion does.
+    pub next_s: Option<u32>,
+}
+
+impl Wakes {
+    /// Counts: boots, those of them by motion, supplies cut, wakes missed.
+    #[must_use]
+    pub const fn new(boots: u32, by_motion: u32, cuts: u32, missed: u32) -> Self {
+        Wakes { boots, by_motion, cuts, missed, next_s: None }
+    }
+
+    /// The same with the seconds until the clock wakes the board the next time.
+    #[must_use]
+    pub const fn with_next(self, seconds: Option<u32>) -> Self {
+        Wakes { next_s: seconds, ..self }
+    }
 }
 
 impl Message {
     /// A decision, without a period or figures of the battery.
     pub const fn new(sequence: u16, point: u8, reason: Reason) -> Self {
-        Message { sequence, point, reason, period_ms: 0, soc: f32::NAN, volts: f32::NAN }
+        Message { sequence, point, reason, period_ms: 0, soc: f32::NAN, volts: f32::NAN, wakes: None }
     }
 
     /// The same message with the milliseconds from frame to frame.
@@ -49,6 +85,12 @@ impl Message {
     #[must_use]
     pub const fn with_volts(self, volts: f32) -> Self {
         Message { volts, ..self }
+    }
+
+    /// The same message with what the switch was used for.
+    #[must_use]
+    pub const fn with_wakes(self, wakes: Option<Wakes>) -> Self {
+        Message { wakes, ..self }
     }
 }
 
@@ -69,11 +111,17 @@ pub const MAX_FRAME: usize = 64;
 /// ```
 pub fn encode(message: &Message, frame: &mut [u8; MAX_FRAME]) -> usize {
     let mut plain = [0u8; MAX_FRAME];
-    // A message takes 20 bytes at most, so that neither this nor the rest can run out of room.
-    let used = match postcard::to_slice(message, &mut plain) {
+    // A message takes 20 bytes at most and the wakes 26, so that neither they nor the rest can run out of room.
+    let mut used = match postcard::to_slice(message, &mut plain) {
         Ok(used) => used.len(),
         Err(_) => return 0,
     };
+    if let (Some(wakes), Some(rest)) = (&message.wakes, plain.get_mut(used..)) {
+        used += match postcard::to_slice(wakes, rest) {
+            Ok(wakes) => wakes.len(),
+            Err(_) => return 0,
+        };
+    }
     let crc = crc16(plain.get(..used).unwrap_or(&[]));
     for (slot, byte) in plain.iter_mut().skip(used).zip(crc.to_le_bytes()) {
         *slot = byte;
@@ -167,8 +215,12 @@ fn unpack(frame: &[u8]) -> Option<Message> {
     if crc16(payload).to_le_bytes() != seal {
         return None;
     }
-    let (message, trailing) = postcard::take_from_bytes(payload).ok()?;
-    trailing.is_empty().then_some(message)
+    let (message, rest): (Message, _) = postcard::take_from_bytes(payload).ok()?;
+    if rest.is_empty() {
+        return Some(message);
+    }
+    let (wakes, rest) = postcard::take_from_bytes(rest).ok()?;
+    rest.is_empty().then_some(message.with_wakes(Some(wakes)))
 }
 
 #[cfg(test)]
@@ -188,10 +240,38 @@ mod tests {
         bytes[..used].to_vec()
     }
 
+    /// The frame of a message without wakes is what it was before there were any.
+    #[test]
+    fn link_messages_of_older_firmware_are_read() {
+        let old = [5, 7, 3, 3, 100, 1, 1, 8, 63, 205, 204, 108, 64, 109, 151, 0];
+        let sent = message(7, 3, 100, 0.5);
+        assert_eq!(frame(&sent), old);
+        let mut decoder = Decoder::new();
+        assert_eq!(old.iter().find_map(|byte| decoder.push(*byte)), Some(sent));
+    }
+
+    #[test]
+    fn link_longest_message_fits_its_frame() {
+        let wakes = Wakes::new(u32::MAX, u32::MAX, u32::MAX, u32::MAX).with_next(Some(u32::MAX));
+        let sent = Message::new(u16::MAX, u8::MAX, Reason::ExternalPower).with_period_ms(u32::MAX).with_soc(-1.1);
+        let sent = sent.with_volts(-1.1).with_wakes(Some(wakes));
+        let frame = frame(&sent);
+        assert!(frame.len() <= MAX_FRAME - 8, "{}", frame.len());
+        let mut decoder = Decoder::new();
+        assert_eq!(frame.iter().find_map(|byte| decoder.push(*byte)), Some(sent));
+    }
+
+    fn wakes() -> impl Strategy<Value = Option<Wakes>> {
+        let wakes = |(boots, by_motion, cuts, missed, next)| Wakes::new(boots, by_motion, cuts, missed).with_next(next);
+        proptest::option::of(any::<(u32, u32, u32, u32, Option<u32>)>().prop_map(wakes))
+    }
+
     proptest! {
         #[test]
-        fn link_message_that_is_sent_arrives(sequence: u16, point: u8, period_ms: u32, soc in 0f32..1.0) {
-            let sent = message(sequence, point, period_ms, soc);
+        fn link_message_that_is_sent_arrives(
+            sequence: u16, point: u8, period_ms: u32, soc in 0f32..1.0, wakes in wakes()
+        ) {
+            let sent = message(sequence, point, period_ms, soc).with_wakes(wakes);
             let frame = frame(&sent);
             prop_assert!(frame.len() <= MAX_FRAME);
             prop_assert_eq!(frame.iter().position(|b| *b == 0), Some(frame.len() - 1));

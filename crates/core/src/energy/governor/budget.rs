@@ -59,6 +59,8 @@ const RATED_HOURS: f32 = 20.0;
 pub struct BudgetGovernor {
     ladder: Ladder,
     resting_watts: f32,
+    /// The same on average until the end: less, where the board is switched off at times.
+    mean_resting: f32,
     mission: Mission,
     settings: GovernorSettings,
     guard: Guard,
@@ -87,6 +89,8 @@ struct Pending {
     frames: f32,
     joules: f32,
     expected: f32,
+    /// Joules at rest beyond those of the power model.
+    beyond: f32,
 }
 
 /// Whole hours since the mission began.
@@ -118,6 +122,7 @@ impl BudgetGovernor {
         }
         let mut governor = BudgetGovernor {
             resting_watts: power.resting_watts(),
+            mean_resting: power.resting_watts(),
             guard: Guard::new(&settings),
             learned,
             plan: BudgetPlan::default(),
@@ -172,6 +177,25 @@ impl BudgetGovernor {
         Ok(())
     }
 
+    /// Takes in that since the last decision the board drew `joules` more at rest than the power model says, or less: it booted, or
+    /// was switched off.
+    pub fn drew(&mut self, joules: f32) {
+        self.pending.beyond += if joules.is_finite() { joules } else { 0.0 };
+    }
+
+    /// Plans with so many watts at rest, on average until the end, in place of the power model's: for a board that is switched off
+    /// at times. What was really drawn is for [`drew`](Self::drew) to say.
+    pub fn plan_resting_at(&mut self, watts: f32) {
+        if watts.is_finite() {
+            self.mean_resting = watts.max(0.0);
+        }
+    }
+
+    /// Joules that the board drew at rest in so many seconds.
+    fn rested(&self, seconds: f32) -> f32 {
+        (self.resting_watts * seconds + self.pending.beyond).max(0.0)
+    }
+
     /// The mission as it stands.
     pub const fn mission(&self) -> &Mission {
         &self.mission
@@ -202,7 +226,7 @@ impl BudgetGovernor {
         let seconds = since(self.pending.since, elapsed).as_secs_f32();
         let Pending { frames, joules, expected, .. } = self.pending;
         let hour = hour(self.pending.since);
-        self.learned.drain(hour, seconds, (self.resting_watts * seconds, joules), gauge);
+        self.learned.drain(hour, seconds, (self.rested(seconds), joules), gauge);
         let planned = self.mission.frames.planned(self.pending.since, elapsed);
         self.learned.frames(hour, seconds, (frames, planned), (joules, expected));
         if expected > 0.0 {
@@ -294,7 +318,7 @@ impl Governor for BudgetGovernor {
             }
             Verdict::External(reading) => {
                 let seconds = since(self.pending.since, input.elapsed).as_secs_f32();
-                let drawn = (self.resting_watts * seconds, self.pending.joules);
+                let drawn = (self.rested(seconds), self.pending.joules);
                 self.account(input.elapsed, None);
                 if reading.supply == Some(Supply::External) {
                     self.learned.refill(&reading);

@@ -76,7 +76,7 @@ impl BudgetGovernor {
             left: left.max(last),
             charge: battery.energy(battery.soc()),
             floor: battery.energy(self.mission.reserve + margin),
-            idle: (drain * self.resting_watts - unseen) * per_hour,
+            idle: (drain * self.mean_resting - unseen) * per_hour,
             hour: hour(elapsed),
             income: battery.is_sunny().then(|| (battery.income(), &self.learned.income)),
             sky: self.learned.sky,
@@ -84,7 +84,7 @@ impl BudgetGovernor {
         // What is kept back follows from how far the charge at the end can be foreseen.
         // Where the battery is charged, the next day tells.
         let ahead = if battery.is_sunny() { left.min(24.0) } else { left };
-        let idle = self.resting_watts * per_hour * ahead;
+        let idle = self.mean_resting * per_hour * ahead;
         let frames = self.watts.unwrap_or(0.0).max(0.0) * per_hour * ahead;
         // Board and cold come and go: the longer the time, the more evens out.
         let drift = DRIFT * idle / libm::sqrtf(1.0 + ahead / DRIFT_HOURS);
@@ -118,7 +118,7 @@ impl BudgetGovernor {
     pub(super) fn unseen_watts(&self) -> f32 {
         let seconds = self.mission.duration.as_secs_f32();
         let carried = (1.0 - self.mission.reserve) * self.learned.nameplate() / self.settings.efficiency / seconds;
-        if carried < self.resting_watts { self.resting_watts - 0.5 * carried } else { 0.0 }
+        if carried < self.mean_resting { self.mean_resting - 0.5 * carried } else { 0.0 }
     }
 
     /// Watts of frames beyond which each joule buys much less than before.
