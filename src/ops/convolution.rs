@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
-use super::epilogue::{Tail, WithTail};
+use super::epilogue::{Scalable, Stages, Tail, WithTail};
 use super::fused::{Fused, WeightFormat, fused_op, product, volume};
 use dyn_perceiver_kernels::convolution::{Shape, Window, convolve};
+use dyn_perceiver_kernels::fake_quantise::Stage;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 use dyn_perceiver_kernels::{depthwise, gemm};
 
@@ -68,19 +69,22 @@ const MOST_PADDING: usize = 64;
 /// Padded images up to this size are not asked what they need it for.
 const FREE: usize = 1 << 20;
 
-/// Calls `f` with each image of a batch, its output, and where its residual is.
-pub(super) fn each_image(
-    inputs: &[(&[f32], &[usize])],
+/// Calls `f` with each image of a batch, its output, and where its residuals are.
+pub(super) fn each_image<'a>(
+    inputs: &[(&'a [f32], &[usize])],
     image: usize,
     result: usize,
     tail: &Tail,
     out: &mut [f32],
     mut f: impl FnMut(&[f32], gemm::Epilogue<'_>, &mut [f32]),
 ) {
-    let epilogue = tail.epilogue(inputs);
+    let all = tail.stages(inputs);
+    let epilogue = tail.epilogue(inputs, &[]);
     for (i, (x, out)) in inputs[0].0.chunks_exact(image).zip(out.chunks_exact_mut(result)).enumerate() {
-        let residual = epilogue.residual.map(|r| &r[i * result..(i + 1) * result]);
-        f(x, gemm::Epilogue { residual, ..epilogue }, out);
+        let of_image = |residual: Option<&'a [f32]>| residual.map(|r| &r[i * result..(i + 1) * result]);
+        let stages: Stages<'_> =
+            all.iter().map(|stage| Stage { residual: of_image(stage.residual), ..*stage }).collect();
+        f(x, gemm::Epilogue { residual: of_image(epilogue.residual), then: &stages, ..epilogue }, out);
     }
 }
 
@@ -208,7 +212,9 @@ impl WithTail for Convolution {
     fn columns(&self) -> usize {
         self.shape.channels_out
     }
+}
 
+impl Scalable for Convolution {
     fn scale_weights(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
         self.shape.scale_columns(packed, scale);
     }
@@ -222,7 +228,9 @@ impl WithTail for Depthwise {
     fn columns(&self) -> usize {
         self.channels
     }
+}
 
+impl Scalable for Depthwise {
     fn scale_weights(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
         packed.iter_mut().enumerate().for_each(|(i, w)| *w *= scale(i % self.channels));
     }

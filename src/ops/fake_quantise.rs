@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
-use super::epilogue::Tail;
+use super::epilogue::{MOST_STAGES, Tail, WithTail};
 use super::fused::{Fused, fused_op, product};
-use dyn_perceiver_kernels::fake_quantise::fake_quantise;
+use dyn_perceiver_kernels::Activation;
+use dyn_perceiver_kernels::fake_quantise::{Rounding, Stage, fake_quantise};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
-/// `clamp(round(y / scale), low, high) * scale` of `y = activation(x + bias + residual)`. Inputs: x, whose last axis holds `columns`
-/// entries; then what `tail` says.
+/// `clamp(round(y / scale), low, high) * scale` of `y = activation(x + bias + residual)`, and then the stages of `tail`. Inputs: x,
+/// whose last axis holds `columns` entries; then what `tail` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FakeQuantise {
     /// Bits of a step, so that the operator has an equality.
@@ -34,11 +35,12 @@ impl FakeQuantise {
 
     /// That it stands for values of a byte.
     pub(crate) fn is_sound(&self) -> bool {
-        let scale = f32::from_bits(self.scale);
-        // The kernels multiply by the inverse.
-        let normal = scale.is_normal() && scale > 0.0 && (1.0 / scale).is_normal();
-        let steps = (-Self::STEPS..=0).contains(&self.low) && (0..=Self::STEPS).contains(&self.high);
-        normal && steps && self.high - self.low <= Self::STEPS
+        self.rounding().is_sound() && self.tail.then.len() < MOST_STAGES
+    }
+
+    /// What the kernels do.
+    pub(crate) fn rounding(&self) -> Rounding {
+        Rounding { factor: 1.0, scale: f32::from_bits(self.scale), low: self.low, high: self.high }
     }
 
     /// The byte that stands for 0 where bytes from 0 on are counted from the lowest value.
@@ -54,6 +56,12 @@ impl FakeQuantise {
     /// Whether it does nothing but round.
     pub(crate) fn only_rounds(&self) -> bool {
         self.tail == Tail::default()
+    }
+
+    /// Whether it begins with rounding, whatever comes behind.
+    pub(crate) fn only_rounds_first(&self) -> bool {
+        let Tail { bias, residual, activation, .. } = self.tail;
+        !bias && !residual && activation == Activation::Identity
     }
 
     /// Whether its results are among the same values as those of another.
@@ -87,9 +95,12 @@ impl Fused for FakeQuantise {
         _scratch: &mut [f32],
         out: &mut [f32],
     ) -> TractResult<()> {
-        let epilogue = self.tail.epilogue(&as_product(inputs)?);
-        let scale = f32::from_bits(self.scale);
-        fake_quantise(pool, inputs[0].0, self.columns, epilogue, scale, [self.low, self.high], out);
+        let inputs = as_product(inputs)?;
+        let own =
+            Stage { bias: None, residual: None, activation: Activation::Identity, rounding: Some(self.rounding()) };
+        let mut stages = self.tail.stages(&inputs);
+        stages.insert(0, own);
+        fake_quantise(pool, inputs[0].0, self.columns, self.tail.epilogue(&inputs, &stages), out);
         Ok(())
     }
 
@@ -99,3 +110,13 @@ impl Fused for FakeQuantise {
     }
 }
 fused_op!(FakeQuantise);
+
+impl WithTail for FakeQuantise {
+    fn tail_mut(&mut self) -> &mut Tail {
+        &mut self.tail
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+}

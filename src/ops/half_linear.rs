@@ -60,7 +60,8 @@ impl Fused for HalfLinear {
         out: &mut [f32],
     ) -> TractResult<()> {
         let Linear { reduction, columns, tail, .. } = &self.linear;
-        let (epilogue, halves) = (tail.epilogue(inputs), as_u16_mut(scratch));
+        let stages = tail.stages(inputs);
+        let (epilogue, halves) = (tail.epilogue(inputs, &stages), as_u16_mut(scratch));
         gemm_f16(pool, inputs[0].0, *reduction, as_u16(inputs[1].0), *columns, epilogue, halves, out);
         Ok(())
     }

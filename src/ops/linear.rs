@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
-use super::epilogue::{Tail, WithTail};
+use super::epilogue::{Scalable, Tail, WithTail};
 use super::fused::{Fused, WeightFormat, fused_op, product, sequence, volume};
 use dyn_perceiver_kernels::gemm;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
@@ -62,7 +62,8 @@ impl Fused for Linear {
         _scratch: &mut [f32],
         out: &mut [f32],
     ) -> TractResult<()> {
-        let epilogue = self.tail.epilogue(inputs);
+        let stages = self.tail.stages(inputs);
+        let epilogue = self.tail.epilogue(inputs, &stages);
         gemm::gemm(pool, inputs[0].0, self.reduction, inputs[1].0, self.columns, epilogue, out);
         Ok(())
     }
@@ -85,7 +86,9 @@ impl WithTail for Linear {
     fn columns(&self) -> usize {
         self.columns
     }
+}
 
+impl Scalable for Linear {
     fn scale_weights(&self, packed: &mut [f32], scale: &dyn Fn(usize) -> f32) {
         gemm::scale_columns(packed, self.reduction, self.columns, scale);
     }

@@ -82,7 +82,7 @@ operators!(
 
 #[cfg(test)]
 mod tests {
-    use super::super::epilogue::Tail;
+    use super::super::epilogue::{Tail, Then};
     use super::*;
     use dyn_perceiver_kernels::Activation;
     use dyn_perceiver_kernels::attention::Sizes;
@@ -98,7 +98,7 @@ mod tests {
         let shape = Shape { window, channels_in: 11, channels_out: 12, groups: 13 };
         let sizes = Sizes { queries: 1, keys: 2, heads: 3, depth: 4, value_depth: 5 };
         let clamp = Activation::Clamp { low: 0.0, high: f32::INFINITY };
-        let tail = |bias, residual, activation| Tail { bias, residual, activation };
+        let tail = |bias, residual, activation| Tail { bias, residual, activation, then: vec![] };
         let windows = |n: usize| Windows {
             input: n,
             padding: n + 1,
@@ -120,11 +120,11 @@ mod tests {
             ),
             (
                 Box::new(Convolution { shape, tail: tail(true, false, Activation::HardSwish) }),
-                [&[1], &numbers[..], &[11, 12, 13, 1, 0, 2]].concat(),
+                [&[1], &numbers[..], &[11, 12, 13, 1, 0, 2, 0]].concat(),
             ),
             (
                 Box::new(Depthwise { window, channels: 11, tail: tail(false, true, clamp) }),
-                [&[2], &numbers[..], &[11, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0x80, 0x7f]].concat(),
+                [&[2], &numbers[..], &[11, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0x80, 0x7f, 0]].concat(),
             ),
             (Box::new(LayerNorm { epsilon: 5 }), vec![3, 5]),
             (
@@ -134,7 +134,7 @@ mod tests {
                     shape: tvec!(3, 4),
                     tail: tail(true, true, Activation::Gelu),
                 }),
-                vec![4, 1, 2, 2, 3, 4, 1, 1, 4],
+                vec![4, 1, 2, 2, 3, 4, 1, 1, 4, 0],
             ),
             (Box::new(Permute { order: tvec!(1, 0) }), vec![5, 2, 1, 0]),
             (
@@ -152,7 +152,7 @@ mod tests {
                     zero_point: 6,
                     wide: true,
                 }),
-                vec![11, 1, 2, 2, 3, 4, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0x80, 0x7f, 5, 6, 1],
+                vec![11, 1, 2, 2, 3, 4, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0x80, 0x7f, 0, 5, 6, 1],
             ),
             (
                 Box::new(HalfLinear {
@@ -163,11 +163,11 @@ mod tests {
                         tail: tail(true, false, Activation::HardSwish),
                     },
                 }),
-                vec![12, 1, 2, 2, 3, 4, 1, 0, 2],
+                vec![12, 1, 2, 2, 3, 4, 1, 0, 2, 0],
             ),
             (
                 Box::new(Winograd { convolution: Convolution { shape, tail: tail(true, true, Activation::Gelu) } }),
-                [&[13], &numbers[..], &[11, 12, 13, 1, 1, 4]].concat(),
+                [&[13], &numbers[..], &[11, 12, 13, 1, 1, 4, 0]].concat(),
             ),
             (
                 Box::new(PooledDepthwise { rows: windows(1), columns: windows(20), channels: 11 }),
@@ -180,7 +180,7 @@ mod tests {
                     zero_point: 6,
                     wide: false,
                 }),
-                [&[15], &numbers[..], &[11, 12, 13, 1, 0, 2, 5, 6, 0]].concat(),
+                [&[15], &numbers[..], &[11, 12, 13, 1, 0, 2, 0, 5, 6, 0]].concat(),
             ),
             (Box::new(Repeat { axis: 1, times: 2 }), vec![16, 1, 2]),
             (
@@ -189,9 +189,17 @@ mod tests {
                     low: -1,
                     high: 1,
                     columns: 4,
-                    tail: tail(true, false, Activation::Gelu),
+                    tail: Tail {
+                        then: vec![Then {
+                            bias: true,
+                            residual: false,
+                            activation: Activation::Gelu,
+                            rounding: Some(Rounding { factor: 1.0, scale: 2.0, low: -1, high: 1 }),
+                        }],
+                        ..tail(true, false, Activation::Gelu)
+                    },
                 }),
-                vec![17, 5, 1, 2, 4, 1, 0, 4],
+                vec![17, 5, 1, 2, 4, 1, 0, 4, 1, 1, 0, 4, 1, 0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 1, 2],
             ),
         ];
         for (op, expected) in forms {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::convolution::{Convolution, each_image, pixels};
+use super::epilogue::{Tail, WithTail};
 use super::fused::{Fused, WeightFormat, fused_op, volume};
 use dyn_perceiver_kernels::convolution::{Shape, convolve_i8};
 use dyn_perceiver_kernels::gemm::Rescale;
@@ -93,3 +94,13 @@ impl Fused for QuantisedConvolution {
     }
 }
 fused_op!(QuantisedConvolution);
+
+impl WithTail for QuantisedConvolution {
+    fn tail_mut(&mut self) -> &mut Tail {
+        &mut self.convolution.tail
+    }
+
+    fn columns(&self) -> usize {
+        self.convolution.shape.channels_out
+    }
+}

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
+use super::epilogue::{Tail, WithTail};
 use super::fused::{Fused, WeightFormat, fused_op, product, volume};
 use super::linear::Linear;
 use dyn_perceiver_kernels::gemm::{KernelFamily, Reduction, Rescale, gemm_i8, padded_i8, quantise};
@@ -93,7 +94,8 @@ impl Fused for QuantisedLinear {
         quantise(pool, x, reduction, f32::from_bits(self.scale), self.zero_point, bytes);
         let (column_sums, scales) = (as_i32(inputs[2].0), inputs[3].0);
         let rescale = Rescale { zero_point: self.zero_point, column_sums, scales, wide: self.wide };
-        let epilogue = self.linear.tail.epilogue(&inputs[BEFORE_TAIL..]);
+        let (tail, stages) = (&self.linear.tail, self.linear.tail.stages(&inputs[BEFORE_TAIL..]));
+        let epilogue = tail.epilogue(&inputs[BEFORE_TAIL..], &stages);
         gemm_i8(pool, bytes, reduction, as_i8(inputs[1].0), rescale, epilogue, out);
         Ok(())
     }
@@ -109,3 +111,13 @@ impl Fused for QuantisedLinear {
     }
 }
 fused_op!(QuantisedLinear);
+
+impl WithTail for QuantisedLinear {
+    fn tail_mut(&mut self) -> &mut Tail {
+        &mut self.linear.tail
+    }
+
+    fn columns(&self) -> usize {
+        self.linear.columns
+    }
+}

@@ -7,7 +7,7 @@ use tract_core::ops::nn::{GeluExact, HardSwish, Sigmoid};
 
 use super::pattern::{along_axis, const_operand, is_bin, only_reader};
 use crate::ops::convolution::{Convolution, Depthwise};
-use crate::ops::epilogue::WithTail;
+use crate::ops::epilogue::Scalable;
 use crate::ops::fused::concrete;
 use crate::ops::linear::Linear;
 use dyn_perceiver_kernels::Activation;
@@ -17,7 +17,7 @@ fn activation<M: ElementWiseMiniOp>(node: &TypedNode) -> bool {
 }
 
 /// The activation that `node` applies after `before`, if one operator can apply both.
-fn then(model: &TypedModel, node: &TypedNode, before: Activation) -> TractResult<Option<Activation>> {
+pub(super) fn then(model: &TypedModel, node: &TypedNode, before: Activation) -> TractResult<Option<Activation>> {
     if is_bin::<Max>(node) || is_bin::<Min>(node) {
         rule_if_some!((limit, _) = const_operand(model, node)?);
         rule_if!(limit.len() == 1 && limit.datum_type() == f32::datum_type());
@@ -54,14 +54,14 @@ fn floats(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Vec<f32>>>
     Ok(Some(konst.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
 }
 
-fn rule<O: WithTail>(model: &TypedModel, node: &TypedNode, op: &O) -> TractResult<Option<TypedModelPatch>> {
+fn rule<O: Scalable>(model: &TypedModel, node: &TypedNode, op: &O) -> TractResult<Option<TypedModelPatch>> {
     rule_if_some!(next = only_reader(model, node));
     let shape = concrete(&node.outputs[0].fact)?;
     rule_if!(next.outputs[0].fact.shape == node.outputs[0].fact.shape && !shape.is_empty());
     rule_if!(next.outputs[0].fact.datum_type == f32::datum_type());
     let (rank, columns) = (shape.len(), op.columns());
     let mut op = op.clone();
-    let tail = *op.tail_mut();
+    let tail = op.tail_mut().clone();
     let mut patch = TypedModelPatch::default();
     let mut inputs = patch.taps(model, &node.inputs)?;
 

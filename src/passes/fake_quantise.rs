@@ -145,11 +145,11 @@ pub(super) fn is_round(node: &TypedNode) -> bool {
     node.op_as::<ElementWiseOp>().is_some_and(|op| op.0.is::<RoundHalfToEven>())
 }
 
-/// Puts [`FakeQuantise`] in place of quantisations to bytes and back.
-pub(super) fn recognise(model: &mut TypedModel) -> TractResult<()> {
+/// Puts [`FakeQuantise`] in place of quantisations to bytes and back. Returns whether there were any.
+pub(super) fn recognise(model: &mut TypedModel) -> TractResult<bool> {
     let rounds: Vec<usize> = model.nodes().iter().filter(|node| is_round(node)).map(|node| node.id).collect();
     if rounds.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     for id in rounds {
         let round = model.node(id);
@@ -188,7 +188,8 @@ pub(super) fn recognise(model: &mut TypedModel) -> TractResult<()> {
         patch.shunt_outside(model, last.into(), wire)?;
         patch.apply(model)?;
     }
-    model.compact()
+    model.compact()?;
+    Ok(true)
 }
 
 /// The activation that `node` applies before `after`, as one.
@@ -222,7 +223,7 @@ fn take_in(
     rule_if!(only_reader(model, prior).is_some());
     let (fact, mut op) = (&node.outputs[0].fact, op.clone());
     rule_if!(prior.outputs[0].fact.shape == fact.shape && prior.outputs[0].fact.datum_type == f32::datum_type());
-    let (rank, columns, tail) = (fact.rank(), op.columns, op.tail);
+    let (rank, columns, tail) = (fact.rank(), op.columns, op.tail.clone());
     rule_if!(rank > 0 && concrete(fact)?[rank - 1] == columns);
     let mut patch = TypedModelPatch::default();
     let mut inputs = patch.taps(model, &node.inputs)?;
@@ -263,8 +264,22 @@ fn take_in(
     Ok(Some(patch))
 }
 
+/// Rows as long as the last axis, which was another before the axes of images were moved.
+fn rows(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    _name: &str,
+    op: &FakeQuantise,
+) -> TractResult<Option<TypedModelPatch>> {
+    let columns = concrete(&node.outputs[0].fact)?.last().copied().unwrap_or(1);
+    rule_if!(op.only_rounds() && op.columns != columns);
+    Ok(Some(TypedModelPatch::replace_single_op(model, node, &node.inputs, FakeQuantise { columns, ..op.clone() })?))
+}
+
 /// Takes sums and activations into the roundings behind them.
 pub(super) fn fold(model: &mut TypedModel) -> TractResult<()> {
+    Rewriter::default().with_rule_for::<FakeQuantise>("rows of a rounding", rows).rewrite(&(), model)?;
     Rewriter::default().with_rule_for::<FakeQuantise>("before a rounding", take_in).rewrite(&(), model)
 }
 

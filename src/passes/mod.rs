@@ -5,7 +5,8 @@
 //! a second reader. The order matters: the first passes write every recognised operator in one canonical, channels-last
 //! (NHWC) form with [`Permute`](crate::ops::permute::Permute) around it, [`layout`] then makes almost all of these cancel,
 //! and [`epilogue`] fuses the element-wise operators that follow products into them. [`fake_quantise`] comes first, so that
-//! nothing takes a part of a rounding in, and [`quantised`] behind [`epilogue`], when products have their weights.
+//! nothing takes a part of a rounding in, [`quantised`] behind [`epilogue`], when products have their weights, and
+//! [`stages`] last, when it is known which roundings are needed.
 
 mod attention;
 mod channel_gate;
@@ -24,6 +25,7 @@ mod pattern;
 mod pool;
 mod quantised;
 mod repeat;
+mod stages;
 mod strided_pointwise;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,7 +37,7 @@ use crate::deadline;
 
 /// Rewrites a decluttered float32 model with concrete shapes. What no pass recognises stays as it is.
 pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
-    fake_quantise::recognise(&mut model)?;
+    let is_quantised = fake_quantise::recognise(&mut model)?;
     for fuse in [
         layer_norm::fuse,
         attention::fuse,
@@ -61,5 +63,8 @@ pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     join::fuse(&mut model)?;
     deadline::check()?;
     winograd::fuse(&mut model)?;
+    if is_quantised {
+        stages::fold(&mut model)?;
+    }
     Ok(model)
 }

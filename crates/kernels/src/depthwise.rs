@@ -9,6 +9,7 @@ use crate::convolution::Window;
 #[cfg(all(target_arch = "aarch64", not(miri)))]
 use crate::dispatch::Token;
 use crate::dispatch::dispatch_wide;
+use crate::fake_quantise::stages_of_rows;
 use crate::gemm::{Accumulators, Epilogue, NR, start, vectors};
 use crate::simd::Simd;
 use crate::sink::Sink;
@@ -362,19 +363,31 @@ pub fn depthwise(
 ) {
     let rows = window.output[0];
     let parts = pool.parts(out.len() * window.kernel[0] * window.kernel[1], rows);
-    let operands = Operands { x, window: *window, channels, weights, epilogue };
+    // Stages are applied row by row; everything else to tiles.
+    let operands = Operands { x, window: *window, channels, weights, epilogue: Epilogue { then: &[], ..epilogue } };
     let (token, out) = (pool.token(), Sink::new(out));
     pool.run(parts, &|part| {
         let rows = part * rows / parts..(part + 1) * rows / parts;
         // SAFETY: each part writes its own rows.
-        let out = unsafe { out.share() };
-        #[cfg(all(target_arch = "aarch64", not(miri)))]
-        if let Token::Neon(simd) = token
-            && neon::takes(&operands)
-        {
-            return neon::rows(simd, operands, rows, out);
+        let mut out = unsafe { out.share() };
+        let compute = |rows: Range<usize>, out: Sink<'_>| {
+            #[cfg(all(target_arch = "aarch64", not(miri)))]
+            if let Token::Neon(simd) = token
+                && neon::takes(&operands)
+            {
+                return neon::rows(simd, operands, rows, out);
+            }
+            some_rows(token, operands, rows, out);
+        };
+        if epilogue.then.is_empty() {
+            return compute(rows, out);
         }
-        some_rows(token, operands, rows, out);
+        let len = window.output[1] * channels;
+        for row in rows {
+            // SAFETY: nothing is taken from the other while the row is computed.
+            compute(row..row + 1, unsafe { out.share() });
+            stages_of_rows(token, epilogue.then, row * len, channels, out.entries(row * len, len));
+        }
     });
 }
 
@@ -407,7 +420,7 @@ mod tests {
                 .zip(&r)
                 .map(|(s, r)| activation(act, s + if residual { f64::from(*r) } else { 0.0 }) as f32)
                 .collect();
-            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act };
+            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act, ..Epilogue::default() };
             let packed = pack(channels, window.kernel, &w);
             for_each_isa(expected.len(), |pool, out| {
                 depthwise(pool, &x, &window, channels, &packed, epilogue, out);

@@ -1,8 +1,9 @@
 //! Fake quantisation: floats rounded to the values that bytes stand for, and kept as floats. What comes element by element before it
-//! is done on the way.
+//! is done on the way, and products do all of it to what they have computed, while it is in the cache ([`Stage`]).
 
 use serde::{Deserialize, Serialize};
 
+use crate::Activation;
 use crate::dispatch::dispatch;
 use crate::gemm::Epilogue;
 use crate::simd::Simd;
@@ -61,15 +62,70 @@ impl Rounding {
     }
 }
 
-/// Rows of a tensor that are finished in one go: they stay in L1.
+/// Values that all stages are applied to before the next ones: they stay in L1.
 const CHUNK: usize = 2048;
 
+/// What is done to a result behind its epilogue: `round(activation(y + bias + residual))`.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage<'a> {
+    /// One value per column.
+    pub bias: Option<&'a [f32]>,
+    /// Laid out as the result.
+    pub residual: Option<&'a [f32]>,
+    /// Applied to the sum.
+    pub activation: Activation,
+    /// Applied last, if at all.
+    pub rounding: Option<Rounding>,
+}
+
+impl Stage<'_> {
+    #[inline(always)]
+    fn apply<S: Simd>(&self, simd: S, at: usize, columns: usize, values: &mut [f32]) {
+        if let Some(bias) = self.bias {
+            // Values of several rows begin with one.
+            let bias = &bias[at % columns..];
+            for row in values.chunks_mut(columns) {
+                row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+            }
+        }
+        if let Some(residual) = self.residual {
+            values.iter_mut().zip(&residual[at..]).for_each(|(value, residual)| *value += residual);
+        }
+        if self.activation != Activation::Identity {
+            self.activation.apply_row(simd, values);
+        }
+        if let Some(rounding) = self.rounding {
+            rounding.apply_row(values);
+        }
+    }
+}
+
+/// Applies stages to values of a result, of which the first is at `at`: part of a row of `columns` entries, or whole rows.
 #[inline(always)]
-fn round_body<S: Simd>(simd: S, x: &[f32], columns: usize, epilogue: Epilogue<'_>, steps: Steps, out: &mut [f32]) {
+pub(crate) fn apply_stages<S: Simd>(simd: S, stages: &[Stage<'_>], at: usize, columns: usize, values: &mut [f32]) {
+    if stages.is_empty() {
+        return;
+    }
+    let piece = if values.len() <= columns { columns } else { (CHUNK / columns).max(1) * columns };
+    for (i, values) in values.chunks_mut(piece.max(1)).enumerate() {
+        for stage in stages {
+            stage.apply(simd, at + i * piece, columns, values);
+        }
+    }
+}
+
+dispatch! {
+    /// Applies stages to values as [`apply_stages`].
+    pub(crate) fn stages_of_rows(then: &[Stage<'_>], at: usize, columns: usize, values: &mut [f32]) = apply_stages;
+}
+
+#[inline(always)]
+fn round_body<S: Simd>(simd: S, x: &[f32], at: usize, columns: usize, epilogue: Epilogue<'_>, out: &mut [f32]) {
     // Whole rows, so that the bias fits each.
     let chunk = (CHUNK / columns).max(1) * columns;
     for (i, (x, out)) in x.chunks(chunk).zip(out.chunks_mut(chunk)).enumerate() {
-        match (epilogue.bias, epilogue.residual.map(|residual| &residual[i * chunk..][..x.len()])) {
+        let at = at + i * chunk;
+        match (epilogue.bias, epilogue.residual.map(|residual| &residual[at..][..x.len()])) {
             (Some(bias), None) => {
                 for (x, out) in x.chunks_exact(columns).zip(out.chunks_exact_mut(columns)) {
                     x.iter().zip(bias).zip(out).for_each(|((x, bias), out)| *out = x + bias);
@@ -88,48 +144,47 @@ fn round_body<S: Simd>(simd: S, x: &[f32], columns: usize, epilogue: Epilogue<'_
             (None, None) => out.copy_from_slice(x),
         }
         epilogue.activation.apply_row(simd, out);
-        round_row(out, steps);
+        apply_stages(simd, epilogue.then, at, columns, out);
     }
 }
 
 dispatch! {
-    fn round_values(x: &[f32], columns: usize, epilogue: Epilogue<'_>, steps: Steps, out: &mut [f32]) = round_body;
+    fn round_values(x: &[f32], at: usize, columns: usize, epilogue: Epilogue<'_>, out: &mut [f32]) = round_body;
 }
 
-/// `out = clamp(round(y / scale), low, high) * scale` of `y = activation(x + bias + residual)`, rounded to even; NaN becomes the lowest.
-/// Rows have `columns` entries. [`quantise`](crate::gemm::quantise) makes the same bytes of `y` and of `out`, where these stand for the
-/// steps from `low` to `high`.
+/// `out = stages(activation(x + bias + residual))`, as the epilogue says. Rounded values are multiples of a step, to even where two
+/// are as near; NaN becomes the lowest. Rows have `columns` entries. [`quantise`](crate::gemm::quantise) makes the same bytes of
+/// values before and behind a rounding without a factor, where these stand for all of its steps.
 ///
 /// # Panics
-/// `low` is above 0, `high` below, one of them further from it than 255, or a slice not as long as `x` or a row.
-pub fn fake_quantise(
-    pool: &mut ThreadPool,
-    x: &[f32],
-    columns: usize,
-    epilogue: Epilogue<'_>,
-    scale: f32,
-    [low, high]: [i16; 2],
-    out: &mut [f32],
-) {
-    assert!((-MOST..=0).contains(&low) && (0..=MOST).contains(&high), "steps from {low} to {high}");
+/// A rounding is not [sound](Rounding::is_sound), or a slice not as long as `x` or a row.
+pub fn fake_quantise(pool: &mut ThreadPool, x: &[f32], columns: usize, epilogue: Epilogue<'_>, out: &mut [f32]) {
+    assert!(
+        epilogue.then.iter().filter_map(|stage| stage.rounding).all(|rounding| rounding.is_sound()),
+        "{:?}",
+        epilogue.then
+    );
     assert!(columns > 0 && x.len() == out.len() && x.len().is_multiple_of(columns), "whole rows of {columns}");
-    assert!(epilogue.bias.is_none_or(|bias| bias.len() == columns), "a bias of {columns}");
-    assert!(epilogue.residual.is_none_or(|residual| residual.len() == x.len()), "a residual for each value");
+    let biases = epilogue.then.iter().map(|stage| stage.bias).chain([epilogue.bias]);
+    assert!(biases.flatten().all(|bias| bias.len() == columns), "a bias of {columns}");
+    let residuals = epilogue.then.iter().map(|stage| stage.residual).chain([epilogue.residual]);
+    assert!(residuals.flatten().all(|residual| residual.len() == x.len()), "a residual for each value");
     let rows = x.len() / columns;
     let (token, parts) = (pool.token(), pool.parts(x.len(), rows));
-    let (steps, sink) = ((scale, f32::from(low), f32::from(high)), Sink::new(out));
+    let sink = Sink::new(out);
     pool.run(parts, &|part| {
         let (from, until) = (part * rows / parts * columns, (part + 1) * rows / parts * columns);
-        let residual = epilogue.residual.map(|residual| &residual[from..until]);
         // SAFETY: each part writes its own rows.
         let mut out = unsafe { sink.share() };
-        let epilogue = Epilogue { residual, ..epilogue };
-        round_values(token, &x[from..until], columns, epilogue, steps, out.entries(from, until - from));
+        round_values(token, &x[from..until], from, columns, epilogue, out.entries(from, until - from));
     });
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod roundings {
     use proptest::prelude::*;
 
     use super::*;
@@ -152,12 +207,14 @@ mod tests {
                 let biased = if bias { x[i] + b[i % columns] } else { x[i] };
                 if residual { biased + r[i] } else { biased }
             };
+            let rounding = Rounding { factor: 1.0, scale, low, high };
+            let only = [Stage { bias: None, residual: None, activation: Activation::Identity, rounding: Some(rounding) }];
             let epilogue =
-                Epilogue { bias: bias.then_some(&b), residual: residual.then_some(&r), activation: act };
+                Epilogue { bias: bias.then_some(&b), residual: residual.then_some(&r), activation: act, then: &only };
             let exact = (0..len).map(|i| activation(act, f64::from(sum(i)))).collect::<Vec<f64>>();
             for_each_isa(
                 len,
-                |pool, out| fake_quantise(pool, &x, columns, epilogue, scale, [low, high], out),
+                |pool, out| fake_quantise(pool, &x, columns, epilogue, out),
                 |found| {
                     for (found, exact) in found.iter().zip(&exact) {
                         let steps = found / scale;
@@ -168,10 +225,10 @@ mod tests {
                     }
                 },
             );
-            let plain = Epilogue::default();
+            let plain = Epilogue { then: &only, ..Epilogue::default() };
             for_each_int8(|pool| {
                 let mut rounded = vec![f32::NAN; len];
-                fake_quantise(pool, &x, columns, plain, scale, [low, high], &mut rounded);
+                fake_quantise(pool, &x, columns, plain, &mut rounded);
                 let mut bytes = [&x, &rounded].map(|values| {
                     let mut bytes = vec![7; padded_i8(len)];
                     quantise(pool, values, len, scale, zero_point, &mut bytes);
@@ -187,7 +244,9 @@ mod tests {
     fn what_is_no_number_becomes_the_lowest() {
         let x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.24, 1e30];
         let mut out = [7.0; 6];
-        fake_quantise(&mut ThreadPool::single(), &x, 3, Epilogue::default(), 0.5, [-4, 3], &mut out);
+        let rounding = Some(Rounding { factor: 1.0, scale: 0.5, low: -4, high: 3 });
+        let then = [Stage { bias: None, residual: None, activation: Activation::Identity, rounding }];
+        fake_quantise(&mut ThreadPool::single(), &x, 3, Epilogue { then: &then, ..Epilogue::default() }, &mut out);
         assert_eq!(out, [-2.0, 1.5, -2.0, 0.0, -0.0, 1.5]);
     }
 }

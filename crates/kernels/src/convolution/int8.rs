@@ -140,7 +140,7 @@ mod tests {
                 value[0].to_bits()
             };
             let expected: Vec<u32> = sums.iter().enumerate().map(result).collect();
-            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&added), activation };
+            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&added), activation, ..Epilogue::default() };
             let rescale = Rescale { zero_point, column_sums: &packed.column_sums, scales: &scales, wide: packed.wide };
             for_each_int8(|pool| {
                 let (mut scratch, mut out) = (vec![7; shape.scratch_len_i8()], vec![f32::NAN; expected.len()]);

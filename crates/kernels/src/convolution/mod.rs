@@ -257,7 +257,7 @@ mod tests {
                 .zip(&r)
                 .map(|(s, r)| activation(act, s + if residual { f64::from(*r) } else { 0.0 }) as f32)
                 .collect();
-            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act };
+            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act, ..Epilogue::default() };
             let packed = shape.pack(&w);
             for_each_isa(expected.len(), |pool, out| {
                 // Whatever earlier operators have left there.

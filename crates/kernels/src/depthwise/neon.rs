@@ -229,7 +229,7 @@ mod tests {
             let added = |i: usize| if residual { f64::from(r[i]) } else { 0.0 };
             let expected: Vec<f32> =
                 sums.iter().enumerate().map(|(i, sum)| activation(act, sum + added(i)) as f32).collect();
-            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act };
+            let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act, ..Epilogue::default() };
             let weights = pack(channels, window.kernel, &w);
             let operands = Operands { x: &x, window, channels, weights: &weights, epilogue };
             let is_usual = columns.is_multiple_of(COLUMNS) && (stride == 1 || odd == 0);

@@ -2,21 +2,24 @@
 
 use super::store;
 use crate::activation::Activation;
+use crate::fake_quantise::Stage;
 use crate::simd::Simd;
 use crate::sink::Sink;
 
 /// Columns of a panel of the f32 kernels (NR): one row of a panel is a cache line.
 pub const NR: usize = 16;
 
-/// What is done to a product before it is stored: `activation(product + bias + residual)`.
+/// What is done to a product before it is stored: `activation(product + bias + residual)`, and stages behind it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// One value per column.
     pub bias: Option<&'a [f32]>,
     /// Laid out as the output.
     pub residual: Option<&'a [f32]>,
-    /// Applied last.
+    /// Applied behind the residual.
     pub activation: Activation,
+    /// Applied last, one after another, to whole rows while these are in the cache.
+    pub then: &'a [Stage<'a>],
 }
 
 /// Vectors that hold a panel's columns, at most: with four lanes, the fewest of any instruction set.
@@ -42,6 +45,19 @@ pub(crate) fn start<S: Simd, const M: usize, const N: usize>(simd: S, start: &[f
         *row = unsafe { simd.load(start.as_ptr().add(v * S::LANES)) };
     }
     [row; M]
+}
+
+impl<'a> Epilogue<'a> {
+    /// What a tile does of it, and whether anything is left for whole rows: stages, and an activation that is costly or is to be
+    /// applied `by_rows`.
+    #[inline(always)]
+    pub(crate) fn split(self, by_rows: bool) -> (Epilogue<'a>, bool) {
+        if by_rows || self.activation.is_costly() || !self.then.is_empty() {
+            (Epilogue { activation: Activation::Identity, then: &[], ..self }, true)
+        } else {
+            (self, false)
+        }
+    }
 }
 
 impl Epilogue<'_> {

@@ -9,6 +9,7 @@ use super::micro_kernel::{MicroKernel, Tile};
 use super::operands::Operands;
 use super::prefetch::prefetch_line;
 use crate::activation::Activation;
+use crate::fake_quantise::apply_stages;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Avx2;
 use crate::simd::{Plain, Simd};
@@ -144,12 +145,7 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
     /// A costly activation is applied to whole rows, as a loop that vectorises.
     #[inline(always)]
     fn split_epilogue<'a>(self, epilogue: Self::Epilogue<'a>) -> (Self::Epilogue<'a>, bool) {
-        let by_rows = S::HARD_SWISH_BY_ROWS && epilogue.activation == Activation::HardSwish;
-        if by_rows || epilogue.activation.is_costly() {
-            (Epilogue { activation: Activation::Identity, ..epilogue }, true)
-        } else {
-            (epilogue, false)
-        }
+        epilogue.split(S::HARD_SWISH_BY_ROWS && epilogue.activation == Activation::HardSwish)
     }
 
     #[inline(always)]
@@ -167,8 +163,9 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
     }
 
     #[inline(always)]
-    fn finish_row(self, epilogue: Epilogue<'_>, row: &mut [f32]) {
-        F32MicroKernel::activate_row(self.0, epilogue.activation, row);
+    fn finish_rows(self, epilogue: Epilogue<'_>, at: usize, columns: usize, rows: &mut [f32]) {
+        F32MicroKernel::activate_row(self.0, epilogue.activation, rows);
+        apply_stages(self.0, epilogue.then, at, columns, rows);
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) trait MicroKernel: Copy + 'static {
     /// The epilogue of some columns of C, from that of all.
     fn columns<'a>(epilogue: Self::Epilogue<'a>, columns: Range<usize>) -> Self::Epilogue<'a>;
 
-    /// What of the epilogue [`MicroKernel::tile`] does, and whether [`MicroKernel::finish_row`] has to do more.
+    /// What of the epilogue [`MicroKernel::tile`] does, and whether [`MicroKernel::finish_rows`] has to do more.
     #[inline(always)]
     fn split_epilogue<'a>(self, epilogue: Self::Epilogue<'a>) -> (Self::Epilogue<'a>, bool) {
         (epilogue, false)
@@ -47,9 +47,10 @@ pub(crate) trait MicroKernel: Copy + 'static {
     /// Computes and stores one tile of at most MR rows.
     fn tile(self, tile: &Tile<'_, '_, Self>, out: &mut Sink<'_, Self::Out>);
 
-    /// Does the rest of the epilogue to a whole row of stored results.
+    /// Does the rest of the epilogue to stored results: `at` is the place of the first in C, whose rows have `columns` entries. They
+    /// are part of one row, or whole rows.
     #[inline(always)]
-    fn finish_row(self, _epilogue: Self::Epilogue<'_>, _row: &mut [Self::Out]) {}
+    fn finish_rows(self, _epilogue: Self::Epilogue<'_>, _at: usize, _columns: usize, _rows: &mut [Self::Out]) {}
 }
 
 /// One tile of C and what it is computed from.

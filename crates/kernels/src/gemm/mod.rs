@@ -149,8 +149,8 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
             let (rows, len) =
                 if to.columns == to.stride { (1, block.len() * to.columns) } else { (block.len(), to.columns) };
             for row in 0..rows {
-                let row = out.entries(base + (block.start + row) * to.stride, len);
-                kernel.finish_row(epilogue, row);
+                let at = base + (block.start + row) * to.stride;
+                kernel.finish_rows(epilogue, at, to.stride, out.entries(at, len));
             }
         }
     }

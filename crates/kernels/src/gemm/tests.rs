@@ -24,7 +24,7 @@ proptest! {
             .collect();
         let mut packed = vec![0.0; packed_len(k, n)];
         pack(k, n, |k, n_| w[k * n + n_], &mut packed);
-        let epilogue = Epilogue { bias: bias.then_some(&b), residual: residual.then_some(&r), activation: act };
+        let epilogue = Epilogue { bias: bias.then_some(&b), residual: residual.then_some(&r), activation: act, ..Epilogue::default() };
         for_each_isa(m * n, |pool, out| gemm(pool, &x, k, &packed, n, epilogue, out), |out| {
             assert_close_to(out, &expected, 1.0 + k as f32 / 8.0);
         });

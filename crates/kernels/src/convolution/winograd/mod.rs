@@ -15,6 +15,7 @@ use std::ops::Range;
 use super::Shape;
 use crate::activation::Activation;
 use crate::dispatch::dispatch_wide;
+use crate::fake_quantise::apply_stages;
 use crate::gemm::{
     Epilogue, KernelFamily, NR, ROWS, Reduction, even, f32_groups, pack as pack_gemm, packed_len as gemm_len,
 };
@@ -291,9 +292,13 @@ fn output_body<S: Simd>(
                         sums.map(finish)
                     });
                 }
-                if epilogue.activation.is_costly() {
+                if epilogue.split(false).1 {
                     for x in 0..width {
-                        epilogue.activation.apply_row(simd, out.entries(at(x), chunk.len()));
+                        let values = out.entries(at(x), chunk.len());
+                        if epilogue.activation.is_costly() {
+                            epilogue.activation.apply_row(simd, values);
+                        }
+                        apply_stages(simd, epilogue.then, at(x), channels, values);
                     }
                 }
             }

@@ -43,7 +43,7 @@ proptest! {
         let b = if bias { values(3, shape.channels_out) } else { vec![0.0; shape.channels_out] };
         let sums = convolution(&x, &shape, &w, &b);
         let r = values(4, sums.len());
-        let epilogue = Epilogue { bias: bias.then_some(&b), residual: residual.then_some(&r), activation: act };
+        let epilogue = Epilogue { bias: bias.then_some(&b), residual: residual.then_some(&r), activation: act, ..Epilogue::default() };
         let packed = transform(&shape, &shape.pack(&w));
         // Bias, residual and activation round too. No activation is steeper than Hardswish just below 3, where its slope is 1.5.
         let most = 1.5 * (ERROR * magnitude(&x, &shape, &w) + 1e-6 * sums.iter().fold(2.0, |m, s| s.abs().max(m)) as f32);

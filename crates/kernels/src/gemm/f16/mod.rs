@@ -20,10 +20,10 @@ use super::family::{KernelFamily, Reduction};
 use super::micro_kernel::{MicroKernel, Tile};
 use super::operands::Operands;
 use super::{Epilogue, Split};
-use crate::activation::Activation;
 #[cfg(target_arch = "aarch64")]
 use crate::dispatch::HalfToken;
 use crate::dispatch::half;
+use crate::fake_quantise::apply_stages;
 use crate::simd::Simd;
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
@@ -91,12 +91,8 @@ impl<K: HalfKernel> MicroKernel for Half<K> {
 
     #[inline(always)]
     fn split_epilogue<'a>(self, epilogue: Self::Epilogue<'a>) -> (Self::Epilogue<'a>, bool) {
-        if epilogue.float.activation.is_costly() {
-            let float = Epilogue { activation: Activation::Identity, ..epilogue.float };
-            (HalfEpilogue { float, ..epilogue }, true)
-        } else {
-            (epilogue, false)
-        }
+        let (float, is_unfinished) = epilogue.float.split(false);
+        (HalfEpilogue { float, ..epilogue }, is_unfinished)
     }
 
     #[inline(always)]
@@ -114,8 +110,9 @@ impl<K: HalfKernel> MicroKernel for Half<K> {
     }
 
     #[inline(always)]
-    fn finish_row(self, epilogue: HalfEpilogue<'_>, row: &mut [f32]) {
-        epilogue.float.activation.apply_row(self.0.simd(), row);
+    fn finish_rows(self, epilogue: HalfEpilogue<'_>, at: usize, columns: usize, rows: &mut [f32]) {
+        epilogue.float.activation.apply_row(self.0.simd(), rows);
+        apply_stages(self.0.simd(), epilogue.float.then, at, columns, rows);
     }
 }
 

@@ -36,7 +36,7 @@ proptest! {
         let (bias, r) = (values(3, n), values(4, m * n));
         let packed = pack_f16(k, n, |k, column| w[k * n + column]).unwrap();
         let (sums, largest) = reference(&x, &packed, k, n);
-        let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act };
+        let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act, ..Epilogue::default() };
         let mut first: Option<(HalfIsa, Vec<f32>)> = None;
         for_each_half(|pool| {
             let (mut out, mut halves) = (vec![f32::NAN; m * n], vec![0; m * k]);

@@ -25,9 +25,9 @@ use super::family::{KernelFamily, Reduction};
 use super::micro_kernel::{MicroKernel, Tile};
 use super::operands::Operands;
 use super::{Columns, Direct, Epilogue, Fragments, Prefetch, Split, gemm_body, gemm_rows, store};
-use crate::activation::Activation;
 use crate::dispatch::dispatch;
 use crate::dispatch::int8::{self, dispatch_dot};
+use crate::fake_quantise::apply_stages;
 use crate::simd::Simd;
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
@@ -125,12 +125,8 @@ impl<K: DotKernel> MicroKernel for Dot<K> {
 
     #[inline(always)]
     fn split_epilogue<'a>(self, epilogue: Self::Epilogue<'a>) -> (Self::Epilogue<'a>, bool) {
-        if epilogue.float.activation.is_costly() {
-            let float = Epilogue { activation: Activation::Identity, ..epilogue.float };
-            (I8Epilogue { float, ..epilogue }, true)
-        } else {
-            (epilogue, false)
-        }
+        let (float, is_unfinished) = epilogue.float.split(false);
+        (I8Epilogue { float, ..epilogue }, is_unfinished)
     }
 
     #[inline(always)]
@@ -162,8 +158,9 @@ impl<K: DotKernel> MicroKernel for Dot<K> {
     }
 
     #[inline(always)]
-    fn finish_row(self, epilogue: I8Epilogue<'_>, row: &mut [f32]) {
-        epilogue.float.activation.apply_row(self.0.simd(), row);
+    fn finish_rows(self, epilogue: I8Epilogue<'_>, at: usize, columns: usize, rows: &mut [f32]) {
+        epilogue.float.activation.apply_row(self.0.simd(), rows);
+        apply_stages(self.0.simd(), epilogue.float.then, at, columns, rows);
     }
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Activation;
 use crate::dispatch::{DotToken, Int8Isa, Isa};
 use crate::gemm::{Fragments, Prefetch, Rows, gemm_rows};
 use crate::oracle::{activations, cases, for_each_int8, most};
@@ -63,7 +64,7 @@ impl Reference {
     }
 
     fn epilogue(&self, activation: Activation) -> Epilogue<'_> {
-        Epilogue { bias: Some(&self.bias), residual: Some(&self.residual), activation }
+        Epilogue { bias: Some(&self.bias), residual: Some(&self.residual), activation, ..Epilogue::default() }
     }
 }
 
