@@ -212,8 +212,8 @@ mod tests {
         let last = messages.last().unwrap();
         assert!(last.point > 0, "{last:?}");
         let always = Config { wake: None, ..config() };
-        let mut companion =
-            Companion::new(&always, Part(&World { soc: Cell::new(0.9), ..World::default() }), Sink).unwrap();
+        let world = World { soc: Cell::new(0.9), ..World::default() };
+        let mut companion = Companion::new(&always, Part(&world), Sink).unwrap();
         let mut last = None;
         for minute in 0..360 {
             let Ok(message) = companion.step(Duration::from_secs(60 * minute));

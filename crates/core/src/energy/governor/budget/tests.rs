@@ -281,6 +281,27 @@ fn budget_expects_a_charger_where_the_mission_could_not_be_without_for_a_day() {
     assert!((plain - (0.85 * 15.0 / 20.0 - 0.5)).abs() < 0.1, "{plain}");
 }
 
+/// A board that is off nine tenths of the time leaves frames what it does not draw, and its charge is counted as such.
+#[test]
+fn a_board_that_is_off_at_times_is_counted_and_planned_as_such() {
+    let plan = |spared: f32, mean: f32| {
+        let mut governor = governor(mission(FrameDemand::PerHour(100.0)), 10_000.0);
+        governor.plan_resting_at(mean);
+        let watts = if spared.is_nan() { 0.5 } else { 0.5 - spared };
+        for minute in 0..60u64 {
+            governor.drew(-60.0 * spared);
+            governor.choose(&good(60 * minute, 0.9 - watts * 60.0 * minute as f32 / 36_000.0));
+        }
+        (governor.plan().watts, governor.learned().battery().idle_drain())
+    };
+    let (always, off) = (plan(0.0, 0.5), plan(0.45, 0.05));
+    assert!((off.0 - always.0 - 0.45).abs() < 0.1, "{always:?} {off:?}");
+    // A gauge that falls as is counted teaches nothing else.
+    assert!((off.1 - always.1).abs() < 0.1, "{always:?} {off:?}");
+    // Not a number changes nothing.
+    assert_eq!(plan(f32::NAN, f32::NAN), always);
+}
+
 /// What an earlier run counted is not counted again, and a board that was switched off has not idled.
 #[test]
 fn resumed_mission_counts_the_time_away_once_and_as_it_was_spent() {
