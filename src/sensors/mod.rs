@@ -12,7 +12,9 @@ mod name;
 pub mod open;
 pub mod profile;
 pub mod store;
+mod switch;
 
 pub use any::{AnyGauge, AnyMonitor, AnySensorError, any_gauge, any_monitor};
 pub use companion::{Companion, Silence};
 pub use mission_clock::MissionClock;
+pub use switch::{SWITCHES, SupplySwitch};

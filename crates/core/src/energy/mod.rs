@@ -14,6 +14,7 @@ pub mod estimator;
 pub mod gauge;
 pub mod governor;
 mod power;
+pub mod switches;
 
 pub use battery::Battery;
 pub use estimator::{Chemistry, GaugeMonitor, GaugeTrouble, MonitorSettings};

@@ -71,22 +71,22 @@ impl core::error::Error for I2cError {}
 
 /// The registers of one chip.
 #[derive(Clone, Debug)]
-pub(super) struct Registers<I> {
+pub(in crate::energy) struct Registers<I> {
     i2c: I,
     address: u8,
 }
 
 impl<I: I2c> Registers<I> {
-    pub(super) fn new(i2c: I, address: u8) -> Self {
+    pub(in crate::energy) fn new(i2c: I, address: u8) -> Self {
         Registers { i2c, address }
     }
 
-    pub(super) fn address(&self) -> u8 {
+    pub(in crate::energy) fn address(&self) -> u8 {
         self.address
     }
 
     /// Reads `N` bytes from `register` on.
-    pub(super) fn read<const N: usize>(&mut self, register: u8) -> Result<[u8; N], I2cError> {
+    pub(in crate::energy) fn read<const N: usize>(&mut self, register: u8) -> Result<[u8; N], I2cError> {
         let mut bytes = [0; N];
         let done = self.i2c.write_read(self.address, &[register], &mut bytes);
         done.map_err(|error| I2cError::Bus { address: self.address, kind: error.kind() })?;
@@ -94,28 +94,28 @@ impl<I: I2c> Registers<I> {
     }
 
     /// Reads a 16-bit register, high byte first.
-    pub(super) fn read_be(&mut self, register: u8) -> Result<u16, I2cError> {
+    pub(in crate::energy) fn read_be(&mut self, register: u8) -> Result<u16, I2cError> {
         self.read(register).map(u16::from_be_bytes)
     }
 
     /// Reads a 16-bit register, low byte first.
-    pub(super) fn read_le(&mut self, register: u8) -> Result<u16, I2cError> {
+    pub(in crate::energy) fn read_le(&mut self, register: u8) -> Result<u16, I2cError> {
         self.read(register).map(u16::from_le_bytes)
     }
 
     /// Writes a register and what follows it.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), I2cError> {
+    pub(in crate::energy) fn write(&mut self, bytes: &[u8]) -> Result<(), I2cError> {
         let done = self.i2c.write(self.address, bytes);
         done.map_err(|error| I2cError::Bus { address: self.address, kind: error.kind() })
     }
 
     /// Writes a 16-bit register, high byte first.
-    pub(super) fn write_be(&mut self, register: u8, value: u16) -> Result<(), I2cError> {
+    pub(in crate::energy) fn write_be(&mut self, register: u8, value: u16) -> Result<(), I2cError> {
         let [high, low] = value.to_be_bytes();
         self.write(&[register, high, low])
     }
 
-    pub(super) fn release(self) -> I {
+    pub(in crate::energy) fn release(self) -> I {
         self.i2c
     }
 }

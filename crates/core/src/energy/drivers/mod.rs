@@ -41,6 +41,7 @@ mod pisugar3;
 
 pub use bq27441::Bq27441;
 pub use i2c::I2cError;
+pub(super) use i2c::Registers;
 pub use ina2xx::{Ina2xx, ShuntError};
 pub use ina260::Ina260;
 pub use ina3221::{Channel, Ina3221};
