@@ -205,40 +205,6 @@ mod tests {
     }
 
     #[test]
-    fn frames_get_what_a_board_that_is_off_does_not_draw() {
-        // 50 Wh for a week is 0.3 W, a ninth of what the idle board draws: always on it could not last.
-        let falling = |second: u64| 0.9 - second as f32 * 1e-7;
-        let (messages, _) = play(6 * 3600, falling);
-        let last = messages.last().unwrap();
-        assert!(last.point > 0, "{last:?}");
-        let always = Config { wake: None, ..config() };
-        let world = World { soc: Cell::new(0.9), ..World::default() };
-        let mut companion = Companion::new(&always, Part(&world), Sink).unwrap();
-        let mut last = None;
-        for minute in 0..360 {
-            let Ok(message) = companion.step(Duration::from_secs(60 * minute));
-            last = Some(message);
-        }
-        assert_eq!(last.map(|message| message.point), Some(0));
-    }
-
-    struct Sink;
-
-    impl embedded_io::ErrorType for Sink {
-        type Error = Infallible;
-    }
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> Result<(), Infallible> {
-            Ok(())
-        }
-    }
-
-    #[test]
     fn a_low_battery_leaves_the_board_off() {
         let (messages, counts) = play(1900, |_| 0.05);
         assert_eq!((messages.len(), counts.boots, counts.missed), (0, 0, 3));
