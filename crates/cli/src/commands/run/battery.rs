@@ -48,7 +48,7 @@ fn chemistry(name: &str) -> Result<Chemistry, String> {
 /// An opened gauge, and the companion behind it if it is one.
 pub(super) struct Sensor {
     pub gauge: AnyGauge,
-    companion: Option<Companion>,
+    pub companion: Option<Companion>,
 }
 
 impl Sensor {

@@ -24,6 +24,7 @@ mod threads;
 mod variant;
 mod video;
 mod view;
+mod wake;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -31,7 +32,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args as ClapArgs;
 use dyn_perceiver::camera::FrameSource as _;
 use dyn_perceiver::energy::{Battery, JoulesSource};
@@ -39,7 +39,6 @@ use dyn_perceiver::exit::ExitPolicy;
 use dyn_perceiver::pipeline::{BatteryCapacity, Pipeline, PipelineConfig, Summary};
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::sensors::store::KeptTimes;
-use dyn_perceiver_host::{System, WakeAlarm};
 
 use crate::args::battery::BatteryArgs;
 use crate::args::detection::event_classes;
@@ -72,6 +71,7 @@ use state::{State, StateArgs};
 use suspend::Sleeper;
 use video::VideoArgs;
 use view::{Header, OutputArgs, View};
+use wake::Wake;
 
 /// Thresholds, the same at every exit, that the state of charge steps through when no policy is given.
 const LADDER: [f32; 6] = [0.0, 0.5, 0.7, 0.85, 0.95, 0.99];
@@ -189,6 +189,7 @@ impl Args {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let simulated = check(&args)?;
+    let wake = Wake::of(&args.source, &system::here())?;
     #[cfg(feature = "live")]
     #[cfg_attr(not(feature = "mqtt"), allow(unused_mut))]
     let mut outlets = show::Outlets {
@@ -352,6 +353,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             Some(_) => BatteryCapacity::Known,
             None => BatteryCapacity::Unknown,
         };
+        view.wakes_of(sensor.companion);
         pipeline = pipeline.with_gauge(sensor.gauge, capacity);
     }
     #[cfg(feature = "live")]
@@ -392,18 +394,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let saved = run.save();
     let ended = ended?;
     saved?;
-    if let Some(after) = args.source.wake_after {
-        wake_after(&system::here(), after)?;
+    if let Some(wake) = wake {
+        wake.set(&system::here())?;
     }
     run.finish(ended)
-}
-
-/// Sets the alarm that switches the halted board on again. One that cannot be set must be known before it halts.
-fn wake_after(system: &System, after: Duration) -> Result<(), Failure> {
-    let Some(alarm) = WakeAlarm::of(system) else {
-        return Err(anyhow::anyhow!("--wake-after: no clock of this board has an alarm (/sys/class/rtc)").into());
-    };
-    Ok(alarm.set(system, after).context("--wake-after: the alarm cannot be set")?)
 }
 
 /// Checks what options mean together, and says whether a battery is simulated.
@@ -412,9 +406,6 @@ fn check(args: &Args) -> Result<bool, Failure> {
     let simulated = args.battery.is_simulated(gauge, args.source.is_named())?;
     if args.mission.is_mission() && gauge && args.battery.capacity.milliwatt_hours().is_none() {
         return wrong("a mission on a gauge needs --battery-wh: a state of charge is no energy");
-    }
-    if args.source.wake_after.is_some() && WakeAlarm::of(&system::here()).is_none() {
-        return wrong("--wake-after: no clock of this board has an alarm (/sys/class/rtc)");
     }
     if args.suspended.is_given() && !args.suspend {
         return wrong(

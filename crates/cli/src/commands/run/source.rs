@@ -54,6 +54,10 @@ pub(super) struct SourceArgs {
     /// Set the alarm of the board's clock to so many seconds after the end, which switches a halted board on again
     #[arg(long, value_name = "SECONDS", value_parser = number::seconds)]
     pub wake_after: Option<Duration>,
+    /// What holds the switch of the supply and wakes the board with --wake-after: pijuice:BUS or witty-pi-4:BUS; a PiJuice cuts the
+    /// supply a minute after the end [default: the clock of the board]
+    #[arg(long, value_name = "NAME", requires = "wake_after")]
+    pub switch: Option<String>,
     /// Take so many frames per second [default: each as soon as the one before is done]
     #[arg(long, value_name = "NUMBER", value_parser = number::fps)]
     pub fps: Option<f64>,

@@ -3,6 +3,7 @@
 use dyn_perceiver::pipeline::Summary;
 
 use crate::output::json::Pairs;
+use crate::output::records::WakeCounts;
 use crate::output::{records, table, text};
 
 /// Exits, and the run beside the full network, for people.
@@ -34,6 +35,13 @@ pub(super) fn tables(summary: &Summary) -> String {
         text += &format!("\nsaved {saved} of the joules that inference adds to idling\n");
     }
     text
+}
+
+/// What the board was switched on and off for, for people.
+pub(super) fn wakes(counts: &WakeCounts) -> String {
+    let WakeCounts { boots, by_motion, cuts, missed, next_s } = counts;
+    let next = next_s.map_or(String::new(), |seconds| format!("; the clock wakes it next in {seconds} s"));
+    format!("woken    {boots} times, {by_motion} by motion; cut off {cuts} times, {missed} wakes missed{next}")
 }
 
 /// The same for programs.
@@ -71,6 +79,7 @@ pub(super) fn record<'a>(
         skipped,
         threads,
         first_answer_ms: None,
+        wakes: None,
         ended,
     }
 }

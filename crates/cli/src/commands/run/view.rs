@@ -11,6 +11,7 @@ use dyn_perceiver::energy::{Choice, Reason};
 use dyn_perceiver::pipeline::Pipeline;
 use dyn_perceiver::pipeline::{HeldBy, Step, Summary};
 use dyn_perceiver::plan::Plan;
+use dyn_perceiver::sensors::Companion;
 
 use crate::args::detection::frame_labels;
 use crate::args::model::class_name;
@@ -20,7 +21,7 @@ use crate::live::Wish;
 use crate::output::failure::{Failure, OrInput as _};
 use crate::output::out::Out;
 use crate::output::progress::is_dumb;
-use crate::output::records::{self, EventRecord, ExpectedStep, LiveLine, Log, Record};
+use crate::output::records::{self, EventRecord, ExpectedStep, LiveLine, Log, Record, WakeCounts};
 use crate::output::{message, table, text, time};
 
 use super::departures::Departure;
@@ -71,6 +72,8 @@ pub(super) struct View {
     threads: usize,
     /// Time from the start of the program to the first answer.
     first_answer: Option<Duration>,
+    /// Who tells how often the board was woken.
+    companion: Option<Companion>,
     /// Whoever looks on from elsewhere.
     #[cfg(feature = "live")]
     show: Option<Show>,
@@ -112,6 +115,7 @@ impl View {
             skipped: 0,
             threads: 1,
             first_answer: None,
+            companion: None,
             #[cfg(feature = "live")]
             show: None,
         })
@@ -360,6 +364,11 @@ impl View {
         Ok(())
     }
 
+    /// Tells at the end how often the board was woken, where this companion knows.
+    pub(super) fn wakes_of(&mut self, companion: Option<Companion>) {
+        self.companion = companion;
+    }
+
     /// Tells what the run came to.
     pub(super) fn summary(
         &mut self,
@@ -380,6 +389,8 @@ impl View {
         if self.is_video {
             (told.changes, told.resets) = (Some(summary.changes()), Some(summary.resets()));
         }
+        let wakes = self.companion.as_mut().and_then(|companion| companion.newest().ok()?.wakes).map(WakeCounts::from);
+        told.wakes = wakes;
         self.record(&Record::Summary(told))?;
         if self.json {
             return Ok(());
@@ -403,6 +414,9 @@ impl View {
         if self.is_video {
             let (changes, resets) = (summary.changes(), summary.resets());
             writeln!(self.out, "answers  {changes} changes; {resets} times what came before was forgotten")?;
+        }
+        if let Some(wakes) = &wakes {
+            writeln!(self.out, "{}", summing::wakes(wakes))?;
         }
         for (what, count) in [("dropped", dropped), ("damaged", damaged), ("skipped", self.skipped)] {
             if count > 0 {

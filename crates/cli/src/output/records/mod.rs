@@ -7,6 +7,7 @@ mod log;
 use std::borrow::Cow;
 
 use dyn_perceiver::energy::Reason;
+use dyn_perceiver::energy::companion::Wakes;
 use dyn_perceiver::events::EventKind;
 use serde::Serialize;
 
@@ -254,8 +255,34 @@ pub(crate) struct Summary<'a> {
     pub threads: usize,
     /// Milliseconds from the start of the program to the first answer.
     pub first_answer_ms: Option<f64>,
+    /// What the companion microcontroller used the board's switch for, where it holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wakes: Option<WakeCounts>,
     /// Why the run ended.
     pub ended: &'a str,
+}
+
+/// Times that the board was switched on and off.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct WakeCounts {
+    /// Times that the board was switched on, this one included.
+    pub boots: u32,
+    /// Of them those by motion.
+    pub by_motion: u32,
+    /// Times that the supply was cut from a board that had not halted.
+    pub cuts: u32,
+    /// Wakes that were due while the charge was too low.
+    pub missed: u32,
+    /// Seconds until the clock wakes the board the next time; null where only motion does.
+    pub next_s: Option<u32>,
+}
+
+impl From<Wakes> for WakeCounts {
+    fn from(wakes: Wakes) -> Self {
+        let Wakes { boots, by_motion, cuts, missed, next_s, .. } = wakes;
+        Self { boots, by_motion, cuts, missed, next_s }
+    }
 }
 
 /// Latency in milliseconds.
