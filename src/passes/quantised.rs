@@ -195,8 +195,13 @@ pub(super) mod tests {
         model.nodes().iter().filter(|node| is_round(node)).count()
     }
 
-    /// Rewrites a model and asserts that no output is further off than `step`, and few of them at all.
-    pub(in super::super) fn near(model: &TypedModel, step: f32) -> TypedModel {
+    /// Rewrites a model and asserts that no output is further off than `step`, and one in fifty at all.
+    fn near(model: &TypedModel, step: f32) -> TypedModel {
+        one_off_in(50, model, step)
+    }
+
+    /// The same with one in so many that may be off.
+    pub(in super::super) fn one_off_in(many: usize, model: &TypedModel, step: f32) -> TypedModel {
         let run = |model: &TypedModel| -> Vec<f32> {
             let input = |i: usize| {
                 let shape = model.input_fact(i).unwrap().shape.as_concrete().unwrap().to_vec();
@@ -209,7 +214,7 @@ pub(super) mod tests {
         let passed = passes(model.clone()).unwrap();
         let (expected, found) = (run(model), run(&passed));
         let off = expected.iter().zip(&found).filter(|(e, f)| (*e - *f).abs() > 1e-3 * step).count();
-        assert!(off <= 1 + expected.len() / 25, "{off} of {}", expected.len());
+        assert!(off <= 1 + expected.len() / many, "{off} of {}", expected.len());
         assert!(expected.iter().zip(&found).all(|(e, f)| (e - f).abs() <= 1.001 * step));
         passed
     }
