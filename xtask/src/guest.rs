@@ -108,9 +108,22 @@ impl Guest {
         }
     }
 
+    /// The line that the console says next.
+    pub(crate) fn line(&mut self, limit: Duration) -> Result<String> {
+        self.wait("a line", limit, |fresh| {
+            let end = fresh.find('\n')?;
+            Some((fresh[..end].trim().to_owned(), end + 1))
+        })
+    }
+
     /// Sends a command that ends the machine, and waits for QEMU's exit.
     pub(crate) fn power_off(&mut self, command: &str, limit: Duration) -> Result<()> {
         writeln!(self.input, "{command}")?;
+        self.ended(limit).with_context(|| command.to_owned())
+    }
+
+    /// Waits for QEMU's exit.
+    pub(crate) fn ended(&mut self, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
         while Instant::now() < end {
             while let Ok(bytes) = self.output.try_recv() {
@@ -122,7 +135,7 @@ impl Guest {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        bail!("{command}: the machine still runs after {limit:?}")
+        bail!("the machine still runs after {limit:?}")
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Contents<'a> {
     pub model: &'a Path,
     /// Kernel modules that are loaded at the start, in that order.
     pub modules: &'a [PathBuf],
-    /// Kernel modules that lie there to be loaded by hand.
+    /// Kernel modules of a virtual camera, in the order to load them: by hand, or where the card says so.
     pub spare: &'a [PathBuf],
 }
 
@@ -30,13 +30,14 @@ pub(crate) struct Contents<'a> {
 pub(crate) fn build(contents: &Contents<'_>) -> Result<Vec<u8>> {
     let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let list: String = contents.modules.iter().map(|path| name(path) + "\n").collect();
+    let list = |modules: &[PathBuf]| modules.iter().map(|path| name(path) + "\n").collect::<String>();
     let mut files = vec![
         ("init".to_owned(), true, INIT.into()),
         ("bin/supervise".to_owned(), true, SUPERVISE.into()),
         ("bin/busybox".to_owned(), true, read(contents.busybox)?),
         ("bin/dyn-perceiver".to_owned(), true, read(contents.program)?),
-        ("etc/modules".to_owned(), false, list.into_bytes()),
+        ("etc/modules".to_owned(), false, list(contents.modules).into_bytes()),
+        ("etc/virtual-camera".to_owned(), false, list(contents.spare).into_bytes()),
         ("usr/share/model.onnx".to_owned(), false, read(contents.model)?),
     ];
     let spare = contents.spare.iter().filter(|path| !contents.modules.contains(path));

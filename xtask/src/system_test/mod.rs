@@ -11,13 +11,15 @@ use serde_json::Value;
 use crate::dist;
 use crate::guest::Guest;
 
+mod burst;
 mod raspberry_pi;
 mod virt;
 
 /// Boot Debian's arm64 kernel under QEMU and run the loop on its virtual camera
 ///
 /// On `virt`: loads the kernel's virtual camera, classifies its frames through the V4L2 code, takes the camera away and
-/// gives it back, kills the loop and sees it come back, and powers off. On `raspi3b`: boots the card of a Raspberry Pi 3
+/// gives it back, kills the loop and sees it come back, and powers off. On `burst`, the same machine: a card that boots, classifies
+/// and switches itself off, and how long that takes by a clock that counts instructions. On `raspi3b`: boots the card of a Raspberry Pi 3
 /// to the first classified frame, with a fuel gauge on its I2C bus, and sees the operating point follow the gauge. Needs
 /// QEMU for arm64, version 9 for `raspi3b`, and apt with Debian's sources.
 #[derive(ClapArgs)]
@@ -46,6 +48,8 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Machine {
     Virt,
+    /// `virt` again, as a board that is switched on for a burst.
+    Burst,
     Raspi3b,
 }
 
@@ -66,10 +70,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let able = version >= QEMU_WITH_I2C;
     let machines = match &args.machine {
         Some(machines) => machines.clone(),
-        None if able => vec![Machine::Virt, Machine::Raspi3b],
+        None if able => vec![Machine::Virt, Machine::Burst, Machine::Raspi3b],
         None => {
             println!("raspi3b: skipped, QEMU {version} has no I2C controller there; {QEMU_WITH_I2C} has");
-            vec![Machine::Virt]
+            vec![Machine::Virt, Machine::Burst]
         }
     };
     if machines.contains(&Machine::Raspi3b) && !able {
@@ -85,6 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let model = args.model.as_deref();
         match machine {
             Machine::Virt => virt::run(&args.qemu, &program, model, &mut steps, &mut log),
+            Machine::Burst => burst::run(&args.qemu, &program, model, &mut steps, &mut log),
             Machine::Raspi3b => raspberry_pi::run(&args.qemu, &program, model, &mut steps, &mut log),
         }
         .with_context(|| format!("{machine:?}"))

@@ -23,14 +23,16 @@ pub(super) fn run(
     let card = work_folder("system-test")?.join("virt.img");
     let parts = image::make("qemu-virt", &card, program, model, OPTIONS)?;
     for boot in [first_boot, second_boot] {
-        on_guest(machine(qemu, &parts, &card), log, |guest| boot(guest, &parts, steps))?;
+        let mut machine = machine(qemu, &parts, &card);
+        machine.args(["-smp", "2"]);
+        on_guest(machine, log, |guest| boot(guest, &parts, steps))?;
     }
     Ok(())
 }
 
-fn machine(qemu: &Path, parts: &image::Parts, card: &Path) -> Command {
+pub(super) fn machine(qemu: &Path, parts: &image::Parts, card: &Path) -> Command {
     let mut command = Command::new(qemu);
-    command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024", "-nic", "none", "-display", "none"]);
+    command.args(["-M", "virt", "-cpu", "cortex-a72", "-m", "1024", "-nic", "none", "-display", "none"]);
     command.args(["-monitor", "none", "-serial", "stdio", "-no-reboot"]);
     command.arg("-kernel").arg(&parts.kernel).arg("-initrd").arg(&parts.initrd);
     command.arg("-drive").arg(format!("file={},format=raw,if=virtio", card.display()));
