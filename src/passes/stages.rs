@@ -225,7 +225,7 @@ mod tests {
         let y = conv(&mut b, deep, 1, 1, [24, 8]);
         let y = b.bin(add(), y, x);
         let y = quantised(&mut b, y, UNSIGNED);
-        let model = one_off_in(50, &b.finish(&[y]), 0.03);
+        let model = one_off_in(25, &b.finish(&[y]), 0.03);
         assert_eq!((count::<QuantisedLinear>(&model), count::<Depthwise>(&model)), (2, 1));
         // The image's own rounding has nothing before it.
         assert_eq!(element_wise(&model), 1);
