@@ -1,7 +1,8 @@
 //! A board that is switched on for a burst: from the start of the kernel to an answer and off, with nobody at its console.
 //!
-//! The machine's clock counts instructions, one in a nanosecond on one core, so that the time is the same on every host. It is
-//! modelled: a Cortex-A53 at 1 GHz executes about so many. What the firmware takes before the kernel starts is not in it.
+//! The machine's clock counts instructions, one in a nanosecond on one core, so that the time hardly depends on the host: only waiting
+//! for the card does. It is modelled: what a core with another number of instructions a second takes differs as much. What the
+//! firmware takes before the kernel starts is not in it.
 
 use std::path::Path;
 use std::time::Duration;
