@@ -16,6 +16,8 @@ pub(super) struct Tick {
     pub(super) idle: f64,
     /// Real joules over those of the power model.
     pub(super) dear: f64,
+    /// Share of the frames that a gate lets pass.
+    pub(super) passes: f64,
     pub(super) celsius: f64,
     pub(super) sun: f64,
     pub(super) easy: bool,
@@ -69,21 +71,17 @@ impl Drawn {
             let height = ((of_day - 6.0) * turn).sin().max(0.0).powf(1.2);
             let clear = (0.68 + sky.next(&mut rng, TICK) + cloud.next(&mut rng, TICK)).clamp(0.08, 1.0);
             let burst = if bursts.iter().any(|at| (*at..at + 1.0).contains(&hour)) { 10.0 } else { 1.0 };
+            let by_day = |(day, night): (f64, f64)| if (6.0..18.0).contains(&of_day) { day } else { night };
             let expected = TICK / 3600.0
                 * match situation.coming {
                     Coming::Free(..) => 0.0,
-                    Coming::Rhythm(day, night) => {
-                        if (6.0..18.0).contains(&of_day) {
-                            day
-                        } else {
-                            night
-                        }
-                    }
+                    Coming::Rhythm(day, night) => by_day((day, night)),
                     Coming::Bursts(rate) => rate * burst,
                 };
             Tick {
                 idle: situation.idle_watts * (1.0 + idle.next(&mut rng, TICK)),
                 dear: (1.0 + dear.next(&mut rng, TICK)).max(0.3) / situation.told.1,
+                passes: by_day(situation.passes),
                 celsius: mean + 5.0 * ((of_day - 9.0) * turn).sin() + air.next(&mut rng, TICK),
                 sun: situation.solar_watts * height * clear,
                 easy,

@@ -88,7 +88,8 @@ impl Stage<'_> {
             let order = decide(sight, &mut meter);
             let frames = self.frames(drawn, tick, order);
             let made = self.scene.made(order.point, now.easy);
-            let joules = (frames * made.joules + frames.sqrt() * made.spread * now.luck).max(0.0);
+            let passed = frames * now.passes;
+            let joules = (passed * made.joules + passed.sqrt() * made.spread * now.luck).max(0.0);
             supply = self.advance(&mut pack, drawn, tick, joules);
             if !pack.is_up() {
                 played.died = true;

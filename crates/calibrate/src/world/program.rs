@@ -78,7 +78,8 @@ impl Stage<'_> {
                     Knows::Spells => self.scene.made(point, now.easy),
                 };
                 let dear = if now.plugged { 0.0 } else { now.dear };
-                (made.right - price * dear * made.joules, made.joules)
+                let joules = now.passes * made.joules;
+                (made.right - price * dear * joules, joules)
             };
             let points = self.scene.rungs.iter().map(|point| (*point, value(*point)));
             let best =

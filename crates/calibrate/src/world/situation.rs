@@ -40,6 +40,8 @@ pub(super) struct Situation {
     pub(super) knows_supply: bool,
     /// Whether the gauge tells the battery's temperature.
     pub(super) knows_celsius: bool,
+    /// Share of the frames that a gate lets pass, from 6 to 18 o'clock and at night: the others keep the last answer for nothing.
+    pub(super) passes: (f64, f64),
     /// Mean seconds of a spell of hard frames, and of easy ones.
     pub(super) spells: (f64, f64),
     /// Standard deviation of the gauge's slow error.
@@ -73,6 +75,7 @@ impl Situation {
             step: 1.0 / 256.0,
             knows_supply: false,
             knows_celsius: false,
+            passes: (1.0, 1.0),
             spells: (1200.0, 1200.0),
             gauge_error: 0.01,
             peukert: 1.05,
@@ -132,6 +135,13 @@ impl Situation {
                 label_wh: 900.0,
                 tells_hours: false,
                 ..day("night and day, 7 days, the mean alone is told")
+            },
+            Situation {
+                hours: 168.0,
+                coming: Coming::Rhythm(24_000.0, 24_000.0),
+                label_wh: 730.0,
+                passes: (0.5, 0.05),
+                ..day("quiet nights behind a gate, 7 days")
             },
             Situation { coming: Coming::Bursts(3_600.0), label_wh: 118.0, ..day("bursts") },
             Situation { celsius: (-10.0, -10.0), label_wh: 150.0, ..day("-10 C, 150 Wh") },
