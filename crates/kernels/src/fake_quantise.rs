@@ -143,8 +143,8 @@ fn round_body<S: Simd>(simd: S, x: &[f32], at: usize, columns: usize, epilogue: 
             }
             (None, None) => out.copy_from_slice(x),
         }
-        epilogue.activation.apply_row(simd, out);
-        apply_stages(simd, epilogue.then, at, columns, out);
+        simd.activate_row(epilogue.activation, out);
+        simd.apply_stages(epilogue.then, at, columns, out);
     }
 }
 

@@ -115,7 +115,7 @@ impl Epilogue<'_> {
         // Apart from the loop above, which is short enough to be unrolled: accumulators never leave the registers before.
         if self.activation.is_costly() {
             for i in 0..M {
-                self.activation.apply_row(simd, out.entries(at + i * stride, N));
+                simd.activate_row(self.activation, out.entries(at + i * stride, N));
             }
         }
     }
@@ -176,7 +176,11 @@ impl Epilogue<'_> {
             if let Some(residual) = self.residual {
                 values.iter_mut().zip(&residual[at..at + width]).for_each(|(v, r)| *v += r);
             }
-            self.activation.apply::<S, N>(simd, &mut values);
+            if self.activation.is_costly() {
+                simd.activate_row(self.activation, &mut values);
+            } else {
+                self.activation.apply::<S, N>(simd, &mut values);
+            }
             store(out.entries(at, width), &values);
         }
     }

@@ -9,7 +9,6 @@ use super::micro_kernel::{MicroKernel, Tile};
 use super::operands::Operands;
 use super::prefetch::prefetch_line;
 use crate::activation::Activation;
-use crate::fake_quantise::apply_stages;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Avx2;
 use crate::simd::{Plain, Simd};
@@ -33,12 +32,6 @@ pub(crate) trait F32MicroKernel: Simd {
 
     /// Computes and stores one tile.
     fn tile(self, tile: &Tile<'_, '_, F32<Self>>, out: &mut Sink<'_>);
-
-    /// Applies an activation to a row of results.
-    #[inline(always)]
-    fn activate_row(self, activation: Activation, row: &mut [f32]) {
-        activation.apply_row(self, row);
-    }
 }
 
 /// An instruction set with tiles of one panel, over the vectors of [`Simd`].
@@ -58,12 +51,6 @@ pub(super) trait OnePanel: Simd {
     fn run<const M: usize, const N: usize>(self, tile: &Tile<'_, '_, F32<Self>>, out: &mut Sink<'_>) {
         run::<Self, M, N>(self, tile, out);
     }
-
-    /// Applies an activation to a row of results.
-    #[inline(always)]
-    fn activate_row(self, activation: Activation, row: &mut [f32]) {
-        activation.apply_row(self, row);
-    }
 }
 
 impl OnePanel for Plain {}
@@ -79,11 +66,6 @@ impl<S: OnePanel> F32MicroKernel for S {
     #[inline(always)]
     fn tile(self, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
         if tile.width > HALF { rows::<S, NR>(self, tile, out) } else { rows::<S, HALF>(self, tile, out) }
-    }
-
-    #[inline(always)]
-    fn activate_row(self, activation: Activation, row: &mut [f32]) {
-        OnePanel::activate_row(self, activation, row);
     }
 }
 
@@ -164,8 +146,8 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
 
     #[inline(always)]
     fn finish_rows(self, epilogue: Epilogue<'_>, at: usize, columns: usize, rows: &mut [f32]) {
-        F32MicroKernel::activate_row(self.0, epilogue.activation, rows);
-        apply_stages(self.0, epilogue.then, at, columns, rows);
+        self.0.activate_row(epilogue.activation, rows);
+        self.0.apply_stages(epilogue.then, at, columns, rows);
     }
 }
 

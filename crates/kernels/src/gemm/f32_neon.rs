@@ -193,17 +193,6 @@ impl OnePanel for Neon {
     fn run<const M: usize, const N: usize>(self, tile: &Tile<'_, '_, F32<Neon>>, out: &mut Sink<'_>) {
         run::<M, N>(self, tile, out);
     }
-
-    #[inline(always)]
-    fn activate_row(self, activation: Activation, row: &mut [f32]) {
-        activate_row(self, activation, row);
-    }
-}
-
-/// Applies a costly activation. Apart from the driver, whose registers its constants would take.
-#[inline(never)]
-fn activate_row(simd: Neon, activation: Activation, row: &mut [f32]) {
-    activation.apply_row(simd, row);
 }
 
 /// Computes a tile and stores it. A function of its own: among others the compiler keeps their constants, and accumulators in

@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
-use super::Simd;
+use super::{Simd, not_inlined};
 
 /// Proof that the CPU has AVX2 and FMA; only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy, Debug)]
@@ -87,4 +87,6 @@ impl Simd for Avx2 {
         // SAFETY: see `splat`. The instruction gives its second operand where one is NaN.
         unsafe { _mm256_min_ps(high, x) }
     }
+
+    not_inlined!(#[target_feature(enable = "avx2,fma")]);
 }

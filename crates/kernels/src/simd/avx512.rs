@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::{Avx2, Simd};
+use super::{Avx2, Simd, not_inlined};
 
 /// Proof that the CPU has AVX-512F, AVX2 and FMA; only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy, Debug)]
@@ -113,4 +113,6 @@ impl Simd for Avx512 {
         // SAFETY: see `splat`. The instruction gives its second operand where one is NaN.
         unsafe { _mm512_min_ps(high, x) }
     }
+
+    not_inlined!(#[target_feature(enable = "avx2,fma,avx512f")]);
 }

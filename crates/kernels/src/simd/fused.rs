@@ -3,7 +3,7 @@
 //! [`Plain`](super::Plain) does not fuse, which is faster where a library would have to do it. Where results have to be the
 //! same bits on every CPU, as after integer products, that is not allowed.
 
-use super::{Plain, Simd};
+use super::{Plain, Simd, not_inlined};
 
 /// Token of portable code with one rounding in a multiply-add.
 #[derive(Clone, Copy, Debug)]
@@ -70,4 +70,6 @@ impl Simd for Fused {
     fn min(self, x: [f32; 4], high: [f32; 4]) -> [f32; 4] {
         Plain.min(x, high)
     }
+
+    not_inlined!();
 }

@@ -23,6 +23,9 @@ pub use fused::Fused;
 pub use neon::Neon;
 pub use plain::Plain;
 
+use crate::Activation;
+use crate::fake_quantise::Stage;
+
 /// Vectors of floats and what differs between instruction sets in otherwise equal source.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// [`Simd::LANES`] floats in a register.
@@ -70,4 +73,51 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// The smaller of each lane and the same of `high`; NaN in `x` stays NaN.
     fn min(self, x: Self::Vector, high: Self::Vector) -> Self::Vector;
+
+    /// Applies an activation to a row. A function of its own, as [`Simd::apply_stages`] is: inlined, it would be compiled anew into
+    /// every tile of every kernel, and its constants would take the registers of their loops.
+    fn activate_row(self, activation: Activation, row: &mut [f32]);
+
+    /// Applies stages to values of a result, of which the first is at `at`: part of a row of `columns` entries, or whole rows.
+    fn apply_stages(self, stages: &[Stage<'_>], at: usize, columns: usize, values: &mut [f32]);
 }
+
+/// The functions of [`Simd`] that are not inlined, compiled for what the instruction set has.
+macro_rules! not_inlined {
+    ($(#[$feature:meta])?) => {
+        #[inline(never)]
+        fn activate_row(self, activation: $crate::Activation, row: &mut [f32]) {
+            $(#[$feature])?
+            fn activate<S: $crate::simd::Simd>(simd: S, activation: $crate::Activation, row: &mut [f32]) {
+                activation.apply_row(simd, row);
+            }
+            // SAFETY: the token proves that the CPU has what it is compiled for.
+            #[allow(unused_unsafe, reason = "where it is compiled for the baseline")]
+            unsafe { activate(self, activation, row) }
+        }
+
+        #[inline(never)]
+        fn apply_stages(
+            self,
+            stages: &[$crate::fake_quantise::Stage<'_>],
+            at: usize,
+            columns: usize,
+            values: &mut [f32],
+        ) {
+            $(#[$feature])?
+            fn apply<S: $crate::simd::Simd>(
+                simd: S,
+                stages: &[$crate::fake_quantise::Stage<'_>],
+                at: usize,
+                columns: usize,
+                values: &mut [f32],
+            ) {
+                $crate::fake_quantise::apply_stages(simd, stages, at, columns, values);
+            }
+            // SAFETY: the token proves that the CPU has what it is compiled for.
+            #[allow(unused_unsafe, reason = "where it is compiled for the baseline")]
+            unsafe { apply(self, stages, at, columns, values) }
+        }
+    };
+}
+use not_inlined;

@@ -4,7 +4,7 @@ use std::arch::aarch64::{
     float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmaxq_f32, vminq_f32, vmulq_f32, vst1q_f32, vsubq_f32,
 };
 
-use super::Simd;
+use super::{Simd, not_inlined};
 
 /// Token of NEON, which every CPU of the target has; made by [`Neon::detect`] like the tokens of other sets.
 #[derive(Clone, Copy, Debug)]
@@ -85,4 +85,6 @@ impl Simd for Neon {
         // SAFETY: see `splat`. Where one operand is NaN, so is the result.
         unsafe { vminq_f32(x, high) }
     }
+
+    not_inlined!();
 }

@@ -3,7 +3,7 @@
 //! For targets without the other instruction sets, as the reference that the tests hold these against, and for Miri,
 //! which does not know all intrinsics.
 
-use super::Simd;
+use super::{Simd, not_inlined};
 
 /// Token of the portable path, which every CPU can run.
 #[derive(Clone, Copy, Debug)]
@@ -76,4 +76,6 @@ impl Simd for Plain {
     fn min(self, x: [f32; 4], high: [f32; 4]) -> [f32; 4] {
         each(x, high, |x, high| if x > high { high } else { x })
     }
+
+    not_inlined!();
 }

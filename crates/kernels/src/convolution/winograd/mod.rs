@@ -15,7 +15,6 @@ use std::ops::Range;
 use super::Shape;
 use crate::activation::Activation;
 use crate::dispatch::dispatch_wide;
-use crate::fake_quantise::apply_stages;
 use crate::gemm::{
     Epilogue, KernelFamily, NR, ROWS, Reduction, even, f32_groups, pack as pack_gemm, packed_len as gemm_len,
 };
@@ -296,9 +295,9 @@ fn output_body<S: Simd>(
                     for x in 0..width {
                         let values = out.entries(at(x), chunk.len());
                         if epilogue.activation.is_costly() {
-                            epilogue.activation.apply_row(simd, values);
+                            simd.activate_row(epilogue.activation, values);
                         }
-                        apply_stages(simd, epilogue.then, at(x), channels, values);
+                        simd.apply_stages(epilogue.then, at(x), channels, values);
                     }
                 }
             }

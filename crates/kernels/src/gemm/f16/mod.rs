@@ -23,7 +23,6 @@ use super::{Epilogue, Split};
 #[cfg(target_arch = "aarch64")]
 use crate::dispatch::HalfToken;
 use crate::dispatch::half;
-use crate::fake_quantise::apply_stages;
 use crate::simd::Simd;
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
@@ -111,8 +110,8 @@ impl<K: HalfKernel> MicroKernel for Half<K> {
 
     #[inline(always)]
     fn finish_rows(self, epilogue: HalfEpilogue<'_>, at: usize, columns: usize, rows: &mut [f32]) {
-        epilogue.float.activation.apply_row(self.0.simd(), rows);
-        apply_stages(self.0.simd(), epilogue.float.then, at, columns, rows);
+        self.0.simd().activate_row(epilogue.float.activation, rows);
+        self.0.simd().apply_stages(epilogue.float.then, at, columns, rows);
     }
 }
 

@@ -27,7 +27,6 @@ use super::operands::Operands;
 use super::{Columns, Direct, Epilogue, Fragments, Prefetch, Split, gemm_body, gemm_rows, store};
 use crate::dispatch::dispatch;
 use crate::dispatch::int8::{self, dispatch_dot};
-use crate::fake_quantise::apply_stages;
 use crate::simd::Simd;
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
@@ -159,8 +158,8 @@ impl<K: DotKernel> MicroKernel for Dot<K> {
 
     #[inline(always)]
     fn finish_rows(self, epilogue: I8Epilogue<'_>, at: usize, columns: usize, rows: &mut [f32]) {
-        epilogue.float.activation.apply_row(self.0.simd(), rows);
-        apply_stages(self.0.simd(), epilogue.float.then, at, columns, rows);
+        self.0.simd().activate_row(epilogue.float.activation, rows);
+        self.0.simd().apply_stages(epilogue.float.then, at, columns, rows);
     }
 }
 
