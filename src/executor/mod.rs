@@ -246,6 +246,18 @@ fn is_reshape(graph: &TypedModel, node: &TypedNode) -> TractResult<bool> {
     Ok(op.is_reshape(&shapes))
 }
 
+/// Whether every operator is a kernel or a view: then tract's optimiser has nothing to do, whose passes over a graph take a fifth of a
+/// start from a bundle.
+pub(crate) fn is_all_kernels(graph: &TypedModel) -> TractResult<bool> {
+    for node in graph.nodes() {
+        let given = node.op_is::<Const>() || node.op_is::<TypedSource>();
+        if !(given || is_reshape(graph, node)? || fused(node.op.as_ref()).is_some()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// What the linear layer reads that `exit` ends in; none where it ends in anything else.
 fn features(graph: &TypedModel, exit: OutletId) -> TractResult<Option<OutletId>> {
     let mut node = graph.node(exit.node);

@@ -16,7 +16,7 @@ pub use crate::graph::parts::Stage;
 pub use error::PlanError;
 
 use crate::bundle_format::{self, BundleInfo};
-use crate::executor::{Executor, RunError};
+use crate::executor::{Executor, RunError, is_all_kernels};
 use crate::exit::ExitPolicy;
 use crate::graph::partition::SegmentGraph;
 use crate::graph::parts::{Parts, stage_of};
@@ -134,7 +134,8 @@ impl Plan {
         let mut needs = vec![];
         let first = exits.first().copied();
         for SegmentGraph { need, mut graph, inputs, outputs } in segments {
-            let ready = deadline::check().map_err(TractError::from).and_then(|()| graph.optimize());
+            let ready = deadline::check().map_err(TractError::from).and_then(|()| is_all_kernels(&graph));
+            let ready = ready.and_then(|all_kernels| if all_kernels { Ok(()) } else { graph.optimize() });
             let added = ready.and_then(|()| executor.add(&graph, &inputs, &outputs, first));
             added.map_err(|error: TractError| GraphError {
                 path: info.path.clone(),
