@@ -172,16 +172,18 @@ impl WattsArgs {
 
     /// The watts asked for; without a board those of the machine this runs on.
     pub(crate) fn here(&self) -> Result<Watts, Failure> {
-        if self.board.is_some() {
-            return self.published();
-        }
-        match detect(&system::here(), &boards::all()?) {
-            Some(board) => self.of(board),
-            None => {
+        self.of(&self.board_here()?)
+    }
+
+    /// The board asked for, or the machine this runs on.
+    pub(crate) fn board_here(&self) -> Result<Board, Failure> {
+        match &self.board {
+            Some(name) => boards::find(name),
+            None => Ok(detect(&system::here(), &boards::all()?).cloned().unwrap_or_else(|| {
                 let mut board = generic();
                 board.name = "this machine".to_owned();
-                self.of(&board)
-            }
+                board
+            })),
         }
     }
 

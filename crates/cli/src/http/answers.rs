@@ -108,6 +108,10 @@ impl Answers {
             "/" => typed("text/html; charset=utf-8", PAGE),
             "/api/state" => self.state().await,
             "/api/events" => self.events(),
+            "/api/plan" => match &self.numbers.facts.plan {
+                Some(line) => typed("application/json", line.clone()),
+                None => text(StatusCode::NOT_FOUND, "there is no mission, and so no plan"),
+            },
             "/api/health" => self.board().await,
             "/api/stream" => typed_body("text/event-stream", Stream::new(self.numbers.clone()).boxed_unsync()),
             "/metrics" => {

@@ -30,7 +30,7 @@ pub(crate) use server::Server;
 #[command(next_help_heading = "Live page")]
 pub(crate) struct HttpArgs {
     /// Serve a live page at this address, such as 127.0.0.1:8080, or a port alone for this machine only: picture, answers,
-    /// battery, events; also /api/state, /api/events, /snapshot.jpg, /metrics and /healthz. See docs/live.md
+    /// battery, events; also /api/state, /api/events, /api/plan, /snapshot.jpg, /metrics and /healthz. See docs/live.md
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     http: Option<SocketAddr>,
     /// Serve the page to whoever knows the token in this file; needed for other addresses than 127.0.0.1
@@ -49,6 +49,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl HttpArgs {
+    /// Whether there is to be a page.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.http.is_some()
+    }
+
     /// Whether the page is for other machines, too.
     pub(crate) fn is_for_others(&self) -> bool {
         self.http.is_some_and(|address| !address.ip().is_loopback())

@@ -19,11 +19,15 @@ struct Site {
 
 impl Site {
     fn new(access: Access) -> Self {
+        Self::of(access, Facts::default())
+    }
+
+    fn of(access: Access, facts: Facts) -> Self {
         let live = Live::new(Events::default());
         let publisher = Publisher::new(live.clone(), &Arc::default());
         let bound = Bound { socket: take("127.0.0.1:0".parse().unwrap()).unwrap(), access };
         let health = || b"{\"kind\":\"health\"}\n".to_vec();
-        let server = Server::start(bound, live.clone(), Facts::default(), health).unwrap();
+        let server = Server::start(bound, live.clone(), facts, health).unwrap();
         Self { server, live, publisher, source: SyntheticSource::new(64, 48) }
     }
 
@@ -83,6 +87,14 @@ fn every_page_is_served() {
     assert!(post.starts_with("HTTP/1.1 405"), "{post}");
     let head = site.ask("HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200") && !head.contains("<title>"), "{head}");
+}
+
+#[test]
+fn a_plan_is_served_where_there_is_a_mission() {
+    assert!(Site::open().get("/api/plan").starts_with("HTTP/1.1 404"));
+    let facts = Facts::default().with_plan(Some(b"{\"kind\":\"plan\"}\n".to_vec()));
+    let answer = Site::of(Access::new(None, true), facts).get("/api/plan");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n{\"kind\":\"plan\"}\n"), "{answer}");
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub(crate) struct Facts {
     /// Whether there is a mission, whose mode can be changed; the state tells it by itself.
     #[serde(skip)]
     pub has_mission: bool,
+    /// The plan of the mission as a line of JSON, for the page; none without a mission.
+    #[serde(skip)]
+    pub plan: Option<Vec<u8>>,
 }
 
 #[derive(Serialize)]
@@ -36,7 +39,13 @@ impl Facts {
     /// Of this program on this machine.
     pub(crate) fn new(model: String, battery: String, joules_from: String) -> Self {
         let version = env!("CARGO_PKG_VERSION");
-        Self { version, device: machine(), model, battery, joules_from, has_mission: false }
+        Self { version, device: machine(), model, battery, joules_from, has_mission: false, plan: None }
+    }
+
+    /// The same with the plan of a mission.
+    #[cfg(feature = "http")]
+    pub(crate) fn with_plan(self, plan: Option<Vec<u8>>) -> Self {
+        Self { plan, ..self }
     }
 
     /// The same of a loop with a mission, or without one.

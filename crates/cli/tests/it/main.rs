@@ -17,6 +17,8 @@ mod golden;
 #[allow(dead_code, reason = "the library's tests use the rest")]
 mod graphs;
 mod learn_command;
+#[cfg(feature = "http")]
+mod live;
 mod models;
 mod models_command;
 mod mqtt;

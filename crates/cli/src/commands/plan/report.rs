@@ -19,7 +19,7 @@ pub(crate) struct Report<'a> {
     pub battery_wh: f32,
     pub solar_wp: f32,
     pub days: f64,
-    pub advice: Advice,
+    pub advice: &'a Advice,
     /// Whether threads and clocks of this board were measured.
     pub clocks_measured: bool,
     pub rows: &'a [Row],

@@ -107,8 +107,24 @@ impl MissionArgs {
 
     /// State of charge that is left at the end of the mission, in [0, 1].
     #[cfg(feature = "live")]
-    pub(super) fn reserve(&self) -> f32 {
-        self.reserve.get()
+    pub(super) fn reserve(&self) -> Share {
+        self.reserve
+    }
+
+    /// Frames a second that are wished for, and the longest time from frame to frame, where the governor chooses it; `period` is that
+    /// of a fixed rate.
+    #[cfg(feature = "http")]
+    pub(super) fn wished(&self, period: Duration) -> (f64, Option<Duration>) {
+        let seconds = self.between_ms.map_or(period, |(shortest, _)| shortest).as_secs_f64();
+        let per_hour = self.per_hour.or_else(|| self.day_night.map(|(day, night)| 0.5 * (day + night)));
+        let fps = per_hour.map_or_else(|| 1.0 / seconds.max(1e-3), |rate| f64::from(rate) / 3600.0);
+        (fps, self.between_ms.map(|(_, longest)| longest))
+    }
+
+    /// Peak watts of the panel; 0 without one.
+    #[cfg(feature = "http")]
+    pub(super) fn solar_wp(&self) -> f32 {
+        self.solar_wp.unwrap_or(0.0)
     }
 
     /// Length of the mission, if there is one.

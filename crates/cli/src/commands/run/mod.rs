@@ -9,6 +9,8 @@ mod events;
 mod gate;
 mod looping;
 mod mission;
+#[cfg(feature = "http")]
+mod planned;
 mod power;
 mod saving;
 mod sensor;
@@ -260,6 +262,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if costs.power.source() == JoulesSource::Measured {
         state.measured(&costs.power);
     }
+    #[cfg(feature = "http")]
+    let board_costs = planned::costs(&costs);
     let loads = watts.loads(args.source.is_camera(), args.sends());
     let power::Costs { power, seconds, origin, measured } = costs.suspended(&watts)?.with_loads(&loads)?;
     if let Some(measured) = measured {
@@ -308,6 +312,14 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             }
         },
     };
+    #[cfg(feature = "http")]
+    let planned = planned::line(
+        &args,
+        (&plan, calibrated.as_ref(), profiled.as_ref()),
+        (duration, period),
+        battery.as_ref(),
+        board_costs,
+    );
     #[cfg(feature = "live")]
     let subject = show::Subject {
         exits: exits.clone(),
@@ -315,7 +327,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         source: source.names.to_string(),
         resting_watts: power.resting_watts(),
         began: resumed,
-        mission: duration.map(|length| (length, args.mission.reserve())),
+        mission: duration.map(|length| (length, args.mission.reserve().get())),
     };
     let (labels, classes) = event_classes(plan.info());
     let events = args.events.plan(rules, labels.as_deref(), classes)?;
@@ -359,6 +371,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     #[cfg(feature = "live")]
     {
         let facts = crate::live::Facts::new(name, in_words, origin).with_mission(duration.is_some());
+        #[cfg(feature = "http")]
+        let facts = facts.with_plan(planned);
         view.show_to(show::Show::start(outlets, subject, facts, happened, pipeline.keep_frames())?);
     }
     let departures = pipeline.governor().budgeting().map(|governor| {
