@@ -11,7 +11,7 @@ use crate::run as run_command;
 
 const SECTOR: u64 = 512;
 const MIB: u64 = 1 << 20;
-/// Boot partition: firmware, kernel, initramfs and room to edit.
+/// Boot partition: firmware, kernel, initramfs, program, model and room to edit.
 const BOOT_MIB: u64 = 192;
 /// With the megabyte before the boot partition the card is 256 MiB: an emulated SD card must be a power of two.
 const DATA_MIB: u64 = 63;

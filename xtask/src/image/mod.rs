@@ -36,12 +36,21 @@ pub(crate) struct Args {
 const OPTIONS: &str = include_str!("../../guest/dyn-perceiver.txt");
 const SETTINGS: &str = include_str!("../../guest/dyn-perceiver.toml");
 
+/// Files of the boot partition: the program, and the model, whether it is ONNX or a bundle.
+const PROGRAM: &str = "dyn-perceiver";
+const MODEL: &str = "model";
+/// What every kernel is told: to say little, and to leave out the tests of its cryptography, which take half a second of each start and
+/// nothing here uses.
+const COMMAND_LINE: &str = "quiet cryptomgr.notests";
+
 /// The parts of an image, which an emulator can also take apart from it.
 pub(crate) struct Parts {
     /// The kernel.
     pub kernel: PathBuf,
     /// The initramfs.
     pub initrd: PathBuf,
+    /// What the kernel is told, beside its console and what it does after a panic.
+    pub command_line: &'static str,
     /// Modules that lie in it to be loaded by hand, dependencies first.
     pub spare: Vec<PathBuf>,
     /// Device trees of the boards that it starts.
@@ -77,8 +86,8 @@ pub(crate) fn make(board: &str, output: &Path, program: &Path, model: Option<&Pa
     let shipped = root().join(SHIPPED).join("model.onnx");
     let root = initramfs::build(&initramfs::Contents {
         busybox: &archive.unpack("busybox-static")?.join("bin/busybox"),
-        program,
-        model: model.unwrap_or(&shipped),
+        program: &format!("/boot/{PROGRAM}"),
+        model: &format!("/boot/{MODEL}"),
         modules: &modules::resolve(&kernel.modules, &modules::present(&kernel.modules, &names)?)?,
         spare: &spare,
     })?;
@@ -90,6 +99,8 @@ pub(crate) fn make(board: &str, output: &Path, program: &Path, model: Option<&Pa
         ("dyn-perceiver.txt".to_owned(), options.as_bytes().to_vec()),
         ("initrd.gz".to_owned(), root),
         ("vmlinuz".to_owned(), read(&kernel.image)?),
+        (PROGRAM.to_owned(), read(program)?),
+        (MODEL.to_owned(), read(model.unwrap_or(&shipped))?),
     ];
     let device_trees: Vec<_> = layout.device_trees.iter().map(|tree| kernel.device_trees.join(tree)).collect();
     for tree in &device_trees {
@@ -102,7 +113,7 @@ pub(crate) fn make(board: &str, output: &Path, program: &Path, model: Option<&Pa
     let partial = output.with_extension("partial");
     card::write(&partial, &work.join("data.ext4"), &files)?;
     std::fs::rename(&partial, output).with_context(|| output.display().to_string())?;
-    Ok(Parts { kernel: kernel.image, initrd, spare, device_trees })
+    Ok(Parts { kernel: kernel.image, initrd, command_line: COMMAND_LINE, spare, device_trees })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -113,9 +124,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 fn firmware(archive: &Archive) -> Result<Vec<(String, Vec<u8>)>> {
     const CONFIG: &str = "arm_64bit=1\nenable_uart=1\nkernel=vmlinuz\ninitramfs initrd.gz followkernel\n\
                           dtparam=i2c_arm=on\ndisable_splash=1\n";
-    const COMMAND_LINE: &str = "console=ttyAMA0,115200 console=ttyS1,115200 console=tty1 quiet panic=10\n";
+    const CONSOLES: &str = "console=ttyAMA0,115200 console=ttyS1,115200 console=tty1";
     let folder = archive.unpack_any("raspi-firmware")?.join("usr/lib/raspi-firmware");
-    let mut files = vec![("config.txt".to_owned(), CONFIG.into()), ("cmdline.txt".to_owned(), COMMAND_LINE.into())];
+    let command_line = format!("{CONSOLES} {COMMAND_LINE} panic=10\n");
+    let mut files = vec![("config.txt".to_owned(), CONFIG.into()), ("cmdline.txt".to_owned(), command_line.into())];
     for name in ["bootcode.bin", "fixup.dat", "fixup4.dat", "start.elf", "start4.elf"] {
         files.push((name.to_owned(), read(&folder.join(name))?));
     }

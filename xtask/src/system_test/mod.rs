@@ -1,6 +1,6 @@
 //! Boots machines under QEMU and drives the loop there with the kernel's own drivers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ mod virt;
 ///
 /// On `virt`: loads the kernel's virtual camera, classifies its frames through the V4L2 code, takes the camera away and
 /// gives it back, kills the loop and sees it come back, and powers off. On `burst`, the same machine: a card that boots, classifies
-/// and switches itself off, and how long that takes by a clock that counts instructions. On `raspi3b`: boots the card of a Raspberry Pi 3
+/// and switches itself off, twice, and how long that takes by a clock that counts instructions. On `raspi3b`: boots the card of a Raspberry Pi 3
 /// to the first classified frame, with a fuel gauge on its I2C bus, and sees the operating point follow the gauge. Needs
 /// QEMU for arm64, version 9 for `raspi3b`, and apt with Debian's sources.
 #[derive(ClapArgs)]
@@ -83,23 +83,38 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(program) => program.clone(),
         None => dist::build("aarch64-unknown-linux-gnu")?,
     };
-    let mut log = String::new();
-    let mut steps = Steps { passed: 0, began: Instant::now() };
+    let mut test = Test {
+        qemu: &args.qemu,
+        program: &program,
+        model: args.model.as_deref(),
+        steps: Steps { passed: 0, began: Instant::now() },
+        log: String::new(),
+    };
     let result = machines.iter().try_for_each(|machine| {
-        let model = args.model.as_deref();
         match machine {
-            Machine::Virt => virt::run(&args.qemu, &program, model, &mut steps, &mut log),
-            Machine::Burst => burst::run(&args.qemu, &program, model, &mut steps, &mut log),
-            Machine::Raspi3b => raspberry_pi::run(&args.qemu, &program, model, &mut steps, &mut log),
+            Machine::Virt => virt::run(&mut test),
+            Machine::Burst => burst::run(&mut test),
+            Machine::Raspi3b => raspberry_pi::run(&mut test),
         }
         .with_context(|| format!("{machine:?}"))
     });
     if let Some(path) = &args.log {
-        std::fs::write(path, &log).with_context(|| path.display().to_string())?;
+        std::fs::write(path, &test.log).with_context(|| path.display().to_string())?;
     }
-    result.inspect_err(|_| eprintln!("the guest's console said last:\n{}", tail(&log, 40)))?;
-    println!("system test: {} passed, 0 failed", steps.passed);
+    result.inspect_err(|_| eprintln!("the guest's console said last:\n{}", tail(&test.log, 40)))?;
+    println!("system test: {} passed, 0 failed", test.steps.passed);
     Ok(())
+}
+
+/// What is tested on every machine, and what has come of it.
+struct Test<'a> {
+    qemu: &'a Path,
+    program: &'a Path,
+    /// The shipped one where there is none.
+    model: Option<&'a Path>,
+    steps: Steps,
+    /// All that the machines' consoles said.
+    log: String,
 }
 
 /// The first number of the version that QEMU tells.
@@ -122,7 +137,7 @@ impl Steps {
 }
 
 /// Runs `test` on a machine and keeps what its console said.
-fn on_guest(qemu: Command, log: &mut String, test: impl FnOnce(&mut Guest) -> Result<()>) -> Result<()> {
+fn on_guest<T>(qemu: Command, log: &mut String, test: impl FnOnce(&mut Guest) -> Result<T>) -> Result<T> {
     let mut guest = Guest::start(qemu)?;
     let result = test(&mut guest);
     *log += &guest.log();

@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{LIMIT, RESULTS, Steps, booted, doctor, frames, last, load, on_guest, power_off, status};
+use super::{LIMIT, RESULTS, Steps, Test, booted, doctor, frames, last, load, on_guest, power_off, status};
 use crate::guest::Guest;
 use crate::{image, work_folder};
 
@@ -24,16 +24,11 @@ const VCELL: u8 = 0x02;
 const SOC: u8 = 0x04;
 const CRATE: u8 = 0x16;
 
-pub(super) fn run(
-    qemu: &Path,
-    program: &Path,
-    model: Option<&Path>,
-    steps: &mut Steps,
-    log: &mut String,
-) -> Result<()> {
+pub(super) fn run(test: &mut Test<'_>) -> Result<()> {
     let card = work_folder("system-test")?.join("raspberry-pi-3.img");
-    let parts = image::make("raspberry-pi-3", &card, program, model, OPTIONS)?;
-    on_guest(machine(qemu, &parts, &card)?, log, |guest| boot(guest, &parts, steps))
+    let parts = image::make("raspberry-pi-3", &card, test.program, test.model, OPTIONS)?;
+    let machine = machine(test.qemu, &parts, &card)?;
+    on_guest(machine, &mut test.log, |guest| boot(guest, &parts, &mut test.steps))
 }
 
 fn machine(qemu: &Path, parts: &image::Parts, card: &Path) -> Result<Command> {
@@ -46,7 +41,7 @@ fn machine(qemu: &Path, parts: &image::Parts, card: &Path) -> Result<Command> {
     command.arg("-dtb").arg(parts.device_trees.first().context("an image without a device tree")?);
     command.arg("-drive").arg(format!("file={},format=raw,if=sd", card.display()));
     command.arg("-device").arg(format!("at24c-eeprom,bus=i2c-bus.1,address={ADDRESS:#x},rom-size=256"));
-    command.args(["-append", "console=ttyS1,115200 quiet panic=-1"]);
+    command.arg("-append").arg(format!("console=ttyS1,115200 {} panic=-1", parts.command_line));
     Ok(command)
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use super::{LIMIT, RESULTS, Steps, booted, doctor, frames, last, load, on_guest, power_off, status};
+use super::{LIMIT, RESULTS, Steps, Test, booted, doctor, frames, last, load, on_guest, power_off, status};
 use crate::guest::Guest;
 use crate::{image, work_folder};
 
@@ -13,19 +13,13 @@ use crate::{image, work_folder};
 const OPTIONS: &str =
     "OPTIONS='--model /usr/share/model.onnx --camera /dev/video0 --fps 10 --no-compare --battery-wh 100'\n";
 
-pub(super) fn run(
-    qemu: &Path,
-    program: &Path,
-    model: Option<&Path>,
-    steps: &mut Steps,
-    log: &mut String,
-) -> Result<()> {
+pub(super) fn run(test: &mut Test<'_>) -> Result<()> {
     let card = work_folder("system-test")?.join("virt.img");
-    let parts = image::make("qemu-virt", &card, program, model, OPTIONS)?;
+    let parts = image::make("qemu-virt", &card, test.program, test.model, OPTIONS)?;
     for boot in [first_boot, second_boot] {
-        let mut machine = machine(qemu, &parts, &card);
+        let mut machine = machine(test.qemu, &parts, &card);
         machine.args(["-smp", "2"]);
-        on_guest(machine, log, |guest| boot(guest, &parts, steps))?;
+        on_guest(machine, &mut test.log, |guest| boot(guest, &parts, &mut test.steps))?;
     }
     Ok(())
 }
@@ -36,7 +30,7 @@ pub(super) fn machine(qemu: &Path, parts: &image::Parts, card: &Path) -> Command
     command.args(["-monitor", "none", "-serial", "stdio", "-no-reboot"]);
     command.arg("-kernel").arg(&parts.kernel).arg("-initrd").arg(&parts.initrd);
     command.arg("-drive").arg(format!("file={},format=raw,if=virtio", card.display()));
-    command.args(["-append", "console=ttyAMA0 quiet panic=-1"]);
+    command.arg("-append").arg(format!("console=ttyAMA0 {} panic=-1", parts.command_line));
     command
 }
 
