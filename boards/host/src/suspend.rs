@@ -48,8 +48,9 @@ impl Suspend {
         if time < Self::SHORTEST {
             return Ok(Duration::ZERO);
         }
-        self.alarm.set(system, time)?;
+        // Before anything is set: where it cannot be read, no alarm is left to ring.
         let (began, awake) = (uptime(system)?, Instant::now());
+        self.alarm.set(system, time)?;
         let slept = suspend();
         // What ended the sleep may not have been the alarm, which must not ring later.
         let cleared = self.alarm.clear(system);
@@ -114,6 +115,8 @@ mod tests {
         assert_eq!(system.read(ALARM).as_deref(), Some(""));
         assert_eq!(suspend.sleep(&system, Duration::from_secs(5)).unwrap(), Duration::ZERO);
         std::fs::write(system.path(UPTIME), "soon").unwrap();
+        std::fs::write(system.path(ALARM), "").unwrap();
         assert!(suspend.sleep(&system, Duration::from_secs(5)).unwrap_err().to_string().contains("soon"));
+        assert_eq!(system.read(ALARM).as_deref(), Some(""), "an alarm was set");
     }
 }
