@@ -227,6 +227,14 @@ impl CameraError {
         )
     }
 
+    /// Whether a device could not be opened since there is none: not plugged in, or its driver is not ready.
+    pub(crate) fn is_not_there(&self) -> bool {
+        const ENXIO: i32 = 6;
+        const ENODEV: i32 = 19;
+        let Self::Device { source, .. } = self else { return false };
+        source.kind() == io::ErrorKind::NotFound || matches!(source.raw_os_error(), Some(ENXIO | ENODEV))
+    }
+
     /// Whether trying again cannot help: the shell found no such command, or may not run it.
     pub(crate) fn is_hopeless(&self) -> bool {
         matches!(self, Self::CommandEnded { code: Some(126 | 127), .. })

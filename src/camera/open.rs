@@ -18,7 +18,8 @@ use super::{
 /// - an IDX file (a name with `idx3`; labels are found beside it), an image file, or a folder of images
 ///
 /// # Errors
-/// [`CameraError`] of the source, at once where it cannot be opened for the first time.
+/// [`CameraError`] of the source, at once where it cannot be opened for the first time; of a V4L2 device that is not there
+/// after [`CameraRequest::wait`].
 ///
 /// ```
 /// use dyn_perceiver::camera::{self, CameraRequest, FrameSource as _, PixelFormat};
@@ -100,7 +101,7 @@ where
 fn device(name: &str, request: CameraRequest) -> Result<Box<dyn FrameSource>, CameraError> {
     let (path, rate) = (name.to_owned(), CameraRate::new(request.fps));
     let open = at_rate(request, rate.clone(), move || super::V4lDevice::open(&path));
-    Ok(Box::new(Latest::new(name, Reconnecting::new(name, open)?.with_rate(rate))?))
+    Ok(Box::new(Latest::new(name, Reconnecting::waiting(name, request.wait, open)?.with_rate(rate))?))
 }
 
 /// Opens a device at the rate that is wanted by then.
@@ -140,13 +141,13 @@ mod tests {
         assert_eq!(first(&format!("{FIXTURES}/grey-images-idx3-ubyte.gz"), any).label, Some(4));
         assert_eq!(first(&format!("{FIXTURES}/colour.png"), any).width, 80);
         assert_eq!(first(FIXTURES, any).height, 64);
-        let request = CameraRequest { size: Some((10, 8)), format: Some(PixelFormat::Rgb), fps: Some(100) };
+        let request = any.with_size(10, 8).with_format(PixelFormat::Rgb).with_fps(100);
         assert_eq!(first("synthetic", request).pixels.len(), 240);
     }
 
     #[test]
     fn a_command_that_ends_is_started_again() {
-        let request = CameraRequest { size: Some((2, 2)), format: Some(PixelFormat::Grey), fps: None };
+        let request = CameraRequest::default().with_size(2, 2).with_format(PixelFormat::Grey);
         let mut source = open("command: printf abcd", request).unwrap();
         let (mut frames, mut lost) = (0, 0);
         while frames < 2 {
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_command_is_told_the_rate_that_is_wanted() {
-        let request = CameraRequest { size: Some((2, 1)), format: Some(PixelFormat::Grey), fps: Some(12) };
+        let request = CameraRequest::default().with_size(2, 1).with_format(PixelFormat::Grey).with_fps(12);
         let mut source = open("command: printf {fps}; sleep 60", request).unwrap();
         assert_eq!(source.next().unwrap().unwrap().pixels, b"12");
         assert_eq!(source.rate().and_then(|rate| rate.fps()), Some(12));

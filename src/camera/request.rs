@@ -1,6 +1,7 @@
 //! What is asked of a camera.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::PixelFormat;
 
@@ -21,6 +22,9 @@ pub struct CameraRequest {
     pub size: Option<(u32, u32)>,
     /// Frames per second; a wish, not a condition.
     pub fps: Option<u32>,
+    /// How long to wait for a V4L2 device that is not there when it is opened for the first time, as those on USB are not in a
+    /// board's first seconds; by default not at all.
+    pub wait: Duration,
 }
 
 impl CameraRequest {
@@ -42,6 +46,13 @@ impl CameraRequest {
     #[must_use]
     pub fn with_fps(mut self, fps: u32) -> Self {
         self.fps = Some(fps);
+        self
+    }
+
+    /// Waits so long for a device that is not there yet.
+    #[must_use]
+    pub fn with_wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
         self
     }
 }

@@ -4,7 +4,7 @@ use crate::camera::open;
 const JPEG: &[u8] = include_bytes!("../../../tests/fixtures/camera/colour.jpg");
 
 fn request(format: PixelFormat, size: Option<(u32, u32)>) -> CameraRequest {
-    CameraRequest { format: Some(format), size, fps: None }
+    CameraRequest { size, ..CameraRequest::default().with_format(format) }
 }
 
 /// A source over a command that writes `stream` and ends.

@@ -80,7 +80,7 @@ fn source(events: Vec<Event>) -> DeviceSource<Scripted> {
 
 #[test]
 fn the_cheapest_offered_format_of_the_size_is_chosen() {
-    let ask = |format, size| choose(&webcam(), CameraRequest { format, size, fps: None });
+    let ask = |format, size| choose(&webcam(), CameraRequest { format, size, ..CameraRequest::default() });
     assert_eq!(ask(None, None), Some((PixelFormat::Yuyv, (640, 480))));
     assert_eq!(ask(None, Some((320, 240))), Some((PixelFormat::Yuyv, (320, 240))));
     assert_eq!(ask(None, Some((1920, 1080))), Some((PixelFormat::Mjpeg, (1920, 1080))));
@@ -103,7 +103,7 @@ fn ranges_of_sizes_are_met_in_their_steps() {
 #[test]
 fn a_mismatch_lists_what_the_device_offers() {
     let device = Scripted { offers: webcam(), sets: None, events: VecDeque::new() };
-    let request = CameraRequest { format: Some(PixelFormat::Grey), size: Some((64, 64)), fps: None };
+    let request = CameraRequest::default().with_format(PixelFormat::Grey).with_size(64, 64);
     let error = DeviceSource::new(device, request).err().map(|error| error.to_string());
     assert_eq!(
         error.as_deref(),

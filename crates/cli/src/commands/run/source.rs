@@ -45,6 +45,9 @@ pub(super) struct SourceArgs {
     /// Ask the camera for frames of this width and height [default: what it offers nearest to 640x480]
     #[arg(long, value_name = "WxH", requires = "camera", value_parser = number::size)]
     camera_size: Option<(u32, u32)>,
+    /// Wait so many seconds for a /dev/video0 that is not there at the start, as cameras on USB are not while a board starts
+    #[arg(long, value_name = "SECONDS", default_value = "3", requires = "camera", value_parser = number::seconds_or_none)]
+    camera_wait: Duration,
     /// Stop after so many frames
     #[arg(long, value_name = "COUNT")]
     pub limit: Option<u64>,
@@ -118,6 +121,10 @@ impl SourceArgs {
             rate.follow(shortest);
             let mut request = CameraRequest::default();
             (request.format, request.size, request.fps) = (self.camera_format, self.camera_size, rate.fps());
+            request.wait = self.camera_wait;
+            if name.starts_with("/dev/") && !request.wait.is_zero() && !Path::new(name).exists() {
+                message::note(&format!("{name} is not there: waited for, {} s at most", request.wait.as_secs_f64()));
+            }
             (camera::open(name, request).or_input()?, Names::One(name.clone()))
         } else if let Some(path) = &self.video {
             let period = model.video.as_ref().and_then(|video| video.frame_period);
