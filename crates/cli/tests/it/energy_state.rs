@@ -7,10 +7,11 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use dyn_perceiver::energy::estimator::CoulombState;
 use dyn_perceiver::exit::{CalibratedPolicy, CostUnit, ExitPolicy, Frontier, Measure, OperatingPoint};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::sensors::store::load;
+use dyn_perceiver::sensors::store::{MissionClock, StateFile, load};
 use dyn_perceiver::{collect::digest, policy_file};
 use serde_json::Value;
 
@@ -155,7 +156,7 @@ fn state_file_of_a_running_program_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (model, _) = mission_files(folder.path());
     let state = folder.path().join("state.json");
-    let keeper = dyn_perceiver::sensors::store::StateFile::open(&state).unwrap();
+    let keeper = StateFile::open(&state).unwrap();
     let refused = with_state(&model, &state);
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8(refused.stderr).unwrap().contains("another program keeps its state in this file"));
@@ -185,6 +186,43 @@ fn mission_that_is_over_stays_over_until_a_new_one_is_asked_for() {
     assert_eq!(ended(&[]), "mission over", "not again from the beginning");
     assert_eq!(ended(&["--new-mission"]), "end of frames");
     assert_eq!(ended(&[]), "end of frames", "the new one goes on");
+}
+
+/// A simulated battery goes on while nobody runs, as the board does: here since the system was started.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_simulated_battery_is_drained_by_what_the_board_drew_in_between() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((model, policy), profile) = (mission_files(folder.path()), profile(folder.path()));
+    let path = folder.path().join("state.json");
+    let uptime: f64 =
+        std::fs::read_to_string("/proc/uptime").unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    let hours = 10 * (uptime / 3600.0).ceil() as u64;
+    // At 0.1 W a tenth of the battery.
+    let capacity = (uptime / 3.6).to_string();
+    let first_soc = |more: &[&str]| {
+        let opened = StateFile::open(&path).unwrap();
+        let (mut file, mut stored) = (opened.file, opened.stored);
+        let mut clock = MissionClock::new(Duration::from_secs(3600 * hours), Duration::ZERO);
+        clock.boot.as_mut().unwrap().uptime_ms = 0;
+        (stored.coulomb, stored.mission) = (Some(CoulombState::new(0.8)), Some(clock));
+        file.save(&mut stored).unwrap();
+        drop(file);
+        let mut args = vec!["run", "--model", &model, "--policy", &policy, "--profile", &profile, "--no-compare"];
+        let hours = hours.to_string();
+        args.extend(["--synthetic", "1", "--json", "--fps", "50", "--mode", "mission", "--hours", &hours]);
+        args.extend(["--battery-mwh", &capacity, "--state", path.to_str().unwrap()]);
+        args.extend_from_slice(more);
+        let output = program(&args);
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let frame = lines.lines().find(|line| line.contains("\"kind\":\"frame\"")).unwrap();
+        serde_json::from_str::<Value>(frame).unwrap()["soc"].as_f64().unwrap()
+    };
+    let soc = first_soc(&[]);
+    assert!((soc - 0.7).abs() < 0.02, "{soc}");
+    // What is said of it now is not what was stored then.
+    let soc = first_soc(&["--soc", "80%"]);
+    assert!((soc - 0.8).abs() < 0.02, "{soc}");
 }
 
 #[test]

@@ -238,19 +238,31 @@ fn a_board_is_suspended_between_frames_that_are_far_apart() {
     write("proc/uptime", "100.00 400.00\n");
     let read = |path: &str| std::fs::read_to_string(folder.path().join(path)).unwrap();
     let (model, frames) = (model(), frames());
-    let args = ["run", "--no-compare", "--model", &model, "--frames", &frames, "--suspend", "--suspend-watts", "0.1"];
+    let args = ["run", "--no-compare", "--model", &model, "--frames", &frames, "--suspend"];
     let program = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dyn-perceiver"));
         command.env("DYN_PERCEIVER_SYSTEM", folder.path()).args(args).stdout(Stdio::null());
         command
     };
-    let mut child = program().args(["--fps", "0.1"]).spawn().unwrap();
+    let known = ["--suspend-watts", "0.1"];
+    let mut child = program().args(["--fps", "0.1"]).args(known).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();
     while read("sys/power/state") != "mem" || read("sys/class/rtc/rtc0/wakealarm") != "0" {
         assert!(child.try_wait().unwrap().is_none() && begun.elapsed() < HANGS);
         std::thread::sleep(Duration::from_millis(10));
     }
-    terminate(child, "-TERM");
+    let output = terminate(child, "-TERM");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!told.contains("suspended is not known"), "{told}");
+
+    // Nobody knows what it draws then: that is said at the start, once.
+    for json in [&[][..], &["--json"]] {
+        let output = program().args(["--fps", "0.1", "--limit", "1"]).args(json).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let notes: Vec<_> = told.lines().filter(|line| line.contains("suspended is not known")).collect();
+        assert_eq!(notes.len(), 1, "{told}");
+        assert!(notes[0].contains("--suspend-watts") && notes[0].contains("power.suspend_watts"), "{told}");
+    }
 
     let hasty = program().args(["--fps", "1"]).output().unwrap();
     let told = String::from_utf8_lossy(&hasty.stderr).into_owned();

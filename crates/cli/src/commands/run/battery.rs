@@ -109,14 +109,15 @@ impl GaugeArgs {
     }
 }
 
-/// The simulated battery: of the capacity given, else as large as suits the number of frames.
+/// The simulated battery: of the capacity given, else as large as suits the number of frames. What an earlier run stored of its
+/// charge is less what the board drew since then.
 pub(super) fn simulated(
     gauge: &GaugeArgs,
     capacity: CapacityArgs,
     frames: Option<u64>,
     power: &PowerModel,
     (seconds, period): (&[f32], Duration),
-    stored: &Stored,
+    (stored, since): (&Stored, f32),
 ) -> Result<Battery, Failure> {
     let mwh = match (capacity.milliwatt_hours(), frames) {
         (Some(mwh), _) => mwh,
@@ -127,8 +128,16 @@ pub(super) fn simulated(
         }
         (None, None) => return wrong("--battery simulated needs --battery-wh, as nobody knows how many frames come"),
     };
-    let soc = gauge.soc.map(Share::get).or(stored.coulomb.map(|state| state.soc));
-    Ok(Battery::new(mwh).charged_to(soc.unwrap_or(1.0)))
+    let battery = Battery::new(mwh);
+    Ok(match (gauge.soc, stored.coulomb) {
+        (Some(now), _) => battery.charged_to(now.get()),
+        (None, Some(then)) => {
+            let mut battery = battery.charged_to(then.soc);
+            battery.drain(since);
+            battery
+        }
+        (None, None) => battery,
+    })
 }
 
 /// The modelled counterpart of a real battery whose capacity was given: what a stuck gauge is noticed by.

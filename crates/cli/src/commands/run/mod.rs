@@ -252,6 +252,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let sleeper = if args.suspend { Some(Sleeper::new(system::here(), shortest)?) } else { None };
     if args.suspend {
         watts = watts.suspended_by(args.suspended)?;
+        suspend::tell_unknown(&watts);
     }
     let profiled = threads::profiled(&args, period)?;
     let threads = threads::choose(&args, &plan, profiled.as_ref(), &mut state)?;
@@ -269,17 +270,20 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     if let Some(measured) = measured {
         state.measured_times(KeptTimes::new(plan.info().digest, measured));
     }
+    let resumed = state.resumed(duration);
+    let off = watts.off.filter(|_| args.source.wake_after.is_some());
+    let since = Away::new(resumed, state.away(resumed), off, power.resting_watts());
     let battery = match simulated {
         true => {
             let frames = source.count.or(args.source.limit);
             let pace = (&*seconds, period);
-            Some(battery::simulated(&args.gauge, args.battery.capacity, frames, &power, pace, state.stored())?)
+            let stored = (state.stored(), since.joules);
+            Some(battery::simulated(&args.gauge, args.battery.capacity, frames, &power, pace, stored)?)
         }
         false => battery::behind_gauge(&args.gauge, args.battery.capacity),
     };
     let sensor = args.gauge.open(args.battery.capacity, state.stored())?;
 
-    let resumed = state.resumed(duration);
     let mut expected = Vec::new();
     let governor = match (&calibrated, duration) {
         (Some(points), Some(duration)) => {
@@ -289,8 +293,6 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             let chemistry = args.gauge.chemistry;
             let facts = mission::BatteryFacts { capacity_mwh: battery.capacity_mwh(), simulated, chemistry };
             let learned = state.stored().learned;
-            let off = watts.off.filter(|_| args.source.wake_after.is_some());
-            let since = Away::new(resumed, state.away(resumed), off, power.resting_watts());
             Chooser::mission(&args.mission, (duration, period, since), &points.frontier, &power, &facts, learned)?
         }
         _ => match (&sensor, Chooser::mean(calibrated.as_ref(), &plan)?) {

@@ -57,6 +57,17 @@ impl Sleeper {
     }
 }
 
+/// Says it where nobody knows what the suspended board draws.
+pub(super) fn tell_unknown(watts: &Watts) {
+    if watts.suspended.is_none() {
+        message::note(&format!(
+            "--suspend: what this board draws while it is suspended is not known and counted as idling, {:.2} W: give \
+             --suspend-watts, or power.suspend_watts in a board.toml for --board",
+            watts.idle
+        ));
+    }
+}
+
 /// The same board, suspended between frames; with every frame it is awake for a while.
 pub(super) fn suspended(power: PowerModel, watts: &Watts) -> Result<PowerModel, Failure> {
     let Some(suspended) = watts.suspended else { return Ok(power) };
