@@ -19,6 +19,11 @@ impl fmt::Debug for SupplySwitch {
 }
 
 impl SupplySwitch {
+    /// A switch of one's own.
+    pub fn new(switch: impl PowerSwitch + Send + 'static) -> Self {
+        Self(Box::new(switch))
+    }
+
     /// Opens a switch by its name, such as `pijuice:/dev/i2c-1`; [`SWITCHES`] lists them.
     ///
     /// # Errors
@@ -36,10 +41,10 @@ impl SupplySwitch {
 
         let i2c = linux_embedded_hal::I2cdev::new(bus)
             .map_err(|error| OpenError::Bus { path: bus.into(), source: error.into() })?;
-        Ok(Self(match kind {
-            "pijuice" => Box::new(PiJuiceSwitch::new(i2c)),
-            _ => Box::new(WittyPi4::new(i2c)),
-        }))
+        Ok(match kind {
+            "pijuice" => Self::new(PiJuiceSwitch::new(i2c)),
+            _ => Self::new(WittyPi4::new(i2c)),
+        })
     }
 
     #[cfg(not(all(feature = "i2c", target_os = "linux")))]

@@ -32,3 +32,4 @@ mod save_power;
 mod scale;
 mod schemas;
 mod settings;
+mod switches;

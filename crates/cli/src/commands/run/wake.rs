@@ -60,3 +60,42 @@ impl Wake {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use dyn_perceiver::energy::switches::{PowerSwitch, SwitchError};
+
+    use super::*;
+
+    /// Remembers what it was told; its alarm is kept or not.
+    struct Switch(Arc<Mutex<Vec<(&'static str, u64)>>>, bool);
+
+    impl PowerSwitch for Switch {
+        fn wake_after(&mut self, after: Duration, _: &mut dyn FnMut(Duration)) -> Result<(), SwitchError> {
+            self.0.lock().unwrap().push(("wake", after.as_secs()));
+            if self.1 { Ok(()) } else { Err(SwitchError::NotKept { register: 27 }) }
+        }
+
+        fn cut_after(&mut self, after: Duration) -> Result<(), SwitchError> {
+            self.0.lock().unwrap().push(("cut", after.as_secs()));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_supply_is_cut_only_where_the_alarm_was_kept() {
+        let set = |keeps| {
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let by = By::Switch(SupplySwitch::new(Switch(told.clone(), keeps)));
+            let result = Wake { by, after: Duration::from_secs(600) }.set(&System::at("/none"));
+            (told.lock().unwrap().clone(), result.err().map(|error| format!("{error:?}")))
+        };
+        let (told, error) = set(true);
+        assert_eq!((told, error), (vec![("wake", 600), ("cut", HALTING.as_secs())], None));
+        let (told, error) = set(false);
+        assert_eq!(told, [("wake", 600)]);
+        assert!(error.as_ref().is_some_and(|error| error.contains("the alarm cannot be set")), "{error:?}");
+    }
+}
