@@ -13,10 +13,12 @@ use super::container::{self, ALIGN};
 use super::extras::Extras;
 use super::manifest::{Kind, Manifest, Model, Node, Outlet, StoredSegment};
 use super::operator::Operator;
+use super::steps::Steps;
 use super::{BundleError, Target, check_policy, target};
 use crate::exit::CalibratedPolicy;
 use crate::graph::partition::SegmentGraph;
 use crate::graph::parts::Parts;
+use crate::ops;
 
 /// The bytes of a bundle, and how many of them are weights.
 pub(crate) fn bundle(
@@ -77,9 +79,8 @@ struct Weights {
 }
 
 impl Weights {
-    /// Where the floats are stored.
-    fn store(&mut self, floats: &[f32]) -> usize {
-        let bytes: Vec<u8> = floats.iter().flat_map(|value| value.to_le_bytes()).collect();
+    /// Where the bytes are stored.
+    fn store(&mut self, bytes: Vec<u8>) -> usize {
         *self.stored.entry(Sha256::digest(&bytes).into()).or_insert_with(|| {
             self.bytes.resize(self.bytes.len().next_multiple_of(ALIGN), 0);
             let at = self.bytes.len();
@@ -87,6 +88,16 @@ impl Weights {
             at
         })
     }
+}
+
+/// The channels of a constant that depthwise convolutions alone read, as their filters.
+fn filter_channels(graph: &TypedModel, constant: &TypedNode) -> Option<usize> {
+    let [output] = constant.outputs.as_slice() else { return None };
+    let channels_of = |inlet: &InletId| (inlet.slot == 1).then(|| ops::filter_channels(&*graph.node(inlet.node).op))?;
+    let mut readers = output.successors.iter().map(channels_of);
+    let channels = readers.next()??;
+    let is_result = graph.outputs.contains(&constant.id.into());
+    (!is_result && readers.all(|others| others == Some(channels))).then_some(channels)
 }
 
 fn segment(segment: &SegmentGraph, weights: &mut Weights, path: &Path) -> Result<StoredSegment, BundleError> {
@@ -125,10 +136,16 @@ fn segment(segment: &SegmentGraph, weights: &mut Weights, path: &Path) -> Result
             Kind::Source { shape: shape(0)? }
         } else if let Some(constant) = node.op_as::<Const>() {
             let floats = crate::weights::floats(constant.val()).map_err(content)?;
-            let (shape, at) = (shape(0)?, weights.store(floats));
-            match crate::weights::is_words(constant.val().datum_type()) {
-                true => Kind::Words { shape, at },
-                false => Kind::Weights { shape, at },
+            let shape = shape(0)?;
+            let steps =
+                filter_channels(graph, node).and_then(|channels| Some((Steps::of(floats, channels)?, channels)));
+            let whole = || floats.iter().flat_map(|value| value.to_le_bytes()).collect();
+            match steps {
+                Some((steps, columns)) => Kind::Steps { shape, columns, at: weights.store(steps.to_bytes()) },
+                None if crate::weights::is_words(constant.val().datum_type()) => {
+                    Kind::Words { shape, at: weights.store(whole()) }
+                }
+                None => Kind::Weights { shape, at: weights.store(whole()) },
             }
         } else {
             let operator = Operator::of(&*node.op).ok_or_else(|| refuse(String::new()))?;

@@ -16,6 +16,7 @@ use super::{
     BundleError, BundleInfo, check_policy, container,
     operator::Operator,
     slots::{Found, check as check_slots},
+    steps::Steps,
     target,
 };
 use crate::exit::MAX_EXITS;
@@ -86,7 +87,7 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
     }
     check_options(&info, options)?;
 
-    let weights = Weights { mapping: Arc::new(mapping), bytes: container.weights };
+    let weights = Weights { mapping: Arc::new(mapping), part: container.weights };
     // tract asserts where its own translators never err.
     let built = crate::quiet::catch(|| -> TractResult<Vec<SegmentGraph>> {
         let segments = segments.into_iter().map(|s| segment(s, &weights)).collect::<TractResult<Vec<_>>>()?;
@@ -166,14 +167,17 @@ fn elements(shape: &[usize]) -> TractResult<usize> {
 struct Weights {
     mapping: Arc<Mapping>,
     /// Where they are in the file.
-    bytes: Range<usize>,
+    part: Range<usize>,
 }
 
 impl Weights {
     fn range(&self, at: usize, shape: &[usize]) -> TractResult<Range<usize>> {
-        let length = elements(shape)? * size_of::<f32>();
-        let start = self.bytes.start.checked_add(at);
-        let end = start.and_then(|start| start.checked_add(length)).filter(|end| *end <= self.bytes.end);
+        self.bytes(at, elements(shape)? * size_of::<f32>(), shape)
+    }
+
+    fn bytes(&self, at: usize, length: usize, shape: &[usize]) -> TractResult<Range<usize>> {
+        let start = self.part.start.checked_add(at);
+        let end = start.and_then(|start| start.checked_add(length)).filter(|end| *end <= self.part.end);
         let (start, end) = start.zip(end).with_context(|| format!("weights of shape {shape:?} at {at}"))?;
         Ok(start..end)
     }
@@ -225,6 +229,12 @@ fn segment(stored: StoredSegment, weights: &Weights) -> TractResult<SegmentGraph
                     let floats = weights.mapping.floats(range).with_context(misaligned)?;
                     tvec!(graph.add_const(name, Tensor::from_shape(&shape, floats)?)?)
                 }
+            }
+            Kind::Steps { shape, columns, at } => {
+                let length = Steps::stored_len(elements(&shape)?, columns);
+                let length = length.with_context(|| format!("weights of shape {shape:?} in {columns} columns"))?;
+                let stored = weights.mapping.bytes().get(weights.bytes(at, length, &shape)?).unwrap_or_default();
+                tvec!(graph.add_const(name, Tensor::from_shape(&shape, &Steps::floats(stored, columns))?)?)
             }
             Kind::Operator { operator, inputs } => {
                 ensure!(!inputs.is_empty(), "{name} reads nothing");
@@ -302,6 +312,15 @@ mod tests {
         ran.unwrap();
     }
 
+    /// The first weights as steps in so many columns.
+    fn in_columns(manifest: &mut Manifest, columns: usize) {
+        let nodes = manifest.segments.iter_mut().flat_map(|segment| &mut segment.nodes);
+        let mut kinds = nodes.map(|node| &mut node.kind);
+        let found = kinds.find(|kind| matches!(kind, Kind::Weights { .. })).unwrap();
+        let Kind::Weights { shape, at } = found else { unreachable!("it was found") };
+        *found = Kind::Steps { shape: std::mem::take(shape), columns, at: *at };
+    }
+
     #[test]
     fn refuses_by_place() {
         let (manifest, weights) = parts();
@@ -327,6 +346,8 @@ mod tests {
             ("graph: slot", |m| m.segments.swap(0, 1)),
             ("graph: 3 exits", |m| m.exits.truncate(3)),
             ("graph: nothing makes slot", |m| m.segments.truncate(1)),
+            ("in 0 columns", |m| in_columns(m, 0)),
+            ("columns", |m| in_columns(m, 1 << 40)),
             ("graph: output 0 of node", |m| m.segments[0].nodes.truncate(1)),
         ] {
             let error = refused(&change);

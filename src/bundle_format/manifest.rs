@@ -97,4 +97,10 @@ pub(super) enum Kind {
         shape: Vec<usize>,
         at: usize,
     },
+    /// Floats that are whole numbers of steps, from byte `at` of the weights on; see [`super::steps`].
+    Steps {
+        shape: Vec<usize>,
+        columns: usize,
+        at: usize,
+    },
 }

@@ -8,6 +8,7 @@ mod load;
 mod manifest;
 mod operator;
 mod slots;
+mod steps;
 mod target;
 
 use std::fs::File;

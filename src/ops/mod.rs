@@ -29,6 +29,13 @@ use tract_core::internal::*;
 pub(crate) use fused::Fused;
 pub(crate) use operator::Operator;
 
+/// Channels of the filters that a depthwise convolution reads as its second input, the channels of a filter side by side; none for
+/// any other operator.
+pub(crate) fn filter_channels(op: &dyn TypedOp) -> Option<usize> {
+    let depthwise = op.downcast_ref::<convolution::Depthwise>().map(|op| op.channels);
+    depthwise.or_else(|| Some(op.downcast_ref::<pooled_depthwise::PooledDepthwise>()?.channels))
+}
+
 /// What an operator of these modules computes; none for any other operator.
 pub(crate) fn fused(op: &dyn TypedOp) -> Option<Box<dyn Fused>> {
     Operator::of(op).map(Operator::into_fused)

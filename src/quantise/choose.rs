@@ -32,6 +32,11 @@ impl QuantiseOptions {
     pub fn with_tolerance(self, tolerance: f64) -> Self {
         QuantiseOptions { tolerance, ..self }
     }
+
+    /// Whether all exits are within the tolerance.
+    fn allows(&self, exits: &[ExitCheck]) -> bool {
+        exits.iter().all(|exit| exit.loss() <= self.tolerance)
+    }
 }
 
 /// What becomes of a layer.
@@ -93,6 +98,8 @@ pub struct Chosen {
     pub int8_time: Duration,
     /// The second to the first, as the median over rounds of one frame each.
     pub ratio: f64,
+    /// Those of [`Quantiser::filters`] whose weights are rounded to int8, too: multiplied in float, stored in a quarter of the bytes.
+    pub filters: Vec<String>,
     /// Whether a frame is faster by enough. Otherwise nothing should be made of it.
     pub pays: bool,
 }
@@ -171,11 +178,13 @@ impl Quantiser {
             Some(_) => Verdict::Int8,
         };
         let verdicts: Vec<Verdict> = self.layers.iter().map(first).collect();
-        let (verdicts, exits) = self.within_tolerance(verdicts, images, labels, options)?;
-        let mut chosen =
-            Chosen { verdicts, exits, float_time: Duration::ZERO, int8_time: Duration::ZERO, ratio: 1.0, pays: false };
+        let float = answers(&self.float, images)?;
+        let (verdicts, exits) = self.within_tolerance(verdicts, &float, images, labels, options)?;
+        let (float_time, int8_time) = (Duration::ZERO, Duration::ZERO);
+        let mut chosen = Chosen { verdicts, exits, float_time, int8_time, ratio: 1.0, filters: vec![], pays: false };
         if chosen.layers() > 0 {
-            let plan = self.plan_with(&chosen.taken())?;
+            chosen = self.with_filters(chosen, &float, images, labels, options)?;
+            let plan = self.plan_of(&chosen)?;
             let (times, ratio) = timing::frames([&self.float, &plan], image)?;
             ([chosen.float_time, chosen.int8_time], chosen.ratio) = (times, ratio);
             chosen.pays = ratio <= options.frame_time;
@@ -183,18 +192,44 @@ impl Quantiser {
         Ok(chosen)
     }
 
+    /// The same with as many rounded filters as the tolerance allows, the least harmful ones. They come last: int8 layers save time, and
+    /// no layer stays float for the sake of bytes.
+    fn with_filters(
+        &self,
+        chosen: Chosen,
+        float: &Answers,
+        images: &[Vec<f32>],
+        labels: Option<&[u32]>,
+        options: &QuantiseOptions,
+    ) -> Result<Chosen, QuantiseError> {
+        let (mut best, mut broken, mut kept) = (chosen, -1, self.filters.len() as isize);
+        // All of them are tried first, then halves of those left.
+        let mut without = 0;
+        while kept - broken > 1 {
+            let tried = Chosen { filters: self.filters[without as usize..].to_vec(), ..best.clone() };
+            let exits = compare(float, &answers(&self.plan_of(&tried)?, images)?, labels);
+            if options.allows(&exits) {
+                (kept, best) = (without, Chosen { exits, ..tried });
+            } else {
+                broken = without;
+            }
+            without = (broken + kept) / 2;
+        }
+        Ok(best)
+    }
+
     /// Leaves as few of the most harmful layers float as the tolerance needs: by halving, since leaving more of them is
     /// taken to be no worse.
     fn within_tolerance(
         &self,
         verdicts: Vec<Verdict>,
+        float: &Answers,
         images: &[Vec<f32>],
         labels: Option<&[u32]>,
         options: &QuantiseOptions,
     ) -> Result<(Vec<Verdict>, Vec<ExitCheck>), QuantiseError> {
         let mut order: Vec<usize> = (0..verdicts.len()).filter(|at| verdicts[*at] == Verdict::Int8).collect();
         order.sort_by(|a, b| self.layers[*b].error.total_cmp(&self.layers[*a].error));
-        let float = answers(&self.float, images)?;
         let without = |worst: usize| {
             let mut verdicts = verdicts.clone();
             order[..worst].iter().for_each(|at| verdicts[*at] = Verdict::Accuracy);
@@ -202,19 +237,18 @@ impl Quantiser {
         };
         let check = |worst: usize| -> Result<Vec<ExitCheck>, QuantiseError> {
             let taken: Vec<bool> = without(worst).iter().map(|verdict| *verdict == Verdict::Int8).collect();
-            Ok(compare(&float, &answers(&self.plan_with(&taken)?, images)?, labels))
+            Ok(compare(float, &answers(&self.plan_with(&taken)?, images)?, labels))
         };
-        let met = |exits: &[ExitCheck]| exits.iter().all(|exit| exit.loss() <= options.tolerance);
         let mut exits = check(0)?;
-        if met(&exits) {
+        if options.allows(&exits) {
             return Ok((without(0), exits));
         }
         let (mut broken, mut kept) = (0, order.len());
-        exits = compare(&float, &float, labels);
+        exits = compare(float, float, labels);
         while kept - broken > 1 {
             let middle = (broken + kept) / 2;
             let tried = check(middle)?;
-            if met(&tried) { (kept, exits) = (middle, tried) } else { broken = middle }
+            if options.allows(&tried) { (kept, exits) = (middle, tried) } else { broken = middle }
         }
         Ok((without(kept), exits))
     }

@@ -1,6 +1,7 @@
 //! A model with some of its layers in int8: which ones, is measured.
 //!
 //! Layers with constant weights (linear layers, and convolutions but for depthwise ones and those of images) are candidates.
+//! Depthwise convolutions are as fast in float; their weights are rounded to int8 where the tolerance allows, which a bundle stores.
 //! Weights are symmetric with one scale per column, inputs asymmetric with one scale each, from the values that calibration
 //! images made of them. A layer is taken where int8 is faster on this machine; of those, as many as the tolerance allows,
 //! the least harmful first. The rest of the network stays float, as do the tensors between layers.
@@ -24,6 +25,7 @@
 
 mod choose;
 mod error;
+mod filters;
 mod range;
 mod rewrite;
 mod timing;
@@ -96,6 +98,8 @@ pub struct Quantiser {
     layers: Vec<Layer>,
     /// For each layer.
     weights: Vec<(Product, PackedI8)>,
+    /// Depthwise convolutions, those first that rounded weights harm most.
+    filters: Vec<String>,
 }
 
 impl fmt::Debug for Quantiser {
@@ -126,7 +130,8 @@ impl Quantiser {
             layers.push(Layer { name, rows, reduction, columns, winograd, range, error, float_time, int8_time });
             weights.push((product, packed));
         }
-        Ok(Quantiser { parts, float, layers, weights })
+        let filters = filters::find(&parts.segments).map_err(|error| graph_error(&path, error))?;
+        Ok(Quantiser { parts, float, layers, weights, filters })
     }
 
     /// The float model's plan.
@@ -137,6 +142,11 @@ impl Quantiser {
     /// The layers, in the order in which they run.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
+    }
+
+    /// Names of the depthwise convolutions, whose weights may be rounded; those first that it harms most.
+    pub fn filters(&self) -> &[String] {
+        &self.filters
     }
 
     /// Runs images, NCHW tensors of the model's input, and finds each layer's range and error.
@@ -222,8 +232,8 @@ impl Quantiser {
         Some(Scheme { scale, zero_point, packed: &self.weights[at].1 })
     }
 
-    /// The model with the layers in int8 for which `taken` says so, under a digest of its own.
-    fn quantised(&self, taken: &[bool]) -> Result<Parts, QuantiseError> {
+    /// The model with the layers in int8 for which `taken` says so and those filters rounded, under a digest of its own.
+    fn quantised(&self, taken: &[bool], filters: &[String]) -> Result<Parts, QuantiseError> {
         let mut parts = self.parts.clone();
         let mut digest = Sha256::new();
         digest.update(parts.info.digest.0);
@@ -236,8 +246,13 @@ impl Quantiser {
             digest.update([scheme.zero_point]);
             schemes.insert(name, scheme);
         }
+        for name in filters {
+            digest.update("filters");
+            digest.update(name);
+        }
         for segment in &mut parts.segments {
-            let replaced = rewrite::replace(&mut segment.graph, &schemes);
+            let rounded = filters::round(&mut segment.graph, filters);
+            let replaced = rounded.and_then(|()| rewrite::replace(&mut segment.graph, &schemes));
             replaced.map_err(|error| graph_error(&self.float.info().path, error))?;
         }
         parts.info.digest = ModelDigest(digest.finalize().into());
@@ -250,7 +265,15 @@ impl Quantiser {
     /// # Errors
     /// [`QuantiseError::Plan`] when tract refuses it.
     pub fn plan_with(&self, taken: &[bool]) -> Result<Arc<Plan>, QuantiseError> {
-        Ok(Arc::new(Plan::from_parts(self.quantised(taken)?)?))
+        Ok(Arc::new(Plan::from_parts(self.quantised(taken, &[])?)?))
+    }
+
+    /// The plan of the model as it was chosen.
+    ///
+    /// # Errors
+    /// [`QuantiseError::Plan`] when tract refuses it.
+    pub fn plan_of(&self, chosen: &Chosen) -> Result<Arc<Plan>, QuantiseError> {
+        Ok(Arc::new(Plan::from_parts(self.quantised(&chosen.taken(), &chosen.filters)?)?))
     }
 
     /// Writes the model with the chosen layers in int8 as a bundle. The file is there whole or not at all.
@@ -265,7 +288,7 @@ impl Quantiser {
         target: Target,
         path: impl AsRef<Path>,
     ) -> Result<Compiled, BundleError> {
-        let parts = self.quantised(&chosen.taken()).map_err(|error| BundleError::Content {
+        let parts = self.quantised(&chosen.taken(), &chosen.filters).map_err(|error| BundleError::Content {
             path: self.float.info().path.clone(),
             place: "model".into(),
             reason: error.to_string(),

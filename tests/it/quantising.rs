@@ -72,10 +72,14 @@ fn a_bundle_gives_the_bits_of_the_quantised_plan() {
         (options.layer_time, options.frame_time) = (f64::INFINITY, f64::INFINITY);
         options
     };
-    let chosen = quantiser.choose(&images, None, &options).unwrap();
+    let mut chosen = quantiser.choose(&images, None, &options).unwrap();
     assert!(chosen.pays && chosen.verdicts.iter().all(|verdict| *verdict == Verdict::Int8));
+    assert_eq!(chosen.filters, quantiser.filters(), "no tolerance is broken by filters either");
     let folder = tempfile::tempdir().unwrap();
-    let [int8, float] = ["int8.dynp", "float.dynp"].map(|name| folder.path().join(name));
+    let [int8, float, rounded] = ["int8.dynp", "float.dynp", "rounded.dynp"].map(|name| folder.path().join(name));
+    let smallest = quantiser.compile(&chosen, None, Target::host(), &rounded).unwrap();
+    let of_rounded = quantiser.plan_of(&chosen).unwrap();
+    chosen.filters.clear();
     let small = quantiser.compile(&chosen, None, Target::host(), &int8).unwrap();
     let large = dyn_perceiver::bundle::compile(shipped(), None, Target::host(), &float).unwrap();
     assert!(small.weight_bytes < large.weight_bytes / 2, "{small:?}, {large:?}");
@@ -83,8 +87,15 @@ fn a_bundle_gives_the_bits_of_the_quantised_plan() {
     let plan = quantiser.plan_with(&vec![true; quantiser.layers().len()]).unwrap();
     assert_eq!(loaded.info().digest, plan.info().digest);
     assert_eq!(loaded.weight_memory(), 0, "weights stay in the file");
+    let with_filters = Arc::new(Plan::load(&rounded, &LoadOptions::default()).unwrap());
+    assert_eq!(with_filters.info().digest, of_rounded.info().digest);
+    assert_ne!(with_filters.info().digest, plan.info().digest, "policies of the one are not for the other");
+    // What is not in the file as floats is in memory so.
+    let (saved, widened) = (small.weight_bytes - smallest.weight_bytes, with_filters.weight_memory());
+    assert!(saved > widened / 2 && saved < widened, "{saved} bytes saved, {widened} in memory");
     for image in &images[..4] {
         assert_eq!(logits(&loaded, image, 1), logits(&plan, image, 1));
+        assert_eq!(logits(&with_filters, image, 1), logits(&of_rounded, image, 1));
     }
 }
 
@@ -159,7 +170,7 @@ fn convolutions_in_int8_are_near_float_and_the_same_bits_on_any_number_of_thread
     };
     let chosen = quantiser.choose(std::slice::from_ref(&image), None, &options).unwrap();
     quantiser.compile(&chosen, None, Target::host(), &bundle).unwrap();
-    let plan = quantiser.plan_with(&vec![true; quantiser.layers().len()]).unwrap();
+    let plan = quantiser.plan_of(&chosen).unwrap();
     let int8 = logits(&plan, &image, 1);
     for threads in 2..=3 {
         assert_eq!(logits(&plan, &image, threads), int8, "{threads} threads");

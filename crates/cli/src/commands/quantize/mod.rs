@@ -1,6 +1,7 @@
 //! `quantize`: a model with the layers in int8 that pay, as a bundle.
 
 mod held_out;
+mod tables;
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -20,6 +21,7 @@ use dyn_perceiver::{Classifier, Model};
 use serde::Serialize;
 
 use self::held_out::HeldOut;
+use self::tables::{exits_table, layers_table};
 use crate::args::images::{DataArgs, failure};
 use crate::args::load::LoadArgs;
 use crate::args::share::Share;
@@ -85,6 +87,8 @@ pub(crate) struct Report<'a> {
     float_ms: f64,
     int8_ms: f64,
     ratio: f64,
+    filters: usize,
+    filters_int8: usize,
     pays: bool,
     frontier_area: Option<f64>,
     points: Option<usize>,
@@ -226,8 +230,7 @@ fn images(args: &Args, plan: &Arc<Plan>) -> Result<(Images, DataNotes), Failure>
 }
 
 fn write(args: &Args, quantiser: &Quantiser, chosen: &Chosen, notes: &mut DataNotes) -> Result<Written, Failure> {
-    let taken: Vec<bool> = chosen.verdicts.iter().map(|verdict| *verdict == Verdict::Int8).collect();
-    let plan = quantiser.plan_with(&taken)?;
+    let plan = quantiser.plan_of(chosen)?;
     let data = &args.data.data;
     let solve = |records: &Records| solver::solve(records, &records.rows(), &SolveOptions::default()).or_input();
     let float = solve(&records(args, data, quantiser.plan(), None)?)?.frontier;
@@ -326,6 +329,8 @@ fn report(
             float_ms: 1e3 * chosen.float_time.as_secs_f64(),
             int8_ms: 1e3 * chosen.int8_time.as_secs_f64(),
             ratio: chosen.ratio,
+            filters: quantiser.filters().len(),
+            filters_int8: chosen.filters.len(),
             pays: chosen.pays,
             frontier_area: written.map(|written| written.area),
             points: written.map(|written| written.points),
@@ -338,6 +343,13 @@ fn report(
     let (float, int8) = (1e3 * chosen.float_time.as_secs_f64(), 1e3 * chosen.int8_time.as_secs_f64());
     writeln!(out, "a frame  {float:.2} ms in float, {int8:.2} ms with {} layers in int8", chosen.layers())?;
     writeln!(out, "         {:.2} times as long, in turns on one thread; int8 kernels: {kernels}", chosen.ratio)?;
+    let (rounded, filters) = (chosen.filters.len(), quantiser.filters().len());
+    if rounded > 0 {
+        writeln!(
+            out,
+            "         weights of {rounded} of {filters} depthwise convolutions as int8, too, multiplied in float"
+        )?;
+    }
     if let Some(written) = written {
         let bytes = table::bytes(written.compiled.bytes as u64);
         writeln!(out, "bundle   {}  {bytes}, sha256 {:.12}…", text::shown(&args.output), written.digest)?;
@@ -366,34 +378,4 @@ fn layer_report(layer: &Layer, verdict: Verdict) -> LayerReport<'_> {
         int8_us: 1e6 * layer.int8_time.as_secs_f64(),
         verdict: verdict.name(),
     }
-}
-
-fn layers_table(layers: &[Layer], verdicts: &[Verdict]) -> String {
-    let row = |(layer, verdict): (&Layer, &Verdict)| {
-        let decibels = -10.0 * layer.error.max(1e-12).log10();
-        vec![
-            text::name(&layer.name).into_owned(),
-            format!("{}x{}x{}", layer.rows, layer.reduction, layer.columns),
-            layer.range.map_or("-".to_owned(), |range| range.method.to_string()),
-            format!("{decibels:.1} dB"),
-            format!("{:.1} us", 1e6 * layer.float_time.as_secs_f64()),
-            format!("{:.1} us", 1e6 * layer.int8_time.as_secs_f64()),
-            verdict.name().to_owned(),
-        ]
-    };
-    let rows: Vec<Vec<String>> = layers.iter().zip(verdicts).map(row).collect();
-    table::render(&["layer", "size", "range", "signal to error", "float", "int8", "verdict"], &rows)
-}
-
-fn exits_table(exits: &[String], chosen: &Chosen) -> String {
-    let share = |share: Option<f64>| share.map_or("-".to_owned(), table::percent);
-    let rows: Vec<Vec<String>> = exits
-        .iter()
-        .zip(&chosen.exits)
-        .map(|(exit, check)| {
-            let name = text::name(exit).into_owned();
-            vec![name, share(check.float), share(check.int8), table::percent(check.changed)]
-        })
-        .collect();
-    table::render(&["exit", "right in float", "in int8", "answers changed"], &rows)
 }
