@@ -1,7 +1,7 @@
 //! Weights that are whole numbers of steps: a scale for each column and a signed byte for each weight, a quarter of the floats.
 //!
 //! They come back as the same bits, so that nothing but the file knows of it. Filters of depthwise convolutions are stored so, which
-//! are multiplied in float32: `quantise` rounds them, and files that were quantised elsewhere bring them rounded.
+//! are multiplied in float32: `quantise` rounds them, and files that were quantised elsewhere may bring them rounded.
 
 /// The largest number of steps, below 0.
 const MOST: u8 = 128;
