@@ -7,18 +7,18 @@
 
 mod arena;
 mod error;
+mod planner;
 mod profile;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tract_core::internal::*;
-use tract_core::ops::change_axes::IntoShape;
-use tract_core::ops::konst::Const;
-use tract_core::ops::source::TypedSource;
 
 pub(crate) use arena::Arena;
 pub use error::RunError;
+use planner::SegmentPlanner;
+pub(crate) use planner::is_all_kernels;
 pub(crate) use profile::Watcher;
 pub use profile::{LayerCounts, OperatorTime};
 
@@ -26,7 +26,7 @@ use dyn_perceiver_kernels::memory::Floats;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 use crate::graph::Slot;
-use crate::ops::{Fused, fused};
+use crate::ops::Fused;
 use crate::weights;
 
 /// Floats in a line of the cache: everything begins at the beginning of one.
@@ -214,221 +214,4 @@ fn gather(steps: &mut [Step], segment: usize) -> TractResult<Floats> {
         gathered[at..at + tensor.len()].copy_from_slice(weights::floats(&tensor)?);
     }
     Ok(gathered)
-}
-
-/// One segment on its way to be steps.
-struct SegmentPlanner<'a> {
-    executor: &'a mut Executor,
-    graph: &'a TypedModel,
-    order: Vec<usize>,
-    /// For each tensor, the one in whose place it is.
-    roots: HashMap<OutletId, OutletId>,
-    /// Where each root is.
-    places: HashMap<OutletId, Place>,
-    /// For each root, the place in `order` of its last reader.
-    last_reader: HashMap<OutletId, usize>,
-    /// What is kept after the segment has run, because somebody compares it.
-    features: Option<OutletId>,
-    free: Vec<usize>,
-}
-
-/// Whether a node's output has the elements of its first input in their order.
-fn is_reshape(graph: &TypedModel, node: &TypedNode) -> TractResult<bool> {
-    if let Some(op) = node.op_as::<AxisOp>() {
-        return Ok(!matches!(op, AxisOp::Move(..)));
-    }
-    if let Some(op) = node.op_as::<IntoShape>() {
-        return Ok(op.strides == Tensor::natural_strides(&op.dims));
-    }
-    let Some(op) = fused(node.op.as_ref()) else { return Ok(false) };
-    let shapes = shapes(graph, &node.inputs)?;
-    let shapes: TVec<&[usize]> = shapes.iter().map(|shape| shape.as_slice()).collect();
-    Ok(op.is_reshape(&shapes))
-}
-
-/// Whether every operator is a kernel or a view: then tract's optimiser has nothing to do, whose passes over a graph take a fifth of a
-/// start from a bundle.
-pub(crate) fn is_all_kernels(graph: &TypedModel) -> TractResult<bool> {
-    for node in graph.nodes() {
-        let given = node.op_is::<Const>() || node.op_is::<TypedSource>();
-        if !(given || is_reshape(graph, node)? || fused(node.op.as_ref()).is_some()) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// What the linear layer reads that `exit` ends in; none where it ends in anything else.
-fn features(graph: &TypedModel, exit: OutletId) -> TractResult<Option<OutletId>> {
-    let mut node = graph.node(exit.node);
-    while is_reshape(graph, node)? {
-        node = graph.node(node.inputs[0].node);
-    }
-    let is_linear = fused(node.op.as_ref()).is_some_and(|kernel| kernel.is_linear());
-    Ok(node.inputs.first().copied().filter(|input| is_linear && !graph.node(input.node).op_is::<Const>()))
-}
-
-fn shape(graph: &TypedModel, outlet: OutletId) -> TractResult<TVec<usize>> {
-    let fact = graph.outlet_fact(outlet)?;
-    Ok(fact.shape.as_concrete().with_context(|| format!("expected a concrete shape, found {:?}", fact.shape))?.into())
-}
-
-fn shapes(graph: &TypedModel, outlets: &[OutletId]) -> TractResult<TVec<TVec<usize>>> {
-    outlets.iter().map(|outlet| shape(graph, *outlet)).collect()
-}
-
-impl<'a> SegmentPlanner<'a> {
-    fn new(
-        executor: &'a mut Executor,
-        graph: &'a TypedModel,
-        inputs: &[Slot],
-        exit: Option<usize>,
-    ) -> TractResult<SegmentPlanner<'a>> {
-        let mut places = HashMap::new();
-        for (outlet, slot) in graph.input_outlets()?.iter().zip(inputs) {
-            places.insert(*outlet, executor.slot(*slot)?.place.clone());
-        }
-        let (order, free) = (graph.eval_order()?, executor.shared.clone());
-        let (mut roots, mut last_reader) = (HashMap::new(), HashMap::new());
-        for (at, &id) in order.iter().enumerate() {
-            let node = graph.node(id);
-            let reshape = is_reshape(graph, node)?;
-            for slot in 0..node.outputs.len() {
-                let outlet = OutletId::new(id, slot);
-                let root = if reshape { roots[&node.inputs[0]] } else { outlet };
-                roots.insert(outlet, root);
-            }
-            for input in &node.inputs {
-                last_reader.insert(roots[input], at);
-            }
-        }
-        let outputs = graph.output_outlets()?;
-        let exit = exit.and_then(|exit| outputs.get(exit));
-        let features = exit.map(|exit| features(graph, *exit)).transpose()?.flatten();
-        for outlet in outputs.iter().chain(&features) {
-            last_reader.insert(roots[outlet], usize::MAX);
-        }
-        Ok(SegmentPlanner { executor, graph, order, roots, places, last_reader, features, free })
-    }
-
-    fn operand(&self, outlet: OutletId) -> TractResult<Operand> {
-        let place = self.places.get(&self.roots[&outlet]).with_context(|| format!("{outlet:?} has no place"))?;
-        Ok(Operand { place: place.clone(), shape: shape(self.graph, outlet)? })
-    }
-
-    /// A buffer for a result that outlives the segment or does not.
-    fn buffer(&mut self, floats: usize, outlives: bool) -> usize {
-        if outlives {
-            return self.executor.new_buffer(floats);
-        }
-        // The smallest that is large enough, or the largest, made larger.
-        let lengths = &self.executor.buffers;
-        let fit = |b: &&usize| (lengths[**b] < floats, lengths[**b].abs_diff(floats));
-        let Some(&buffer) = self.free.iter().min_by_key(fit) else {
-            let buffer = self.executor.new_buffer(floats);
-            self.executor.shared.push(buffer);
-            return buffer;
-        };
-        self.free.retain(|b| *b != buffer);
-        let length = &mut self.executor.buffers[buffer];
-        *length = floats.max(*length);
-        buffer
-    }
-
-    fn hold(&mut self) -> Place {
-        self.executor.held += 1;
-        Place::Held(self.executor.held - 1)
-    }
-
-    fn steps(mut self, outputs: &[Slot]) -> TractResult<Vec<Step>> {
-        let mut steps = vec![];
-        for at in 0..self.order.len() {
-            let node = self.graph.node(self.order[at]);
-            let outlet = OutletId::new(node.id, 0);
-            if let Some(op) = node.op_as::<Const>() {
-                self.places.insert(outlet, Place::Constant(op.val().clone()));
-            } else if !node.op_is::<TypedSource>() && self.roots.get(&outlet) == Some(&outlet) {
-                let step = self.step(node).with_context(|| format!("planning {node}"))?;
-                steps.push(step);
-            }
-            self.release(at, steps.last_mut());
-        }
-        for (outlet, slot) in self.graph.output_outlets()?.iter().zip(outputs) {
-            self.executor.slots[slot.0] = Some(self.operand(*outlet)?);
-        }
-        if let Some(features) = self.features {
-            self.executor.features = Some(self.operand(features)?);
-        }
-        Ok(steps)
-    }
-
-    fn step(&mut self, node: &TypedNode) -> TractResult<Step> {
-        let kernel = fused(node.op.as_ref());
-        // A plan of one node has its constants in it.
-        let given = |i: &&OutletId| kernel.is_some() || !self.graph.node(i.node).op_is::<Const>();
-        let inputs = node.inputs.iter().filter(given).map(|i| self.operand(*i)).collect::<TractResult<_>>()?;
-        let mut outputs = vec![];
-        for slot in 0..node.outputs.len() {
-            let outlet = OutletId::new(node.id, slot);
-            let shape = shape(self.graph, outlet)?;
-            let place = if kernel.is_some() {
-                let outlives = self.last_reader.get(&outlet) == Some(&usize::MAX);
-                Place::Buffer(self.buffer(shape.iter().product(), outlives))
-            } else {
-                self.hold()
-            };
-            self.places.insert(outlet, place.clone());
-            outputs.push(Operand { place, shape });
-        }
-        let action = match kernel {
-            Some(kernel) => Action::Kernel(kernel),
-            None => {
-                self.executor.plans.push(plan_of(self.graph, node)?);
-                Action::Tract { state: self.executor.plans.len() - 1 }
-            }
-        };
-        Ok(Step { name: node.name.clone(), action, inputs, outputs, last_reads: vec![] })
-    }
-
-    /// Gives back the places of what this segment made and nothing after the `at`th node reads.
-    fn release(&mut self, at: usize, step: Option<&mut Step>) {
-        let node = self.graph.node(self.order[at]);
-        let made = (0..node.outputs.len()).map(|slot| OutletId::new(node.id, slot));
-        let unread = made.filter(|outlet| !self.last_reader.contains_key(&self.roots[outlet]));
-        let mut ended: Vec<OutletId> = node.inputs.iter().copied().chain(unread).map(|o| self.roots[&o]).collect();
-        ended.sort_unstable();
-        ended.dedup();
-        let mut last_reads = vec![];
-        for root in ended {
-            let is_input = self.graph.inputs.contains(&root);
-            if is_input || self.last_reader.get(&root).is_some_and(|last| *last != at) {
-                continue;
-            }
-            match self.places.get(&root) {
-                Some(Place::Buffer(buffer)) => self.free.push(*buffer),
-                Some(Place::Held(held)) => last_reads.push(*held),
-                Some(Place::Constant(_) | Place::Weights { .. }) | None => {}
-            }
-        }
-        if let Some(step) = step {
-            step.last_reads.extend(last_reads);
-        }
-    }
-}
-
-/// A node with its constants, as a plan of its own.
-fn plan_of(graph: &TypedModel, node: &TypedNode) -> TractResult<Arc<TypedSimplePlan>> {
-    let mut alone = TypedModel { symbols: graph.symbols.clone(), ..TypedModel::default() };
-    let mut wires = tvec!();
-    for (i, input) in node.inputs.iter().enumerate() {
-        let producer = graph.node(input.node);
-        let name = format!("{i}.{}", producer.name);
-        wires.push(match producer.op_as::<Const>() {
-            Some(op) => alone.wire_node(name, op.clone(), &[])?[0],
-            None => alone.add_source(name, graph.outlet_fact(*input)?.clone())?,
-        });
-    }
-    let outlets = alone.wire_node(&node.name, node.op.clone(), &wires)?;
-    alone.select_output_outlets(&outlets)?;
-    TypedSimplePlan::new(alone)
 }

@@ -9,6 +9,7 @@ mod events;
 mod gate;
 mod looping;
 mod mission;
+mod options;
 #[cfg(feature = "http")]
 mod planned;
 mod power;
@@ -29,12 +30,10 @@ mod view;
 mod wake;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::Args as ClapArgs;
 use dyn_perceiver::camera::FrameSource as _;
 use dyn_perceiver::energy::{Battery, JoulesSource};
 use dyn_perceiver::exit::ExitPolicy;
@@ -42,152 +41,34 @@ use dyn_perceiver::pipeline::{BatteryCapacity, Pipeline, PipelineConfig, Summary
 use dyn_perceiver::plan::Plan;
 use dyn_perceiver::sensors::store::KeptTimes;
 
-use crate::args::battery::BatteryArgs;
 use crate::args::detection::event_classes;
 #[cfg(feature = "live")]
 use crate::args::detection::frame_labels;
-use crate::args::model::{self, ModelArgs};
+use crate::args::model;
 use crate::args::policy::{PolicyArgs, built_in_points, mission_points};
 use crate::args::system;
-use crate::args::threads::ThreadsArgs;
-use crate::args::watts::{SuspendArgs, WattsArgs};
 use crate::events::{Rule, Tap};
 use crate::live::Events;
 use crate::output::failure::{Failure, OrInput as _, wrong};
 use crate::settings::Settings;
 
 use away::Away;
-use battery::GaugeArgs;
 use burst::Burst;
 use departures::Departures;
-use detector::DetectorArgs;
-use events::EventArgs;
-use gate::GateArgs;
 use looping::Loop;
-use mission::{Chooser, MissionArgs, Mode};
+use mission::{Chooser, Mode};
+pub(crate) use options::Args;
+use options::check;
 use power::Times;
 use saving::{Restored, SavePower};
 use sensor::Sensor;
-use source::SourceArgs;
-use state::{State, StateArgs};
+use state::State;
 use suspend::Sleeper;
-use video::VideoArgs;
-use view::{Header, OutputArgs, View};
+use view::{Header, View};
 use wake::Wake;
 
 /// Thresholds, the same at every exit, that the state of charge steps through when no policy is given.
 const LADDER: [f32; 6] = [0.0, 0.5, 0.7, 0.85, 0.95, 0.99];
-
-/// Classify frame after frame, from a camera, from files or as a demonstration
-///
-/// Without options this is a demonstration: the built-in model on the built-in test images, operating points that follow
-/// the state of charge of a simulated battery, in modelled time, so that it comes out the same on every machine. With a
-/// camera or frames of your own, the board is taken to run on mains unless a battery is named.
-///
-/// In a mission a governor gives every frame its share of what the battery holds above a reserve; each decision has a
-/// reason: start, hold, step, budget, plenty, cannot-last, floor-cannot-last, rate-limited, stale-hold,
-/// gauge-failed, reserve, brown-out, mission-over or external-power. Joules are modelled: watts of the board times latency
-/// measured here; or from a profile.
-///
-/// Exit code 1 when frames were skipped or a camera never came. JSON lines: see docs/json.md.
-#[derive(ClapArgs)]
-pub(crate) struct Args {
-    /// Read options from this settings file, whose keys are options without their dashes; what stands on the command line
-    /// comes first
-    #[arg(long, value_name = "FILE", help_heading = "State and output")]
-    config: Option<PathBuf>,
-    #[command(flatten)]
-    source: SourceArgs,
-    #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten, next_help_heading = "Model")]
-    threads: ThreadsArgs,
-    #[command(flatten)]
-    policy: PolicyArgs,
-    #[command(flatten)]
-    detector: DetectorArgs,
-    #[command(flatten)]
-    video: VideoArgs,
-    #[command(flatten)]
-    gate: GateArgs,
-    #[command(flatten)]
-    events: EventArgs,
-    #[command(flatten)]
-    mission: MissionArgs,
-    #[command(flatten, next_help_heading = "Battery and power")]
-    battery: BatteryArgs,
-    #[command(flatten)]
-    gauge: GaugeArgs,
-    #[command(flatten)]
-    watts: WattsArgs,
-    /// Suspend the board to memory between frames, which have to be 5 s apart at least, and let the alarm of its clock wake it:
-    /// Jetsons can. Meanwhile the page and the broker hear nothing of it
-    #[arg(long, help_heading = "Battery and power")]
-    suspend: bool,
-    #[command(flatten)]
-    suspended: SuspendArgs,
-    /// Take the joules of each stage from this file, as `profile` writes it, in place of watts and latency
-    #[arg(long, value_name = "FILE", help_heading = "Battery and power")]
-    profile: Option<PathBuf>,
-    /// Switch off while running what a camera loop does not need: HDMI outputs and LEDs, and let USB devices and radios sleep
-    /// that nobody uses. All is put back at the end, also after Ctrl-C; needs the right to write below /sys
-    #[arg(long, help_heading = "Battery and power")]
-    save_power: bool,
-    /// Switch off all radios while running, Wi-Fi and Bluetooth, through /sys/class/rfkill: whoever is connected by them is cut
-    /// off. What was on before is on again at the end, also after Ctrl-C
-    #[arg(long, help_heading = "Battery and power")]
-    radio_off: bool,
-    /// Count what the board's radio adds while it is connected (`loads.radio_watts` of its board.toml), although nothing here
-    /// sends; with --mqtt or a page for other machines it is counted anyway
-    #[arg(long, conflicts_with = "radio_off", help_heading = "Battery and power")]
-    radio: bool,
-    /// Hold the processor at the clock at which a frame costs least, by a profile that `profile --sweep` wrote; put back at the
-    /// end. Needs the right to write below /sys
-    #[arg(long, requires = "profile", help_heading = "Battery and power")]
-    set_clock: bool,
-    #[command(flatten)]
-    state: StateArgs,
-    /// Do not run the full network beside each frame to compare
-    #[arg(long, help_heading = "State and output")]
-    no_compare: bool,
-    /// Stop at the first file that cannot be read or classified, in place of skipping it; frames of a camera are skipped
-    /// all the same
-    #[arg(long, help_heading = "State and output")]
-    strict: bool,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[cfg(feature = "http")]
-    #[command(flatten)]
-    http: crate::http::HttpArgs,
-    #[cfg(feature = "mqtt")]
-    #[command(flatten)]
-    mqtt: crate::mqtt::MqttArgs,
-}
-
-impl Args {
-    /// Whether there is a broker to publish to.
-    fn has_broker(&self) -> bool {
-        #[cfg(feature = "mqtt")]
-        return self.mqtt.is_named();
-        #[cfg(not(feature = "mqtt"))]
-        false
-    }
-
-    /// Whether the radio is in use: because this program sends, or because somebody says so.
-    fn sends(&self) -> bool {
-        #[cfg(feature = "http")]
-        let serves = self.http.is_for_others();
-        #[cfg(not(feature = "http"))]
-        let serves = false;
-        !self.radio_off && (self.radio || serves || self.has_broker())
-    }
-
-    /// Whether nothing is real: made-up or built-in frames at no pace of their own, no mission, no measured joules.
-    fn is_demonstration(&self) -> bool {
-        let paced = self.source.fps.is_some() || self.mission.is_mission();
-        !self.source.is_named() && !paced && self.profile.is_none()
-    }
-}
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let simulated = check(&args)?;
@@ -414,28 +295,6 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         wake.set(&system::here())?;
     }
     run.finish(ended)
-}
-
-/// Checks what options mean together, and says whether a battery is simulated.
-fn check(args: &Args) -> Result<bool, Failure> {
-    let gauge = args.gauge.is_named();
-    let simulated = args.battery.is_simulated(gauge, args.source.is_named())?;
-    if args.mission.is_mission() && gauge && args.battery.capacity.milliwatt_hours().is_none() {
-        return wrong("a mission on a gauge needs --battery-wh: a state of charge is no energy");
-    }
-    if args.suspended.is_given() && !args.suspend {
-        return wrong(
-            "--suspend-watts: the board is not suspended between frames without --suspend, so its battery would seem to last \
-             longer than it does",
-        );
-    }
-    if args.mission.steps.is_some() && args.mission.mode != Mode::Steps {
-        return wrong("--steps is for mode steps");
-    }
-    if args.mission.mode == Mode::Companion && !args.gauge.is_companion() {
-        return wrong("mode companion needs --gauge companion:DEVICE");
-    }
-    Ok(simulated)
 }
 
 /// A flag that is set by Ctrl-C and SIGTERM.
