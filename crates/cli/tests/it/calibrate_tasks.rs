@@ -85,6 +85,22 @@ fn a_detector_is_calibrated_and_its_policy_is_what_other_commands_run() {
     let (records, _) = run(&["--model", &bundle, "--frames", &images, "--level", "P5"]);
     assert!(frames(&records).iter().all(|frame| frame["exit"] == "P5"), "what is spelled out comes first");
 
+    // A mission is planned with what its exits and each level of boxes were measured to take.
+    let profile = folder.path("profile.json");
+    let shortly = ["--seconds", "0.02", "--rounds", "1", "--board", "raspberry-pi-4"];
+    let output = program(&[&["profile", &model, "-o", &profile][..], &shortly].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mission = ["plan", "--board", "raspberry-pi-4", "--battery-wh", "20", "--days", "1", "--json"];
+    let network = ["--model", &model, "--policy", &policy, "--profile", &profile];
+    let planned = json(&[&mission[..], &network].concat());
+    let whole = planned["facts"].as_array().unwrap().iter().find(|fact| fact["name"] == "the whole network").unwrap();
+    assert_eq!(whole["source"], "by the profile");
+    let stages: Value = serde_json::from_str(&std::fs::read_to_string(&profile).unwrap()).unwrap();
+    let seconds: f64 = stages["stages"].as_array().unwrap().iter().map(|stage| of(stage, "seconds")).sum();
+    assert!((of(whole, "value") / seconds - 1.0).abs() < 1e-6, "{whole}, measured {seconds}");
+    let others = ["plan", "--battery-wh", "20", "--days", "1", "--profile", &profile];
+    refuses(&others, &["the profile is of another network", "this one 4"]);
+
     refuses(&[&["calibrate", &model, "--data", &images][..]].concat(), &["instances.json"]);
     refuses(&[&["evaluate", &model], &data[..], &["--plot", "x.svg"]].concat(), &["--plot"]);
     let damaged = folder.file("damaged.json", b"{\"images\": 3}");
@@ -102,6 +118,16 @@ fn low_score(folder: &Folder) -> String {
     changed[at..at + from.len()].copy_from_slice(to);
     std::fs::write(&model, changed).unwrap();
     model
+}
+
+/// A detector and its policy.
+#[cfg(feature = "http")]
+pub(crate) fn calibrated_detector(folder: &Folder) -> (String, String) {
+    let (model, policy) = (low_score(folder), folder.path("policy.json"));
+    let (images, labels) = labelled(folder, &model, 6);
+    let output = program(&["calibrate", &model, "-o", &policy, "--data", &images, "--labels", &labels]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (model, policy)
 }
 
 /// Clips of two classes that differ in which way they grow brighter.

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::calibrate_tasks::calibrated_detector;
+use crate::cli::Folder;
+
 /// A loop with a page, ended when this is dropped.
 struct Loop {
     child: Child,
@@ -23,11 +26,15 @@ impl Loop {
             .spawn()
             .unwrap();
         let told = BufReader::new(child.stderr.take().unwrap());
-        let said = |line: std::io::Result<String>| {
-            let line = line.ok()?;
-            Some(line.split_once("live page at http://")?.1.trim_end_matches('/').to_owned())
-        };
-        let address = told.lines().find_map(said).expect("no page was told of");
+        let (mut address, mut said) = (None, vec![]);
+        for line in told.lines().map_while(Result::ok) {
+            address = line.split_once("live page at http://").map(|(_, at)| at.trim_end_matches('/').to_owned());
+            said.push(line);
+            if address.is_some() {
+                break;
+            }
+        }
+        let address = address.unwrap_or_else(|| panic!("no page was told of: {said:?}"));
         Self { child, address }
     }
 
@@ -75,6 +82,15 @@ fn a_mission_has_its_plan_on_the_page_and_a_run_without_one_has_none() {
     // A loop has no such option: the plan does not say that somebody gave it.
     assert_eq!(fact("still frames")["basis"], "assumed");
     assert_eq!(fact("the whole network")["source"], "as this run counts it");
+    drop(run);
+
+    // A detector's exits and levels of boxes are counted one by one.
+    let folder = Folder::new();
+    let (model, policy) = calibrated_detector(&folder);
+    let detector = ["--model", &model, "--policy", &policy, "--between-ms", "500,90000"];
+    let run = Loop::start(&[&mission[..], &detector].concat());
+    let (status, body) = run.get("/api/plan");
+    assert_eq!(status, 200, "{body}");
     drop(run);
     assert_eq!(Loop::start(&["--fps", "5"]).get("/api/plan").0, 404);
 }

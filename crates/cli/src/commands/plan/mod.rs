@@ -105,7 +105,7 @@ struct WishArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 1.0, value_parser = number::fps)]
     fps: f64,
     /// Accept a frame every so many seconds at the longest
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = number::seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = LONGEST, value_parser = number::seconds)]
     longest: Duration,
     /// Expect nothing to move in this share of the frames
     #[arg(long, value_name = "SHARE", default_value_t = STILL)]
@@ -121,7 +121,7 @@ struct WishArgs {
     #[arg(long, value_name = "COUNT", default_value_t = BURST, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     burst: u32,
     /// Take the camera's frames to be JPEG of this size
-    #[arg(long, value_name = "WxH", default_value = "640x480", value_parser = number::size)]
+    #[arg(long, value_name = "WxH", default_value = CAMERA_SIZE, value_parser = number::size)]
     camera_size: (u32, u32),
 }
 
@@ -131,6 +131,8 @@ const SUN_HOURS: f32 = 3.0;
 const STILL: Share = Share::new(0.9);
 const EVENTS_PER_DAY: f32 = 50.0;
 const BURST: u32 = 10;
+const LONGEST: &str = "60";
+const CAMERA_SIZE: &str = "640x480";
 /// Share of a panel's rating that reaches the battery: heat, angle, dirt and charging.
 const PANEL_YIELD: f64 = 0.7;
 /// Frames a second in a burst.

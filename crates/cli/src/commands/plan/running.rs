@@ -8,17 +8,15 @@ use dyn_perceiver_host::Board;
 use serde::Serialize;
 
 use super::{
-    Asked, BURST, EFFICIENCY, EVENTS_PER_DAY, Measured, Network, Report, STILL, SUN_HOURS, SupplyArgs, WishArgs, reckon,
+    Asked, BURST, CAMERA_SIZE, EFFICIENCY, EVENTS_PER_DAY, LONGEST, Measured, Network, Report, STILL, SUN_HOURS,
+    SupplyArgs, WishArgs, reckon,
 };
 use crate::args::model;
+use crate::args::number;
 use crate::args::policy::Points;
 use crate::args::share::Share;
-use crate::output::failure::Failure;
+use crate::output::failure::{Failure, wrong};
 use crate::output::json;
-
-/// What `plan` takes without --longest and --camera-size.
-const LONGEST: Duration = Duration::from_secs(60);
-const CAMERA_SIZE: (u32, u32) = (640, 480);
 
 /// What a frame of the loop costs.
 #[derive(Clone, Debug)]
@@ -88,12 +86,12 @@ impl Running<'_> {
         let wish = WishArgs {
             days: self.length,
             fps: self.fps,
-            longest: self.longest.unwrap_or(LONGEST),
+            longest: self.longest.map_or_else(|| number::seconds(LONGEST), Ok).or_else(wrong)?,
             still: STILL,
             gate_report: None,
             events_per_day: EVENTS_PER_DAY,
             burst: BURST,
-            camera_size: CAMERA_SIZE,
+            camera_size: number::size(CAMERA_SIZE).or_else(wrong)?,
         };
         let asked = Asked { supply: &supply, wish: &wish, radio: self.radio, by_loop: true };
         let reckoned = reckon(asked, self.board, &network, &[])?;

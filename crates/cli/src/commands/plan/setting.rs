@@ -39,8 +39,15 @@ pub(super) fn on(
     let stages: Vec<f64> = match network.measured {
         Some(measured) => {
             let seconds: f64 = measured.seconds.iter().sum();
-            if measured.seconds.len() != network.plan.stages().len() || seconds <= 0.0 {
-                return wrong("the profile is of another network");
+            // A detector's boxes are measured one level after another, behind its exits.
+            let (expected, actual) = (network.plan.outcomes(), measured.seconds.len());
+            if expected != actual {
+                return wrong(format!(
+                    "the profile is of another network: it has {actual} stages, this one {expected}"
+                ));
+            }
+            if seconds <= 0.0 {
+                return wrong("the profile's stages take no time: measure them with `profile`");
             }
             draw.core = measured.joules / seconds;
             draw.idle = measured.idle_watts;
