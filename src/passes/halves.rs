@@ -11,7 +11,7 @@ use crate::weights;
 
 /// Entries of a row from which on a product of several rows is worth what halves lose: with fewer, making halves of the rows takes
 /// most of the instructions that the product saves.
-const LEAST_ENTRIES: usize = 64;
+const LEAST_ENTRIES: usize = 16;
 
 /// The layer's packed weights as halves, if they fit.
 fn halves(model: &TypedModel, node: &TypedNode, linear: &Linear) -> TractResult<Option<Vec<i32>>> {

@@ -82,6 +82,23 @@ impl Epilogue<'_> {
         sums
     }
 
+    /// Sums of `N` columns plus `bias`.
+    #[inline(always)]
+    pub(crate) fn add_bias<S: Simd, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        mut sums: Accumulators<S, M>,
+        bias: &[f32; NR],
+    ) -> Accumulators<S, M> {
+        for row in &mut sums {
+            for (v, sum) in row.iter_mut().enumerate().take(const { vectors::<S, N>() }) {
+                // SAFETY: the first N biases are read.
+                *sum = simd.add(*sum, unsafe { simd.load(bias.as_ptr().add(v * S::LANES)) });
+            }
+        }
+        sums
+    }
+
     /// Applies it to accumulators of `N` columns that began with their bias, and stores row `i` of them from
     /// `at + i * stride`.
     #[inline(always)]

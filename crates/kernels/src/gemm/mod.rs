@@ -121,28 +121,24 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
             } else {
                 bytes.div_ceil((rows.div_ceil(height) * packed.len() / nr).max(1))
             };
+            // One for all tiles of the panels: what they have in common is written once.
+            let mut tile = Tile {
+                operands: Operands { rows: a.tile(block.start..block.start), per_row, offset, len, panel, ahead, pace },
+                start: &start,
+                rows: 0,
+                width,
+                at: 0,
+                stride: to.stride,
+                epilogue: in_tile,
+            };
             for rows in even(block.len(), height) {
                 let row = block.start + rows.start;
-                let tile = Tile {
-                    operands: Operands {
-                        rows: a.tile(row..row + rows.len()),
-                        per_row,
-                        offset,
-                        len,
-                        panel,
-                        ahead,
-                        pace,
-                    },
-                    start: &start,
-                    rows: rows.len(),
-                    width,
-                    at: base + row * to.stride + column,
-                    stride: to.stride,
-                    epilogue: in_tile,
-                };
+                tile.operands.rows = a.tile(row..row + rows.len());
+                (tile.rows, tile.at) = (rows.len(), base + row * to.stride + column);
                 kernel.tile(&tile, &mut out);
-                ahead = ahead.wrapping_add(pace * entries * panels);
+                tile.operands.ahead = tile.operands.ahead.wrapping_add(pace * entries * panels);
             }
+            ahead = tile.operands.ahead;
         }
         if is_unfinished {
             // Rows that lie side by side are one.
@@ -225,29 +221,30 @@ fn f32_groups_body<S: F32MicroKernel>(
     let (pace, start) = ((NR * size_of::<f32>()).div_ceil(count), S::Start::default());
     for (g, packed) in packed.chunks_exact(packed_len(len, columns)).enumerate().take(groups) {
         for (p, panel) in packed.chunks(S::PANELS * len * NR).enumerate() {
-            let (column, mut ahead) = (p * S::PANELS * NR, panel.as_ptr_range().end.cast::<u8>());
-            let panels = panel.len() / (len * NR);
+            let (column, panels) = (p * S::PANELS * NR, panel.len() / (len * NR));
+            let mut tile = Tile {
+                operands: Operands {
+                    rows: TileRows::Listed(&[]),
+                    per_row: 1,
+                    offset: g * len,
+                    len,
+                    panel,
+                    ahead: panel.as_ptr_range().end.cast::<u8>(),
+                    pace,
+                },
+                start: &start,
+                rows: 0,
+                width: (panels * NR).min(columns - column),
+                at: 0,
+                stride: groups * columns,
+                epilogue: Epilogue::default(),
+            };
             for &(from, until) in &tiles[..count] {
                 let list = &rows[from..until];
-                let tile = Tile {
-                    operands: Operands {
-                        rows: TileRows::Listed(list),
-                        per_row: 1,
-                        offset: g * len,
-                        len,
-                        panel,
-                        ahead,
-                        pace,
-                    },
-                    start: &start,
-                    rows: list.len(),
-                    width: (panels * NR).min(columns - column),
-                    at: (from * groups + g) * columns + column,
-                    stride: groups * columns,
-                    epilogue: Epilogue::default(),
-                };
+                tile.operands.rows = TileRows::Listed(list);
+                (tile.rows, tile.at) = (list.len(), (from * groups + g) * columns + column);
                 kernel.tile(&tile, &mut out);
-                ahead = ahead.wrapping_add(pace * len * panels);
+                tile.operands.ahead = tile.operands.ahead.wrapping_add(pace * len * panels);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! GEMM with weights in half precision.
 //!
 //! Where a CPU multiplies halves (`fp16` of ARMv8.2), rows are halves, too, and sums are kept in halves for 64 entries at
-//! most, those of eight entries each for itself, then added to f32 sums. Rows are scaled by a power of two so that none is beyond 16:
+//! most, those of sixteen entries each for itself, then added to f32 sums. Rows are scaled by a power of two so that none is beyond 16:
 //! no sum can become infinite, however large the values are, and small ones keep their bits. Elsewhere weights are widened and everything else is f32: half the memory is read, which
 //! pays for products of one row.
 
@@ -13,6 +13,10 @@ mod tests;
 mod widen;
 
 use std::ops::Range;
+#[cfg(target_arch = "aarch64")]
+use std::ops::RangeInclusive;
+#[cfg(target_arch = "aarch64")]
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use self::widen::half_gemm;
 use super::epilogue::{Accumulators, NR};
@@ -32,6 +36,13 @@ use crate::thread_pool::ThreadPool;
 const PIECE: usize = 64;
 /// The largest weight: with rows of at most 16, the sum of a piece stays below 65,504, the largest half.
 pub const LARGEST_WEIGHT: f32 = 63.0;
+
+/// The bits of a half that tell its magnitude.
+#[cfg(target_arch = "aarch64")]
+const MAGNITUDE: u16 = 0x7FFF;
+/// Halves of rows that are multiplied without scaling: the largest magnitude is one of these, from 1/4 to 16.
+#[cfg(target_arch = "aarch64")]
+const AS_IS: RangeInclusive<u16> = 0x3400..=0x4C00;
 
 /// Columns of halves that are computed where no more than half of a panel exists.
 const HALF: usize = NR / 2;
@@ -132,7 +143,11 @@ fn run<K: HalfKernel, const M: usize, const N: usize>(kernel: K, tile: &Tile<'_,
     let simd = kernel.simd();
     let HalfEpilogue { scale, float } = tile.epilogue;
     let scales = [scale; NR];
-    let sums = float.rescale::<K::Simd, M, N>(simd, kernel.sums::<M, N>(&tile.operands), &scales, tile.start);
+    let sums = kernel.sums::<M, N>(&tile.operands);
+    let sums = match scale == 1.0 {
+        true => float.add_bias::<K::Simd, M, N>(simd, sums, tile.start),
+        false => float.rescale::<K::Simd, M, N>(simd, sums, &scales, tile.start),
+    };
     if tile.width == N {
         float.finish::<K::Simd, M, N>(simd, sums, tile.at, tile.stride, out);
     } else {
@@ -166,6 +181,31 @@ fn scale_down(x: &[f32]) -> f32 {
     }
 }
 
+/// Makes halves of `x`, by a power of two where the largest would be small, or too large for sums in halves. Returns what results have to
+/// be multiplied by.
+#[cfg(target_arch = "aarch64")]
+fn narrow(pool: &mut ThreadPool, kernel: half::NeonFp16, x: &[f32], halves: &mut [u16]) -> f32 {
+    let (parts, largest) = (pool.parts(x.len(), x.len()), AtomicU16::new(0));
+    let sink = Sink::new(halves);
+    let part = |part: usize, convert: &dyn Fn(&[f32], &mut [u16])| {
+        let (from, until) = (part * x.len() / parts, (part + 1) * x.len() / parts);
+        // SAFETY: each part writes its own entries.
+        let mut halves = unsafe { sink.share() };
+        convert(&x[from..until], halves.entries(from, until - from));
+    };
+    pool.run(parts, &|p| {
+        part(p, &|x, halves| {
+            largest.fetch_max(kernel.narrow_as_is(x, halves), Ordering::Relaxed);
+        });
+    });
+    if AS_IS.contains(&largest.into_inner()) {
+        return 1.0;
+    }
+    let down = scale_down(x);
+    pool.run(parts, &|p| part(p, &|x, halves| kernel.narrow(x, down, halves)));
+    1.0 / down
+}
+
 /// `out = activation(x * weights + bias + residual)` with `packed` from [`pack_f16`], `x` and `out` as for
 /// [`gemm`](super::gemm). `halves` has room for the entries of `x`, for where rows are halves.
 ///
@@ -197,16 +237,9 @@ pub fn gemm_f16(
     match token {
         #[cfg(target_arch = "aarch64")]
         HalfToken::NeonFp16(kernel) => {
-            let down = scale_down(x);
             let halves = &mut halves[..x.len()];
-            let (parts, sink) = (pool.parts(x.len(), x.len()), Sink::new(halves));
-            pool.run(parts, &|part| {
-                let (from, until) = (part * x.len() / parts, (part + 1) * x.len() / parts);
-                // SAFETY: each part writes its own entries.
-                let mut halves = unsafe { sink.share() };
-                kernel.narrow(&x[from..until], down, halves.entries(from, until - from));
-            });
-            let epilogue = HalfEpilogue { scale: 1.0 / down, float: epilogue };
+            let scale = narrow(pool, kernel, x, halves);
+            let epilogue = HalfEpilogue { scale, float: epilogue };
             split.run::<Half<half::NeonFp16>>(pool, halves, packed, epilogue, out, &|x, packed, to, epilogue, out| {
                 neon::half_gemm_fp16(kernel, x, reduction, packed, to, epilogue, out);
             });

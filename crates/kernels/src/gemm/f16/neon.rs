@@ -1,15 +1,15 @@
 //! f16 weights on NEON: widened, or multiplied as they are where the CPU has `fp16`.
 
 use std::arch::aarch64::{
-    float32x4_t, uint16x8_t, vaddq_f32, vcvt_f16_f32, vcvt_f32_f16, vcvt_high_f16_f32, vcvt_high_f32_f16, vdupq_n_f32,
-    vdupq_n_u16, vget_low_f16, vld1_u16, vld1q_f32, vmulq_n_f32, vreinterpret_f16_u16, vreinterpretq_f16_u16,
-    vreinterpretq_u16_f16, vst1q_u16,
+    float32x4_t, uint16x8_t, vaddq_f32, vandq_u16, vcvt_f16_f32, vcvt_f32_f16, vcvt_high_f16_f32, vcvt_high_f32_f16,
+    vdupq_n_f32, vdupq_n_u16, vget_low_f16, vld1_u16, vld1q_f32, vmaxq_u16, vmaxvq_u16, vmulq_n_f32,
+    vreinterpret_f16_u16, vreinterpretq_f16_u16, vreinterpretq_u16_f16, vst1q_u16,
 };
 use std::arch::asm;
 
 use super::convert::from_f32;
 use super::widen::Widen;
-use super::{Accumulators, Half, HalfEpilogue, HalfKernel, NR, Operands, PIECE};
+use super::{Accumulators, Half, HalfEpilogue, HalfKernel, MAGNITUDE, NR, Operands, PIECE};
 use crate::dispatch::half::{Neon, NeonFp16};
 use crate::gemm::{Columns, Direct, Tile, gemm_body};
 use crate::simd::Neon as Floats;
@@ -25,14 +25,45 @@ impl NeonFp16 {
                 // SAFETY: eight floats are read and eight halves written; every aarch64 target has NEON.
                 unsafe {
                     let (x, halves) = (x.as_ptr().add(half), halves.as_mut_ptr().add(half));
-                    let low = vcvt_f16_f32(vmulq_n_f32(vld1q_f32(x), scale));
-                    let both = vcvt_high_f16_f32(low, vmulq_n_f32(vld1q_f32(x.add(4)), scale));
-                    vst1q_u16(halves, vreinterpretq_u16_f16(both));
+                    let (low, high) = (vmulq_n_f32(vld1q_f32(x), scale), vmulq_n_f32(vld1q_f32(x.add(4)), scale));
+                    vst1q_u16(halves, eight(low, high));
                 }
             }
         }
         out_rest.iter_mut().zip(rest).for_each(|(half, x)| *half = from_f32(x * scale));
     }
+
+    /// Halves nearest to the floats. Returns the largest of their magnitudes, as bits.
+    pub(super) fn narrow_as_is(self, x: &[f32], halves: &mut [u16]) -> u16 {
+        let (sixteens, rest) = x.as_chunks::<16>();
+        let (out, out_rest) = halves.as_chunks_mut::<16>();
+        let mut largest = 0;
+        // SAFETY: sixteen floats are read and sixteen halves written; every aarch64 target has NEON.
+        unsafe {
+            let (magnitude, mut most) = (vdupq_n_u16(MAGNITUDE), vdupq_n_u16(0));
+            for (x, halves) in sixteens.iter().zip(out) {
+                for half in [0, 8] {
+                    let (x, halves) = (x.as_ptr().add(half), halves.as_mut_ptr().add(half));
+                    let both = eight(vld1q_f32(x), vld1q_f32(x.add(4)));
+                    most = vmaxq_u16(most, vandq_u16(both, magnitude));
+                    vst1q_u16(halves, both);
+                }
+            }
+            largest = vmaxvq_u16(most).max(largest);
+        }
+        for (half, x) in out_rest.iter_mut().zip(rest) {
+            *half = from_f32(*x);
+            largest = largest.max(*half & MAGNITUDE);
+        }
+        largest
+    }
+}
+
+/// Eight floats as halves.
+#[inline(always)]
+fn eight(low: float32x4_t, high: float32x4_t) -> uint16x8_t {
+    // SAFETY: the instructions touch registers alone; every aarch64 target has NEON.
+    unsafe { vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low), high)) }
 }
 
 impl Widen for Neon {
@@ -85,19 +116,12 @@ macro_rules! step {
     };
 }
 
-/// The loops over some entries of each row, eight a step `$eights` times and then one `$ones` times: `$x` points to a row's
-/// entries, `$e` holds them, and the rest of its list are its accumulators, by their places in `$sums`, each with what sums the
-/// eight products of a step. Errors grow with the number of products added one by one, so that eight and eight are added apart.
-macro_rules! fragment {
-    (
-        $kind:ident ($sums:ident, $at:ident, $weights:ident, $eights:expr, $ones:expr)
-        $([$i:literal $x:ident $e:ident $($v:literal $a:ident $t:ident)+])+
-    ) => {
-        asm!(
-            "cbz {eights}, 3f",
-            "2:",
-            $(concat!("ldr {", stringify!($e), ":q}, [{", stringify!($x), "}], #16"),)+
-            step!($kind "fmul" 0 $([$e $($t)+])+),
+/// Products of the next eight entries of each row; the first of them begins sums where `$op` is `fmul`.
+macro_rules! eight {
+    ($kind:ident $op:literal $([$x:ident $e:ident $($t:ident)+])+) => {
+        concat!(
+            $("ldr {", stringify!($e), ":q}, [{", stringify!($x), "}], #16\n",)+
+            step!($kind $op 0 $([$e $($t)+])+),
             step!($kind "fmla" 1 $([$e $($t)+])+),
             step!($kind "fmla" 2 $([$e $($t)+])+),
             step!($kind "fmla" 3 $([$e $($t)+])+),
@@ -105,74 +129,105 @@ macro_rules! fragment {
             step!($kind "fmla" 5 $([$e $($t)+])+),
             step!($kind "fmla" 6 $([$e $($t)+])+),
             step!($kind "fmla" 7 $([$e $($t)+])+),
-            "subs {eights}, {eights}, #1",
-            $($(concat!("fadd {", stringify!($a), ":v}.8h, {", stringify!($a), ":v}.8h, {", stringify!($t), ":v}.8h"),)+)+
-            "b.ne 2b",
+        )
+    };
+}
+
+/// The loops over some entries of each row, sixteen a step `$sixteens` times, eight if `$eights` is 1, and then one `$ones` times: `$x`
+/// points to a row's entries, `$e` holds them, and the rest of its list are its sums, by their places in `$sums`, each with what sums the
+/// products of a step. Errors grow with the number of products added one by one, so that those of a step are added apart.
+macro_rules! fragment {
+    (
+        $kind:ident ($sums:ident, $at:ident, $weights:ident, $sixteens:expr, $eights:expr, $ones:expr)
+        $([$i:literal $x:ident $e:ident $($v:literal $a:ident $t:ident)+])+
+    ) => {
+        asm!(
+            "cbnz {sixteens}, 2f",
+            $($(concat!("movi {", stringify!($a), ":v}.8h, #0"),)+)+
+            "b 4f",
+            // The first step begins the sums.
+            "2:",
+            eight!($kind "fmul" $([$x $e $($a)+])+),
+            eight!($kind "fmla" $([$x $e $($a)+])+),
+            "subs {sixteens}, {sixteens}, #1",
+            "b.eq 4f",
             "3:",
-            "cbz {ones}, 5f",
+            eight!($kind "fmul" $([$x $e $($t)+])+),
+            eight!($kind "fmla" $([$x $e $($t)+])+),
+            "subs {sixteens}, {sixteens}, #1",
+            $($(concat!("fadd {", stringify!($a), ":v}.8h, {", stringify!($a), ":v}.8h, {", stringify!($t), ":v}.8h"),)+)+
+            "b.ne 3b",
             "4:",
+            "cbz {eights}, 5f",
+            eight!($kind "fmul" $([$x $e $($t)+])+),
+            $($(concat!("fadd {", stringify!($a), ":v}.8h, {", stringify!($a), ":v}.8h, {", stringify!($t), ":v}.8h"),)+)+
+            "5:",
+            "cbz {ones}, 7f",
+            "6:",
             $(concat!("ldr {", stringify!($e), ":h}, [{", stringify!($x), "}], #2"),)+
             step!($kind "fmla" 0 $([$e $($a)+])+),
             "subs {ones}, {ones}, #1",
-            "b.ne 4b",
-            "5:",
+            "b.ne 6b",
+            "7:",
             weights = inout(reg) *$weights,
-            eights = inout(reg) $eights => _,
+            sixteens = inout(reg) $sixteens => _,
+            eights = in(reg) $eights,
             ones = inout(reg) $ones => _,
-            $($x = inout(reg) $at[$i], $e = out(vreg_low16) _, $($a = inout(vreg) $sums[$i][$v], $t = out(vreg) _,)+)+
+            $($x = inout(reg) $at[$i], $e = out(vreg_low16) _, $($a = out(vreg) $sums[$i][$v], $t = out(vreg) _,)+)+
             out("v30") _, out("v31") _,
             options(readonly, nostack),
         )
     };
 }
 
-/// Adds to `sums` the products of entries at `at` and the rows of weights from `weights` on, `len` of each, and brings both
-/// pointers behind them.
+/// The sums of the products of entries at `at` and the rows of weights from `weights` on, `len` of each, and brings both pointers behind
+/// them.
 ///
 /// # Safety
 /// They may be read, and the CPU multiplies halves.
 #[inline(always)]
-unsafe fn add_piece<const M: usize, const N: usize>(
-    sums: &mut Sums<M>,
+unsafe fn piece<const M: usize, const N: usize>(
     at: &mut [*const u16; M],
     weights: &mut *const u16,
     len: usize,
-) {
-    let (eights, ones) = (len / 8, len % 8);
+) -> Sums<M> {
+    let (sixteens, eights, ones) = (len / 16, len % 16 / 8, len % 8);
     // SAFETY: by the caller's promise the CPU has the instructions and what is read is there; nothing is written.
     unsafe {
+        let mut sums: Sums<M> = [[vdupq_n_u16(0); NR / 8]; M];
         match (M, N) {
-            (1, NR) => fragment!(wide (sums, at, weights, eights, ones)
+            (1, NR) => fragment!(wide (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0 1 b0 u0]),
-            (2, NR) => fragment!(wide (sums, at, weights, eights, ones)
+            (2, NR) => fragment!(wide (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0 1 b0 u0] [1 x1 e1 0 a1 t1 1 b1 u1]),
-            (3, NR) => fragment!(wide (sums, at, weights, eights, ones)
+            (3, NR) => fragment!(wide (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0 1 b0 u0] [1 x1 e1 0 a1 t1 1 b1 u1] [2 x2 e2 0 a2 t2 1 b2 u2]),
-            (4, NR) => fragment!(wide (sums, at, weights, eights, ones)
+            (4, NR) => fragment!(wide (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0 1 b0 u0] [1 x1 e1 0 a1 t1 1 b1 u1] [2 x2 e2 0 a2 t2 1 b2 u2]
                 [3 x3 e3 0 a3 t3 1 b3 u3]),
-            (5, NR) => fragment!(wide (sums, at, weights, eights, ones)
+            (5, NR) => fragment!(wide (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0 1 b0 u0] [1 x1 e1 0 a1 t1 1 b1 u1] [2 x2 e2 0 a2 t2 1 b2 u2]
                 [3 x3 e3 0 a3 t3 1 b3 u3] [4 x4 e4 0 a4 t4 1 b4 u4]),
-            (6, NR) => fragment!(wide (sums, at, weights, eights, ones)
+            (6, NR) => fragment!(wide (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0 1 b0 u0] [1 x1 e1 0 a1 t1 1 b1 u1] [2 x2 e2 0 a2 t2 1 b2 u2]
                 [3 x3 e3 0 a3 t3 1 b3 u3] [4 x4 e4 0 a4 t4 1 b4 u4] [5 x5 e5 0 a5 t5 1 b5 u5]),
-            (1, _) => fragment!(half (sums, at, weights, eights, ones)
+            (1, _) => fragment!(half (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0]),
-            (2, _) => fragment!(half (sums, at, weights, eights, ones)
+            (2, _) => fragment!(half (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0] [1 x1 e1 0 a1 t1]),
-            (3, _) => fragment!(half (sums, at, weights, eights, ones)
+            (3, _) => fragment!(half (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0] [1 x1 e1 0 a1 t1] [2 x2 e2 0 a2 t2]),
-            (4, _) => fragment!(half (sums, at, weights, eights, ones)
+            (4, _) => fragment!(half (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0] [1 x1 e1 0 a1 t1] [2 x2 e2 0 a2 t2] [3 x3 e3 0 a3 t3]),
-            (5, _) => fragment!(half (sums, at, weights, eights, ones)
+            (5, _) => fragment!(half (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0] [1 x1 e1 0 a1 t1] [2 x2 e2 0 a2 t2] [3 x3 e3 0 a3 t3]
                 [4 x4 e4 0 a4 t4]),
-            (6, _) => fragment!(half (sums, at, weights, eights, ones)
+            (6, _) => fragment!(half (sums, at, weights, sixteens, eights, ones)
                 [0 x0 e0 0 a0 t0] [1 x1 e1 0 a1 t1] [2 x2 e2 0 a2 t2] [3 x3 e3 0 a3 t3]
                 [4 x4 e4 0 a4 t4] [5 x5 e5 0 a5 t5]),
             _ => unreachable!("tiles have six rows at most"),
         }
+        sums
     }
 }
 
@@ -194,19 +249,20 @@ impl HalfKernel for NeonFp16 {
         // SAFETY: the token proves the extension; a fragment has `len` entries, and the panel as many rows of NR weights for it,
         // those of a fragment behind those of the one before.
         unsafe {
-            let (zero, mut floats) = (vdupq_n_u16(0), [[vdupq_n_f32(0.0); NR / 4]; M]);
+            let mut floats = [[vdupq_n_f32(0.0); NR / 4]; M];
             for t in 0..per_row {
                 let (mut at, mut left) = (operands.fragments::<M>(t), len);
                 while left > 0 {
-                    let piece = left.min(PIECE);
-                    let mut sums: Sums<M> = [[zero; NR / 8]; M];
-                    add_piece::<M, N>(&mut sums, &mut at, &mut weights, piece);
-                    left -= piece;
+                    let entries = left.min(PIECE);
+                    let (sums, is_first) = (piece::<M, N>(&mut at, &mut weights, entries), t == 0 && left == len);
+                    left -= entries;
                     for (floats, sums) in floats.iter_mut().zip(sums) {
                         for v in 0..N / 8 {
                             let sums = vreinterpretq_f16_u16(sums[v]);
-                            floats[2 * v] = vaddq_f32(floats[2 * v], vcvt_f32_f16(vget_low_f16(sums)));
-                            floats[2 * v + 1] = vaddq_f32(floats[2 * v + 1], vcvt_high_f32_f16(sums));
+                            let wide = [vcvt_f32_f16(vget_low_f16(sums)), vcvt_high_f32_f16(sums)];
+                            for (float, wide) in floats[2 * v..].iter_mut().zip(wide) {
+                                *float = if is_first { wide } else { vaddq_f32(*float, wide) };
+                            }
                         }
                     }
                 }
