@@ -18,8 +18,8 @@ pub(super) enum Precision {
     F32,
     /// float16 where the processor gains by it.
     F16,
-    /// int8 in every layer that can be, but for those that Winograd's filtering makes cheaper in float: which pay is a question of times,
-    /// and those an emulator does not have.
+    /// int8 in every layer that can be, but for those that take fewer instructions in float: which pay is a question of times, and
+    /// those an emulator does not have.
     Int8,
 }
 
@@ -33,10 +33,20 @@ impl fmt::Display for Precision {
     }
 }
 
+/// Whether the processor multiplies int8 without the dot-product extension.
+fn is_without_dot(cpu: &str) -> bool {
+    matches!(cpu, "cortex-a53" | "cortex-a72")
+}
+
+/// Entries of a row from which on a product takes no more instructions in int8 than in float32, by the table in docs/performance.md.
+fn least_entries(cpu: &str) -> usize {
+    if is_without_dot(cpu) { 64 } else { 0 }
+}
+
 /// Channels from which on a 3x3 convolution takes fewer instructions in int8 than by Winograd's filtering in float32, by the table
 /// in docs/performance.md: 48 with dot product, none without.
 fn least_channels(cpu: &str) -> usize {
-    if matches!(cpu, "cortex-a53" | "cortex-a72") { usize::MAX } else { 48 }
+    if is_without_dot(cpu) { usize::MAX } else { 48 }
 }
 
 impl Precision {
@@ -77,7 +87,8 @@ impl Precision {
                 options.layer_time = f64::INFINITY;
                 let mut chosen = quantiser.choose(&[image], None, &options)?;
                 for (layer, verdict) in quantiser.layers().iter().zip(&mut chosen.verdicts) {
-                    if layer.winograd && layer.columns < least_channels(cpu) {
+                    let by_winograd = layer.winograd && layer.columns < least_channels(cpu);
+                    if by_winograd || layer.reduction < least_entries(cpu) {
                         *verdict = Verdict::NotFaster;
                     }
                 }
