@@ -9,10 +9,12 @@ pub const FILES: &[(&str, &str)] = &[
     ("dyn_perceiver_training/fit.py", include_str!("../training/dyn_perceiver_training/fit.py")),
     ("dyn_perceiver_training/folder.py", include_str!("../training/dyn_perceiver_training/folder.py")),
     ("dyn_perceiver_training/images.py", include_str!("../training/dyn_perceiver_training/images.py")),
+    ("dyn_perceiver_training/int8.py", include_str!("../training/dyn_perceiver_training/int8.py")),
     ("dyn_perceiver_training/losses.py", include_str!("../training/dyn_perceiver_training/losses.py")),
     ("dyn_perceiver_training/macs.py", include_str!("../training/dyn_perceiver_training/macs.py")),
     ("dyn_perceiver_training/mixing.py", include_str!("../training/dyn_perceiver_training/mixing.py")),
     ("dyn_perceiver_training/model.py", include_str!("../training/dyn_perceiver_training/model.py")),
+    ("dyn_perceiver_training/onnx_weights.py", include_str!("../training/dyn_perceiver_training/onnx_weights.py")),
     ("dyn_perceiver_training/options.py", include_str!("../training/dyn_perceiver_training/options.py")),
     ("dyn_perceiver_training/report.py", include_str!("../training/dyn_perceiver_training/report.py")),
     (

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import one_hot
 
+from . import int8, onnx_weights
 from .cache import Cache
 from .folder import DataError, scan
 from .images import variant
@@ -27,6 +28,8 @@ WARM_EPOCHS = 1.0
 SAVE_SECONDS = 60
 # Gradients longer than this are shortened.
 LONGEST = 2.0
+# Images from which ranges of int8 layers are taken before they are rounded.
+OBSERVED = 128
 
 
 def say(line):
@@ -64,7 +67,12 @@ class Training:
         self.preprocessing = preprocessing_of(args, self.config)
         torch.manual_seed(args.seed)
         self.model = DynPerceiver(self.config, args.dropout).to(memory_format=torch.channels_last)
-        state, own = starting_state(args, self.config), self.model.state_dict()
+        is_onnx = not args.from_nothing and args.source is not None and args.source.suffix == ".onnx"
+        if is_onnx:
+            state = onnx_weights.state_from(args.source, self.model)
+        else:
+            state = starting_state(args, self.config)
+        own = self.model.state_dict()
         fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
         if state and len(fitting) < len(own) // 4:
             raise DataError(f"{args.source}: its weights do not fit {self.config.name}")
@@ -79,7 +87,12 @@ class Training:
         for module in self.trained:
             for parameter in module.parameters():
                 parameter.requires_grad_(True)
+        # Normalisations that are folded have no statistics to renew; those of int8 layers stay as the program will fold them.
+        self.norms_stay = args.int8 or is_onnx
+        if args.int8:
+            int8.attach(self.model)
         self.average = copy.deepcopy(self.model)
+        int8.share(self.model, self.average)
         self.optimizer = self.make_optimizer()
         self.step = self.seconds = 0
         self.best = {"loss": math.inf, "epoch": -1, "state": None}
@@ -99,6 +112,9 @@ class Training:
     def prepare(self):
         """Features of all splits, or the images themselves."""
         args = self.args
+        if args.int8:
+            self.observe()
+        rounded = f" int8 {int8.fingerprint(self.model)}" if args.int8 else ""
         kinds = {"train": 1 + args.variants, "val": 1, "test": 1}
         self.sources = {}
         for split, variants in kinds.items():
@@ -111,8 +127,20 @@ class Training:
                 self.model.eval()
                 self.sources[split] = Cache(
                     args.out / "features", self.model, items, self.preprocessing, variants, self.first, args.seed,
-                    f"{split} {self.data.fingerprint()}", lambda line, split=split: say(f"{split} {line}"),
+                    f"{split} {self.data.fingerprint()}{rounded}", lambda line, split=split: say(f"{split} {line}"),
                 )  # fmt: skip
+
+    @torch.no_grad()
+    def observe(self):
+        """Takes ranges from some images of all classes, in float; from then on layers are rounded."""
+        items = self.data.splits["train"]
+        items = items[:: -(-len(items) // OBSERVED)]
+        self.model.eval()
+        int8.set_state(self.model, observing=True, rounding=False)
+        for at in range(0, len(items), 16):
+            x = torch.stack([variant(path, self.preprocessing, self.args.seed, 0) for path, _ in items[at : at + 16]])
+            self.model(x.contiguous(memory_format=torch.channels_last))
+        int8.set_state(self.model, observing=False, rounding=True)
 
     def logits(self, model, inputs):
         return model.classify(inputs) if self.first else model(inputs[0])
@@ -122,6 +150,7 @@ class Training:
         """Logits of all exits (exits, images, classes) and the classes."""
         source = self.sources[split]
         model.eval()
+        int8.set_state(model, observing=False, rounding=True)
         rows = []
         for at in torch.arange(len(source)).split(64):
             inputs, _ = source.batch(torch.zeros_like(at), at)
@@ -133,11 +162,15 @@ class Training:
         if not path.exists():
             return
         state = torch.load(path, weights_only=True)
-        if state["config"] != json.dumps(self.config.to_json()) or state["data"] != self.data.fingerprint():
+        same = state["config"] == json.dumps(self.config.to_json()) and state["data"] == self.data.fingerprint()
+        # Checkpoints without int8 have no ranges.
+        ranges = state.get("ranges", [])
+        if not same or len(ranges) != len(int8.roundings(self.model)):
             raise DataError(f"{path}: belongs to another network or other data; give another --out or remove it")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["model_ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        int8.set_ranges(self.model, ranges)
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 
     def save(self):
@@ -145,6 +178,7 @@ class Training:
             "model": self.model.state_dict(), "model_ema": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds, "best": self.best,
             "config": json.dumps(self.config.to_json()), "data": self.data.fingerprint(),
+            "ranges": int8.ranges(self.model),
         }  # fmt: skip
         save_atomically(self.args.out / "checkpoint.pt", lambda path: torch.save(state, path))
 
@@ -169,6 +203,10 @@ class Training:
             for part in module.modules():
                 if isinstance(part, torch.nn.BatchNorm2d):
                     part.eval()
+        if self.norms_stay:
+            int8.freeze_norms(self.model)
+        # Ranges follow the weights for an epoch, and stay then, so that the weights can settle to them.
+        int8.set_state(self.model, observing=step < per_epoch, rounding=True)
         loss = total_loss(self.logits(self.model, inputs), target, args.smoothing, args.distillation, self.class_weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

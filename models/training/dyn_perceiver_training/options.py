@@ -28,11 +28,13 @@ def parser():
     p.add_argument("--sa-widening", type=int, default=2)
     for flag in ("x2z", "z2x", "dwc", "last-ca", "isc"):
         p.add_argument(f"--with-{flag}", action=argparse.BooleanOptionalAction, default=flag not in ("z2x", "dwc"))
-    p.add_argument("--from", dest="source", type=Path, help="weights to begin with (.pth or .safetensors); "
+    p.add_argument("--from", dest="source", type=Path, help="weights to begin with (.pth, .safetensors, or .onnx of this program); "
                    "EfficientNet-Lite0 begins with ImageNet's by itself")  # fmt: skip
     p.add_argument("--from-nothing", action="store_true", help="begin with random weights")
     p.add_argument("--tune", choices=sorted(TUNED), default="top",
                    help="heads: the trunk stays as it is; top: its stages 3 and 4 are trained; full: all of it")  # fmt: skip
+    p.add_argument("--int8", action="store_true",
+                   help="round layers as `dyn-perceiver quantize` does, to go on with a network that was trained (--from)")  # fmt: skip
     p.add_argument("--variants", type=int, default=8, help="augmented variants of an image whose features are kept")
     p.add_argument("--epochs", type=int, default=24)
     p.add_argument("--minutes", type=float, help="as many epochs as fit into this time, at most --epochs")

@@ -40,13 +40,13 @@ PIECES = ((0, 3), (3, 5), (5, 8), (8, 11), (11, 16))
 class SameConv(nn.Conv2d):
     """A convolution with TensorFlow's SAME padding."""
 
-    def forward(self, x):
+    def _conv_forward(self, x, weight, bias):
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
-            return conv2d(x, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
+            return conv2d(x, weight, bias, 1, kernel // 2, 1, self.groups)
         height, width = (max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in x.shape[2:])
         x = pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
-        return conv2d(x, self.weight, self.bias, stride, 0, 1, self.groups)
+        return conv2d(x, weight, bias, stride, 0, 1, self.groups)
 
 
 def conv_norm_act(c_in, c_out, kernel, stride=1, groups=1, act=True):

@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// Train this network of the family
     #[arg(long, value_name = "NAME", default_value = "efficientnet_lite0_perceiver_t64")]
     arch: String,
-    /// Begin with the weights of this checkpoint, .pth or .safetensors [default: ImageNet's for EfficientNet-Lite0]
+    /// Begin with the weights of this file, .pth, .safetensors or .onnx [default: ImageNet's for EfficientNet-Lite0]
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Train at most about so many minutes, after the features have been computed
