@@ -1,9 +1,9 @@
 //! GEMM with weights in half precision.
 //!
 //! Where a CPU multiplies halves (`fp16` of ARMv8.2), rows are halves, too, and sums are kept in halves for 64 entries at
-//! most, those of sixteen entries each for itself, then added to f32 sums. Rows are scaled by a power of two so that none is beyond 16:
-//! no sum can become infinite, however large the values are, and small ones keep their bits. Elsewhere weights are widened and everything else is f32: half the memory is read, which
-//! pays for products of one row.
+//! most, those of sixteen entries each for itself, then added to f32 sums. Rows whose largest value is beyond 16 or below 1/4 are scaled
+//! by a power of two: no sum can become infinite, however large the values are, and small ones keep their bits. Elsewhere weights are
+//! widened and everything else is f32: half the memory is read, which pays for products of one row.
 
 pub(crate) mod convert;
 #[cfg(target_arch = "aarch64")]
