@@ -51,10 +51,22 @@ impl<'a, T> Sink<'a, T> {
     /// They are not all in the slice.
     #[inline(always)]
     pub(crate) fn tile(&mut self, at: usize, rows: usize, stride: usize, len: usize) -> *mut T {
-        let last = rows.checked_sub(1).and_then(|steps| steps.checked_mul(stride)?.checked_add(len));
-        let fits = at <= self.len && last.is_some_and(|last| last <= self.len - at);
+        let fits = self.has_tile(at, rows, stride, len);
         assert!(fits, "{rows} rows of {len} entries, {stride} apart, from {at} of {}", self.len);
         self.start.wrapping_add(at)
+    }
+
+    /// As [`Sink::tile`], of a tile inside one that was checked there: checking each would cost as much as storing some of its rows.
+    #[inline(always)]
+    pub(crate) fn tile_within(&mut self, at: usize, rows: usize, stride: usize, len: usize) -> *mut T {
+        debug_assert!(self.has_tile(at, rows, stride, len));
+        self.start.wrapping_add(at)
+    }
+
+    #[inline(always)]
+    fn has_tile(&self, at: usize, rows: usize, stride: usize, len: usize) -> bool {
+        let last = rows.checked_sub(1).and_then(|steps| steps.checked_mul(stride)?.checked_add(len));
+        at <= self.len && last.is_some_and(|last| last <= self.len - at)
     }
 
     /// Where entry `at` is, to prefetch it: no reference is made, since other threads may be writing there.

@@ -135,7 +135,7 @@ mod tests {
             let scales: Vec<f32> = packed.scales.iter().map(|weights| scale * weights).collect();
             let result = |(i, sum): (usize, &f64)| {
                 let n = i % shape.channels_out;
-                let mut value = [*sum as f32 * scales[n] + bias[n] + if residual { added[i] } else { 0.0 }];
+                let mut value = [(*sum as f32).mul_add(scales[n], bias[n]) + if residual { added[i] } else { 0.0 }];
                 activation.apply_row(Fused, &mut value);
                 value[0].to_bits()
             };

@@ -61,7 +61,7 @@ impl<'a> Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// Sums of `N` columns times `scales`, then plus `bias`. Not fused: the product is rounded, as it is written.
+    /// Sums of `N` columns times `scales` plus `bias`, rounded once.
     #[inline(always)]
     pub(crate) fn rescale<S: Simd, const M: usize, const N: usize>(
         &self,
@@ -76,7 +76,7 @@ impl Epilogue<'_> {
                 let (scale, bias) = unsafe {
                     (simd.load(scales.as_ptr().add(v * S::LANES)), simd.load(bias.as_ptr().add(v * S::LANES)))
                 };
-                *sum = simd.add(simd.mul(*sum, scale), bias);
+                *sum = simd.mul_add(*sum, scale, bias);
             }
         }
         sums
@@ -100,7 +100,7 @@ impl Epilogue<'_> {
     }
 
     /// Applies it to accumulators of `N` columns that began with their bias, and stores row `i` of them from
-    /// `at + i * stride`.
+    /// `at + i * stride`, where the caller has checked that `out` has them.
     #[inline(always)]
     pub(crate) fn finish<S: Simd, const M: usize, const N: usize>(
         &self,
@@ -122,7 +122,7 @@ impl Epilogue<'_> {
             }
         }
         self.activate::<S, M, N>(simd, &mut accumulators);
-        let to = out.tile(at, M, stride, N);
+        let to = out.tile_within(at, M, stride, N);
         for (i, row) in accumulators.iter().enumerate() {
             for (v, sum) in row.iter().enumerate().take(vectors) {
                 // SAFETY: the N values of the row are written, which are the tile's.

@@ -30,8 +30,8 @@ pub(crate) trait F32MicroKernel: Simd {
     /// Whether Hardswish is applied to whole rows, too, and not in the tile.
     const HARD_SWISH_BY_ROWS: bool = false;
 
-    /// Computes and stores one tile.
-    fn tile(self, tile: &Tile<'_, '_, F32<Self>>, out: &mut Sink<'_>);
+    /// Computes and stores tiles, as [`MicroKernel::tiles`].
+    fn tiles(self, first: &Tile<'_, '_, F32<Self>>, count: usize, out: &mut Sink<'_>);
 }
 
 /// An instruction set with tiles of one panel, over the vectors of [`Simd`].
@@ -46,10 +46,14 @@ pub(super) trait OnePanel: Simd {
         by_vectors::<Self, M, N>(self, operands, row)
     }
 
-    /// Computes and stores a tile of `M` rows and at most `N` columns.
+    /// Computes and stores tiles of `M` rows and at most `N` columns.
     #[inline(always)]
-    fn run<const M: usize, const N: usize>(self, tile: &Tile<'_, '_, F32<Self>>, out: &mut Sink<'_>) {
-        run::<Self, M, N>(self, tile, out);
+    fn run<const M: usize, const N: usize>(self, first: &Tile<'_, '_, F32<Self>>, count: usize, out: &mut Sink<'_>) {
+        let mut tile = *first;
+        for _ in 0..count {
+            run::<Self, M, N>(self, &tile, out);
+            tile.advance();
+        }
     }
 }
 
@@ -64,8 +68,12 @@ impl<S: OnePanel> F32MicroKernel for S {
     const PANELS: usize = 1;
 
     #[inline(always)]
-    fn tile(self, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
-        if tile.width > HALF { rows::<S, NR>(self, tile, out) } else { rows::<S, HALF>(self, tile, out) }
+    fn tiles(self, first: &Tile<'_, '_, F32<S>>, count: usize, out: &mut Sink<'_>) {
+        if first.width > HALF {
+            rows::<S, NR>(self, first, count, out)
+        } else {
+            rows::<S, HALF>(self, first, count, out)
+        }
     }
 }
 
@@ -140,8 +148,8 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
     }
 
     #[inline(always)]
-    fn tile(self, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
-        self.0.tile(tile, out);
+    fn tiles(self, first: &Tile<'_, '_, F32<S>>, count: usize, out: &mut Sink<'_>) {
+        self.0.tiles(first, count, out);
     }
 
     #[inline(always)]
@@ -151,16 +159,16 @@ impl<S: F32MicroKernel> MicroKernel for F32<S> {
     }
 }
 
-/// Computes a tile of `N >= width` columns.
+/// Computes tiles of `N >= width` columns.
 #[inline(always)]
-fn rows<S: OnePanel, const N: usize>(simd: S, tile: &Tile<'_, '_, F32<S>>, out: &mut Sink<'_>) {
-    match tile.rows {
-        1 => simd.run::<1, N>(tile, out),
-        2 => simd.run::<2, N>(tile, out),
-        3 => simd.run::<3, N>(tile, out),
-        4 => simd.run::<4, N>(tile, out),
-        5 => simd.run::<5, N>(tile, out),
-        _ => simd.run::<MR, N>(tile, out),
+fn rows<S: OnePanel, const N: usize>(simd: S, first: &Tile<'_, '_, F32<S>>, count: usize, out: &mut Sink<'_>) {
+    match first.rows {
+        1 => simd.run::<1, N>(first, count, out),
+        2 => simd.run::<2, N>(first, count, out),
+        3 => simd.run::<3, N>(first, count, out),
+        4 => simd.run::<4, N>(first, count, out),
+        5 => simd.run::<5, N>(first, count, out),
+        _ => simd.run::<MR, N>(first, count, out),
     }
 }
 

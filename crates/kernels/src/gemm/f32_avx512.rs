@@ -114,7 +114,7 @@ fn finish_some<const M: usize>(
         }
     }
     epilogue.activate::<Avx512, M, NR>(simd, &mut sums);
-    let to = out.tile(at, M, stride, width);
+    let to = out.tile_within(at, M, stride, width);
     for (i, row) in sums.iter().enumerate() {
         // SAFETY: these entries of the tile are this thread's alone, and row after row.
         simd.store_first(unsafe { std::slice::from_raw_parts_mut(to.add(i * stride), width) }, row[0]);
@@ -122,7 +122,21 @@ fn finish_some<const M: usize>(
 }
 
 #[inline(always)]
-fn run<const M: usize, const P: usize>(simd: Avx512, tile: &Tile<'_, '_, F32<Avx512>>, out: &mut Sink<'_>) {
+fn run<const M: usize, const P: usize>(
+    simd: Avx512,
+    first: &Tile<'_, '_, F32<Avx512>>,
+    count: usize,
+    out: &mut Sink<'_>,
+) {
+    let mut tile = *first;
+    for _ in 0..count {
+        one::<M, P>(simd, &tile, out);
+        tile.advance();
+    }
+}
+
+#[inline(always)]
+fn one<const M: usize, const P: usize>(simd: Avx512, tile: &Tile<'_, '_, F32<Avx512>>, out: &mut Sink<'_>) {
     // SAFETY: the token proves the instructions.
     let sums = unsafe { sums::<M, P>(&tile.operands, tile.start) };
     // Not a loop over the panels: the compiler keeps it, and chooses the accumulators of each by way of memory.
@@ -166,14 +180,14 @@ fn finish<const M: usize>(
 }
 
 #[inline(always)]
-fn rows<const P: usize>(simd: Avx512, tile: &Tile<'_, '_, F32<Avx512>>, out: &mut Sink<'_>) {
-    match tile.rows {
-        1 => run::<1, P>(simd, tile, out),
-        2 => run::<2, P>(simd, tile, out),
-        3 => run::<3, P>(simd, tile, out),
-        4 => run::<4, P>(simd, tile, out),
-        5 => run::<5, P>(simd, tile, out),
-        6 => run::<6, P>(simd, tile, out),
+fn rows<const P: usize>(simd: Avx512, first: &Tile<'_, '_, F32<Avx512>>, count: usize, out: &mut Sink<'_>) {
+    match first.rows {
+        1 => run::<1, P>(simd, first, count, out),
+        2 => run::<2, P>(simd, first, count, out),
+        3 => run::<3, P>(simd, first, count, out),
+        4 => run::<4, P>(simd, first, count, out),
+        5 => run::<5, P>(simd, first, count, out),
+        6 => run::<6, P>(simd, first, count, out),
         rows => unreachable!("{rows} rows of {P} panels"),
     }
 }
@@ -185,12 +199,12 @@ impl F32MicroKernel for Avx512 {
     const HARD_SWISH_BY_ROWS: bool = true;
 
     #[inline(always)]
-    fn tile(self, tile: &Tile<'_, '_, F32<Avx512>>, out: &mut Sink<'_>) {
-        match (tile.width > NR, tile.rows) {
-            (true, _) => rows::<PANELS>(self, tile, out),
-            (false, 7) => run::<7, 1>(self, tile, out),
-            (false, 8) => run::<8, 1>(self, tile, out),
-            (false, _) => rows::<1>(self, tile, out),
+    fn tiles(self, first: &Tile<'_, '_, F32<Avx512>>, count: usize, out: &mut Sink<'_>) {
+        match (first.width > NR, first.rows) {
+            (true, _) => rows::<PANELS>(self, first, count, out),
+            (false, 7) => run::<7, 1>(self, first, count, out),
+            (false, 8) => run::<8, 1>(self, first, count, out),
+            (false, _) => rows::<1>(self, first, count, out),
         }
     }
 }

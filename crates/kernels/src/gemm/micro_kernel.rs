@@ -44,8 +44,11 @@ pub(crate) trait MicroKernel: Copy + 'static {
     /// What accumulators of some columns, at most those of a tile, begin with: the bias, or zeros.
     fn start(self, epilogue: Self::Epilogue<'_>, columns: Range<usize>) -> Self::Row;
 
-    /// Computes and stores one tile of at most MR rows.
-    fn tile(self, tile: &Tile<'_, '_, Self>, out: &mut Sink<'_, Self::Out>);
+    /// Computes and stores `count` tiles of equally many rows, at most MR, `first` and those below it. All are in C, as the driver
+    /// has checked. Together, since a micro-kernel begins and ends with what they have in common: for products of short rows that
+    /// is a good part of the work. Each is computed in a loop, and not by a closure: it may be called, compiled for the baseline of
+    /// the target.
+    fn tiles(self, first: &Tile<'_, '_, Self>, count: usize, out: &mut Sink<'_, Self::Out>);
 
     /// Does the rest of the epilogue to stored results: `at` is the place of the first in C, whose rows have `columns` entries. They
     /// are part of one row, or whole rows.
@@ -54,6 +57,7 @@ pub(crate) trait MicroKernel: Copy + 'static {
 }
 
 /// One tile of C and what it is computed from.
+#[derive(Clone, Copy)]
 pub(crate) struct Tile<'a, 'e, K: MicroKernel> {
     /// Rows of A and the panels of B.
     pub(crate) operands: Operands<'a, K::Lhs, K::Rhs>,
@@ -68,4 +72,13 @@ pub(crate) struct Tile<'a, 'e, K: MicroKernel> {
     /// Elements of the output from one row to the next.
     pub(crate) stride: usize,
     pub(crate) epilogue: K::Epilogue<'e>,
+}
+
+impl<K: MicroKernel> Tile<'_, '_, K> {
+    /// Goes on to the tile below.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self) {
+        self.operands.advance(self.rows);
+        self.at += self.rows * self.stride;
+    }
 }

@@ -15,6 +15,9 @@ mod f32_neon;
 mod family;
 mod i8;
 mod micro_kernel;
+#[cfg(target_arch = "aarch64")]
+#[cfg_attr(miri, allow(dead_code, reason = "Miri runs no assembly"))]
+mod neon_loop;
 mod operands;
 mod prefetch;
 #[cfg(test)]
@@ -103,6 +106,8 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
         Prefetch::Memory { at, bytes } => (at, bytes),
     };
     let base = to.first * to.stride + to.offset;
+    // Once for all tiles.
+    out.tile(base, rows, to.stride, to.columns);
     for block in even(rows, most) {
         let tiles = block.len().div_ceil(K::MR);
         let panel_len = K::FAMILY.panel_len(reduction);
@@ -122,23 +127,23 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
                 bytes.div_ceil((rows.div_ceil(height) * packed.len() / nr).max(1))
             };
             // One for all tiles of the panels: what they have in common is written once.
-            let mut tile = Tile {
-                operands: Operands { rows: a.tile(block.start..block.start), per_row, offset, len, panel, ahead, pace },
-                start: &start,
-                rows: 0,
-                width,
-                at: 0,
-                stride: to.stride,
-                epilogue: in_tile,
-            };
-            for rows in even(block.len(), height) {
-                let row = block.start + rows.start;
-                tile.operands.rows = a.tile(row..row + rows.len());
-                (tile.rows, tile.at) = (rows.len(), base + row * to.stride + column);
-                kernel.tile(&tile, &mut out);
-                tile.operands.ahead = tile.operands.ahead.wrapping_add(pace * entries * panels);
+            let share = pace * entries * panels;
+            let mut row = block.start;
+            for (count, height) in heights(block.len(), height) {
+                let rows = a.tile(row..row + count * height);
+                let tile = Tile {
+                    operands: Operands { rows, per_row, offset, len, panel, ahead, pace, share },
+                    start: &start,
+                    rows: height,
+                    width,
+                    at: base + row * to.stride + column,
+                    stride: to.stride,
+                    epilogue: in_tile,
+                };
+                kernel.tiles(&tile, count, &mut out);
+                ahead = ahead.wrapping_add(count * share);
+                row += count * height;
             }
-            ahead = tile.operands.ahead;
         }
         if is_unfinished {
             // Rows that lie side by side are one.
@@ -156,12 +161,19 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
 /// than as six and one, which leaves the arithmetic units waiting.
 #[inline(always)]
 pub(crate) fn even(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    heights(len, most).flat_map(|(count, height)| std::iter::repeat_n(height, count)).map(move |height| {
+        start += height;
+        start - height..start
+    })
+}
+
+/// As [`even`], as counts of ranges of the same length, the longer ones first.
+#[inline(always)]
+fn heights(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     let parts = len.div_ceil(most).max(1);
     let (size, longer) = (len / parts, len % parts);
-    (0..parts).map(move |i| {
-        let start = i * size + i.min(longer);
-        start..start + size + usize::from(i < longer)
-    })
+    [(longer, size + 1), (parts - longer, size)].into_iter().filter(|(count, _)| *count > 0)
 }
 
 /// Stores the first of `values`, fewer than there are: in two moves that overlap, where a call of `memcpy` takes longer
@@ -214,37 +226,30 @@ fn f32_groups_body<S: F32MicroKernel>(
     let kernel = F32(simd);
     let Some(len) = rows.first().map(|row| row.len() / groups) else { return };
     assert!(rows.len() <= ROWS && rows.iter().all(|row| row.len() >= groups * len), "rows of {len} entries");
-    let mut tiles = [(0, 0); ROWS / MR];
     let height = if columns <= NR { S::NARROW_MR } else { MR };
-    let count = rows.len().div_ceil(height);
-    tiles.iter_mut().zip(even(rows.len(), height)).for_each(|(tile, range)| *tile = (range.start, range.end));
+    let (tiles, count) = (heights(rows.len(), height), rows.len().div_ceil(height));
     let (pace, start) = ((NR * size_of::<f32>()).div_ceil(count), S::Start::default());
+    // Once for all tiles.
+    out.tile(0, rows.len(), groups * columns, groups * columns);
     for (g, packed) in packed.chunks_exact(packed_len(len, columns)).enumerate().take(groups) {
         for (p, panel) in packed.chunks(S::PANELS * len * NR).enumerate() {
             let (column, panels) = (p * S::PANELS * NR, panel.len() / (len * NR));
-            let mut tile = Tile {
-                operands: Operands {
-                    rows: TileRows::Listed(&[]),
-                    per_row: 1,
-                    offset: g * len,
-                    len,
-                    panel,
-                    ahead: panel.as_ptr_range().end.cast::<u8>(),
-                    pace,
-                },
-                start: &start,
-                rows: 0,
-                width: (panels * NR).min(columns - column),
-                at: 0,
-                stride: groups * columns,
-                epilogue: Epilogue::default(),
-            };
-            for &(from, until) in &tiles[..count] {
-                let list = &rows[from..until];
-                tile.operands.rows = TileRows::Listed(list);
-                (tile.rows, tile.at) = (list.len(), (from * groups + g) * columns + column);
-                kernel.tile(&tile, &mut out);
-                tile.operands.ahead = tile.operands.ahead.wrapping_add(pace * len * panels);
+            let (mut ahead, share) = (panel.as_ptr_range().end.cast::<u8>(), pace * len * panels);
+            let mut row = 0;
+            for (count, height) in tiles.clone() {
+                let list = TileRows::Listed(&rows[row..row + count * height]);
+                let tile = Tile {
+                    operands: Operands { rows: list, per_row: 1, offset: g * len, len, panel, ahead, pace, share },
+                    start: &start,
+                    rows: height,
+                    width: (panels * NR).min(columns - column),
+                    at: (row * groups + g) * columns + column,
+                    stride: groups * columns,
+                    epilogue: Epilogue::default(),
+                };
+                kernel.tiles(&tile, count, &mut out);
+                ahead = ahead.wrapping_add(count * share);
+                row += count * height;
             }
         }
     }

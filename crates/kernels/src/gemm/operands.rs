@@ -82,6 +82,7 @@ pub(super) enum TileRows<'a, T> {
 }
 
 /// Some rows of A and one panel of B, or as many as a tile is wide.
+#[derive(Clone, Copy)]
 pub(crate) struct Operands<'a, L, R> {
     /// Rows, checked by the driver to be whole.
     pub(super) rows: TileRows<'a, L>,
@@ -91,22 +92,21 @@ pub(crate) struct Operands<'a, L, R> {
     pub(super) len: usize,
     /// Packed panels, one behind the other.
     pub(super) panel: &'a [R],
-    /// What to prefetch, and how many bytes to go on for each row of each panel.
+    /// What to prefetch, how many bytes to go on for each row of each panel, and for a whole tile.
     pub(super) ahead: *const u8,
     pub(super) pace: usize,
+    pub(super) share: usize,
 }
 
 impl<'a, L, R> Operands<'a, L, R> {
-    /// Some of the rows, with the same panel.
+    /// Goes on by so many rows, those of a tile.
     #[inline(always)]
-    pub(super) fn part(&self, rows: Range<usize>) -> Operands<'a, L, R> {
-        let rows = match self.rows {
-            TileRows::Listed(list) => TileRows::Listed(&list[rows.start * self.per_row..rows.end * self.per_row]),
-            TileRows::Spaced { at, step, apart } => {
-                TileRows::Spaced { at: at.wrapping_add(rows.start * step), step, apart }
-            }
-        };
-        Operands { rows, ..*self }
+    pub(super) fn advance(&mut self, rows: usize) {
+        match &mut self.rows {
+            TileRows::Listed(list) => *list = &list[rows * self.per_row..],
+            TileRows::Spaced { at, step, .. } => *at = at.wrapping_add(rows * *step),
+        }
+        self.ahead = self.ahead.wrapping_add(self.share);
     }
 
     /// Where fragment `t` of each of the `M` rows begins; `self.len` entries may be read there.
@@ -115,8 +115,8 @@ impl<'a, L, R> Operands<'a, L, R> {
         debug_assert!(t < self.per_row);
         match self.rows {
             TileRows::Listed(list) => {
-                debug_assert!(list.len() == M * self.per_row);
-                // SAFETY: there are M rows of fragments, the panel has as many as a row, and each slice is long enough: that
+                debug_assert!(list.len() >= M * self.per_row);
+                // SAFETY: there are at least M rows of fragments, the panel has as many as a row, and each slice is long enough: that
                 // was checked once for all, since here it would cost as much as a short fragment itself.
                 std::array::from_fn(|i| unsafe { list.get_unchecked(i * self.per_row + t).as_ptr().add(self.offset) })
             }

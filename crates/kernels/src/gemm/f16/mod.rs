@@ -72,10 +72,10 @@ pub(crate) trait HalfKernel: Copy + Send + Sync + 'static {
         operands: &Operands<'_, Self::Lhs, u16>,
     ) -> Accumulators<Self::Simd, M>;
 
-    /// Computes and stores a tile of `M` rows and at most `N` columns.
+    /// Computes and stores tiles of `M` rows and at most `N` columns.
     #[inline(always)]
-    fn run<const M: usize, const N: usize>(self, tile: &Tile<'_, '_, Half<Self>>, out: &mut Sink<'_>) {
-        run::<Self, M, N>(self, tile, out);
+    fn run<const M: usize, const N: usize>(self, first: &Tile<'_, '_, Half<Self>>, count: usize, out: &mut Sink<'_>) {
+        run::<Self, M, N>(self, first, count, out);
     }
 }
 
@@ -115,8 +115,12 @@ impl<K: HalfKernel> MicroKernel for Half<K> {
     }
 
     #[inline(always)]
-    fn tile(self, tile: &Tile<'_, '_, Half<K>>, out: &mut Sink<'_>) {
-        if tile.width > HALF { rows::<K, NR>(self.0, tile, out) } else { rows::<K, HALF>(self.0, tile, out) }
+    fn tiles(self, first: &Tile<'_, '_, Half<K>>, count: usize, out: &mut Sink<'_>) {
+        if first.width > HALF {
+            rows::<K, NR>(self.0, first, count, out);
+        } else {
+            rows::<K, HALF>(self.0, first, count, out);
+        }
     }
 
     #[inline(always)]
@@ -127,19 +131,33 @@ impl<K: HalfKernel> MicroKernel for Half<K> {
 }
 
 #[inline(always)]
-fn rows<K: HalfKernel, const N: usize>(kernel: K, tile: &Tile<'_, '_, Half<K>>, out: &mut Sink<'_>) {
-    match tile.rows {
-        1 => kernel.run::<1, N>(tile, out),
-        2 => kernel.run::<2, N>(tile, out),
-        3 => kernel.run::<3, N>(tile, out),
-        4 => kernel.run::<4, N>(tile, out),
-        5 => kernel.run::<5, N>(tile, out),
-        _ => kernel.run::<{ super::MR }, N>(tile, out),
+fn rows<K: HalfKernel, const N: usize>(kernel: K, first: &Tile<'_, '_, Half<K>>, count: usize, out: &mut Sink<'_>) {
+    match first.rows {
+        1 => kernel.run::<1, N>(first, count, out),
+        2 => kernel.run::<2, N>(first, count, out),
+        3 => kernel.run::<3, N>(first, count, out),
+        4 => kernel.run::<4, N>(first, count, out),
+        5 => kernel.run::<5, N>(first, count, out),
+        _ => kernel.run::<{ super::MR }, N>(first, count, out),
     }
 }
 
 #[inline(always)]
-fn run<K: HalfKernel, const M: usize, const N: usize>(kernel: K, tile: &Tile<'_, '_, Half<K>>, out: &mut Sink<'_>) {
+fn run<K: HalfKernel, const M: usize, const N: usize>(
+    kernel: K,
+    first: &Tile<'_, '_, Half<K>>,
+    count: usize,
+    out: &mut Sink<'_>,
+) {
+    let mut tile = *first;
+    for _ in 0..count {
+        one::<K, M, N>(kernel, &tile, out);
+        tile.advance();
+    }
+}
+
+#[inline(always)]
+fn one<K: HalfKernel, const M: usize, const N: usize>(kernel: K, tile: &Tile<'_, '_, Half<K>>, out: &mut Sink<'_>) {
     let simd = kernel.simd();
     let HalfEpilogue { scale, float } = tile.epilogue;
     let scales = [scale; NR];

@@ -272,17 +272,27 @@ impl HalfKernel for NeonFp16 {
     }
 
     #[inline(always)]
-    fn run<const M: usize, const N: usize>(self, tile: &Tile<'_, '_, Half<NeonFp16>>, out: &mut Sink<'_>) {
+    fn run<const M: usize, const N: usize>(
+        self,
+        first: &Tile<'_, '_, Half<NeonFp16>>,
+        count: usize,
+        out: &mut Sink<'_>,
+    ) {
         // SAFETY: the token proves that the CPU has what the function is compiled for.
-        unsafe { run::<M, N>(self, tile, out) }
+        unsafe { run::<M, N>(self, first, count, out) }
     }
 }
 
-/// Computes a tile and stores it. A function of its own: among others the compiler keeps accumulators in memory.
+/// Computes tiles and stores them. A function of its own: among others the compiler keeps accumulators in memory.
 #[inline(never)]
 #[target_feature(enable = "neon,fp16")]
-fn run<const M: usize, const N: usize>(kernel: NeonFp16, tile: &Tile<'_, '_, Half<NeonFp16>>, out: &mut Sink<'_>) {
-    super::run::<NeonFp16, M, N>(kernel, tile, out);
+fn run<const M: usize, const N: usize>(
+    kernel: NeonFp16,
+    first: &Tile<'_, '_, Half<NeonFp16>>,
+    count: usize,
+    out: &mut Sink<'_>,
+) {
+    super::run::<NeonFp16, M, N>(kernel, first, count, out);
 }
 
 /// The driver on rows of halves.

@@ -1,7 +1,7 @@
 //! int8 GEMM: bytes times signed bytes in exact 32-bit sums, then one written requantisation to f32.
 //!
 //! Rows of A are f32 quantised to bytes with a zero point ([`quantise`]); weights are signed bytes with one scale per
-//! column ([`pack_i8`]). A result is `activation((sum as f32) * scale + bias + residual)`, each step rounded once and in
+//! column ([`pack_i8`]). A result is `activation(fma(sum as f32, scale, bias) + residual)`, each step rounded once and in
 //! this order. Integer sums do not depend on order, so every kernel gives the same bits, on every instruction set.
 
 #[cfg(target_arch = "aarch64")]
@@ -98,11 +98,17 @@ pub(crate) trait DotKernel: Copy + Send + Sync + 'static {
         operands: &Operands<'_, u8, i8>,
         row: &PanelRow,
     ) -> Accumulators<Self::Simd, M>;
+
+    /// Computes and stores tiles of `M` rows and at most `N` columns.
+    #[inline(always)]
+    fn run<const M: usize, const N: usize>(self, first: &Tile<'_, '_, Dot<Self>>, count: usize, out: &mut Sink<'_>) {
+        run::<Self, M, N>(self, first, count, out);
+    }
 }
 
 /// The int8 micro-kernel of an instruction set.
 #[derive(Clone, Copy, Debug)]
-struct Dot<K>(K);
+pub(crate) struct Dot<K>(K);
 
 impl<K: DotKernel> MicroKernel for Dot<K> {
     type Lhs = u8;
@@ -145,14 +151,22 @@ impl<K: DotKernel> MicroKernel for Dot<K> {
     }
 
     #[inline(always)]
-    fn tile(self, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
+    fn tiles(self, first: &Tile<'_, '_, Dot<K>>, count: usize, out: &mut Sink<'_>) {
         if K::AT_ONCE == K::MR {
-            return self.rows(tile, out);
+            return self.rows(first, count, out);
         }
-        for first in (0..tile.rows).step_by(K::AT_ONCE) {
-            let rows = first..tile.rows.min(first + K::AT_ONCE);
-            let (at, operands) = (tile.at + first * tile.stride, tile.operands.part(rows.clone()));
-            self.rows(&Tile { operands, rows: rows.len(), at, ..*tile }, out);
+        // The rows of all tiles, as many at once as the kernel takes, and what is left.
+        let rows = count * first.rows;
+        let (count, rest) = (rows / K::AT_ONCE, rows % K::AT_ONCE);
+        let mut some = Tile { rows: K::AT_ONCE, ..*first };
+        if count > 0 {
+            self.rows(&some, count, out);
+            some.operands.advance(count * some.rows);
+            some.at += count * some.rows * some.stride;
+        }
+        if rest > 0 {
+            some.rows = rest;
+            self.rows(&some, 1, out);
         }
     }
 
@@ -164,29 +178,48 @@ impl<K: DotKernel> MicroKernel for Dot<K> {
 }
 
 impl<K: DotKernel> Dot<K> {
-    /// Computes and stores at most [`DotKernel::AT_ONCE`] rows.
+    /// Computes and stores tiles of at most [`DotKernel::AT_ONCE`] rows.
     #[inline(always)]
-    fn rows(self, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
-        match tile.rows {
-            1 => run::<K, 1>(self.0, tile, out),
-            2 => run::<K, 2>(self.0, tile, out),
-            3 if K::AT_ONCE >= 3 => run::<K, 3>(self.0, tile, out),
-            4 if K::AT_ONCE >= 4 => run::<K, 4>(self.0, tile, out),
-            5 if K::AT_ONCE >= 5 => run::<K, 5>(self.0, tile, out),
-            _ if K::AT_ONCE >= 6 => run::<K, 6>(self.0, tile, out),
+    fn rows(self, first: &Tile<'_, '_, Dot<K>>, count: usize, out: &mut Sink<'_>) {
+        match first.rows {
+            1 => columns::<K, 1>(self.0, first, count, out),
+            2 => columns::<K, 2>(self.0, first, count, out),
+            3 if K::AT_ONCE >= 3 => columns::<K, 3>(self.0, first, count, out),
+            4 if K::AT_ONCE >= 4 => columns::<K, 4>(self.0, first, count, out),
+            5 if K::AT_ONCE >= 5 => columns::<K, 5>(self.0, first, count, out),
+            6 if K::AT_ONCE >= 6 => columns::<K, 6>(self.0, first, count, out),
             rows => unreachable!("{rows} rows at once, of {}", K::AT_ONCE),
         }
     }
 }
 
 #[inline(always)]
-fn run<K: DotKernel, const M: usize>(kernel: K, tile: &Tile<'_, '_, Dot<K>>, out: &mut Sink<'_>) {
+fn columns<K: DotKernel, const M: usize>(kernel: K, first: &Tile<'_, '_, Dot<K>>, count: usize, out: &mut Sink<'_>) {
     const { assert!(M <= MOST) };
-    match tile.width {
-        NR => whole::<K, M, NR>(kernel, tile, out),
-        HALF if K::HAS_HALVES => whole::<K, M, HALF>(kernel, tile, out),
-        ..HALF if K::HAS_HALVES => some_columns::<K, M, HALF>(kernel, tile, out),
-        _ => some_columns::<K, M, NR>(kernel, tile, out),
+    match first.width {
+        ..=HALF if K::HAS_HALVES => kernel.run::<M, HALF>(first, count, out),
+        _ => kernel.run::<M, NR>(first, count, out),
+    }
+}
+
+#[inline(always)]
+fn run<K: DotKernel, const M: usize, const N: usize>(
+    kernel: K,
+    first: &Tile<'_, '_, Dot<K>>,
+    count: usize,
+    out: &mut Sink<'_>,
+) {
+    let mut tile = *first;
+    if first.width == N {
+        for _ in 0..count {
+            whole::<K, M, N>(kernel, &tile, out);
+            tile.advance();
+        }
+    } else {
+        for _ in 0..count {
+            some_columns::<K, M, N>(kernel, &tile, out);
+            tile.advance();
+        }
     }
 }
 

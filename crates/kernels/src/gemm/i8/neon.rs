@@ -9,27 +9,29 @@ use std::arch::aarch64::{
 };
 use std::arch::asm;
 
-use super::{Accumulators, DotKernel, GROUP, HALF, NR, Operands, PanelRow};
+use super::{Accumulators, Dot, DotKernel, GROUP, HALF, NR, Operands, PanelRow, Tile};
 use crate::dispatch::int8::Neon;
 use crate::simd::Neon as Floats;
+use crate::sink::Sink;
 
 /// Vectors that hold the sums of a panel's columns.
-pub(super) const VECTORS: usize = NR / 4;
+const VECTORS: usize = NR / 4;
 /// Weights of a group of every column.
-pub(super) const ROW: usize = GROUP * NR;
+const ROW: usize = GROUP * NR;
 
 /// Four bytes of a row in every lane.
 ///
 /// # Safety
 /// Four bytes may be read there.
 #[inline(always)]
-pub(super) unsafe fn group(at: *const u8) -> int8x16_t {
+unsafe fn group(at: *const u8) -> int8x16_t {
     // SAFETY: by the caller's promise; the load has no alignment.
     unsafe { vreinterpretq_s8_s32(vld1q_dup_s32(at.cast())) }
 }
 
-/// Sums of the first `N` columns as floats, times the scales of their columns, plus the bias: column by column, so that a scale and a bias are loaded once for
-/// all rows, and in assembly, since the compiler gets ahead of itself and moves sums to memory.
+/// Sums of the first `N` columns as floats, times the scales of their columns, plus the bias: eight columns after eight, so that
+/// their scales are loaded once for all rows, and in assembly, since the compiler gets ahead of itself and moves sums to memory.
+/// A multiply-add adds to a bias that was loaded for it, two vectors of them by one instruction.
 #[inline(always)]
 pub(super) fn rescaled<const M: usize, const N: usize>(
     sums: [[int32x4_t; VECTORS]; M],
@@ -38,27 +40,25 @@ pub(super) fn rescaled<const M: usize, const N: usize>(
     // SAFETY: the four scales and biases are there; the instructions touch registers alone, and every aarch64 target has NEON.
     unsafe {
         let mut results = sums.map(|row| row.map(|sum| vreinterpretq_f32_s32(sum)));
-        for v in 0..N / 4 {
-            let (scale, bias) = (vld1q_f32(row.scale.as_ptr().add(4 * v)), vld1q_f32(row.bias.as_ptr().add(4 * v)));
+        for v in (0..N / 4).step_by(2) {
+            let (low, high) = (vld1q_f32(row.scale.as_ptr().add(4 * v)), vld1q_f32(row.scale.as_ptr().add(4 * v + 4)));
             for results in &mut results {
+                let (from_low, from_high) = (results[v], results[v + 1]);
                 asm!(
                     "scvtf {x:v}.4s, {x:v}.4s",
-                    "fmul {x:v}.4s, {x:v}.4s, {scale:v}.4s",
-                    "fadd {x:v}.4s, {x:v}.4s, {bias:v}.4s",
-                    x = inout(vreg) results[v], scale = in(vreg) scale, bias = in(vreg) bias,
-                    options(nomem, nostack, preserves_flags),
+                    "scvtf {y:v}.4s, {y:v}.4s",
+                    "ldp {a:q}, {b:q}, [{bias}]",
+                    "fmla {a:v}.4s, {x:v}.4s, {low:v}.4s",
+                    "fmla {b:v}.4s, {y:v}.4s, {high:v}.4s",
+                    x = inout(vreg) from_low => _, y = inout(vreg) from_high => _,
+                    a = out(vreg) results[v], b = out(vreg) results[v + 1],
+                    low = in(vreg) low, high = in(vreg) high, bias = in(reg) row.bias.as_ptr().add(4 * v),
+                    options(readonly, nostack, preserves_flags),
                 );
             }
         }
         results
     }
-}
-
-/// What the sums of a panel's columns begin with.
-#[inline(always)]
-pub(super) fn begun(offset: &[i32; NR]) -> [int32x4_t; VECTORS] {
-    // SAFETY: the four offsets are there.
-    std::array::from_fn(|v| unsafe { vld1q_s32(offset.as_ptr().add(4 * v)) })
 }
 
 /// Sums of a row and a panel: each of the four vectors of columns has one for its lower and one for its upper two.
@@ -354,10 +354,26 @@ impl DotKernel for Neon {
                     last_group::<M, N>(&mut sums, rows, weights.add(2 * ROW * pairs));
                 }
             }
-            let begun = begun(&row.offset);
+            let begun: [int32x4_t; VECTORS] = std::array::from_fn(|v| vld1q_s32(row.offset.as_ptr().add(4 * v)));
             let whole =
                 |row: Halves| std::array::from_fn(|v| vaddq_s32(begun[v], vpaddq_s32(row[2 * v], row[2 * v + 1])));
             rescaled::<M, N>(sums.map(whole), row)
         }
     }
+
+    #[inline(always)]
+    fn run<const M: usize, const N: usize>(self, first: &Tile<'_, '_, Dot<Neon>>, count: usize, out: &mut Sink<'_>) {
+        run::<M, N>(self, first, count, out);
+    }
+}
+
+/// Computes tiles and stores them. A function of its own: among others the compiler keeps their constants in memory.
+#[inline(never)]
+fn run<const M: usize, const N: usize>(
+    kernel: Neon,
+    first: &Tile<'_, '_, Dot<Neon>>,
+    count: usize,
+    out: &mut Sink<'_>,
+) {
+    super::run::<Neon, M, N>(kernel, first, count, out);
 }

@@ -46,8 +46,8 @@ impl Reference {
         };
         let entry = |i: usize| {
             let (row, column) = (i / n, i % n);
-            let product = sum(row, column) as f32 * self.scales[column];
-            let mut value = [product + self.bias[column] + self.residual[i]];
+            let product = (sum(row, column) as f32).mul_add(self.scales[column], self.bias[column]);
+            let mut value = [product + self.residual[i]];
             activation.apply_row(crate::simd::Fused, &mut value);
             value[0]
         };
