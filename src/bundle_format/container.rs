@@ -30,6 +30,7 @@ const HEADER_CRC: Range<usize> = 12..16;
 pub(super) struct Container {
     pub manifest: Range<usize>,
     pub weights: Range<usize>,
+    checksum: u32,
 }
 
 /// A whole bundle.
@@ -50,7 +51,7 @@ pub(super) fn join(manifest: &[u8], weights: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Finds the parts of a bundle and checks every byte of them.
+/// Finds the parts of a bundle and checks every byte of them but the weights', which is [`check_weights`]'s.
 pub(super) fn split(bytes: &[u8], path: &Path) -> Result<Container, BundleError> {
     let length = |expected: u64| BundleError::Length { path: path.into(), expected, actual: bytes.len() as u64 };
     if !bytes.starts_with(MAGIC) {
@@ -61,11 +62,7 @@ pub(super) fn split(bytes: &[u8], path: &Path) -> Result<Container, BundleError>
     if found != VERSION {
         return Err(BundleError::Version { path: path.into(), found });
     }
-    let check = |place, expected: u32, bytes: &[u8]| match crc32fast::hash(bytes) {
-        actual if actual == expected => Ok(()),
-        actual => Err(BundleError::Checksum { path: path.into(), place, expected, actual }),
-    };
-    check("header", number(header, HEADER_CRC.start), &header[HEADER_CRC.end..])?;
+    check(path, "header", number(header, HEADER_CRC.start), &header[HEADER_CRC.end..])?;
     let long = |at: usize| u64::from(number(header, at)) | u64::from(number(header, at + 4)) << 32;
     let (manifest, weights) = (long(16), long(24));
     let sum = |a: u64, b: u64| a.checked_add(b).ok_or_else(|| length(u64::MAX));
@@ -77,9 +74,20 @@ pub(super) fn split(bytes: &[u8], path: &Path) -> Result<Container, BundleError>
     }
     // All are at most the file's length.
     let (end, start) = (end as usize, start as usize);
-    check("manifest", number(header, 32), &bytes[HEADER..start])?;
-    check("weights", number(header, 36), &bytes[start..])?;
-    Ok(Container { manifest: HEADER..end, weights: start..bytes.len() })
+    check(path, "manifest", number(header, 32), &bytes[HEADER..start])?;
+    Ok(Container { manifest: HEADER..end, weights: start..bytes.len(), checksum: number(header, 36) })
+}
+
+/// Checks every byte of the weights.
+pub(super) fn check_weights(bytes: &[u8], container: &Container, path: &Path) -> Result<(), BundleError> {
+    check(path, "weights", container.checksum, &bytes[container.weights.clone()])
+}
+
+fn check(path: &Path, place: &'static str, expected: u32, bytes: &[u8]) -> Result<(), BundleError> {
+    match crc32fast::hash(bytes) {
+        actual if actual == expected => Ok(()),
+        actual => Err(BundleError::Checksum { path: path.into(), place, expected, actual }),
+    }
 }
 
 fn number(header: &[u8; HEADER], at: usize) -> u32 {
@@ -92,6 +100,13 @@ mod tests {
 
     use super::*;
 
+    /// Finds the parts and checks all of them.
+    fn whole(bytes: &[u8], path: &Path) -> Result<Container, BundleError> {
+        let container = split(bytes, path)?;
+        check_weights(bytes, &container, path)?;
+        Ok(container)
+    }
+
     proptest! {
         #[test]
         fn parts_come_back_and_damage_does_not(
@@ -100,17 +115,17 @@ mod tests {
         ) {
             let path = Path::new("a.dynp");
             let mut bytes = join(&manifest, &weights);
-            let parts = split(&bytes, path).unwrap();
+            let parts = whole(&bytes, path).unwrap();
             prop_assert_eq!(&bytes[parts.manifest], &manifest);
             prop_assert_eq!(parts.weights.start % ALIGN, 0);
             prop_assert_eq!(&bytes[parts.weights], &weights);
             let at = at.index(bytes.len());
-            prop_assert!(split(&bytes[..at], path).is_err());
+            prop_assert!(whole(&bytes[..at], path).is_err());
             bytes[at] ^= flip;
-            prop_assert!(split(&bytes, path).is_err());
+            prop_assert!(whole(&bytes, path).is_err());
             bytes[at] ^= flip;
             bytes.push(0);
-            prop_assert!(split(&bytes, path).is_err());
+            prop_assert!(whole(&bytes, path).is_err());
         }
     }
 
@@ -120,7 +135,7 @@ mod tests {
         let refused = |at: usize| {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1;
-            split(&bytes, Path::new("a.dynp")).map(|_| ()).unwrap_err().to_string()
+            whole(&bytes, Path::new("a.dynp")).map(|_| ()).unwrap_err().to_string()
         };
         let other = format!("version {}", VERSION ^ 1);
         for (at, part) in [(0, "not a bundle"), (8, &*other), (13, "header"), (20, "header"), (50, "header")] {
@@ -129,7 +144,7 @@ mod tests {
         for (at, part) in [(65, "manifest: checksum"), (100, "manifest: checksum"), (129, "weights: checksum")] {
             assert!(refused(at).contains(part), "{at}: {}", refused(at));
         }
-        let short = split(&bytes[..30], Path::new("a.dynp")).map(|_| ()).unwrap_err().to_string();
+        let short = whole(&bytes[..30], Path::new("a.dynp")).map(|_| ()).unwrap_err().to_string();
         assert!(short.contains("30 bytes, expected 64"), "{short}");
     }
 }

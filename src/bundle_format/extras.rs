@@ -50,6 +50,7 @@ impl Extras {
 pub(crate) fn with_times(bytes: &[u8], times: Vec<MachineTimes>, path: &Path) -> Result<Vec<u8>, BundleError> {
     let content = |reason: String| BundleError::Content { path: path.into(), place: "manifest".into(), reason };
     let found = container::split(bytes, path)?;
+    container::check_weights(bytes, &found, path)?;
     let manifest = &bytes[found.manifest];
     let (model, rest): (Manifest, _) =
         postcard::take_from_bytes(manifest).map_err(|error| content(error.to_string()))?;

@@ -3,12 +3,16 @@
 //! Checksums say that the bytes are those that were written. That they make sense is checked all the same, so that no
 //! file can lead to a panic or to a read outside the weights.
 
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dyn_perceiver_kernels::gemm::KernelFamily;
 use tract_core::internal::*;
+use tract_core::ops::konst::Const;
 
 use super::extras::Extras;
 use super::manifest::{Kind, Manifest, Node, Outlet, StoredSegment};
@@ -23,8 +27,11 @@ use crate::exit::MAX_EXITS;
 use crate::graph::partition::SegmentGraph;
 use crate::graph::parts::Parts;
 use crate::model::{Layout, LoadOptions, ModelInfo};
+use crate::quiet;
 use crate::weights::{self, Mapping};
 
+/// Most threads that build graphs: there are few segments, and the largest takes a third of the time.
+const MOST_BUILDERS: usize = 4;
 /// Most elements that a tensor of a bundle may have.
 const MAX_ELEMENTS: usize = 1 << 28;
 
@@ -40,7 +47,7 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
     let mapping = Mapping::open(path).map_err(|source| BundleError::Read { path: path.into(), source })?;
     let container = container::split(mapping.bytes(), path)?;
     let content = |place: &str, reason: String| BundleError::Content { path: path.into(), place: place.into(), reason };
-    let (manifest, rest): (Manifest, _) = postcard::take_from_bytes(&mapping.bytes()[container.manifest])
+    let (manifest, rest): (Manifest, _) = postcard::take_from_bytes(&mapping.bytes()[container.manifest.clone()])
         .map_err(|error| content("manifest", error.to_string()))?;
     let extras = Extras::read(rest).map_err(|reason| content("extras", reason))?;
     let Manifest { program, target, kernels, layout, model, policy, stages, costs, segments, slots, .. } = manifest;
@@ -87,20 +94,21 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> Result<(Parts, BundleI
     }
     check_options(&info, options)?;
 
-    let weights = Weights { mapping: Arc::new(mapping), part: container.weights };
-    // tract asserts where its own translators never err.
-    let built = crate::quiet::catch(|| -> TractResult<Vec<SegmentGraph>> {
-        let segments = segments.into_iter().map(|s| segment(s, &weights)).collect::<TractResult<Vec<_>>>()?;
-        check_slots(&segments, slots, &found, &info)?;
+    let weights = Weights { mapping: Arc::new(mapping), part: container.weights.clone() };
+    // The checksum of the weights takes as long as the graphs, which do not read them.
+    let (checked, segments) = std::thread::scope(|scope| {
+        let check = || container::check_weights(weights.mapping.bytes(), &container, path);
+        let helper = std::thread::Builder::new().name("checksum".into()).spawn_scoped(scope, check);
+        let segments = graphs(segments, &weights);
+        // Where no thread can be had, it is done here.
+        (helper.map_or_else(|_| check(), |helper| helper.join().unwrap_or_else(|panic| resume_unwind(panic))), segments)
+    });
+    checked?;
+    let segments = segments.and_then(|segments| {
+        check_slots(&segments, slots, &found, &info).map_err(|error| format!("{error:#}"))?;
         Ok(segments)
     });
-    let segments = match built {
-        Ok(Ok(segments)) => segments,
-        Ok(Err(error)) => return Err(content("graph", format!("{error:#}"))),
-        Err(reason) => {
-            return Err(content("graph", format!("an operator's attributes contradict each other ({reason})")));
-        }
-    };
+    let segments = segments.map_err(|reason| content("graph", reason))?;
     let Found { input, exits, levels, states } = found;
     let parts = Parts { info, stages, costs, segments, slots, input, exits, levels, states };
     Ok((parts, BundleInfo { source: model.source, program, target, kernels: kernels.to_string(), policy, times }))
@@ -198,15 +206,68 @@ fn read_in_place(segment: &StoredSegment) -> Vec<bool> {
     in_place
 }
 
+/// The graphs of all segments, each built by the next thread that is free; else what is wrong with the first that cannot be.
+fn graphs(segments: Vec<StoredSegment>, weights: &Weights) -> Result<Vec<SegmentGraph>, String> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = cores.min(MOST_BUILDERS).min(segments.len());
+    let queue = Mutex::new(segments.into_iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let build = || {
+        let built = |(at, stored)| {
+            // tract asserts where its own translators never err.
+            let graph = quiet::catch(|| segment(stored, weights));
+            let contradicts = |reason| format!("an operator's attributes contradict each other ({reason})");
+            (at, graph.map_err(contradicts).and_then(|graph| graph.map_err(|error| format!("{error:#}"))))
+        };
+        std::iter::from_fn(next).map(built).collect::<Vec<_>>()
+    };
+    let mut built = std::thread::scope(|scope| {
+        let spawn = |_| std::thread::Builder::new().name("graphs".into()).spawn_scoped(scope, build);
+        // Where a thread cannot be had, the others build its share.
+        let helpers: Vec<_> = (1..threads).filter_map(|at| spawn(at).ok()).collect();
+        let mut built = build();
+        for helper in helpers {
+            built.extend(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        built
+    });
+    built.sort_by_key(|(at, _)| *at);
+    built.into_iter().map(|(_, graph)| graph).collect()
+}
+
+/// Adds a node, whose outputs are what its operator says. tract's own way compares each constant with all others, to keep one of those
+/// that are equal, and tries to evaluate what reads constants alone: both was done before the bundle was written, and takes longer
+/// than everything else.
+fn add_node(
+    graph: &mut TypedModel,
+    name: String,
+    op: Box<dyn TypedOp>,
+    inputs: &[OutletId],
+) -> TractResult<TVec<OutletId>> {
+    let facts = {
+        let read = inputs.iter().map(|outlet| graph.outlet_fact(*outlet)).collect::<TractResult<TVec<_>>>()?;
+        op.output_facts(&read).with_context(|| format!("node {name:?}"))?
+    };
+    let outputs = facts.len();
+    let id = graph.add_node(name, op, facts)?;
+    for (slot, outlet) in inputs.iter().enumerate() {
+        graph.add_edge(*outlet, InletId::new(id, slot))?;
+    }
+    Ok((0..outputs).map(|slot| OutletId::new(id, slot)).collect())
+}
+
 fn segment(stored: StoredSegment, weights: &Weights) -> TractResult<SegmentGraph> {
     let in_place = read_in_place(&stored);
     let mut graph = TypedModel::default();
     let mut made: Vec<TVec<OutletId>> = vec![];
+    let mut names = HashSet::new();
     let find = |made: &[TVec<OutletId>], outlet: &Outlet| {
         let found = made.get(outlet.node).and_then(|outlets| outlets.get(outlet.output)).copied();
         found.with_context(|| format!("output {} of node {} is read before it is made", outlet.output, outlet.node))
     };
+    let constant = |tensor: Tensor| -> TractResult<Box<dyn TypedOp>> { Ok(Box::new(Const::new(Arc::new(tensor))?)) };
     for (Node { name, kind }, in_place) in stored.nodes.into_iter().zip(in_place) {
+        ensure!(names.insert(name.clone()), "two nodes have the name {name:?}");
         let expected = if matches!(kind, Kind::Words { .. }) { i32::datum_type() } else { f32::datum_type() };
         let outlets = match kind {
             Kind::Source { shape } => {
@@ -217,24 +278,27 @@ fn segment(stored: StoredSegment, weights: &Weights) -> TractResult<SegmentGraph
                 ensure!(in_place, "{name} is read by an operator that takes floats");
                 let range = weights.range(at, &shape)?;
                 let constant = weights::constant(&weights.mapping, range, i32::datum_type(), &shape)?;
-                graph.wire_node(name, constant.with_context(|| format!("weights at {at} are not aligned"))?, &[])?
+                let constant = constant.with_context(|| format!("weights at {at} are not aligned"))?;
+                add_node(&mut graph, name, Box::new(constant), &[])?
             }
             Kind::Weights { shape, at } => {
                 let range = weights.range(at, &shape)?;
                 let misaligned = || format!("weights at {at} are not aligned");
-                if in_place {
+                let op = if in_place {
                     let constant = weights::constant(&weights.mapping, range, f32::datum_type(), &shape)?;
-                    graph.wire_node(name, constant.with_context(misaligned)?, &[])?
+                    Box::new(constant.with_context(misaligned)?)
                 } else {
                     let floats = weights.mapping.floats(range).with_context(misaligned)?;
-                    tvec!(graph.add_const(name, Tensor::from_shape(&shape, floats)?)?)
-                }
+                    constant(Tensor::from_shape(&shape, floats)?)?
+                };
+                add_node(&mut graph, name, op, &[])?
             }
             Kind::Steps { shape, columns, at } => {
                 let length = Steps::stored_len(elements(&shape)?, columns);
                 let length = length.with_context(|| format!("weights of shape {shape:?} in {columns} columns"))?;
                 let stored = weights.mapping.bytes().get(weights.bytes(at, length, &shape)?).unwrap_or_default();
-                tvec!(graph.add_const(name, Tensor::from_shape(&shape, &Steps::floats(stored, columns))?)?)
+                let floats = Tensor::from_shape(&shape, &Steps::floats(stored, columns))?;
+                add_node(&mut graph, name, constant(floats)?, &[])?
             }
             Kind::Operator { operator, inputs } => {
                 ensure!(!inputs.is_empty(), "{name} reads nothing");
@@ -246,7 +310,7 @@ fn segment(stored: StoredSegment, weights: &Weights) -> TractResult<SegmentGraph
                 let shapes = shapes.collect::<TractResult<TVec<_>>>()?;
                 operator.check_inputs(&shapes).with_context(|| format!("node {name:?}"))?;
                 drop(shapes);
-                graph.wire_node(name, operator.into_op()?, &inputs)?
+                add_node(&mut graph, name, operator.into_op()?, &inputs)?
             }
         };
         for outlet in &outlets {
