@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use super::epilogue::{Accumulators, Epilogue, NR, vectors};
 use super::f32::{F32, OnePanel};
 use super::micro_kernel::Tile;
-use super::neon_loop::{add_f32, begin};
+use super::neon_loop::{add_f32, begin_f32};
 use super::operands::Operands;
 use super::store;
 use crate::activation::Activation;
@@ -26,10 +26,10 @@ impl OnePanel for Neon {
         let Operands { panel, per_row, len, .. } = *operands;
         assert!(panel.len() >= per_row * len * NR);
         let mut weights = panel.as_ptr();
-        // SAFETY: vectors have four floats. A fragment has `len` entries, and the panel as many rows of NR weights for it, those of
+        // SAFETY: a fragment has `len` entries, and the panel as many rows of NR weights for it, those of
         // a fragment behind those of the one before.
         unsafe {
-            let mut sums = begin::<_, _, M, N>(row);
+            let mut sums = begin_f32::<M, N>(row);
             if per_row == 1 {
                 // Apart, for the sake of products of short rows: a loop begins with pointers to all that it will read.
                 add_f32::<M, N>(&mut sums, operands.fragments(0), &mut weights, len);
@@ -52,11 +52,7 @@ impl OnePanel for Neon {
 /// memory.
 #[inline(never)]
 fn run<const M: usize, const N: usize>(simd: Neon, first: &Tile<'_, '_, F32<Neon>>, count: usize, out: &mut Sink<'_>) {
-    let mut tile = *first;
-    for _ in 0..count {
-        one::<M, N>(simd, &tile, out);
-        tile.advance();
-    }
+    first.each(count, |tile| one::<M, N>(simd, tile, out));
 }
 
 #[inline(always)]

@@ -81,4 +81,17 @@ impl<K: MicroKernel> Tile<'_, '_, K> {
         self.operands.advance(self.rows);
         self.at += self.rows * self.stride;
     }
+
+    /// Calls `compute` with this tile and those below it, `count` in all. For NEON alone, whose code needs no features beyond what a closure
+    /// is compiled for, and is shorter so than with a loop in the same function.
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    pub(crate) fn each(mut self, count: usize, mut compute: impl FnMut(&Self)) {
+        for left in (0..count).rev() {
+            compute(&self);
+            if left > 0 {
+                self.advance();
+            }
+        }
+    }
 }

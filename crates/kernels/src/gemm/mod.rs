@@ -129,21 +129,25 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
             // One for all tiles of the panels: what they have in common is written once.
             let share = pace * entries * panels;
             let mut row = block.start;
+            let rows = a.tile(row..row);
+            // One for all tiles of the panels: what they have in common is written once.
+            let mut tile = Tile {
+                operands: Operands { rows, per_row, offset, len, panel, ahead, pace, share },
+                start: &start,
+                rows: 0,
+                width,
+                at: 0,
+                stride: to.stride,
+                epilogue: in_tile,
+            };
             for (count, height) in heights(block.len(), height) {
-                let rows = a.tile(row..row + count * height);
-                let tile = Tile {
-                    operands: Operands { rows, per_row, offset, len, panel, ahead, pace, share },
-                    start: &start,
-                    rows: height,
-                    width,
-                    at: base + row * to.stride + column,
-                    stride: to.stride,
-                    epilogue: in_tile,
-                };
+                tile.operands.rows = a.tile(row..row + count * height);
+                (tile.rows, tile.at) = (height, base + row * to.stride + column);
                 kernel.tiles(&tile, count, &mut out);
-                ahead = ahead.wrapping_add(count * share);
+                tile.operands.ahead = tile.operands.ahead.wrapping_add(count * share);
                 row += count * height;
             }
+            ahead = tile.operands.ahead;
         }
         if is_unfinished {
             // Rows that lie side by side are one.

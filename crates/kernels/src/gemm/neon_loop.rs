@@ -5,7 +5,7 @@
 //! the compiler moves accumulators to memory and back, and counts and points apart, for a tenth to a half more instructions
 //! than these have.
 
-use std::arch::aarch64::{float32x4_t, int32x4_t};
+use std::arch::aarch64::{float32x4_t, int32x4_t, vdupq_n_f32, vdupq_n_s32};
 use std::arch::asm;
 
 use super::epilogue::NR;
@@ -161,24 +161,37 @@ add_fragment! {
     add_i8, u8, i8, int32x4_t, ("sdot" ".16b" ".4b")
 }
 
-/// Accumulators of `N` columns, all rows `row`: each loaded, two vectors at a time, and not copied from the first.
-///
-/// # Safety
-/// `V` is a vector of four `T`.
-#[inline(always)]
-pub(super) unsafe fn begin<T, V: Copy, const M: usize, const N: usize>(row: &[T; NR]) -> [[V; NR / 4]; M] {
-    const { assert!(size_of::<V>() == 4 * size_of::<T>()) };
-    let mut at = row.as_ptr().cast::<V>();
-    // SAFETY: the first N values are read. The assembly does nothing; the compiler does not see that the pointer comes out as it
-    // went in.
-    unsafe {
-        let mut sums = [[at.read_unaligned(); NR / 4]; M];
-        for sums in &mut sums {
-            asm!("/* {0} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
-            for (v, sum) in sums.iter_mut().enumerate().take(const { N / 4 }) {
-                *sum = at.add(v).read_unaligned();
+/// Defines the function that makes the first accumulators of `M` rows: each row is loaded, two vectors at a time. The compiler would copy
+/// them from the first.
+macro_rules! begin {
+    ($(#[$meta:meta])* $name:ident, $entry:ty, $sum:ty, $zero:expr) => {
+        $(#[$meta])*
+        #[inline(always)]
+        pub(super) fn $name<const M: usize, const N: usize>(row: &[$entry; NR]) -> [[$sum; NR / 4]; M] {
+            const { assert!(N == NR || N == NR / 2) };
+            // SAFETY: every aarch64 target has NEON; the first N of the row's values are read.
+            unsafe {
+                let mut sums = [[$zero; NR / 4]; M];
+                for [a, b, c, d] in &mut sums {
+                    asm!("ldp {a:q}, {b:q}, [{row}]", a = lateout(vreg) *a, b = lateout(vreg) *b, row = in(reg) row,
+                        options(readonly, nostack, preserves_flags));
+                    if N == NR {
+                        asm!("ldp {c:q}, {d:q}, [{row}, #32]", c = lateout(vreg) *c, d = lateout(vreg) *d, row = in(reg) row,
+                            options(readonly, nostack, preserves_flags));
+                    }
+                }
+                sums
             }
         }
-        sums
-    }
+    };
+}
+
+begin! {
+    /// Accumulators of `N` columns, all rows `row`.
+    begin_f32, f32, float32x4_t, vdupq_n_f32(0.0)
+}
+
+begin! {
+    /// As [`begin_f32`] for sums of bytes.
+    begin_i8, i32, int32x4_t, vdupq_n_s32(0)
 }

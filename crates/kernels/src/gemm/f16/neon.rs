@@ -292,7 +292,7 @@ fn run<const M: usize, const N: usize>(
     count: usize,
     out: &mut Sink<'_>,
 ) {
-    super::run::<NeonFp16, M, N>(kernel, first, count, out);
+    first.each(count, |tile| super::one::<NeonFp16, M, N>(kernel, tile, out));
 }
 
 /// The driver on rows of halves.

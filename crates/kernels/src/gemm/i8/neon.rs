@@ -9,7 +9,7 @@ use std::arch::aarch64::{
 };
 use std::arch::asm;
 
-use super::{Accumulators, Dot, DotKernel, GROUP, HALF, NR, Operands, PanelRow, Tile};
+use super::{Accumulators, Dot, DotKernel, GROUP, HALF, NR, Operands, PanelRow, Tile, some_columns, whole};
 use crate::dispatch::int8::Neon;
 use crate::simd::Neon as Floats;
 use crate::sink::Sink;
@@ -375,5 +375,9 @@ fn run<const M: usize, const N: usize>(
     count: usize,
     out: &mut Sink<'_>,
 ) {
-    super::run::<Neon, M, N>(kernel, first, count, out);
+    if first.width == N {
+        first.each(count, |tile| whole::<_, M, N>(kernel, tile, out));
+    } else {
+        first.each(count, |tile| some_columns::<_, M, N>(kernel, tile, out));
+    }
 }

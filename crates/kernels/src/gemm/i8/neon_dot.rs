@@ -4,9 +4,9 @@
 //! products of a column to one lane.
 
 use super::neon::rescaled;
-use super::{Accumulators, Dot, DotKernel, GROUP, NR, Operands, PanelRow, Tile};
+use super::{Accumulators, Dot, DotKernel, GROUP, NR, Operands, PanelRow, Tile, some_columns, whole};
 use crate::dispatch::int8::NeonDot;
-use crate::gemm::neon_loop::{add_i8, begin};
+use crate::gemm::neon_loop::{add_i8, begin_i8};
 use crate::simd::Neon as Floats;
 use crate::sink::Sink;
 
@@ -31,10 +31,10 @@ impl DotKernel for NeonDot {
         let Operands { panel, per_row, len, .. } = *operands;
         assert!(panel.len() >= per_row * len * NR);
         let (mut weights, groups) = (panel.as_ptr(), len / GROUP);
-        // SAFETY: the token proves the extension, and vectors have four sums. A fragment has `len` bytes, whole groups, and the panel as
+        // SAFETY: the token proves the extension. A fragment has `len` bytes, whole groups, and the panel as
         // many times NR weights for it, those of a fragment behind those of the one before.
         unsafe {
-            let mut sums = begin::<_, _, M, N>(&row.offset);
+            let mut sums = begin_i8::<M, N>(&row.offset);
             if per_row == 1 {
                 add_i8::<M, N>(&mut sums, operands.fragments(0), &mut weights, groups);
             } else {
@@ -62,5 +62,9 @@ fn run<const M: usize, const N: usize>(
     count: usize,
     out: &mut Sink<'_>,
 ) {
-    super::run::<NeonDot, M, N>(kernel, first, count, out);
+    if first.width == N {
+        first.each(count, |tile| whole::<_, M, N>(kernel, tile, out));
+    } else {
+        first.each(count, |tile| some_columns::<_, M, N>(kernel, tile, out));
+    }
 }
