@@ -146,6 +146,15 @@ impl Epilogue<'_> {
     ) {
         let vectors = const { vectors::<S, N>() };
         match self.activation {
+            // Without an upper limit, as ReLU is.
+            Activation::Clamp { low, high: f32::INFINITY } => {
+                let low = simd.splat(low);
+                for row in accumulators {
+                    for sum in row.iter_mut().take(vectors) {
+                        *sum = simd.max(*sum, low);
+                    }
+                }
+            }
             Activation::Clamp { low, high } => {
                 let (low, high) = (simd.splat(low), simd.splat(high));
                 for row in accumulators {

@@ -11,7 +11,6 @@ use super::micro_kernel::Tile;
 use super::neon_loop::{add_f32, begin_f32};
 use super::operands::Operands;
 use super::store;
-use crate::activation::Activation;
 use crate::simd::{Neon, Simd};
 use crate::sink::Sink;
 
@@ -29,7 +28,7 @@ impl OnePanel for Neon {
         // SAFETY: a fragment has `len` entries, and the panel as many rows of NR weights for it, those of
         // a fragment behind those of the one before.
         unsafe {
-            let mut sums = begin_f32::<M, N>(row);
+            let mut sums = begin_f32::<M, N>(row.first_chunk().expect("columns of a panel"));
             if per_row == 1 {
                 // Apart, for the sake of products of short rows: a loop begins with pointers to all that it will read.
                 add_f32::<M, N>(&mut sums, operands.fragments(0), &mut weights, len);
@@ -80,14 +79,7 @@ fn one<const M: usize, const N: usize>(simd: Neon, tile: &Tile<'_, '_, F32<Neon>
             }
         }
     }
-    match activation {
-        // Without an upper limit, as ReLU is.
-        Activation::Clamp { low, high: f32::INFINITY } => {
-            let low = simd.splat(low);
-            sums.as_flattened_mut().iter_mut().for_each(|sum| *sum = simd.max(*sum, low));
-        }
-        _ => tile.epilogue.activate::<Neon, M, N>(simd, &mut sums),
-    }
+    tile.epilogue.activate::<Neon, M, N>(simd, &mut sums);
     let mut values = MaybeUninit::<[[f32; N]; M]>::uninit();
     let (to, apart) =
         if is_whole { (out.tile_within(at, M, stride, N), stride) } else { (values.as_mut_ptr().cast(), N) };

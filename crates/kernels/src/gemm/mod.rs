@@ -34,6 +34,8 @@ pub use self::family::{Element, KernelFamily, Reduction, UnknownFamily};
 pub(crate) use self::i8::i8_rows;
 pub use self::i8::{PackedI8, Rescale, gemm_i8, pack_exact_i8, pack_i8, padded_i8, quantise};
 pub(crate) use self::micro_kernel::{MicroKernel, Tile};
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+pub(crate) use self::neon_loop::begin_f32;
 pub use self::operands::{Fragments, Rows};
 use self::operands::{Operands, TileRows};
 pub(crate) use self::prefetch::Prefetch;

@@ -167,9 +167,9 @@ macro_rules! begin {
     ($(#[$meta:meta])* $name:ident, $entry:ty, $sum:ty, $zero:expr) => {
         $(#[$meta])*
         #[inline(always)]
-        pub(super) fn $name<const M: usize, const N: usize>(row: &[$entry; NR]) -> [[$sum; NR / 4]; M] {
+        pub(crate) fn $name<const M: usize, const N: usize>(row: &[$entry; N]) -> [[$sum; NR / 4]; M] {
             const { assert!(N == NR || N == NR / 2) };
-            // SAFETY: every aarch64 target has NEON; the first N of the row's values are read.
+            // SAFETY: every aarch64 target has NEON; the N values of the row are read.
             unsafe {
                 let mut sums = [[$zero; NR / 4]; M];
                 for [a, b, c, d] in &mut sums {

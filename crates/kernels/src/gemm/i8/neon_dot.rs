@@ -34,7 +34,7 @@ impl DotKernel for NeonDot {
         // SAFETY: the token proves the extension. A fragment has `len` bytes, whole groups, and the panel as
         // many times NR weights for it, those of a fragment behind those of the one before.
         unsafe {
-            let mut sums = begin_i8::<M, N>(&row.offset);
+            let mut sums = begin_i8::<M, N>(row.offset.first_chunk().expect("columns of a panel"));
             if per_row == 1 {
                 add_i8::<M, N>(&mut sums, operands.fragments(0), &mut weights, groups);
             } else {
