@@ -73,6 +73,16 @@ struct Step {
     outputs: Vec<Operand>,
     /// Held values that nothing reads after this step.
     last_reads: Vec<usize>,
+    /// Whether it reads more weights than it reads and writes else.
+    is_mostly_weights: bool,
+}
+
+/// Whether a step reads more weights than it reads and writes else.
+fn is_mostly_weights(inputs: &[Operand], outputs: &[Operand]) -> bool {
+    let is_weights = |operand: &Operand| matches!(operand.place, Place::Weights { .. } | Place::Constant(_));
+    let weights: usize = inputs.iter().filter(|input| is_weights(input)).map(Operand::len).sum();
+    let all: usize = inputs.iter().chain(outputs).map(Operand::len).sum();
+    2 * weights > all
 }
 
 /// All segments of a plan. Immutable; each runtime has its own [`Arena`].
@@ -143,6 +153,11 @@ impl Executor {
         self.weights.iter().map(|weights| size_of_val::<[f32]>(weights)).sum()
     }
 
+    /// Bytes of the buffers that each image has.
+    pub(crate) fn buffer_memory(&self) -> usize {
+        size_of::<f32>() * self.buffers.iter().sum::<usize>()
+    }
+
     fn slot(&self, Slot(slot): Slot) -> TractResult<&Operand> {
         self.slots[slot].as_ref().with_context(|| format!("slot {slot} is read before any segment makes it"))
     }
@@ -180,10 +195,24 @@ impl Executor {
             && others.into_iter().all(|(_, operand)| !operand.as_ref().is_some_and(has))
     }
 
-    /// Runs one segment, whose inputs are in `memory`.
-    pub(crate) fn run(&self, segment: usize, memory: &mut Arena, pool: &mut ThreadPool) -> TractResult<()> {
-        for step in &self.segments[segment] {
-            memory.run(self, step, pool).with_context(|| format!("evaluating {}", step.name))?;
+    /// Runs one segment for some images, each in memory of its own where the segment's inputs are. Operators that read more
+    /// weights than anything else run for one image after another: weights come from memory once, and from a cache then. Others run
+    /// one after another for each image: what one writes is in the cache for the next. The image that was computed last is the
+    /// first again: what it wrote is still there.
+    pub(crate) fn run(&self, segment: usize, images: &mut [(&mut Arena, &mut ThreadPool)]) -> TractResult<()> {
+        let run = |step: &Step, (memory, pool): &mut (&mut Arena, &mut ThreadPool)| {
+            memory.run(self, step, pool).with_context(|| format!("evaluating {}", step.name))
+        };
+        for steps in self.segments[segment].chunk_by(|a, b| a.is_mostly_weights == b.is_mostly_weights) {
+            if steps[0].is_mostly_weights {
+                for step in steps {
+                    images.iter_mut().try_for_each(|image| run(step, image))?;
+                    images.reverse();
+                }
+            } else {
+                images.iter_mut().try_for_each(|image| steps.iter().try_for_each(|step| run(step, image)))?;
+                images.reverse();
+            }
         }
         Ok(())
     }

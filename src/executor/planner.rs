@@ -8,7 +8,7 @@ use tract_core::ops::change_axes::IntoShape;
 use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
 
-use super::{Action, Executor, Operand, Place, Step};
+use super::{Action, Executor, Operand, Place, Step, is_mostly_weights};
 use crate::graph::Slot;
 use crate::ops::fused;
 
@@ -162,7 +162,7 @@ impl<'a> SegmentPlanner<'a> {
         let kernel = fused(node.op.as_ref());
         // A plan of one node has its constants in it.
         let given = |i: &&OutletId| kernel.is_some() || !self.graph.node(i.node).op_is::<Const>();
-        let inputs = node.inputs.iter().filter(given).map(|i| self.operand(*i)).collect::<TractResult<_>>()?;
+        let inputs = node.inputs.iter().filter(given).map(|i| self.operand(*i)).collect::<TractResult<Vec<_>>>()?;
         let mut outputs = vec![];
         for slot in 0..node.outputs.len() {
             let outlet = OutletId::new(node.id, slot);
@@ -183,7 +183,8 @@ impl<'a> SegmentPlanner<'a> {
                 Action::Tract { state: self.executor.plans.len() - 1 }
             }
         };
-        Ok(Step { name: node.name.clone(), action, inputs, outputs, last_reads: vec![] })
+        let is_mostly_weights = is_mostly_weights(&inputs, &outputs);
+        Ok(Step { name: node.name.clone(), action, inputs, outputs, last_reads: vec![], is_mostly_weights })
     }
 
     /// Gives back the places of what this segment made and nothing after the `at`th node reads.

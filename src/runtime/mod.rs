@@ -24,11 +24,14 @@ mod outcome;
 mod stage_times;
 mod threads;
 mod timing;
+mod walk;
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
+
+use smallvec::SmallVec;
 
 pub use crate::executor::OperatorTime;
 pub use crate::executor::RunError;
@@ -43,11 +46,13 @@ pub use outcome::Outcome;
 pub use stage_times::{StageTime, StageTimes};
 pub use threads::{ThreadChoice, ThreadTime, Threads, ThreadsError};
 
+use self::batch::TOGETHER;
 use self::finite::all_finite;
+use self::walk::Walk;
 use crate::executor::{Arena, Watcher};
-use crate::exit::{Answer, CalibratedPolicy, Calibration, Decision, ExitPolicy, LogitsError, Observer};
+use crate::exit::{CalibratedPolicy, Calibration, ExitPolicy};
 use crate::graph::{Slot, StateSlots};
-use crate::plan::{Plan, State, check_rules};
+use crate::plan::{Plan, State};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// Runs the stage plans of one [`Plan`], one image (or batch) at a time. Make one per thread; weights are shared.
@@ -230,30 +235,49 @@ impl Runtime {
     /// [`RunError::NoSuchExit`], [`RunError::NoImage`] before [`Runtime::begin`], or what tract says.
     pub fn advance(&mut self, exit: usize) -> Result<&[f32], RunError> {
         let exits = self.plan.exits.len();
-        let slot = *self.plan.exits.get(exit).ok_or(RunError::NoSuchExit { exit, exits })?;
+        if exit >= exits {
+            return Err(RunError::NoSuchExit { exit, exits });
+        }
         self.compute(exit)?;
-        self.arena.get(&self.plan.executor, slot).map_err(RunError::tract)
+        self.logits(exit)
+    }
+
+    /// The logits of an exit that has been computed for this image.
+    fn logits(&self, exit: usize) -> Result<&[f32], RunError> {
+        self.arena.get(&self.plan.executor, self.plan.exits[exit]).map_err(RunError::tract)
     }
 
     /// Runs the segments of a goal, exits first and then boxes, that have not run for this image.
     fn compute(&mut self, goal: usize) -> Result<(), RunError> {
-        if !self.begun {
+        Runtime::compute_together(&mut [self], goal)
+    }
+
+    /// The same for several images, each in a runtime of its own, of one plan. All have had the same segments run.
+    fn compute_together(runtimes: &mut [&mut Runtime], goal: usize) -> Result<(), RunError> {
+        let Some(first) = runtimes.first() else { return Ok(()) };
+        debug_assert!(runtimes.iter().all(|one| Arc::ptr_eq(&one.plan, &first.plan) && one.done == first.done));
+        if runtimes.iter().any(|runtime| !runtime.begun) {
             return Err(RunError::NoImage);
         }
-        for (segment, need) in self.plan.needs.iter().enumerate() {
-            if need.contains(goal) && !self.done[segment] {
-                let (plan, arena, pool) = (&self.plan, &mut self.arena, &mut self.pool);
-                // What a panic leaves behind is written anew by the next image.
-                match crate::quiet::catch(|| plan.executor.run(segment, arena, pool)) {
-                    Ok(ran) => ran.map_err(RunError::tract)?,
-                    Err(reason) => {
-                        // States of one image are of no use beside those of another.
-                        self.reset();
-                        return Err(RunError::Tract(reason.into()));
-                    }
-                }
-                self.done[segment] = true;
+        let plan = first.plan.clone();
+        for (segment, need) in plan.needs.iter().enumerate() {
+            if !need.contains(goal) || runtimes[0].done[segment] {
+                continue;
             }
+            // What a panic leaves behind is written anew by the next image.
+            let ran = crate::quiet::catch(|| {
+                let members = runtimes.iter_mut().map(|runtime| (&mut runtime.arena, &mut runtime.pool));
+                plan.executor.run(segment, &mut members.collect::<SmallVec<[_; TOGETHER]>>())
+            });
+            match ran {
+                Ok(ran) => ran.map_err(RunError::tract)?,
+                Err(reason) => {
+                    // States of one image are of no use beside those of another.
+                    runtimes.iter_mut().for_each(|runtime| runtime.reset());
+                    return Err(RunError::Tract(reason.into()));
+                }
+            }
+            runtimes.iter_mut().for_each(|runtime| runtime.done[segment] = true);
         }
         Ok(())
     }
@@ -277,76 +301,32 @@ impl Runtime {
         policy: &ExitPolicy,
         may_start: impl FnMut(&mut Self, usize, &mut StageTimes) -> Result<bool, RunError>,
     ) -> Result<Option<Outcome>, RunError> {
-        let exits = self.plan.exits.len();
-        if policy.rules().len() != exits {
-            return Err(RunError::PolicyExits { expected: exits, actual: policy.rules().len() });
-        }
-        check_rules(policy, exits)?;
-        let batch = self.plan.info().input.batch;
-        if batch != 1 {
-            return Err(RunError::Batch { batch });
-        }
+        walk::check(&self.plan, policy)?;
         self.begin(image)?;
         let mut scratch = std::mem::take(&mut self.scratch);
-        let walked = self.walk_exits(policy, &mut Observer::new(policy, &mut scratch), may_start);
+        let walked = self.walk_exits(Walk::new(policy, &mut scratch), walk::exits(policy), may_start);
         self.scratch = scratch;
         walked
     }
 
     fn walk_exits(
         &mut self,
-        policy: &ExitPolicy,
-        observer: &mut Observer<'_>,
+        mut walk: Walk<'_>,
+        exits: impl Iterator<Item = usize>,
         mut may_start: impl FnMut(&mut Self, usize, &mut StageTimes) -> Result<bool, RunError>,
     ) -> Result<Option<Outcome>, RunError> {
-        let last = policy.last_exit();
-        let mut stages = StageTimes::default();
-        let mut seen: Option<(usize, Answer)> = None;
-        let mut passed_over = ExitSet::default();
-        let mut unreadable = None;
-        for exit in (0..=last).filter(|&exit| policy.evaluates(exit)) {
-            if !may_start(self, exit, &mut stages)? {
+        for exit in exits {
+            if !may_start(self, exit, &mut walk.stages)? {
                 break;
             }
             let began = Instant::now();
-            let logits = self.advance(exit)?;
-            let observed = observer.observe(exit, logits);
-            stages.push(StageTime { exit, time: began.elapsed() });
-            let answer = match observed {
-                Ok(answer) => answer,
-                Err(error @ LogitsError::NotFinite { .. }) => {
-                    passed_over.insert(exit);
-                    unreadable = Some((exit, error));
-                    continue;
-                }
-                Err(error) => return Err(self.logits_error(exit, error)),
-            };
-            seen = Some((exit, answer));
-            if answer.decision == Decision::Leave {
+            let goes_on = walk.observe(exit, self.advance(exit)?);
+            walk.stages.push(StageTime { exit, time: began.elapsed() });
+            if !goes_on.map_err(|unreadable| walk::error(&self.plan, unreadable))? {
                 break;
             }
         }
-        if let (None, Some((exit, error))) = (&seen, unreadable) {
-            return Err(self.logits_error(exit, error));
-        }
-        Ok(seen.map(|(exit, Answer { reading, exit: answered_by, .. })| Outcome {
-            class: reading.class,
-            softmax: reading.softmax,
-            confidence: reading.confidence,
-            probability: self
-                .calibration
-                .as_ref()
-                .and_then(|calibration| calibration.probability(policy, exit, reading.confidence)),
-            exit,
-            answered_by,
-            exited_early: exit < last,
-            passed_over,
-            stages,
-        }))
-    }
-
-    fn logits_error(&self, exit: usize, source: LogitsError) -> RunError {
-        RunError::Logits { exit: self.plan.info().exits[exit].clone(), source }
+        walk.outcome(self.calibration.as_ref()).map_err(|unreadable| walk::error(&self.plan, unreadable))
     }
 
     /// Times every operator of `frames` whole frames of `image`, in the order in which they run.

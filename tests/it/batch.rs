@@ -1,12 +1,13 @@
 //! Several images at once: whoever computes them, each leaves where it would alone.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use dyn_perceiver::exit::{ExitPolicy, ExitRule, Measure};
 use dyn_perceiver::model::{LoadOptions, Model};
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::runtime::{BatchRuntime, Device, DeviceRuntime, Outcome, RunError, Runtime};
+use dyn_perceiver::runtime::{BatchRuntime, Device, DeviceRuntime, Outcome, RunError, Runtime, StageTime};
 
 const EXITS: [&str; 3] = ["exit1", "exit2", "exit3"];
 
@@ -69,6 +70,52 @@ fn every_image_leaves_where_it_would_alone() {
         }
         assert!(batch.run(&[], &policy).unwrap().is_empty());
     }
+}
+
+#[test]
+fn images_computed_together_have_the_bits_of_each_alone() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pretrained/fashion-mnist/model.onnx");
+    let plan = Arc::new(Plan::load(path, &LoadOptions::default()).unwrap());
+    let (len, exits) = (plan.info().input.len(), plan.info().exits.len());
+    let images: Vec<f32> = (0..11 * len).map(|i| ((i * 37 + i / len * 11) % 101) as f32 / 50.0 - 1.0).collect();
+    let mut alone = Runtime::new(plan.clone()).unwrap();
+    let expected: Vec<_> = images.chunks_exact(len).map(|image| alone.all_logits(image).unwrap()).collect();
+    for threads in [1, 2, 3] {
+        let mut batch =
+            BatchRuntime::new(plan.clone()).unwrap().with_threads(NonZeroUsize::new(threads).unwrap()).unwrap();
+        // Each image leaves at an exit of its own, and exits may be left out.
+        for wanted in [(0..exits).collect::<Vec<_>>(), vec![1, exits - 1], vec![]] {
+            let mut seen: Vec<(usize, Vec<usize>)> = (0..11).map(|image| (image, vec![])).collect();
+            let see = |(image, seen): &mut (usize, Vec<usize>), stage: StageTime, logits: &[f32]| {
+                assert_eq!(logits, expected[*image][stage.exit], "image {image} at exit {}", stage.exit);
+                seen.push(stage.exit);
+                Ok(seen.len() <= *image % 5)
+            };
+            batch.walk(&images, &wanted, &mut seen, see).unwrap();
+            for (image, seen) in seen {
+                assert_eq!(seen, wanted[..wanted.len().min(image % 5 + 1)], "image {image}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_has_the_error_of_its_first_image_that_has_one() {
+    let Setup { plan, images, .. } = setup(12, middle);
+    let len = plan.info().input.len();
+    let mut batch = BatchRuntime::new(plan).unwrap().with_threads(NonZeroUsize::new(2).unwrap()).unwrap();
+    let mut bad = images.clone();
+    (bad[5 * len + 3], bad[9 * len + 1]) = (f32::NAN, f32::INFINITY);
+    let mut states = vec![0; 12];
+    let error = batch.walk(&bad, &[0], &mut states, |_, _, _| Ok(true)).unwrap_err();
+    assert!(matches!(error, RunError::InputNotFinite { index: 3, value } if value.is_nan()), "{error}");
+    let error = batch.walk(&images, &[0, 3], &mut states, |_, _, _| Ok(true)).unwrap_err();
+    assert!(matches!(error, RunError::NoSuchExit { exit: 3, exits: 3 }), "{error}");
+    let see = |_: &mut usize, stage: StageTime, _: &[f32]| Err(RunError::NoSuchGoal { goal: stage.exit, goals: 0 });
+    let error = batch.walk(&images, &[1, 2], &mut states, see).unwrap_err();
+    assert!(matches!(error, RunError::NoSuchGoal { goal: 1, .. }), "{error}");
+    batch.walk(&images, &[2], &mut states, |count, _, _| Ok(std::mem::replace(count, 1) == 0)).unwrap();
+    assert_eq!(states, [1; 12]);
 }
 
 #[test]

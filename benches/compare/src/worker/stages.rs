@@ -96,15 +96,14 @@ fn through(runtime: &mut Runtime, image: &[f32], exits: &[usize]) -> Result<(), 
     for &exit in exits {
         std::hint::black_box(runtime.advance(exit)?);
     }
-    for goal in 0..goals(runtime, exits.len()) {
+    for goal in 0..goals(runtime.plan(), exits.len()) {
         std::hint::black_box(runtime.advance_to_boxes(goal)?);
     }
     Ok(())
 }
 
 /// Goals of boxes that are computed beside so many exits: all of them beside all exits.
-fn goals(runtime: &Runtime, exits: usize) -> usize {
-    let plan = runtime.plan();
+fn goals(plan: &Plan, exits: usize) -> usize {
     if exits == plan.info().exits.len() { plan.goals().len() } else { 0 }
 }
 
@@ -112,7 +111,7 @@ fn goals(runtime: &Runtime, exits: usize) -> usize {
 fn maps(runtime: &mut Runtime, exits: usize) -> Result<Logits, RunError> {
     let levels = runtime.plan().info().boxes.as_ref().map(|boxes| boxes.levels.clone()).unwrap_or_default();
     let mut maps = Logits::new();
-    for goal in 0..goals(runtime, exits) {
+    for goal in 0..goals(runtime.plan(), exits) {
         for one in runtime.advance_to_boxes(goal)? {
             let level = &levels[one.level];
             maps.insert(level.classes.clone(), one.scores.to_vec());
@@ -159,12 +158,23 @@ struct Batch {
 impl Engine for Batch {
     fn run(&mut self) -> anyhow::Result<()> {
         match &mut self.walk {
-            Walk::Exits(exits) => {
+            // Boxes are computed image by image.
+            Walk::Exits(exits) if goals(self.runtime.plan(), exits.len()) > 0 => {
                 self.runtime.each(&self.input, |runtime, _, image| through(runtime, image, exits))?;
             }
+            Walk::Exits(exits) => {
+                self.runtime.walk(&self.input, exits, &mut vec![(); self.images], |(), _, logits| {
+                    std::hint::black_box(logits);
+                    Ok(true)
+                })?;
+            }
             Walk::Adaptive(shares) => {
-                let last: Vec<usize> = (0..self.images).map(|_| shares.next()).collect();
-                self.runtime.each(&self.input, |runtime, number, image| up_to(runtime, image, last[number]))?;
+                let mut last: Vec<usize> = (0..self.images).map(|_| shares.next()).collect();
+                let exits: Vec<usize> = (0..self.runtime.plan().info().exits.len()).collect();
+                self.runtime.walk(&self.input, &exits, &mut last, |last, stage, logits| {
+                    read_confidence(stage.exit, logits)?;
+                    Ok(stage.exit < *last)
+                })?;
             }
         }
         Ok(())
@@ -173,9 +183,10 @@ impl Engine for Batch {
     fn outputs(&mut self) -> anyhow::Result<Logits> {
         let names = self.runtime.plan().info().exits.clone();
         let wanted = self.walk.wanted(names.len());
-        let images = self.runtime.each(&self.input, |runtime, _, image| {
-            runtime.begin(image)?;
-            wanted.iter().map(|&exit| runtime.advance(exit).map(<[f32]>::to_vec)).collect::<Result<Vec<_>, _>>()
+        let mut images = vec![vec![]; self.images];
+        self.runtime.walk(&self.input, &wanted, &mut images, |image, _, logits| {
+            image.push(logits.to_vec());
+            Ok(true)
         })?;
         let rows = |place: usize| images.iter().flat_map(|logits| logits[place].iter().copied()).collect();
         Ok(wanted.iter().enumerate().map(|(place, &exit)| (names[exit].clone(), rows(place))).collect())
