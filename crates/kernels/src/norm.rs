@@ -8,6 +8,9 @@ use crate::thread_pool::ThreadPool;
 /// Lanes of a partial sum: independent accumulators hide the latency of the additions.
 const LANES: usize = 16;
 
+/// Vectors that hold so many, at most.
+const VECTORS: usize = LANES / 4;
+
 /// Rows taken at once: along one row each step waits for the one before.
 const ROWS: usize = 4;
 
@@ -29,29 +32,75 @@ fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
-/// Of `N` rows of `width` entries each, the sum of the entries' distances from `from`, to the power of 1 or, with `squared`, 2.
+/// Of `N` rows of `width` entries each, the sum of the entries' distances from `from`, to the power of 1 or, if `SQUARED`, 2.
 #[inline(always)]
-fn sums<const N: usize>(rows: &[f32], width: usize, from: [f32; N], squared: bool) -> [f32; N] {
-    let whole = width - width % LANES;
-    let mut lanes = [[0.0; LANES]; N];
-    for first in (0..whole).step_by(LANES) {
-        for row in 0..N {
-            let x = &rows[row * width + first..][..LANES];
-            for lane in 0..LANES {
-                let distance = x[lane] - from[row];
-                lanes[row][lane] += if squared { distance * distance } else { distance };
+fn sums<S: Simd, const N: usize, const SQUARED: bool>(simd: S, rows: &[f32], width: usize, from: [f32; N]) -> [f32; N] {
+    let rows = rows[..N * width].as_ptr();
+    let (mut parts, mut at) = ([[simd.splat(0.0); VECTORS]; N], 0);
+    // Whole blocks of vectors, then single vectors.
+    for vectors in [const { LANES / S::LANES }, 1] {
+        while at + vectors * S::LANES <= width {
+            for (row, (parts, from)) in parts.iter_mut().zip(from).enumerate() {
+                for (v, part) in parts.iter_mut().enumerate().take(vectors) {
+                    // SAFETY: the vector ends within the row, and there are N of these.
+                    let x = unsafe { simd.load(rows.add(row * width + at + v * S::LANES)) };
+                    let distance = simd.sub(x, simd.splat(from));
+                    *part = if SQUARED { simd.mul_add(distance, distance, *part) } else { simd.add(*part, distance) };
+                }
             }
+            at += vectors * S::LANES;
         }
     }
     let mut sums = [0.0; N];
     for row in 0..N {
-        sums[row] = fold_lanes(lanes[row], |a, b| a + b);
-        for x in &rows[row * width + whole..][..width - whole] {
-            let distance = x - from[row];
-            sums[row] += if squared { distance * distance } else { distance };
+        let mut lanes = [0.0; LANES];
+        for (v, part) in parts[row].iter().enumerate().take(const { LANES / S::LANES }) {
+            // SAFETY: as many vectors are as many floats.
+            unsafe { simd.store(lanes.as_mut_ptr().add(v * S::LANES), *part) };
+        }
+        sums[row] = fold_lanes(lanes, |a, b| a + b);
+        for i in at..width {
+            // SAFETY: the entry is within the row.
+            let distance = unsafe { *rows.add(row * width + i) } - from[row];
+            sums[row] = if SQUARED { simd.mul_add_scalar(distance, distance, sums[row]) } else { sums[row] + distance };
         }
     }
     sums
+}
+
+/// `(x - mean) * inverse * scale + shift` along a row.
+#[inline(always)]
+fn scale_row<S: Simd>(simd: S, x: &[f32], [mean, inverse]: [f32; 2], [scale, shift]: [&[f32]; 2], out: &mut [f32]) {
+    let width = out.len();
+    let [x, scale, shift] = [x, scale, shift].map(|values| values[..width].as_ptr());
+    let (out, mut at) = (out.as_mut_ptr(), 0);
+    let (means, inverses) = (simd.splat(mean), simd.splat(inverse));
+    for vectors in [const { LANES / S::LANES }, 1] {
+        while at + vectors * S::LANES <= width {
+            // All are read before any is written, so that two come by one instruction where there is one for that.
+            let mut read = [[simd.splat(0.0); 3]; VECTORS];
+            for (v, read) in read.iter_mut().enumerate().take(vectors) {
+                // SAFETY: the vector ends within the width, which all three have.
+                unsafe {
+                    *read = [
+                        simd.load(x.add(at + v * S::LANES)),
+                        simd.load(scale.add(at + v * S::LANES)),
+                        simd.load(shift.add(at + v * S::LANES)),
+                    ];
+                }
+            }
+            for (v, [x, scale, shift]) in read.into_iter().enumerate().take(vectors) {
+                let y = simd.mul(simd.sub(x, means), inverses);
+                // SAFETY: as above, of what is written.
+                unsafe { simd.store(out.add(at + v * S::LANES), simd.mul_add(y, scale, shift)) };
+            }
+            at += vectors * S::LANES;
+        }
+    }
+    for i in at..width {
+        // SAFETY: as above.
+        unsafe { *out.add(i) = simd.mul_add_scalar((*x.add(i) - mean) * inverse, *scale.add(i), *shift.add(i)) };
+    }
 }
 
 /// Of `N` rows.
@@ -64,18 +113,15 @@ fn layer_norm_of<S: Simd, const N: usize>(
     out: &mut [f32],
 ) {
     let width = scale.len();
-    let mut mean = sums(x, width, [0.0; N], false);
+    let mut mean = sums::<S, N, false>(simd, x, width, [0.0; N]);
     for mean in &mut mean {
         *mean /= width as f32;
     }
-    let variance = sums(x, width, mean, true);
+    let variance = sums::<S, N, true>(simd, x, width, mean);
     for row in 0..N {
         let inverse = 1.0 / (variance[row] / width as f32 + epsilon).sqrt();
-        let mean = mean[row];
         let (x, out) = (&x[row * width..][..width], &mut out[row * width..][..width]);
-        for (((out, x), scale), shift) in out.iter_mut().zip(x).zip(scale).zip(shift) {
-            *out = simd.mul_add_scalar((x - mean) * inverse, *scale, *shift);
-        }
+        scale_row(simd, x, [mean[row], inverse], [scale, shift], out);
     }
 }
 
