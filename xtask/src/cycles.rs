@@ -13,7 +13,8 @@ use serde_json::json;
 ///
 /// For each kernel of an aarch64 program, the loop with the most multiply-adds: its instructions, and the cycles of one
 /// iteration beside what the multiply-adds alone would take. Memory is modelled as first-level cache that is always hit.
-/// Needs Debian's llvm and binutils-aarch64-linux-gnu.
+/// Needs Debian's llvm-19 and binutils-aarch64-linux-gnu; LLVM 16 and before have the pipeline of a Cortex-A57 for all of Arm's cores
+/// from it to Neoverse N1.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// The program, built for aarch64 with its symbols
@@ -22,6 +23,9 @@ pub(crate) struct Args {
     /// The core, by LLVM's name for it
     #[arg(long, value_name = "NAME", default_value = "cortex-a72")]
     cpu: String,
+    /// The model's program
+    #[arg(long, value_name = "PROGRAM", default_value = "llvm-mca-19")]
+    llvm_mca: PathBuf,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -59,12 +63,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let inner = found.into_iter().max_by_key(|l| (l.is_of_bytes(), l.multiply_adds));
         let Some(inner) = inner.filter(|l| l.multiply_adds >= LEAST) else { continue };
         // Without them, the core does not run the kernel.
-        if lacks_instructions(&args.cpu, &inner.instructions)? {
+        if lacks_instructions(args, &inner.instructions)? {
             continue;
         }
-        let cycles = cycles(&args.cpu, &inner.instructions)?;
+        let cycles = cycles(args, &inner.instructions)?;
         let only: Vec<String> = inner.instructions.iter().filter(|line| is_multiply_add(line)).cloned().collect();
-        rows.push((name, inner.instructions.len() + 1, inner.multiply_adds, cycles, cycles_limit(&args.cpu, &only)?));
+        rows.push((name, inner.instructions.len() + 1, inner.multiply_adds, cycles, cycles_limit(args, &only)?));
     }
     ensure!(!rows.is_empty(), "{}: no kernel has a loop of vector multiply-adds", args.binary.display());
     if args.json {
@@ -164,28 +168,28 @@ fn target(instruction: &str) -> Option<u64> {
     u64::from_str_radix(address.trim().trim_start_matches("0x"), 16).ok()
 }
 
-fn run_mca(cpu: &str, instructions: &[String]) -> Result<Output> {
-    let mut command = Command::new("llvm-mca");
+fn run_mca(args: &Args, instructions: &[String]) -> Result<Output> {
+    let mut command = Command::new(&args.llvm_mca);
     command.args(["-mtriple=aarch64-linux-gnu", "-instruction-info=0", "-resource-pressure=0"]);
-    command.arg(format!("-mcpu={cpu}")).arg(format!("-iterations={ITERATIONS}"));
+    command.arg(format!("-mcpu={}", args.cpu)).arg(format!("-iterations={ITERATIONS}"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context("llvm-mca (apt install llvm)")?;
+    let mut child = command.spawn().with_context(|| format!("{} (apt install llvm-19)", args.llvm_mca.display()))?;
     let mut input = child.stdin.take().context("no input")?;
     input.write_all((instructions.join("\n") + "\n").as_bytes())?;
     drop(input);
     Ok(child.wait_with_output()?)
 }
 
-fn mca(cpu: &str, instructions: &[String]) -> Result<String> {
-    let done = run_mca(cpu, instructions)?;
+fn mca(args: &Args, instructions: &[String]) -> Result<String> {
+    let done = run_mca(args, instructions)?;
     let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "llvm-mca -mcpu={cpu}: {}", said.lines().next().unwrap_or_default());
+    ensure!(done.status.success(), "llvm-mca -mcpu={}: {}", args.cpu, said.lines().next().unwrap_or_default());
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
 /// Whether some of the instructions are of an extension that the core does not have.
-fn lacks_instructions(cpu: &str, instructions: &[String]) -> Result<bool> {
-    Ok(String::from_utf8_lossy(&run_mca(cpu, instructions)?.stderr).contains("instruction requires:"))
+fn lacks_instructions(args: &Args, instructions: &[String]) -> Result<bool> {
+    Ok(String::from_utf8_lossy(&run_mca(args, instructions)?.stderr).contains("instruction requires:"))
 }
 
 fn value(report: &str, key: &str) -> Result<f64> {
@@ -195,13 +199,13 @@ fn value(report: &str, key: &str) -> Result<f64> {
 }
 
 /// Cycles of one iteration.
-fn cycles(cpu: &str, instructions: &[String]) -> Result<f64> {
-    Ok(value(&mca(cpu, instructions)?, "Total Cycles:")? / ITERATIONS as f64)
+fn cycles(args: &Args, instructions: &[String]) -> Result<f64> {
+    Ok(value(&mca(args, instructions)?, "Total Cycles:")? / ITERATIONS as f64)
 }
 
 /// Cycles that the units which execute these instructions are busy.
-fn cycles_limit(cpu: &str, instructions: &[String]) -> Result<f64> {
-    value(&mca(cpu, instructions)?, "Block RThroughput:")
+fn cycles_limit(args: &Args, instructions: &[String]) -> Result<f64> {
+    value(&mca(args, instructions)?, "Block RThroughput:")
 }
 
 #[cfg(test)]
