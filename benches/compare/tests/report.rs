@@ -144,7 +144,10 @@ fn machines_are_kept_apart() {
 
 #[test]
 fn emulated_machines_have_instructions_and_no_times() {
-    let (markdown, html) = report(&synthetic::emulated_run("e", "cortex-a72", DAY, 1.0));
+    let mut records = synthetic::emulated_run("e", "cortex-a72", DAY, 1.0);
+    records.push(Record::End(End { run: "e".into(), took_s: 60.0, others: Some(0.63), throttled: None }));
+    let (markdown, html) = report(&records);
+    assert!(!markdown.contains("busy machine"), "{markdown}");
     assert!(markdown.contains("This run was emulated.") && markdown.contains("cortex-a72"), "{markdown}");
     assert!(!markdown.contains(" ms") && !markdown.contains("7.77") && !html.contains("<svg"), "{markdown}");
     assert!(markdown.contains("| tiny | early1 alone, staged | dyn-perceiver | qemu |"), "{markdown}");

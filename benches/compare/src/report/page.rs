@@ -40,7 +40,10 @@ pub(super) fn page(runs: &[Measured]) -> anyhow::Result<Document> {
             measured.run.machine.name,
         ));
     }
-    for measured in runs.iter().filter(|measured| measured.end.as_ref().is_some_and(End::is_busy)) {
+    // An emulated run has no times.
+    let is_busy =
+        |measured: &&Measured| !measured.run.machine.emulated && measured.end.as_ref().is_some_and(End::is_busy);
+    for measured in runs.iter().filter(is_busy) {
         let share = measured.end.as_ref().and_then(|end| end.others).unwrap_or_default();
         document.text(format!(
             "Measured on a busy machine: in the run of {} on {} other programs took {} of the cores' time. Its times are longer \
