@@ -51,7 +51,8 @@ pub(crate) struct Args {
     /// Hold accuracy against float on so many others of the images
     #[arg(long, value_name = "COUNT", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Data")]
     check: u32,
-    /// Let no exit be right less often than in float by more than this
+    /// Let no exit be right less often than in float by more than this; where one image is more, one may be lost if right
+    /// answers are less probable by no more than this on average
     #[arg(long, value_name = "SHARE", default_value_t = Share::new(0.003))]
     tolerance: Share,
     /// Compare float and int8 on these labelled images, too, which nothing is chosen with
