@@ -161,6 +161,8 @@ impl Runtime {
         if image.len() != input.len() {
             return Err(RunError::InputLength { expected: input.len(), actual: image.len() });
         }
+        // Threads wake while the image is checked and copied.
+        self.pool.wake();
         if !all_finite(image) {
             let index = image.iter().position(|v| !v.is_finite()).unwrap_or(0);
             return Err(RunError::InputNotFinite { index, value: image[index] });

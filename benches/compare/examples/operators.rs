@@ -1,10 +1,11 @@
-//! Where a frame's time goes, operator by operator, on one thread:
-//! `cargo run --release -p compare --example operators -- model.onnx [FRAMES]`.
+//! Where a frame's time goes, operator by operator, on one thread or several:
+//! `cargo run --release -p compare --example operators -- model.onnx [FRAMES [THREADS]]`.
 //!
 //! The first table has the median time of each operator of whole frames, dearest first; the second the sums by kind.
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use dyn_perceiver::runtime::Runtime;
@@ -12,11 +13,12 @@ use dyn_perceiver::{LoadOptions, Plan};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: operators model.onnx [FRAMES]")?;
+    let path = arguments.next().ok_or("usage: operators model.onnx [FRAMES [THREADS]]")?;
     let frames = arguments.next().map_or(Ok(41), |frames| frames.parse())?;
     let plan = Arc::new(Plan::load(path, &LoadOptions::default())?);
     let image = vec![0.5; plan.info().input.len()];
-    let mut times = Runtime::new(plan)?.operator_times(&image, frames)?;
+    let threads = arguments.next().map_or(Ok(NonZeroUsize::MIN), |threads| threads.parse())?;
+    let mut times = Runtime::new(plan)?.with_threads(threads)?.operator_times(&image, frames)?;
     times.sort_by_key(|operator| std::cmp::Reverse(operator.time));
 
     println!("| ms | GMAC/s | operator | shapes |\n| --- | --- | --- | --- |");

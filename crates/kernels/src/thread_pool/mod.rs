@@ -178,6 +178,12 @@ impl ThreadPool {
         self.grain = operations;
     }
 
+    /// Wakes the threads that sleep, since work will follow: waking one takes as long as a short operator. Each sleeps again where
+    /// none does.
+    pub fn wake(&self) {
+        self.shared.wake(self.workers.iter().map(JoinHandle::thread));
+    }
+
     /// Calls `job` once with each of `0..parts`, from any of the threads, and returns when all calls have.
     ///
     /// # Panics

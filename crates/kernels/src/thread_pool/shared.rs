@@ -72,17 +72,22 @@ impl Shared {
         self.job.store((&raw const job).cast_mut(), Ordering::Release);
         let (number, ..) = unpack(self.state.load(Ordering::Relaxed));
         self.state.store(pack(number.wrapping_add(1) & 0xffff_ffff, 0, parts), Ordering::SeqCst);
-        for (sleeping, worker) in self.sleeping.iter().zip(workers) {
-            if sleeping.load(Ordering::SeqCst) {
-                self.caller_core.store(affinity::current_core().unwrap_or(usize::MAX), Ordering::SeqCst);
-                Thread::unpark(worker);
-            }
-        }
+        self.wake(workers);
         while self.work(0) {}
         self.wait(parts);
         let panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
             resume_unwind(panic);
+        }
+    }
+
+    /// Wakes those of `workers` that sleep.
+    pub(super) fn wake<'t>(&self, workers: impl Iterator<Item = &'t Thread>) {
+        for (sleeping, worker) in self.sleeping.iter().zip(workers) {
+            if sleeping.load(Ordering::SeqCst) {
+                self.caller_core.store(affinity::current_core().unwrap_or(usize::MAX), Ordering::SeqCst);
+                Thread::unpark(worker);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::Shape;
 use crate::activation::Activation;
-use crate::dispatch::dispatch_wide;
+use crate::dispatch::{Token, dispatch_wide};
 use crate::gemm::{
     Epilogue, KernelFamily, NR, ROWS, Reduction, even, f32_groups, pack as pack_gemm, packed_len as gemm_len,
 };
@@ -149,14 +149,14 @@ pub fn scale_columns(shape: &Shape, packed: &mut [f32], scale: &dyn Fn(usize) ->
 
 /// Floats of each part of a thread's scratch memory: transformed pixels, products, what lies between the axes, zeros, and
 /// where results outside the image go.
-fn parts(shape: &Shape) -> [usize; 5] {
+fn parts_of_scratch(shape: &Shape) -> [usize; 5] {
     let tiles = POSITIONS * block_len(shape);
     [tiles * shape.channels_in, tiles * shape.channels_out, POSITIONS * CHUNK, CHUNK, CHUNK]
 }
 
 /// Floats of scratch memory that [`convolve`] needs on so many threads.
 pub fn scratch_len(shape: &Shape, threads: usize) -> usize {
-    threads * parts(shape).iter().sum::<usize>()
+    threads * parts_of_scratch(shape).iter().sum::<usize>()
 }
 
 /// What the transforms of one block of tiles read and write.
@@ -164,26 +164,32 @@ struct Block<'a> {
     shape: &'a Shape,
     /// The tiles, row by row of the image.
     tiles: Range<usize>,
+    /// The tile whose row of channels is the first of each position.
+    first: usize,
     /// Position by position, one row of channels for each tile of the longest block.
     stride: usize,
 }
 
 impl Block<'_> {
-    /// The tiles with their row and their column in the image.
+    /// The rows of channels of the tiles, with the row and the column of each in the image.
     fn places(&self) -> impl Iterator<Item = (usize, [usize; 2])> {
         let columns = tiles(self.shape)[1];
-        self.tiles.clone().enumerate().map(move |(i, tile)| (i, [tile / columns * OUT, tile % columns * OUT]))
+        self.tiles.clone().map(move |tile| (tile - self.first, [tile / columns * OUT, tile % columns * OUT]))
+    }
+
+    /// Whether every tile has its row.
+    fn fits(&self) -> bool {
+        self.first <= self.tiles.start && self.tiles.end - self.first <= self.stride
     }
 }
 
 /// Transforms the pixels under the tiles of a block, by rows to `between`, then by columns.
 #[inline(always)]
-fn input_body<S: Simd>(simd: S, block: &Block<'_>, x: &[f32], zeros: &[f32], between: &mut [f32], to: &mut [f32]) {
+fn input_body<S: Simd>(simd: S, block: &Block<'_>, x: &[f32], zeros: &[f32], between: &mut [f32], mut to: Sink<'_>) {
     let Shape { window, channels_in: channels, .. } = *block.shape;
     assert!(x.len() >= window.input[0] * window.input[1] * channels && zeros.len() >= CHUNK);
-    assert!(between.len() >= POSITIONS * CHUNK && to.len() >= POSITIONS * block.stride * channels);
-    assert!(block.tiles.len() <= block.stride);
-    let (between, to) = (between.as_mut_ptr(), to.as_mut_ptr());
+    assert!(between.len() >= POSITIONS * CHUNK && block.fits());
+    let (between, to) = (between.as_mut_ptr(), to.tile(0, POSITIONS, block.stride * channels, block.stride * channels));
     for (i, [top, left]) in block.places() {
         for chunk in even(channels, CHUNK) {
             let pixel = |y: usize, x_: usize| {
@@ -206,7 +212,7 @@ fn input_body<S: Simd>(simd: S, block: &Block<'_>, x: &[f32], zeros: &[f32], bet
                 }
             }
             for x in 0..IN {
-                // SAFETY: as above; `to` has a row of channels for each position and tile.
+                // SAFETY: as above; `to` has a row of channels for each position and tile, and nobody else has those of these tiles.
                 unsafe {
                     let from = std::array::from_fn(|y| between.add((y * IN + x) * CHUNK).cast_const());
                     let line: [_; IN] =
@@ -219,7 +225,7 @@ fn input_body<S: Simd>(simd: S, block: &Block<'_>, x: &[f32], zeros: &[f32], bet
 }
 
 dispatch_wide! {
-    fn input_tiles(block: &Block<'_>, x: &[f32], zeros: &[f32], between: &mut [f32], to: &mut [f32]) = input_body;
+    fn input_tiles(block: &Block<'_>, x: &[f32], zeros: &[f32], between: &mut [f32], to: Sink<'_>) = input_body;
 }
 
 /// Transforms the products of a block back, by columns to `between`, then by rows, and stores what the epilogue makes of
@@ -237,7 +243,7 @@ fn output_body<S: Simd>(
     mut out: Sink<'_>,
 ) {
     let Shape { window, channels_out: channels, .. } = *block.shape;
-    assert!(products.len() >= POSITIONS * block.stride * channels && block.tiles.len() <= block.stride);
+    assert!(products.len() >= POSITIONS * block.stride * channels && block.fits());
     assert!(between.len() >= POSITIONS * CHUNK && nowhere.len() >= CHUNK && zeros.len() >= CHUNK);
     let (products, between, nowhere) = (products.as_ptr(), between.as_mut_ptr(), nowhere.as_mut_ptr());
     let bias = epilogue.bias.map(|bias| &bias[..channels]);
@@ -324,36 +330,112 @@ pub fn convolve(
     out: &mut [f32],
 ) {
     assert!(fits(shape), "a convolution of {shape:?}");
-    let [ci, co] = group(shape);
-    let one = gemm_len(ci, co);
     let count = tiles(shape).iter().product::<usize>();
-    let stride = block_len(shape);
-    let lens = parts(shape);
-    let threads = pool.parts(shape.operations() / 4, count);
-    let (token, out) = (pool.token(), Sink::new(out));
-    // A line is as long as a vector at least.
-    let transforms = [shape.channels_in, shape.channels_out].map(|c| if c < NR { token.narrow() } else { token });
-    pool.run_with_scratch(threads, scratch, &|part, scratch| {
-        let [pixels, products, between, zeros, nowhere] = cut(scratch, lens);
-        zeros.fill(0.0);
-        for tiles in even((part + 1) * count / threads - part * count / threads, stride) {
-            let first = part * count / threads;
-            let block = Block { shape, tiles: first + tiles.start..first + tiles.end, stride };
-            input_tiles(transforms[0], &block, x, zeros, between, pixels);
-            for position in 0..POSITIONS {
-                let rows = &pixels[position * stride * shape.channels_in..][..tiles.len() * shape.channels_in];
-                let mut list: [&[f32]; ROWS] = [&[]; ROWS];
-                list.iter_mut().zip(rows.chunks_exact(shape.channels_in)).for_each(|(slice, row)| *slice = row);
-                let at = position * stride * shape.channels_out;
-                let to = Sink::new(&mut products[at..at + tiles.len() * shape.channels_out]);
-                let weights = &packed[position * shape.groups * one..][..shape.groups * one];
-                f32_groups(token, &list[..tiles.len()], shape.groups, weights, co, to);
+    let convolution = Winograd { shape, x, packed, epilogue, token: pool.token(), out: Sink::new(out) };
+    let parts = pool.parts(shape.operations() / 4, count);
+    if parts > 1 && packed.len() > x.len() && count <= block_len(shape) {
+        convolution.by_positions(pool, count, parts, scratch);
+    } else {
+        convolution.by_tiles(pool, count, parts, scratch);
+    }
+}
+
+/// A convolution under way.
+struct Winograd<'a> {
+    shape: &'a Shape,
+    x: &'a [f32],
+    packed: &'a [f32],
+    epilogue: Epilogue<'a>,
+    token: Token,
+    out: Sink<'a>,
+}
+
+impl Winograd<'_> {
+    /// Each part has tiles of its own, from pixels to results, and reads all weights.
+    fn by_tiles(&self, pool: &mut ThreadPool, count: usize, parts: usize, scratch: &mut [f32]) {
+        let (stride, lens) = (block_len(self.shape), parts_of_scratch(self.shape));
+        pool.run_with_scratch(parts, scratch, &|part, scratch| {
+            let [pixels, products, between, zeros, nowhere] = cut(scratch, lens);
+            zeros.fill(0.0);
+            let first = part * count / parts;
+            for tiles in even((part + 1) * count / parts - first, stride) {
+                let tiles = first + tiles.start..first + tiles.end;
+                let block = Block { shape: self.shape, first: tiles.start, tiles, stride };
+                self.transform_pixels(&block, zeros, between, Sink::new(pixels));
+                for (position, products) in products.chunks_exact_mut(stride * self.shape.channels_out).enumerate() {
+                    self.multiply(position, &block, pixels, products);
+                }
+                self.transform_products(&block, products, zeros, between, nowhere);
             }
-            // SAFETY: each part writes the pixels of its own tiles.
-            let out = unsafe { out.share() };
-            output_tiles(transforms[1], &block, products, epilogue, zeros, between, nowhere, out);
-        }
-    });
+        });
+    }
+
+    /// All tiles step by step, since with few of them the weights are what has to be read once: pixels and results are cut by tiles,
+    /// products by positions, each with weights of its own.
+    fn by_positions(&self, pool: &mut ThreadPool, count: usize, parts: usize, scratch: &mut [f32]) {
+        let (shape, lens) = (self.shape, parts_of_scratch(self.shape));
+        let [pixels, products, rest] = cut(scratch, [lens[0], lens[1], scratch.len() - lens[0] - lens[1]]);
+        let block = |part: usize| {
+            let tiles = part * count / parts..(part + 1) * count / parts;
+            Block { shape, tiles, first: 0, stride: count }
+        };
+        let transformed = Sink::new(pixels);
+        pool.run_with_scratch(parts, rest, &|part, scratch| {
+            let [between, zeros, _] = cut(scratch, [lens[2], lens[3], lens[4]]);
+            zeros.fill(0.0);
+            // SAFETY: each part writes the rows of its own tiles.
+            self.transform_pixels(&block(part), zeros, between, unsafe { transformed.share() });
+        });
+        let (all, len) = (Block { shape, tiles: 0..count, first: 0, stride: count }, count * shape.channels_out);
+        let positions = POSITIONS.div_ceil(parts);
+        let pixels = &*pixels;
+        pool.run_chunks(&mut products[..POSITIONS * len], positions * len, &|part, products| {
+            for (i, products) in products.chunks_exact_mut(len).enumerate() {
+                self.multiply(part * positions + i, &all, pixels, products);
+            }
+        });
+        let products = &*products;
+        pool.run_with_scratch(parts, rest, &|part, scratch| {
+            let [between, zeros, nowhere] = cut(scratch, [lens[2], lens[3], lens[4]]);
+            zeros.fill(0.0);
+            self.transform_products(&block(part), products, zeros, between, nowhere);
+        });
+    }
+
+    /// For images of `channels` channels: a line is as long as a vector at least.
+    fn transform_token(&self, channels: usize) -> Token {
+        if channels < NR { self.token.narrow() } else { self.token }
+    }
+
+    fn transform_pixels(&self, block: &Block<'_>, zeros: &[f32], between: &mut [f32], to: Sink<'_>) {
+        input_tiles(self.transform_token(self.shape.channels_in), block, self.x, zeros, between, to);
+    }
+
+    /// The products of one position.
+    fn multiply(&self, position: usize, block: &Block<'_>, pixels: &[f32], products: &mut [f32]) {
+        let Shape { channels_in, groups, .. } = *self.shape;
+        let ([ci, co], count) = (group(self.shape), block.tiles.len());
+        let rows = &pixels[position * block.stride * channels_in..][..count * channels_in];
+        let mut list: [&[f32]; ROWS] = [&[]; ROWS];
+        list.iter_mut().zip(rows.chunks_exact(channels_in)).for_each(|(slice, row)| *slice = row);
+        let len = groups * gemm_len(ci, co);
+        let weights = &self.packed[position * len..][..len];
+        f32_groups(self.token, &list[..count], groups, weights, co, Sink::new(products));
+    }
+
+    fn transform_products(
+        &self,
+        block: &Block<'_>,
+        products: &[f32],
+        zeros: &[f32],
+        between: &mut [f32],
+        nowhere: &mut [f32],
+    ) {
+        // SAFETY: each part writes the pixels of its own tiles.
+        let out = unsafe { self.out.share() };
+        let token = self.transform_token(self.shape.channels_out);
+        output_tiles(token, block, products, self.epilogue, zeros, between, nowhere, out);
+    }
 }
 
 /// Scratch memory cut into its parts.
