@@ -6,16 +6,18 @@
 //! into the arena. An operator of tract's own runs by tract's executor, as a plan of one node.
 
 mod arena;
+mod branches;
 mod error;
 mod planner;
 mod profile;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use tract_core::internal::*;
 
 pub(crate) use arena::Arena;
+use branches::{Memory, Span, Turn, Turns};
 pub use error::RunError;
 use planner::SegmentPlanner;
 pub(crate) use planner::is_all_kernels;
@@ -26,6 +28,7 @@ use dyn_perceiver_kernels::memory::Floats;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 use crate::graph::Slot;
+use crate::graph::partition::SegmentGraph;
 use crate::ops::Fused;
 use crate::weights;
 
@@ -68,6 +71,8 @@ enum Action {
 
 struct Step {
     name: String,
+    /// When it runs.
+    turn: Turn,
     action: Action,
     inputs: Vec<Operand>,
     outputs: Vec<Operand>,
@@ -85,15 +90,26 @@ fn is_mostly_weights(inputs: &[Operand], outputs: &[Operand]) -> bool {
     2 * weights > all
 }
 
+/// Memory for results, reused.
+struct Buffer {
+    floats: usize,
+    memory: Memory,
+    /// When segments use it.
+    uses: Vec<Span>,
+}
+
 /// All segments of a plan. Immutable; each runtime has its own [`Arena`].
 #[derive(Default)]
 pub(crate) struct Executor {
     segments: Vec<Vec<Step>>,
+    /// Segments and their steps, in the order in which they run where all run at once.
+    order: Vec<[usize; 2]>,
+    /// When the steps run of segments that have not been added yet.
+    turns: VecDeque<Turns>,
     /// For each segment, the constants of its kernels in the order in which they are read: the memory behind one
     /// kernel's weights is what comes next.
     weights: Vec<Floats>,
-    /// Floats in each buffer.
-    buffers: Vec<usize>,
+    buffers: Vec<Buffer>,
     /// The buffers that hold nothing from one segment to the next.
     shared: Vec<usize>,
     /// How many values can be held.
@@ -110,19 +126,25 @@ impl Executor {
     pub(crate) fn new(slots: usize, inputs: &[(Slot, &[usize])]) -> Executor {
         let mut executor = Executor { slots: vec![None; slots], ..Executor::default() };
         for (slot, shape) in inputs {
-            let place = Place::Buffer(executor.new_buffer(shape.iter().product()));
+            let place = Place::Buffer(executor.new_buffer(shape.iter().product(), Memory::Main));
             executor.slots[slot.0] = Some(Operand { place, shape: (*shape).into() });
         }
         executor
     }
 
-    fn new_buffer(&mut self, floats: usize) -> usize {
-        self.buffers.push(floats);
+    fn new_buffer(&mut self, floats: usize, memory: Memory) -> usize {
+        self.buffers.push(Buffer { floats, memory, uses: vec![] });
         self.buffers.len() - 1
     }
 
-    /// Adds a segment that reads `inputs`, all of them outputs of segments added before, and makes `outputs`. Where `exit` is
-    /// among these, what its classifier reads is kept as the [`features`](Self::features).
+    /// Finds when the steps of all segments run; these are in an order in which they can.
+    pub(crate) fn schedule(&mut self, segments: &[SegmentGraph]) -> TractResult<()> {
+        self.turns = branches::turns(segments)?.into();
+        Ok(())
+    }
+
+    /// Adds the next of the segments that were [scheduled](Self::schedule). It reads `inputs`, all of them outputs of segments added before, and
+    /// makes `outputs`. Where `exit` is among these, what its classifier reads is kept as the [`features`](Self::features).
     pub(crate) fn add(
         &mut self,
         graph: &TypedModel,
@@ -131,21 +153,31 @@ impl Executor {
         exit: Option<Slot>,
     ) -> TractResult<()> {
         let exit = exit.and_then(|exit| outputs.iter().position(|output| *output == exit));
-        let mut steps = SegmentPlanner::new(self, graph, inputs, exit)?.steps(outputs)?;
-        let weights = gather(&mut steps, self.segments.len())?;
+        let turns = self.turns.pop_front().context("a segment that was not scheduled")?;
+        let mut steps = SegmentPlanner::new(self, graph, &turns, inputs, exit)?.steps(outputs)?;
+        let segment = self.segments.len();
+        self.weights.push(gather(&mut steps, segment)?);
+        self.order.extend((0..steps.len()).map(|step| [segment, step]));
         self.segments.push(steps);
-        self.weights.push(weights);
+        let segments = &self.segments;
+        self.order.sort_unstable_by_key(|&[segment, step]| segments[segment][step].turn.at);
         Ok(())
     }
 
-    /// Floats of scratch memory that the most demanding operator needs on so many threads.
-    fn scratch_len(&self, threads: usize) -> usize {
+    /// Floats of scratch memory that the most demanding of some operators needs on so many threads.
+    fn scratch_len(&self, threads: usize, some: impl Fn(&Step) -> bool) -> usize {
         let len = |step: &Step| {
             let Action::Kernel(kernel) = &step.action else { return 0 };
             let shapes: TVec<&[usize]> = step.inputs.iter().map(|input| input.shape.as_slice()).collect();
             kernel.scratch_len(&shapes, threads)
         };
-        self.segments.iter().flatten().map(len).max().unwrap_or(0)
+        self.segments.iter().flatten().filter(|step| some(step)).map(len).max().unwrap_or(0)
+    }
+
+    /// How many branches can run beside other steps.
+    pub(crate) fn branches(&self) -> usize {
+        let forks = self.segments.iter().flatten().filter_map(|step| step.turn.fork);
+        forks.max().map_or(0, |last| last + 1)
     }
 
     /// Bytes of the weights that were gathered.
@@ -155,7 +187,7 @@ impl Executor {
 
     /// Bytes of the buffers that each image has.
     pub(crate) fn buffer_memory(&self) -> usize {
-        size_of::<f32>() * self.buffers.iter().sum::<usize>()
+        size_of::<f32>() * self.buffers.iter().map(|buffer| buffer.floats).sum::<usize>()
     }
 
     fn slot(&self, Slot(slot): Slot) -> TractResult<&Operand> {
@@ -189,20 +221,54 @@ impl Executor {
         let others = self.slots.iter().enumerate().filter(|(slot, _)| *slot != from.0);
         let written = self.segments.iter().flatten().flat_map(|step| &step.outputs).filter(|output| has(output));
         a != b
-            && self.buffers[a] == self.buffers[b]
+            && self.buffers[a].floats == self.buffers[b].floats
+            && self.buffers[a].memory == self.buffers[b].memory
             && !self.shared.contains(&a)
             && written.count() == 1
             && others.into_iter().all(|(_, operand)| !operand.as_ref().is_some_and(has))
     }
 
-    /// Runs one segment for some images, each in memory of its own where the segment's inputs are. Operators that read more
-    /// weights than anything else run for one image after another: weights come from memory once, and from a cache then. Others run
-    /// one after another for each image: what one writes is in the cache for the next. The image that was computed last is the
-    /// first again: what it wrote is still there.
-    pub(crate) fn run(&self, segment: usize, images: &mut [(&mut Arena, &mut ThreadPool)]) -> TractResult<()> {
-        let run = |step: &Step, (memory, pool): &mut (&mut Arena, &mut ThreadPool)| {
-            memory.run(self, step, pool).with_context(|| format!("evaluating {}", step.name))
-        };
+    /// Runs the segments for which `runs` is true, for some images, each in memory of its own where the segments' inputs are.
+    pub(crate) fn run(
+        &self,
+        runs: impl Fn(usize) -> bool + Sync,
+        images: &mut [(&mut Arena, &mut ThreadPool)],
+    ) -> TractResult<()> {
+        if let [(memory, pool)] = images
+            && memory.forks()
+        {
+            return self.run_forks(&runs, memory, pool);
+        }
+        let mut segments = (0..self.segments.len()).filter(|&segment| runs(segment));
+        segments.try_for_each(|segment| self.run_segment(segment, images))
+    }
+
+    /// Runs some segments for one image, branches beside the main chain.
+    fn run_forks(
+        &self,
+        runs: &(dyn Fn(usize) -> bool + Sync),
+        memory: &mut Arena,
+        pool: &mut ThreadPool,
+    ) -> TractResult<()> {
+        let step = |&[segment, step]: &[usize; 2]| &self.segments[segment][step];
+        for steps in self.order.chunk_by(|a, b| step(a).turn.fork == step(b).turn.fork) {
+            let those = || steps.iter().filter(|[segment, _]| runs(*segment)).map(step);
+            let branch = || those().filter(|step| step.turn.memory == Memory::Branch);
+            let beside = || those().filter(|step| step.turn.memory == Memory::Main);
+            if step(&steps[0]).turn.fork.is_some() && branch().next().is_some() && beside().next().is_some() {
+                memory.fork(self, branch(), beside(), pool)?;
+            } else {
+                those().try_for_each(|step| run(self, step, memory, pool))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs one segment. Operators that read more weights than anything else run for one image after another: weights come from memory
+    /// once, and from a cache then. Others run one after another for each image: what one writes is in the cache for the next. The image
+    /// that was computed last is the first again: what it wrote is still there.
+    fn run_segment(&self, segment: usize, images: &mut [(&mut Arena, &mut ThreadPool)]) -> TractResult<()> {
+        let run = |step: &Step, (memory, pool): &mut (&mut Arena, &mut ThreadPool)| run(self, step, memory, pool);
         for steps in self.segments[segment].chunk_by(|a, b| a.is_mostly_weights == b.is_mostly_weights) {
             if steps[0].is_mostly_weights {
                 for step in steps {
@@ -216,6 +282,10 @@ impl Executor {
         }
         Ok(())
     }
+}
+
+fn run(executor: &Executor, step: &Step, memory: &mut Arena, pool: &mut ThreadPool) -> TractResult<()> {
+    memory.run(executor, step, pool).with_context(|| format!("evaluating {}", step.name))
 }
 
 /// Copies the constants that kernels read into memory of their own, and leaves their places there. Those of a bundle stay

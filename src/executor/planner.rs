@@ -8,7 +8,8 @@ use tract_core::ops::change_axes::IntoShape;
 use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
 
-use super::{Action, Executor, Operand, Place, Step, is_mostly_weights};
+use super::branches::{Memory, Turns};
+use super::{Action, Buffer, Executor, Operand, Place, Step, is_mostly_weights};
 use crate::graph::Slot;
 use crate::ops::fused;
 
@@ -16,6 +17,8 @@ use crate::ops::fused;
 pub(super) struct SegmentPlanner<'a> {
     executor: &'a mut Executor,
     graph: &'a TypedModel,
+    /// When its steps run.
+    turns: &'a Turns,
     order: Vec<usize>,
     /// For each tensor, the one in whose place it is.
     roots: HashMap<OutletId, OutletId>,
@@ -29,7 +32,7 @@ pub(super) struct SegmentPlanner<'a> {
 }
 
 /// Whether a node's output has the elements of its first input in their order.
-fn is_reshape(graph: &TypedModel, node: &TypedNode) -> TractResult<bool> {
+pub(super) fn is_reshape(graph: &TypedModel, node: &TypedNode) -> TractResult<bool> {
     if let Some(op) = node.op_as::<AxisOp>() {
         return Ok(!matches!(op, AxisOp::Move(..)));
     }
@@ -69,14 +72,29 @@ fn shape(graph: &TypedModel, outlet: OutletId) -> TractResult<TVec<usize>> {
     Ok(fact.shape.as_concrete().with_context(|| format!("expected a concrete shape, found {:?}", fact.shape))?.into())
 }
 
-fn shapes(graph: &TypedModel, outlets: &[OutletId]) -> TractResult<TVec<TVec<usize>>> {
+pub(super) fn shapes(graph: &TypedModel, outlets: &[OutletId]) -> TractResult<TVec<TVec<usize>>> {
     outlets.iter().map(|outlet| shape(graph, *outlet)).collect()
+}
+
+/// The nodes, steps in the order in which they run, each constant and each view before whatever reads it.
+fn order(graph: &TypedModel, turns: &Turns) -> TractResult<Vec<usize>> {
+    let mut order = graph.eval_order()?;
+    let mut keys: HashMap<usize, usize> = HashMap::new();
+    for &id in &order {
+        // A view goes with the step whose result it shows.
+        let of_input = || Some(keys[&graph.node(id).inputs.first()?.node]);
+        let key = turns.get(id).map(|turn| turn.at + 1).or_else(of_input).unwrap_or(0);
+        keys.insert(id, key);
+    }
+    order.sort_by_key(|id| keys[id]);
+    Ok(order)
 }
 
 impl<'a> SegmentPlanner<'a> {
     pub(super) fn new(
         executor: &'a mut Executor,
         graph: &'a TypedModel,
+        turns: &'a Turns,
         inputs: &[Slot],
         exit: Option<usize>,
     ) -> TractResult<SegmentPlanner<'a>> {
@@ -84,7 +102,12 @@ impl<'a> SegmentPlanner<'a> {
         for (outlet, slot) in graph.input_outlets()?.iter().zip(inputs) {
             places.insert(*outlet, executor.slot(*slot)?.place.clone());
         }
-        let (order, free) = (graph.eval_order()?, executor.shared.clone());
+        let order = order(graph, turns)?;
+        let is_free = |buffer: &&usize| {
+            let Buffer { memory, ref uses, .. } = executor.buffers[**buffer];
+            !uses.iter().any(|span| span.overlaps(turns.span(memory)))
+        };
+        let free = executor.shared.iter().filter(is_free).copied().collect();
         let (mut roots, mut last_reader) = (HashMap::new(), HashMap::new());
         for (at, &id) in order.iter().enumerate() {
             let node = graph.node(id);
@@ -104,7 +127,7 @@ impl<'a> SegmentPlanner<'a> {
         for outlet in outputs.iter().chain(&features) {
             last_reader.insert(roots[outlet], usize::MAX);
         }
-        Ok(SegmentPlanner { executor, graph, order, roots, places, last_reader, features, free })
+        Ok(SegmentPlanner { executor, graph, turns, order, roots, places, last_reader, features, free })
     }
 
     fn operand(&self, outlet: OutletId) -> TractResult<Operand> {
@@ -113,21 +136,27 @@ impl<'a> SegmentPlanner<'a> {
     }
 
     /// A buffer for a result that outlives the segment or does not.
-    fn buffer(&mut self, floats: usize, outlives: bool) -> usize {
+    fn buffer(&mut self, floats: usize, memory: Memory, outlives: bool) -> usize {
         if outlives {
-            return self.executor.new_buffer(floats);
+            return self.executor.new_buffer(floats, memory);
         }
         // The smallest that is large enough, or the largest, made larger.
-        let lengths = &self.executor.buffers;
-        let fit = |b: &&usize| (lengths[**b] < floats, lengths[**b].abs_diff(floats));
-        let Some(&buffer) = self.free.iter().min_by_key(fit) else {
-            let buffer = self.executor.new_buffer(floats);
+        let buffers = &self.executor.buffers;
+        let fit = |b: &&usize| (buffers[**b].floats < floats, buffers[**b].floats.abs_diff(floats));
+        let there = self.free.iter().filter(|b| buffers[**b].memory == memory);
+        let found = there.min_by_key(fit).copied();
+        let buffer = found.unwrap_or_else(|| {
+            let buffer = self.executor.new_buffer(floats, memory);
             self.executor.shared.push(buffer);
-            return buffer;
-        };
+            buffer
+        });
         self.free.retain(|b| *b != buffer);
-        let length = &mut self.executor.buffers[buffer];
+        let span = self.turns.span(memory);
+        let Buffer { floats: length, uses, .. } = &mut self.executor.buffers[buffer];
         *length = floats.max(*length);
+        if !uses.contains(&span) {
+            uses.push(span);
+        }
         buffer
     }
 
@@ -164,12 +193,13 @@ impl<'a> SegmentPlanner<'a> {
         let given = |i: &&OutletId| kernel.is_some() || !self.graph.node(i.node).op_is::<Const>();
         let inputs = node.inputs.iter().filter(given).map(|i| self.operand(*i)).collect::<TractResult<Vec<_>>>()?;
         let mut outputs = vec![];
+        let turn = self.turns.get(node.id).context("a step without a turn")?;
         for slot in 0..node.outputs.len() {
             let outlet = OutletId::new(node.id, slot);
             let shape = shape(self.graph, outlet)?;
             let place = if kernel.is_some() {
                 let outlives = self.last_reader.get(&outlet) == Some(&usize::MAX);
-                Place::Buffer(self.buffer(shape.iter().product(), outlives))
+                Place::Buffer(self.buffer(shape.iter().product(), turn.memory, outlives))
             } else {
                 self.hold()
             };
@@ -184,7 +214,8 @@ impl<'a> SegmentPlanner<'a> {
             }
         };
         let is_mostly_weights = is_mostly_weights(&inputs, &outputs);
-        Ok(Step { name: node.name.clone(), action, inputs, outputs, last_reads: vec![], is_mostly_weights })
+        let name = node.name.clone();
+        Ok(Step { name, turn, action, inputs, outputs, last_reads: vec![], is_mostly_weights })
     }
 
     /// Gives back the places of what this segment made and nothing after the `at`th node reads.

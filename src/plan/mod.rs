@@ -123,7 +123,7 @@ impl Plan {
     }
 
     fn prepare(parts: Parts, bundle: Option<Box<BundleInfo>>) -> Result<Plan, PlanError> {
-        let Parts { info, stages, costs, segments, slots, input, exits, levels, states } = parts;
+        let Parts { info, stages, costs, mut segments, slots, input, exits, levels, states } = parts;
         let image = [info.input.batch, info.input.channels, info.input.height, info.input.width];
         let shapes = info.video.iter().flat_map(|video| &video.states).map(|state| state.shape.as_slice());
         let inputs = states.iter().map(|state| state.input).zip(shapes);
@@ -131,18 +131,23 @@ impl Plan {
         let mut executor = Executor::new(slots, &inputs);
         let made: Vec<Vec<Slot>> = segments.iter().map(|segment| segment.outputs.clone()).collect();
         let read: Vec<Vec<Slot>> = segments.iter().map(|segment| segment.inputs.clone()).collect();
-        let mut needs = vec![];
-        let first = exits.first().copied();
-        for SegmentGraph { need, mut graph, inputs, outputs } in segments {
-            let ready = deadline::check().map_err(TractError::from).and_then(|()| is_all_kernels(&graph));
+        let needs: Vec<ExitSet> = segments.iter().map(|segment| segment.need).collect();
+        let refuse = |place: &str, error: TractError| GraphError {
+            path: info.path.clone(),
+            place: place.to_string(),
+            source: error.into(),
+        };
+        let refuse_stage = |need: ExitSet, error| refuse(stage_of(need, &info.exits), error);
+        for SegmentGraph { need, graph, .. } in &mut segments {
+            let ready = deadline::check().map_err(TractError::from).and_then(|()| is_all_kernels(graph));
             let ready = ready.and_then(|all_kernels| if all_kernels { Ok(()) } else { graph.optimize() });
-            let added = ready.and_then(|()| executor.add(&graph, &inputs, &outputs, first));
-            added.map_err(|error: TractError| GraphError {
-                path: info.path.clone(),
-                place: stage_of(need, &info.exits).to_string(),
-                source: error.into(),
-            })?;
-            needs.push(need);
+            ready.map_err(|error| refuse_stage(*need, error))?;
+        }
+        executor.schedule(&segments).map_err(|error| refuse("graph", error))?;
+        // One after another, so that the weights of a graph are freed when they have been gathered.
+        for SegmentGraph { need, graph, inputs, outputs } in segments {
+            let added = executor.add(&graph, &inputs, &outputs, exits.first().copied());
+            added.map_err(|error| refuse_stage(need, error))?;
         }
         let shared = |next: Slot| states.iter().filter(|state| state.next == next).count() > 1;
         let state = |slots: &StateSlots| {
@@ -165,6 +170,12 @@ impl Plan {
     /// Values in the code of an image, see [`Runtime::code`](crate::runtime::Runtime::code).
     pub fn code_len(&self) -> usize {
         self.executor.features_len().unwrap_or(self.info.classes)
+    }
+
+    /// How many branches of small operators run beside larger ones, on a thread of their own, where a runtime has several: in a Dynamic
+    /// Perceiver the latent code beside each stage of the backbone.
+    pub fn branches(&self) -> usize {
+        self.executor.branches()
     }
 
     /// What a bundle says beside the model, where the plan came from one.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::walk::{self, Walk};
-use super::{Outcome, RunError, Runtime, StageTime};
+use super::{ExitSet, Outcome, RunError, Runtime, StageTime};
 use crate::exit::ExitPolicy;
 use crate::plan::Plan;
 
@@ -126,7 +126,7 @@ impl BatchRuntime {
                 let began = Instant::now();
                 let mut runtimes: Vec<&mut Runtime> =
                     staying.iter_mut().map(|((runtime, _), _)| &mut **runtime).collect();
-                Runtime::compute_together(&mut runtimes, exit)?;
+                Runtime::compute_together(&mut runtimes, ExitSet::of([exit]))?;
                 let stage = StageTime { exit, time: began.elapsed() / staying.len().max(1) as u32 };
                 let goes_on = staying.iter_mut().map(|((runtime, _), state)| see(state, stage, runtime.logits(exit)?));
                 let mut goes_on = goes_on.collect::<Result<Vec<bool>, _>>()?.into_iter();

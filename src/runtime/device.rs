@@ -9,9 +9,10 @@ use std::time::Instant;
 use tract_core::internal::*;
 use tract_core::runtime::{State, runtime_for_name};
 
-use super::{Outcome, RunError, StageTime, StageTimes};
+use super::walk::{self, Unreadable, Walk};
+use super::{Outcome, RunError, StageTime};
 use crate::deadline;
-use crate::exit::{Decision, ExitPolicy, LogitsError, Observer};
+use crate::exit::ExitPolicy;
 use crate::graph::partition::Goals;
 use crate::graph::{ExitSet, GraphError, Slot, partition};
 use crate::model::{Model, ModelInfo, declutter, late};
@@ -203,59 +204,29 @@ impl DeviceRuntime {
         }
         check_rules(policy, exits)?;
         self.begin(images)?;
-        let (classes, last) = (self.info.classes, policy.last_exit());
-        let mut scratch = vec![vec![0.0; classes]; self.images];
-        let mut observers: Vec<_> = scratch.iter_mut().map(|scratch| Observer::new(policy, scratch)).collect();
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; self.images];
-        let mut stages = StageTimes::default();
-        let mut passed_over = vec![ExitSet::default(); self.images];
-        let names = self.info.exits.clone();
+        let (classes, last, names) = (self.info.classes, policy.last_exit(), self.info.exits.clone());
+        let error = |(exit, source): Unreadable| RunError::Logits { exit: names[exit].clone(), source };
+        let mut scratch = vec![0.0; self.images * classes];
+        let mut walks: Vec<Walk<'_>> =
+            scratch.chunks_exact_mut(classes).map(|scratch| Walk::new(policy, scratch)).collect();
         let mut there: Vec<usize> = (0..self.images).collect();
-        for exit in (0..=last).filter(|&exit| policy.evaluates(exit)) {
+        for exit in walk::exits(policy) {
             let began = Instant::now();
-            let logits = self.advance(exit)?;
-            let mut staying = vec![];
-            let mut answers = vec![];
-            for (row, (&image, logits)) in there.iter().zip(logits.chunks_exact(classes)).enumerate() {
-                let answer = match observers[image].observe(exit, logits) {
-                    Ok(answer) => answer,
-                    // As a runtime does: the next exit is asked, and an image fails only when none is left.
-                    Err(LogitsError::NotFinite { .. }) if exit != last || outcomes[image].is_some() => {
-                        passed_over[image].insert(exit);
-                        if exit != last {
-                            staying.push(row);
-                        }
-                        continue;
-                    }
-                    Err(source) => return Err(RunError::Logits { exit: names[exit].clone(), source }),
-                };
-                if answer.decision != Decision::Leave && exit != last {
-                    staying.push(row);
-                }
-                answers.push((image, answer));
-            }
-            stages.push(StageTime { exit, time: began.elapsed() });
-            for (image, answer) in answers {
-                outcomes[image] = Some(Outcome {
-                    class: answer.reading.class,
-                    softmax: answer.reading.softmax,
-                    confidence: answer.reading.confidence,
-                    probability: None,
-                    exit,
-                    answered_by: answer.exit,
-                    exited_early: exit < last,
-                    passed_over: ExitSet::default(),
-                    stages,
-                });
-            }
-            if staying.is_empty() {
+            let rows = there.iter().zip(self.advance(exit)?.chunks_exact(classes));
+            let goes_on: Vec<bool> = rows
+                .map(|(&image, logits)| walks[image].observe(exit, logits))
+                .collect::<Result<_, _>>()
+                .map_err(error)?;
+            let stage = StageTime { exit, time: began.elapsed() };
+            there.iter().for_each(|&image| walks[image].stages.push(stage));
+            let staying: Vec<usize> = (0..there.len()).filter(|&row| goes_on[row]).collect();
+            if staying.is_empty() || exit == last {
                 break;
             }
             self.retain(&staying)?;
             there = staying.into_iter().map(|row| there[row]).collect();
         }
-        let answered = outcomes.into_iter().zip(passed_over);
-        Ok(answered.filter_map(|(outcome, passed_over)| Some(Outcome { passed_over, ..outcome? })).collect())
+        walks.into_iter().filter_map(|walk| walk.outcome(None).map_err(error).transpose()).collect()
     }
 }
 

@@ -50,7 +50,7 @@ use self::batch::TOGETHER;
 use self::finite::all_finite;
 use self::walk::Walk;
 use crate::executor::{Arena, Watcher};
-use crate::exit::{CalibratedPolicy, Calibration, ExitPolicy};
+use crate::exit::{CalibratedPolicy, Calibration, ExitPolicy, MAX_EXITS};
 use crate::graph::{Slot, StateSlots};
 use crate::plan::{Plan, State};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
@@ -125,14 +125,14 @@ impl Runtime {
     fn with_pool(self, threads: NonZeroUsize, isa: Isa) -> Result<Runtime, RunError> {
         let pool = ThreadPool::with_isa(threads, isa).map_err(|error| RunError::pool(threads, error))?;
         let mut runtime = Runtime { pool, ..self };
-        runtime.arena.set_threads(&runtime.plan.executor, threads.get()).map_err(RunError::tract)?;
+        runtime.arena.set_pool(&runtime.plan.executor, &runtime.pool).map_err(RunError::tract)?;
         Ok(runtime)
     }
 
     fn alone(plan: Arc<Plan>) -> Result<Runtime, RunError> {
         let threads = NonZeroUsize::MIN;
         let pool = ThreadPool::new(threads).map_err(|error| RunError::pool(threads, error))?;
-        let arena = crate::quiet::catch(|| Arena::new(&plan.executor, threads.get()));
+        let arena = crate::quiet::catch(|| Arena::new(&plan.executor));
         let arena = arena.map_err(|reason| RunError::Tract(reason.into()))?.map_err(RunError::tract)?;
         let done = vec![false; plan.needs.len()];
         let scratch = vec![0.0; plan.info().classes];
@@ -244,6 +244,20 @@ impl Runtime {
         self.logits(exit)
     }
 
+    /// Computes what these exits need and has not been computed for this image, without stopping at any. On several threads that is faster
+    /// than one exit after another: what later exits need of the backbone runs beside the latent code of earlier ones.
+    /// [`Runtime::advance`] then gives the logits of each.
+    ///
+    /// # Errors
+    /// As [`Runtime::advance`].
+    pub fn advance_through(&mut self, wanted: ExitSet) -> Result<(), RunError> {
+        let exits = self.plan.exits.len();
+        if let Some(exit) = (exits..MAX_EXITS).find(|&exit| wanted.contains(exit)) {
+            return Err(RunError::NoSuchExit { exit, exits });
+        }
+        Runtime::compute_together(&mut [self], wanted)
+    }
+
     /// The logits of an exit that has been computed for this image.
     fn logits(&self, exit: usize) -> Result<&[f32], RunError> {
         self.arena.get(&self.plan.executor, self.plan.exits[exit]).map_err(RunError::tract)
@@ -251,35 +265,35 @@ impl Runtime {
 
     /// Runs the segments of a goal, exits first and then boxes, that have not run for this image.
     fn compute(&mut self, goal: usize) -> Result<(), RunError> {
-        Runtime::compute_together(&mut [self], goal)
+        Runtime::compute_together(&mut [self], ExitSet::default().with(goal))
     }
 
-    /// The same for several images, each in a runtime of its own, of one plan. All have had the same segments run.
-    fn compute_together(runtimes: &mut [&mut Runtime], goal: usize) -> Result<(), RunError> {
+    /// The same for several goals and images, each in a runtime of its own, of one plan. All have had the same segments run.
+    fn compute_together(runtimes: &mut [&mut Runtime], goals: ExitSet) -> Result<(), RunError> {
         let Some(first) = runtimes.first() else { return Ok(()) };
         debug_assert!(runtimes.iter().all(|one| Arc::ptr_eq(&one.plan, &first.plan) && one.done == first.done));
         if runtimes.iter().any(|runtime| !runtime.begun) {
             return Err(RunError::NoImage);
         }
         let plan = first.plan.clone();
-        for (segment, need) in plan.needs.iter().enumerate() {
-            if !need.contains(goal) || runtimes[0].done[segment] {
-                continue;
+        let done = std::mem::take(&mut runtimes[0].done);
+        let runs = |segment: usize| plan.needs[segment].intersects(goals) && !done[segment];
+        // What a panic leaves behind is written anew by the next image.
+        let ran = crate::quiet::catch(|| {
+            let members = runtimes.iter_mut().map(|runtime| (&mut runtime.arena, &mut runtime.pool));
+            plan.executor.run(runs, &mut members.collect::<SmallVec<[_; TOGETHER]>>())
+        });
+        runtimes[0].done = done;
+        match ran {
+            Ok(ran) => ran.map_err(RunError::tract)?,
+            Err(reason) => {
+                // States of one image are of no use beside those of another.
+                runtimes.iter_mut().for_each(|runtime| runtime.reset());
+                return Err(RunError::Tract(reason.into()));
             }
-            // What a panic leaves behind is written anew by the next image.
-            let ran = crate::quiet::catch(|| {
-                let members = runtimes.iter_mut().map(|runtime| (&mut runtime.arena, &mut runtime.pool));
-                plan.executor.run(segment, &mut members.collect::<SmallVec<[_; TOGETHER]>>())
-            });
-            match ran {
-                Ok(ran) => ran.map_err(RunError::tract)?,
-                Err(reason) => {
-                    // States of one image are of no use beside those of another.
-                    runtimes.iter_mut().for_each(|runtime| runtime.reset());
-                    return Err(RunError::Tract(reason.into()));
-                }
-            }
-            runtimes.iter_mut().for_each(|runtime| runtime.done[segment] = true);
+        }
+        for runtime in runtimes {
+            runtime.done.iter_mut().zip(&plan.needs).for_each(|(done, need)| *done |= need.intersects(goals));
         }
         Ok(())
     }
@@ -355,6 +369,8 @@ impl Runtime {
     /// As [`Runtime::begin`].
     pub fn all_logits(&mut self, image: &[f32]) -> Result<Vec<Vec<f32>>, RunError> {
         self.begin(image)?;
-        (0..self.plan.exits.len()).map(|exit| self.advance(exit).map(<[f32]>::to_vec)).collect()
+        let exits = 0..self.plan.exits.len();
+        self.advance_through(ExitSet::of(exits.clone()))?;
+        exits.map(|exit| self.logits(exit).map(<[f32]>::to_vec)).collect()
     }
 }

@@ -14,15 +14,30 @@ fn shipped() -> Model {
     Model::load(path).unwrap()
 }
 
-fn seeded(name: &str) -> Model {
-    let config = Config::from_name(name).unwrap().with_input_size(64).with_classes(10);
+fn seeded(name: &str, size: usize) -> Model {
+    let config = Config::from_name(name).unwrap().with_input_size(size).with_classes(10);
     let bytes = Network::new(&config).unwrap().to_bytes(&mut Seeded, &Metadata::imagenet(10)).unwrap();
     Model::from_bytes(bytes, Path::new("seeded.onnx"), &LoadOptions::default()).unwrap()
 }
 
+/// Exit by exit, the last first, and the last alone: each way branches run beside other parts of the network.
+fn in_other_orders(runtime: &mut Runtime, image: &[f32], expected: &[Vec<f32>]) {
+    let exits: Vec<usize> = (0..expected.len()).collect();
+    let reversed: Vec<usize> = exits.iter().rev().copied().collect();
+    for order in [&exits[..], &reversed, &exits[exits.len() - 1..]] {
+        // What another image has left in memory is of no use to this one.
+        let other: Vec<f32> = image.iter().map(|x| 0.25 - x).collect();
+        runtime.all_logits(&other).unwrap();
+        runtime.begin(image).unwrap();
+        for &exit in order {
+            assert_eq!(runtime.advance(exit).unwrap(), expected[exit], "exit {exit} of {order:?}");
+        }
+    }
+}
+
 /// Logits of every exit, by instruction set: the same bits on any number of threads, and alike on all sets.
-fn agree(model: Model) {
-    let plan = Arc::new(Plan::new(model).unwrap());
+fn agree(plan: Plan) {
+    let plan = Arc::new(plan);
     let image: Vec<f32> = (0..plan.info().input.len()).map(|i| (i % 17) as f32 / 17.0 - 0.5).collect();
     let mut expected: Option<Vec<Vec<f32>>> = None;
     let available: Vec<Isa> = Isa::available().collect();
@@ -36,6 +51,9 @@ fn agree(model: Model) {
             let logits = runtime.all_logits(&image).unwrap();
             let same = of_isa.get_or_insert_with(|| logits.clone());
             assert_eq!(*same, logits, "{isa} on {threads} threads");
+            if isa != Isa::Plain {
+                in_other_orders(&mut runtime, &image, &logits);
+            }
         }
         let logits = of_isa.unwrap();
         let first = expected.get_or_insert_with(|| logits.clone());
@@ -48,12 +66,25 @@ fn agree(model: Model) {
 
 #[test]
 fn shipped_network_agrees_on_every_instruction_set_and_number_of_threads() {
-    agree(shipped());
+    agree(Plan::new(shipped()).unwrap());
 }
 
 #[test]
 fn family_networks_agree_on_every_instruction_set_and_number_of_threads() {
     for name in ["mobilenetV3_0x5_perceiver_t32", "reg800m_perceiver_t32", "resnet50_0375_perceiver_t32"] {
-        agree(seeded(name));
+        agree(Plan::new(seeded(name, 64)).unwrap());
+    }
+}
+
+#[test]
+fn branches_beside_the_backbone_change_no_bit() {
+    for name in ["mobilenetV3_0x5_perceiver_t128", "reg400m_perceiver_t128"] {
+        let plan = Plan::new(seeded(name, 128)).unwrap();
+        // The latent code beside each stage of the backbone.
+        assert_eq!(plan.branches(), 4, "{name}");
+        agree(plan);
+        let unstaged = Plan::unstaged(seeded(name, 128)).unwrap();
+        assert_eq!(unstaged.branches(), 4, "{name}");
+        agree(unstaged);
     }
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use dyn_perceiver::exit::Measure;
 use dyn_perceiver::model::LoadOptions;
 use dyn_perceiver::plan::Plan;
-use dyn_perceiver::runtime::{BatchRuntime, DeviceRuntime, RunError, Runtime};
+use dyn_perceiver::runtime::{BatchRuntime, DeviceRuntime, ExitSet, RunError, Runtime};
 
 use super::Engine;
 use crate::protocol::Load;
@@ -93,6 +93,7 @@ fn up_to(runtime: &mut Runtime, image: &[f32], last: usize) -> Result<(), RunErr
 /// One image to some exits; to all of them means all that the model computes, a detector's boxes among it.
 fn through(runtime: &mut Runtime, image: &[f32], exits: &[usize]) -> Result<(), RunError> {
     runtime.begin(image)?;
+    runtime.advance_through(ExitSet::of(exits.iter().copied()))?;
     for &exit in exits {
         std::hint::black_box(runtime.advance(exit)?);
     }
@@ -140,6 +141,7 @@ impl Engine for Single {
         let names = self.runtime.plan().info().exits.clone();
         self.runtime.begin(&self.input)?;
         let wanted = self.walk.wanted(names.len());
+        self.runtime.advance_through(ExitSet::of(wanted.iter().copied()))?;
         let mut outputs = maps(&mut self.runtime, wanted.len())?;
         for exit in wanted {
             outputs.insert(names[exit].clone(), self.runtime.advance(exit)?.to_vec());

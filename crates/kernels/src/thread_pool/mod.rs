@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 
 use thiserror::Error;
@@ -204,6 +205,37 @@ impl ThreadPool {
             // SAFETY: a thread does one part at a time, and each has its own piece.
             let mut scratch = unsafe { scratch.share() };
             job(part, scratch.entries(thread * each, each));
+        });
+    }
+
+    /// Calls `main` with this pool, and meanwhile, on one of its threads, `aside` with what turns true when `main` has returned: `aside` should
+    /// stop then, at the next place where it can. Its thread takes part in `main`'s work once it has returned by itself. Nobody calls it where
+    /// there is no other thread, or where none has come to it in time.
+    ///
+    /// ```
+    /// use std::sync::atomic::Ordering;
+    ///
+    /// use dyn_perceiver_kernels::thread_pool::ThreadPool;
+    ///
+    /// let mut steps = 0..1000;
+    /// ThreadPool::new(2.try_into()?)?.run_beside(
+    ///     &mut |stop| while !stop.load(Ordering::Relaxed) && steps.next().is_some() {},
+    ///     |pool| pool.run(10, &|_part| ()),
+    /// );
+    /// // What is left is done afterwards.
+    /// assert_eq!(steps.last().unwrap_or(999), 999);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// `main` or `aside` panics, after the other has returned.
+    pub fn run_beside(&mut self, aside: &mut (dyn FnMut(&AtomicBool) + Send), main: impl FnOnce(&mut ThreadPool)) {
+        if self.workers.is_empty() {
+            return main(self);
+        }
+        self.shared.clone().run_beside(aside, || {
+            self.wake();
+            main(self);
         });
     }
 

@@ -38,7 +38,7 @@ use shuttle::sync::Arc;
 use shuttle::thread;
 
 use self::shared::Shared;
-use self::sync::{AtomicUsize, Ordering};
+use self::sync::{AtomicBool, AtomicUsize, Ordering};
 
 const ITERATIONS: usize = 2_000;
 
@@ -59,11 +59,47 @@ fn jobs(workers: usize, parts: usize, jobs: usize) {
         });
         assert!(done.iter().all(|count| count.load(Ordering::Relaxed) == 1));
     }
+    shut_down(&shared, handles);
+}
+
+fn shut_down(shared: &Shared, workers: Vec<thread::JoinHandle<()>>) {
     shared.shutdown();
-    for handle in handles {
-        handle.thread().unpark();
-        handle.join().unwrap();
+    for worker in workers {
+        worker.thread().unpark();
+        worker.join().unwrap();
     }
+}
+
+/// Runs some jobs beside work of `steps` steps, several times; what is left of it when the jobs have ended, the caller does.
+fn jobs_beside(workers: usize, steps: usize, jobs: usize) {
+    let shared = Arc::new(Shared::new(workers));
+    let handles: Vec<_> = (0..workers)
+        .map(|worker| {
+            let shared = shared.clone();
+            thread::spawn(move || shared.worker_loop(worker))
+        })
+        .collect();
+    let threads = || handles.iter().map(|handle| handle.thread());
+    for _ in 0..2 {
+        let (mut left, done) = (0..steps, AtomicUsize::new(0));
+        let mut aside = |stop: &AtomicBool| {
+            while !stop.load(Ordering::SeqCst) && left.next().is_some() {
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        shared.run_beside(&mut aside, || {
+            shared.wake(threads());
+            for _ in 0..jobs {
+                let parts = AtomicUsize::new(0);
+                shared.run(threads(), 2, &|_, _| {
+                    parts.fetch_add(1, Ordering::Relaxed);
+                });
+                assert_eq!(parts.load(Ordering::Relaxed), 2);
+            }
+        });
+        assert_eq!(done.load(Ordering::Relaxed) + left.count(), steps);
+    }
+    shut_down(&shared, handles);
 }
 
 #[test]
@@ -71,6 +107,8 @@ fn jobs(workers: usize, parts: usize, jobs: usize) {
 fn thread_pool_protocol_under_random_interleavings() {
     shuttle::check_random(|| jobs(1, 2, 3), ITERATIONS);
     shuttle::check_random(|| jobs(2, 3, 2), ITERATIONS);
+    shuttle::check_random(|| jobs_beside(1, 2, 1), ITERATIONS);
+    shuttle::check_random(|| jobs_beside(2, 3, 2), ITERATIONS);
 }
 
 #[test]
@@ -78,4 +116,5 @@ fn thread_pool_protocol_under_random_interleavings() {
 fn thread_pool_protocol_under_few_preemptions() {
     // Bugs of protocols like this one need two or three preemptions at the wrong places, which PCT looks for.
     shuttle::check_pct(|| jobs(2, 4, 2), ITERATIONS, 3);
+    shuttle::check_pct(|| jobs_beside(2, 3, 2), ITERATIONS, 3);
 }

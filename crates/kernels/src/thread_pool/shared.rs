@@ -14,6 +14,15 @@ use super::sync::{
 /// Called with the number of a part and that of the thread that does it; the caller is thread 0.
 pub(super) type Job<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
+/// Called once, on a worker, with what turns true when it should come to an end.
+pub(super) type Aside<'a> = &'a mut (dyn FnMut(&AtomicBool) + Send);
+
+/// Whether there is work beside the jobs: none, published, taken by a worker, ended.
+const NONE: usize = 0;
+const OFFERED: usize = 1;
+const TAKEN: usize = 2;
+const ENDED: usize = 3;
+
 /// What the threads of a pool share.
 pub(super) struct Shared {
     /// Number of the job, parts taken, parts there are: 32, 16 and 16 bits. A part is taken by adding one to the middle,
@@ -23,7 +32,13 @@ pub(super) struct Shared {
     job: AtomicPtr<Job<'static>>,
     /// Parts of the job that have ended.
     ended: AtomicUsize,
-    /// The first panic in this job.
+    /// One of the four above.
+    aside: AtomicUsize,
+    /// What is published to be done beside the jobs, an `Aside` on the stack of the caller.
+    aside_work: AtomicPtr<Aside<'static>>,
+    /// Whether that should come to an end.
+    aside_stop: AtomicBool,
+    /// The first panic in this job, or beside it.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// For each worker, whether it sleeps.
     sleeping: Vec<AtomicBool>,
@@ -52,6 +67,9 @@ impl Shared {
             state: AtomicU64::new(pack(0, 0, 0)),
             job: AtomicPtr::new(ptr::null_mut()),
             ended: AtomicUsize::new(0),
+            aside: AtomicUsize::new(NONE),
+            aside_work: AtomicPtr::new(ptr::null_mut()),
+            aside_stop: AtomicBool::new(false),
             panic: Mutex::new(None),
             sleeping: (0..workers).map(|_| AtomicBool::new(false)).collect(),
             caller: Mutex::new(None),
@@ -74,7 +92,49 @@ impl Shared {
         self.state.store(pack(number.wrapping_add(1) & 0xffff_ffff, 0, parts), Ordering::SeqCst);
         self.wake(workers);
         while self.work(0) {}
-        self.wait(parts);
+        self.wait(|| self.ended.load(Ordering::SeqCst) >= parts);
+        self.hand_on_panic();
+    }
+
+    /// Has a worker do `aside`, if one is free, while `main` wakes workers and runs jobs; then asks it to stop, and returns when it has.
+    pub(super) fn run_beside(&self, mut aside: Aside<'_>, main: impl FnOnce()) {
+        // SAFETY: only the lifetime changes. A worker uses it only after taking it, and `End`, dropped before this function returns or
+        // unwinds, takes it back or waits until it has ended.
+        let work = unsafe { std::mem::transmute::<&mut Aside<'_>, &mut Aside<'static>>(&mut aside) };
+        self.aside_stop.store(false, Ordering::Relaxed);
+        self.aside_work.store(ptr::from_mut(work), Ordering::Release);
+        self.aside.store(OFFERED, Ordering::SeqCst);
+        let end = End(self);
+        main();
+        drop(end);
+        self.hand_on_panic();
+    }
+
+    /// Does what is published beside the jobs, if nobody else does.
+    fn work_aside(&self) -> bool {
+        let is_mine = self.aside.load(Ordering::SeqCst) == OFFERED
+            && self.aside.compare_exchange(OFFERED, TAKEN, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if is_mine {
+            let work = self.aside_work.load(Ordering::Acquire);
+            // SAFETY: it was offered, and has been taken by this thread alone, so the caller, on whose stack it lies, waits until the
+            // state is `ENDED`.
+            let work = unsafe { &mut *work };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&self.aside_stop))) {
+                self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
+            }
+            self.aside.store(ENDED, Ordering::SeqCst);
+            self.wake_caller();
+        }
+        is_mine
+    }
+
+    fn wake_caller(&self) {
+        if self.caller_sleeps.load(Ordering::SeqCst) {
+            self.caller().as_ref().inspect(|caller| caller.unpark());
+        }
+    }
+
+    fn hand_on_panic(&self) {
         let panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
             resume_unwind(panic);
@@ -109,9 +169,7 @@ impl Shared {
                 self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
             }
             self.ended.fetch_add(1, Ordering::SeqCst);
-            if self.caller_sleeps.load(Ordering::SeqCst) {
-                self.caller().as_ref().inspect(|caller| caller.unpark());
-            }
+            self.wake_caller();
         }
         true
     }
@@ -120,10 +178,10 @@ impl Shared {
         self.caller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `parts` parts have ended.
-    fn wait(&self, parts: usize) {
+    /// Waits until what workers do has ended.
+    fn wait(&self, has_ended: impl Fn() -> bool) {
         let spin = Spin::new();
-        while self.ended.load(Ordering::Acquire) < parts {
+        while !has_ended() {
             if spin.spin() {
                 continue;
             }
@@ -131,7 +189,7 @@ impl Shared {
             // is set before looking once more, as a worker ends its part before it looks who sleeps: one sees the other.
             *self.caller() = Some(current());
             self.caller_sleeps.store(true, Ordering::SeqCst);
-            while self.ended.load(Ordering::SeqCst) < parts {
+            while !has_ended() {
                 park();
             }
             self.caller_sleeps.store(false, Ordering::SeqCst);
@@ -142,17 +200,18 @@ impl Shared {
     pub(super) fn worker_loop(&self, worker: usize) {
         let mut idle = Spin::new();
         loop {
-            if self.work(worker + 1) {
+            if self.work_aside() || self.work(worker + 1) {
                 while self.work(worker + 1) {}
                 idle = Spin::new();
             } else if self.shutdown.load(Ordering::SeqCst) {
                 return;
             } else if !idle.spin() {
-                // The flag is set before looking once more, as the caller publishes a job before it looks who sleeps: one
+                // The flag is set before looking once more, as the caller publishes work before it looks who sleeps: one
                 // sees the other.
                 self.sleeping[worker].store(true, Ordering::SeqCst);
                 let (_, taken, parts) = unpack(self.state.load(Ordering::SeqCst));
-                if taken == parts && !self.shutdown.load(Ordering::SeqCst) {
+                let is_offered = self.aside.load(Ordering::SeqCst) == OFFERED;
+                if taken == parts && !is_offered && !self.shutdown.load(Ordering::SeqCst) {
                     park();
                     affinity::leave(self.caller_core.load(Ordering::SeqCst));
                 }
@@ -165,5 +224,19 @@ impl Shared {
     /// Lets the workers end; each is to be unparked after it.
     pub(super) fn shutdown(&self) {
         self.shutdown.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Ends what is done beside the jobs, when it is dropped.
+struct End<'a>(&'a Shared);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let Shared { aside, aside_stop, .. } = self.0;
+        aside_stop.store(true, Ordering::SeqCst);
+        if aside.compare_exchange(OFFERED, NONE, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            self.0.wait(|| aside.load(Ordering::SeqCst) == ENDED);
+            aside.store(NONE, Ordering::SeqCst);
+        }
     }
 }

@@ -1,5 +1,5 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -68,6 +68,61 @@ fn thread_pool_hands_on_a_panic_and_works_on() {
         sum.fetch_add(p, Ordering::Relaxed);
     });
     assert_eq!(sum.into_inner(), 6);
+}
+
+#[test]
+fn thread_pool_does_work_beside_jobs_and_leaves_the_rest_when_they_have_ended() {
+    for threads in 1..4 {
+        let mut pool = pool(threads);
+        for steps in [0, 3, 100_000_000_u64] {
+            let (mut left, mut done, sum) = (0..steps, 0, AtomicUsize::new(0));
+            pool.run_beside(
+                &mut |stop| {
+                    while !stop.load(Ordering::Relaxed) && left.next().is_some() {
+                        done += 1;
+                    }
+                },
+                |pool| {
+                    for _ in 0..3 {
+                        pool.run(5, &|part| {
+                            sum.fetch_add(part, Ordering::Relaxed);
+                        });
+                    }
+                },
+            );
+            assert_eq!(sum.into_inner(), 30, "{threads} threads, {steps} steps");
+            assert_eq!(left.end - left.start, steps - done);
+            assert!(threads > 1 || done == 0, "there is no other thread");
+        }
+    }
+}
+
+/// So that what `main` borrows is not used any more when it has returned.
+#[test]
+fn thread_pool_hands_on_a_panic_beside_jobs_when_both_have_ended() {
+    let mut pool = pool(2);
+    for beside in [false, true] {
+        let taken = AtomicBool::new(false);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            pool.run_beside(
+                &mut |_| {
+                    taken.store(true, Ordering::SeqCst);
+                    assert!(!beside, "beside");
+                },
+                |_| {
+                    while !taken.load(Ordering::SeqCst) {
+                        thread::yield_now();
+                    }
+                    assert!(beside, "main");
+                },
+            );
+        }));
+        let message = result.unwrap_err();
+        assert_eq!(message.downcast_ref::<&str>(), Some(if beside { &"beside" } else { &"main" }));
+    }
+    let mut sum = 0;
+    pool.run_beside(&mut |_| (), |_| sum += 1);
+    assert_eq!(sum, 1);
 }
 
 #[test]
