@@ -18,10 +18,10 @@ use tract_core::internal::*;
 use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
 
-use super::planner::{is_reshape, shapes};
 use crate::graph::Slot;
 use crate::graph::partition::SegmentGraph;
 use crate::ops::fused;
+use crate::ops::view::{is_reshape, shapes};
 
 /// Steps of a branch, at least: handing over a few is worth nothing.
 const LEAST_STEPS: usize = 8;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tract_core::internal::*;
-use tract_core::ops::change_axes::IntoShape;
 use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
 
@@ -12,6 +11,7 @@ use super::branches::{Memory, Turns};
 use super::{Action, Buffer, Executor, Operand, Place, Step, is_mostly_weights};
 use crate::graph::Slot;
 use crate::ops::fused;
+use crate::ops::view::{is_reshape, shape};
 
 /// One segment on its way to be steps.
 pub(super) struct SegmentPlanner<'a> {
@@ -29,20 +29,6 @@ pub(super) struct SegmentPlanner<'a> {
     /// What is kept after the segment has run, because somebody compares it.
     features: Option<OutletId>,
     free: Vec<usize>,
-}
-
-/// Whether a node's output has the elements of its first input in their order.
-pub(super) fn is_reshape(graph: &TypedModel, node: &TypedNode) -> TractResult<bool> {
-    if let Some(op) = node.op_as::<AxisOp>() {
-        return Ok(!matches!(op, AxisOp::Move(..)));
-    }
-    if let Some(op) = node.op_as::<IntoShape>() {
-        return Ok(op.strides == Tensor::natural_strides(&op.dims));
-    }
-    let Some(op) = fused(node.op.as_ref()) else { return Ok(false) };
-    let shapes = shapes(graph, &node.inputs)?;
-    let shapes: TVec<&[usize]> = shapes.iter().map(|shape| shape.as_slice()).collect();
-    Ok(op.is_reshape(&shapes))
 }
 
 /// Whether every operator is a kernel or a view: then tract's optimiser has nothing to do, whose passes over a graph take a fifth of a
@@ -65,15 +51,6 @@ fn features(graph: &TypedModel, exit: OutletId) -> TractResult<Option<OutletId>>
     }
     let is_linear = fused(node.op.as_ref()).is_some_and(|kernel| kernel.is_linear());
     Ok(node.inputs.first().copied().filter(|input| is_linear && !graph.node(input.node).op_is::<Const>()))
-}
-
-fn shape(graph: &TypedModel, outlet: OutletId) -> TractResult<TVec<usize>> {
-    let fact = graph.outlet_fact(outlet)?;
-    Ok(fact.shape.as_concrete().with_context(|| format!("expected a concrete shape, found {:?}", fact.shape))?.into())
-}
-
-pub(super) fn shapes(graph: &TypedModel, outlets: &[OutletId]) -> TractResult<TVec<TVec<usize>>> {
-    outlets.iter().map(|outlet| shape(graph, *outlet)).collect()
 }
 
 /// The nodes, steps in the order in which they run, each constant and each view before whatever reads it.

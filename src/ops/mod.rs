@@ -22,6 +22,7 @@ pub(crate) mod pooled_depthwise;
 pub(crate) mod quantised_convolution;
 pub(crate) mod quantised_linear;
 pub(crate) mod repeat;
+pub(crate) mod view;
 pub(crate) mod winograd;
 
 use tract_core::internal::*;

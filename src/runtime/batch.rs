@@ -17,7 +17,7 @@ use crate::plan::Plan;
 pub(super) const TOGETHER: usize = 4;
 /// How many bytes of buffers these may have, all together, where they are more than two: with more they drive weights, and each other, out
 /// of the caches. By the times of three networks on a machine with 32 MiB of them for two threads.
-const TOGETHER_BYTES: usize = 20 << 20;
+const TOGETHER_BYTES: usize = 22 << 20;
 
 /// Runs a plan for many images on several threads, with buffers for each image that a thread computes at the same time; weights are
 /// shared.

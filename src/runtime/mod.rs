@@ -248,6 +248,18 @@ impl Runtime {
     /// than one exit after another: what later exits need of the backbone runs beside the latent code of earlier ones.
     /// [`Runtime::advance`] then gives the logits of each.
     ///
+    /// ```no_run
+    /// # fn main() -> Result<(), dyn_perceiver::runtime::RunError> {
+    /// # let (mut runtime, image): (dyn_perceiver::Runtime, Vec<f32>) = unimplemented!();
+    /// use dyn_perceiver::runtime::ExitSet;
+    ///
+    /// runtime.begin(&image)?;
+    /// runtime.advance_through(ExitSet::of([0, 3]))?;
+    /// let (first, last) = (runtime.advance(0)?.to_vec(), runtime.advance(3)?.to_vec());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Runtime::advance`].
     pub fn advance_through(&mut self, wanted: ExitSet) -> Result<(), RunError> {
