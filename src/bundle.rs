@@ -135,6 +135,9 @@ pub fn keep_times(path: impl AsRef<Path>, times: impl Into<Vec<MachineTimes>>) -
 fn halve(parts: &mut Parts, every: bool) -> tract_core::prelude::TractResult<()> {
     for segment in &mut parts.segments {
         halves::store(&mut segment.graph, every)?;
+        if every {
+            halves::keep(&mut segment.graph)?;
+        }
     }
     let digest = Sha256::new().chain_update(parts.info.digest.0).chain_update(b"f16").chain_update([u8::from(every)]);
     parts.info.digest = ModelDigest(digest.finalize().into());

@@ -6,7 +6,7 @@ use crate::executor::RunError;
 use crate::exit::PolicyFileError;
 
 /// The version of the format that this library writes and reads.
-pub const VERSION: u32 = 12;
+pub const VERSION: u32 = 13;
 
 /// Why a bundle was refused, or could not be made. Every message names the file.
 #[derive(Debug, Error)]

@@ -27,6 +27,15 @@ pub(crate) struct Depthwise {
     pub window: Window,
     pub channels: usize,
     pub tail: Tail,
+    /// Whether x and the result are kept as halves where the CPU multiplies them, see [`dyn_perceiver_kernels::halves`].
+    pub halves: bool,
+}
+
+impl Depthwise {
+    /// Whether x and the result can be kept as halves.
+    pub(crate) fn can_be_halves(&self) -> bool {
+        self.tail.can_be_halves() && !self.tail.residual && depthwise::keeps_halves(&self.window, self.channels)
+    }
 }
 
 /// ([batch,] height, width, channels) of an output, from the shape of the input.
@@ -176,17 +185,29 @@ impl Fused for Depthwise {
         self.tail.check(inputs)?;
         check_image(inputs[0], &self.window, self.channels)?;
         ensure!(volume(inputs[1]) == pixels(self.window.kernel) * self.channels);
+        ensure!(!self.halves || self.can_be_halves(), "halves of {:?} {:?}", self.window, self.tail);
         let result = image_shape(inputs[0], &self.window, self.channels);
         self.tail.check_sizes(inputs, self.channels, volume(&result))
+    }
+
+    fn scratch_len(&self, inputs: &[&[usize]], _threads: usize) -> usize {
+        let image = pixels(self.window.input) * self.channels;
+        if self.halves { depthwise::scratch_len_f16(volume(inputs[0]) / image, &self.window, self.channels) } else { 0 }
     }
 
     fn compute(
         &self,
         inputs: &[(&[f32], &[usize])],
         pool: &mut ThreadPool,
-        _scratch: &mut [f32],
+        scratch: &mut [f32],
         out: &mut [f32],
     ) -> TractResult<()> {
+        if self.halves {
+            let epilogue = self.tail.epilogue(inputs, &[]);
+            let (x, weights) = (inputs[0].0, inputs[1].0);
+            depthwise::depthwise_f16(pool, x, &self.window, self.channels, weights, epilogue, scratch, out);
+            return Ok(());
+        }
         let (image, result) = (pixels(self.window.input) * self.channels, pixels(self.window.output) * self.channels);
         each_image(inputs, image, result, &self.tail, out, |x, epilogue, out| {
             depthwise::depthwise(pool, x, &self.window, self.channels, inputs[1].0, epilogue, out);
@@ -199,7 +220,7 @@ impl Fused for Depthwise {
     }
 
     fn details(&self) -> Vec<String> {
-        vec![format!("{:?} {} {:?}", self.window, self.channels, self.tail)]
+        vec![format!("{:?} {} halves {} {:?}", self.window, self.channels, self.halves, self.tail)]
     }
 }
 fused_op!(Depthwise);

@@ -8,6 +8,7 @@ use super::fused::volume;
 use dyn_perceiver_kernels::Activation;
 use dyn_perceiver_kernels::fake_quantise::{Rounding, Stage};
 use dyn_perceiver_kernels::gemm::Epilogue;
+use dyn_perceiver_kernels::halves::has_halves;
 
 /// What a product does before it stores its result, `activation(product + bias + residual)` and then its stages one after another,
 /// and so which inputs follow its x and weights: the bias (one value per column), then the residual (shaped as the output), then
@@ -61,6 +62,11 @@ impl Tail {
             ensure!(volume(shape) == expected, "expected a {name} of {expected} values, found {shape:?}");
         }
         Ok(())
+    }
+
+    /// Whether a result can be kept as halves behind it, as far as a residual lets it.
+    pub(crate) fn can_be_halves(&self) -> bool {
+        self.then.is_empty() && has_halves(self.activation)
     }
 
     /// The stages with their inputs.

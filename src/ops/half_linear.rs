@@ -3,16 +3,41 @@
 use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
+use super::epilogue::Tail;
 use super::fused::{Fused, WeightFormat, fused_op, product, volume};
 use super::linear::Linear;
-use dyn_perceiver_kernels::gemm::{gemm_f16, packed_len_f16};
-use dyn_perceiver_kernels::memory::{as_u16, as_u16_mut};
+use dyn_perceiver_kernels::gemm::{gemm_f16, packed_len_f16, scratch_len_f16};
+use dyn_perceiver_kernels::halves::{Ends, has_room};
+use dyn_perceiver_kernels::memory::as_u16;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// As [`Linear`], with the packed weights two in a word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HalfLinear {
     pub linear: Linear,
+    /// Whether x is kept as halves where the CPU multiplies them, see [`dyn_perceiver_kernels::halves`].
+    pub reads_halves: bool,
+    /// Whether the residual is.
+    pub adds_halves: bool,
+    /// Whether the result is.
+    pub makes_halves: bool,
+}
+
+impl HalfLinear {
+    /// Whether the result can be kept as halves.
+    pub(crate) fn can_make_halves(&self) -> bool {
+        self.linear.tail.can_be_halves() && has_room(volume(&self.linear.shape))
+    }
+
+    /// The input that is the residual.
+    pub(crate) fn residual(&self) -> Option<usize> {
+        let Tail { bias, residual, .. } = self.linear.tail;
+        residual.then_some(2 + usize::from(bias))
+    }
+
+    fn ends(&self) -> Ends {
+        Ends { input: self.reads_halves, residual: self.adds_halves, output: self.makes_halves }
+    }
 }
 
 impl Fused for HalfLinear {
@@ -41,6 +66,7 @@ impl Fused for HalfLinear {
         product(&[reduction, columns.saturating_add(64)])?;
         ensure!(volume(inputs[1]) == packed_len_f16(reduction, columns) / 2, "packed weights {:?}", inputs[1]);
         ensure!(x.is_multiple_of(reduction) && product(&[x / reduction, columns])? == result);
+        ensure!(!self.makes_halves || self.can_make_halves(), "halves of {tail:?}");
         tail.check_sizes(inputs, columns, result)
     }
 
@@ -49,7 +75,7 @@ impl Fused for HalfLinear {
     }
 
     fn scratch_len(&self, inputs: &[&[usize]], _threads: usize) -> usize {
-        volume(inputs[0]).div_ceil(2)
+        scratch_len_f16(volume(inputs[0]), volume(&self.linear.shape), self.ends())
     }
 
     fn compute(
@@ -61,8 +87,8 @@ impl Fused for HalfLinear {
     ) -> TractResult<()> {
         let Linear { reduction, columns, tail, .. } = &self.linear;
         let stages = tail.stages(inputs);
-        let (epilogue, halves) = (tail.epilogue(inputs, &stages), as_u16_mut(scratch));
-        gemm_f16(pool, inputs[0].0, *reduction, as_u16(inputs[1].0), *columns, epilogue, halves, out);
+        let (epilogue, weights) = (tail.epilogue(inputs, &stages), as_u16(inputs[1].0));
+        gemm_f16(pool, inputs[0].0, *reduction, weights, *columns, epilogue, self.ends(), scratch, out);
         Ok(())
     }
 
@@ -71,7 +97,8 @@ impl Fused for HalfLinear {
     }
 
     fn details(&self) -> Vec<String> {
-        vec![format!("{} x {} f16 {:?}", self.linear.reduction, self.linear.columns, self.linear.tail)]
+        let Linear { reduction, columns, tail, .. } = &self.linear;
+        vec![format!("{reduction} x {columns} f16 {tail:?} {:?}", self.ends())]
     }
 }
 fused_op!(HalfLinear);

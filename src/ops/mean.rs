@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tract_core::internal::*;
 
 use super::fused::{Fused, fused_op, volume};
-use dyn_perceiver_kernels::pooling::sum_rows;
+use dyn_perceiver_kernels::pooling::{sum_rows, sum_rows_f16};
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
 /// `scale` times the sum over the axes `from..to`, which stay with size 1; what is left behind them is summed entry by
@@ -15,6 +15,8 @@ pub(crate) struct Mean {
     pub to: usize,
     /// Bits of the scale, so that the operator has an equality.
     pub scale: u32,
+    /// Whether x is kept as halves where the CPU multiplies them, see [`dyn_perceiver_kernels::halves`].
+    pub reads_halves: bool,
 }
 
 impl Fused for Mean {
@@ -42,6 +44,10 @@ impl Fused for Mean {
         out: &mut [f32],
     ) -> TractResult<()> {
         let (x, shape) = inputs[0];
+        if self.reads_halves {
+            sum_rows_f16(pool, x, volume(&shape[..self.from]), f32::from_bits(self.scale), out);
+            return Ok(());
+        }
         let (rows, width) = (volume(&shape[self.from..self.to]), volume(&shape[self.to..]));
         for (x, out) in x.chunks_exact(rows * width).zip(out.chunks_exact_mut(width)) {
             sum_rows(pool, x, f32::from_bits(self.scale), out);

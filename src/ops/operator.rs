@@ -123,8 +123,8 @@ mod tests {
                 [&[1], &numbers[..], &[11, 12, 13, 1, 0, 2, 0]].concat(),
             ),
             (
-                Box::new(Depthwise { window, channels: 11, tail: tail(false, true, clamp) }),
-                [&[2], &numbers[..], &[11, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0x80, 0x7f, 0]].concat(),
+                Box::new(Depthwise { window, channels: 11, tail: tail(false, true, clamp), halves: true }),
+                [&[2], &numbers[..], &[11, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0x80, 0x7f, 0, 1]].concat(),
             ),
             (Box::new(LayerNorm { epsilon: 5 }), vec![3, 5]),
             (
@@ -141,8 +141,8 @@ mod tests {
                 Box::new(Pool { window, pooling: Pooling::Sum { scale: 1.0 } }),
                 [&[6], &numbers[..], &[1, 0, 0, 0x80, 0x3f]].concat(),
             ),
-            (Box::new(Scale { batch: 3 }), vec![7, 3]),
-            (Box::new(Mean { from: 1, to: 2, scale: 3 }), vec![8, 1, 2, 3]),
+            (Box::new(Scale { batch: 3, halves: true }), vec![7, 3, 1]),
+            (Box::new(Mean { from: 1, to: 2, scale: 3, reads_halves: true }), vec![8, 1, 2, 3, 1]),
             (Box::new(Join { axis: 1 }), vec![9, 1]),
             (Box::new(Part { axis: 1, start: 2, end: 3 }), vec![10, 1, 2, 3]),
             (
@@ -162,8 +162,11 @@ mod tests {
                         shape: tvec!(3, 4),
                         tail: tail(true, false, Activation::HardSwish),
                     },
+                    reads_halves: false,
+                    adds_halves: true,
+                    makes_halves: true,
                 }),
-                vec![12, 1, 2, 2, 3, 4, 1, 0, 2, 0],
+                vec![12, 1, 2, 2, 3, 4, 1, 0, 2, 0, 0, 1, 1],
             ),
             (
                 Box::new(Winograd { convolution: Convolution { shape, tail: tail(true, true, Activation::Gelu) } }),

@@ -38,7 +38,7 @@ fn rule(
             && let Some(batch) = batch_axes(shape, gate_shape)
         {
             let inputs = [node.inputs[x], node.inputs[gate]];
-            return TypedModelPatch::replace_single_op(model, node, &inputs, Scale { batch })
+            return TypedModelPatch::replace_single_op(model, node, &inputs, Scale { batch, halves: false })
                 .map(|patch| Some(patch.with_context(format!("scale {name}"))));
         }
     }

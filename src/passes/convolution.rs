@@ -71,7 +71,7 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Conv) -> 
     let packed;
     if op.group == channels_in && channels_in == channels_out && op.group > 1 {
         packed = depthwise::pack(channels_in, window.kernel, weights);
-        fused = Box::new(Depthwise { window, channels: channels_in, tail });
+        fused = Box::new(Depthwise { window, channels: channels_in, tail, halves: false });
     } else {
         let shape = Shape { window, channels_in, channels_out, groups: op.group };
         packed = shape.pack(weights);

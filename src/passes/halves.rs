@@ -1,12 +1,18 @@
-//! Weights of linear layers as halves.
+//! Weights of linear layers as halves, and what lies between operators.
 
 use dyn_perceiver_kernels::gemm::{KernelFamily, Reduction, pack_f16};
 use dyn_perceiver_kernels::memory::words_of_halves;
 use tract_core::internal::*;
 use tract_core::ops::konst::Const;
 
+
+use crate::ops::channel_gate::Scale;
+use crate::ops::convolution::Depthwise;
+use crate::ops::fused::volume;
 use crate::ops::half_linear::HalfLinear;
 use crate::ops::linear::Linear;
+use crate::ops::mean::Mean;
+use crate::ops::view::is_reshape;
 use crate::weights;
 
 /// Entries of a row from which on a product of several rows is worth what halves lose: with fewer, making halves of the rows takes
@@ -40,7 +46,8 @@ pub(crate) fn store(model: &mut TypedModel, every: bool) -> TractResult<usize> {
         for tail in &node.inputs[2..] {
             inputs.push(patch.tap_model(model, *tail)?);
         }
-        let wire = patch.wire_node(&node.name, HalfLinear { linear: linear.clone() }, &inputs)?[0];
+        let half = HalfLinear { linear: linear.clone(), reads_halves: false, adds_halves: false, makes_halves: false };
+        let wire = patch.wire_node(&node.name, half, &inputs)?[0];
         patch.shunt_outside(model, id.into(), wire)?;
         patch.apply(model)?;
         stored += 1;
@@ -50,10 +57,106 @@ pub(crate) fn store(model: &mut TypedModel, every: bool) -> TractResult<usize> {
     Ok(stored)
 }
 
+/// Keeps tensors between operators as halves, for a CPU that multiplies them: those whose producer can make them and whose readers all read
+/// halves. Returns how many there are.
+pub(crate) fn keep(model: &mut TypedModel) -> TractResult<usize> {
+    let edges = Edges::of(model)?;
+    let mut kept: Vec<bool> = model.nodes().iter().map(can_make).collect();
+    // What an operator makes depends on what it reads, and on who reads it.
+    loop {
+        let will_do = |id: usize| kept[id] && edges.are_halves(model, id, &kept);
+        let now: Vec<bool> = (0..kept.len()).map(will_do).collect();
+        if now == kept {
+            break;
+        }
+        kept = now;
+    }
+    for (node, makes) in model.nodes.iter_mut().zip(&kept) {
+        let reads: TVec<bool> = node.inputs.iter().map(|input| kept[edges.roots[input.node]]).collect();
+        if let Some(op) = node.op_as_mut::<HalfLinear>() {
+            op.adds_halves = op.residual().is_some_and(|residual| reads[residual]);
+            (op.reads_halves, op.makes_halves) = (reads[0], *makes);
+        } else if let Some(op) = node.op_as_mut::<Mean>() {
+            op.reads_halves = reads[0];
+        } else if let Some(op) = node.op_as_mut::<Depthwise>() {
+            op.halves = *makes;
+        } else if let Some(op) = node.op_as_mut::<Scale>() {
+            op.halves = *makes;
+        }
+    }
+    Ok(kept.iter().filter(|kept| **kept).count())
+}
+
+/// Whether an operator can make halves, of halves where it is none of products.
+fn can_make(node: &TypedNode) -> bool {
+    match (node.op_as::<HalfLinear>(), node.op_as::<Depthwise>()) {
+        (Some(linear), _) => linear.can_make_halves() && has_rows(linear),
+        (_, Some(depthwise)) => depthwise.can_be_halves(),
+        _ => node.op_is::<Scale>(),
+    }
+}
+
+/// Whether it multiplies more than one row: one is multiplied where it lies.
+fn has_rows(linear: &HalfLinear) -> bool {
+    volume(&linear.linear.shape) > linear.linear.columns
+}
+
+/// Which node makes what is read, views between them left out.
+struct Edges {
+    /// For each node, the one whose result its first output lies in.
+    roots: Vec<usize>,
+    /// For each node, those that read its result, and by which input.
+    readers: Vec<Vec<(usize, usize)>>,
+    /// For each node, whether its result is one of the model.
+    leaves: Vec<bool>,
+}
+
+impl Edges {
+    fn of(model: &TypedModel) -> TractResult<Edges> {
+        let nodes = model.nodes().len();
+        let (mut roots, mut readers, mut leaves) =
+            ((0..nodes).collect::<Vec<_>>(), vec![vec![]; nodes], vec![false; nodes]);
+        for id in model.eval_order()? {
+            let node = model.node(id);
+            if is_reshape(model, node)? {
+                roots[id] = roots[node.inputs[0].node];
+                continue;
+            }
+            for (i, input) in node.inputs.iter().enumerate() {
+                readers[roots[input.node]].push((id, i));
+            }
+        }
+        for output in model.output_outlets()? {
+            leaves[roots[output.node]] = true;
+        }
+        Ok(Edges { roots, readers, leaves })
+    }
+
+    /// Whether the result of a node that can make halves is kept so, where those of others are that `kept` tells.
+    fn are_halves(&self, model: &TypedModel, id: usize, kept: &[bool]) -> bool {
+        let node = model.node(id);
+        let reads = |&(reader, input): &(usize, usize)| {
+            let reader = model.node(reader);
+            match reader.op_as::<HalfLinear>() {
+                Some(linear) => has_rows(linear) && (input == 0 || linear.residual() == Some(input)),
+                None => input == 0 && (reader.op_is::<Mean>() || kept[reader.id]),
+            }
+        };
+        let has_halves = node.op_is::<HalfLinear>() || kept[self.roots[node.inputs[0].node]];
+        has_halves && !self.leaves[id] && !self.readers[id].is_empty() && self.readers[id].iter().all(reads)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use dyn_perceiver_kernels::Activation;
+    use dyn_perceiver_kernels::convolution::Window;
+    use dyn_perceiver_kernels::gemm::packed_len;
+
     use super::super::testing::{Builder, count};
     use super::*;
+    use crate::ops::epilogue::Tail;
+    use crate::ops::permute::Permute;
 
     fn model() -> TypedModel {
         let mut b = Builder::default();
@@ -81,5 +184,97 @@ mod tests {
                 found.close_enough(&expected, Approximation::VeryApproximate).unwrap();
             }
         }
+    }
+
+    fn linear(
+        b: &mut Builder,
+        x: OutletId,
+        columns: usize,
+        activation: Activation,
+        residual: Option<OutletId>,
+    ) -> OutletId {
+        let mut shape = b.shape(x);
+        let reduction = std::mem::replace(shape.last_mut().unwrap(), columns);
+        let weights = b.constant(&[packed_len(reduction, columns)]);
+        let tail = Tail { residual: residual.is_some(), activation, ..Tail::default() };
+        let inputs: Vec<OutletId> = [x, weights].into_iter().chain(residual).collect();
+        b.wire(Linear { reduction, columns, shape, tail }, &inputs)
+    }
+
+    fn depthwise(b: &mut Builder, x: OutletId, channels: usize) -> OutletId {
+        let window = Window { input: [4, 7], output: [4, 7], kernel: [3, 3], stride: [1, 1], padding: [1, 1] };
+        let weights = b.constant(&[9 * channels]);
+        b.wire(Depthwise { window, channels, tail: Tail::default(), halves: false }, &[x, weights])
+    }
+
+    /// Which products read, add and make halves after both passes, how many tensors are kept as halves; what is computed stays the same.
+    fn products(model: &TypedModel) -> (Vec<[bool; 3]>, usize, TypedModel) {
+        let mut halved = model.clone();
+        store(&mut halved, true).unwrap();
+        let kept = keep(&mut halved).unwrap();
+        let input = || {
+            let shape: TVec<usize> = model.input_fact(0).unwrap().shape.as_concrete().unwrap().into();
+            let values = dyn_perceiver_kernels::testing::values(3, volume(&shape));
+            tvec!(Tensor::from_shape(&shape, &values).unwrap().into_tvalue())
+        };
+        let run = |model: &TypedModel| model.clone().into_runnable().unwrap().run(input()).unwrap();
+        for (found, expected) in run(&halved).iter().zip(run(model)) {
+            found.close_enough(&expected, Approximation::SuperApproximate).unwrap();
+        }
+        let order = halved.eval_order().unwrap();
+        let ends = order.iter().filter_map(|id| halved.node(*id).op_as::<HalfLinear>());
+        (ends.map(|op| [op.reads_halves, op.adds_halves, op.makes_halves]).collect(), kept, halved)
+    }
+
+    #[test]
+    fn what_lies_between_operators_that_read_halves_is_kept() {
+        let mut b = Builder::default();
+        let x = b.source(&[1, 4, 7, 16]);
+        let expanded = linear(&mut b, x, 24, Activation::HardSwish, None);
+        let filtered = depthwise(&mut b, expanded, 24);
+        let mean = b.wire(Mean { from: 1, to: 3, scale: (1.0_f32 / 28.0).to_bits(), reads_halves: false }, &[filtered]);
+        let scaled = b.wire(Scale { batch: 1, halves: false }, &[filtered, mean]);
+        let narrow = linear(&mut b, scaled, 16, Activation::Identity, None);
+        let added = linear(&mut b, narrow, 16, Activation::Identity, Some(narrow));
+        let (products, kept, model) = products(&b.finish(&[added]));
+        assert_eq!(products, [[false, false, true], [true, false, true], [true, true, false]]);
+        assert_eq!(kept, 4);
+        let has = |is: &dyn Fn(&TypedNode) -> bool| model.nodes().iter().any(is);
+        assert!(has(&|node| node.op_as::<Depthwise>().is_some_and(|op| op.halves)));
+        assert!(has(&|node| node.op_as::<Scale>().is_some_and(|op| op.halves)));
+        assert!(has(&|node| node.op_as::<Mean>().is_some_and(|op| op.reads_halves)));
+    }
+
+    #[test]
+    fn what_something_reads_as_floats_is_not_kept() {
+        // A result of the model, a costly activation, a row alone, and a reader of floats behind the convolution.
+        let none = |build: fn(&mut Builder) -> Vec<OutletId>| {
+            let mut b = Builder::default();
+            let outputs = build(&mut b);
+            let (products, kept, _) = products(&b.finish(&outputs));
+            assert!(kept == 0 && products.iter().all(|ends| *ends == [false; 3]), "{products:?}");
+        };
+        none(|b| {
+            let x = b.source(&[5, 16]);
+            let first = linear(b, x, 16, Activation::Identity, None);
+            vec![first, linear(b, first, 16, Activation::Identity, None)]
+        });
+        none(|b| {
+            let x = b.source(&[5, 16]);
+            let first = linear(b, x, 16, Activation::Gelu, None);
+            vec![linear(b, first, 16, Activation::Identity, None)]
+        });
+        none(|b| {
+            let x = b.source(&[1, 16]);
+            let first = linear(b, x, 16, Activation::Identity, None);
+            vec![linear(b, first, 16, Activation::Identity, None)]
+        });
+        none(|b| {
+            let x = b.source(&[1, 4, 7, 16]);
+            let first = linear(b, x, 16, Activation::Identity, None);
+            let filtered = depthwise(b, first, 16);
+            let moved = b.wire(Permute { order: tvec!(0, 2, 1, 3) }, &[filtered]);
+            vec![linear(b, moved, 16, Activation::Identity, None)]
+        });
     }
 }

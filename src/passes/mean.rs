@@ -30,7 +30,7 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Reduce) -
     }
     let mut patch = TypedModelPatch::new(format!("mean {name}"));
     let x = patch.tap_model(model, node.inputs[0])?;
-    let wire = patch.wire_node(&end.name, Mean { from, to, scale: scale.to_bits() }, &[x])?;
+    let wire = patch.wire_node(&end.name, Mean { from, to, scale: scale.to_bits(), reads_halves: false }, &[x])?;
     patch.shunt_outside(model, end.id.into(), wire[0])?;
     Ok(Some(patch))
 }

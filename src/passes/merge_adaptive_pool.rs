@@ -253,7 +253,7 @@ fn alone(_: &(), model: &TypedModel, node: &TypedNode, _: &str, op: &EinSum) -> 
     let order: TVec<usize> = left.into_iter().chain(axes).chain([channels]).collect();
     let side = [shape[axes[0]], shape[axes[1]]];
     let window = Window { input: side, output: side, kernel: [1; 2], stride: [1; 2], padding: [0; 2] };
-    let op = Depthwise { window, channels: shape[channels], tail: Tail::default() };
+    let op = Depthwise { window, channels: shape[channels], tail: Tail::default(), halves: false };
     let [ones, zeros] = [1.0, 0.0].map(|value| vec![value; op.channels]);
     products.merged(model, (image, order), (&op, [&ones, &zeros]), &pooled, products.macs(shape))
 }

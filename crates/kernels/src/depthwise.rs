@@ -1,10 +1,13 @@
 //! Depthwise convolution in NHWC layout: one filter per channel, vectorised over sixteen channels at a time.
 
+mod halves;
 #[cfg(all(target_arch = "aarch64", not(miri)))]
 mod neon;
+mod tiles;
 
 use std::ops::Range;
 
+pub use self::halves::{depthwise_f16, keeps_halves, scratch_len_f16};
 use crate::convolution::Window;
 #[cfg(all(target_arch = "aarch64", not(miri)))]
 use crate::dispatch::Token;

@@ -26,6 +26,7 @@ macro_rules! listed {
 }
 listed!(f32);
 listed!(u8);
+listed!(u16);
 
 /// Calls `f` with an empty list, whose capacity is that of the longest this thread has had.
 pub(crate) fn with_list<'a, T: Listed, R>(f: impl FnOnce(&mut Vec<&'a [T]>) -> R) -> R {

@@ -17,6 +17,8 @@ pub mod dispatch;
 pub mod fake_quantise;
 mod fragments;
 pub mod gemm;
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "no other CPU multiplies halves"))]
+pub mod halves;
 mod math;
 pub mod memory;
 pub mod norm;

@@ -9,6 +9,8 @@ use crate::Activation;
 use crate::convolution::{Shape, Window};
 use crate::dispatch::Isa;
 use crate::dispatch::{HalfIsa, Int8Isa};
+use crate::gemm::f16::convert::{from_f32, to_f32};
+use crate::halves::{Form, Halves, keep, room};
 use crate::thread_pool::ThreadPool;
 
 thread_local! {
@@ -173,4 +175,22 @@ pub(crate) fn convolution(x: &[f32], shape: &Shape, oihw: &[f32], bias: &[f32]) 
 /// The largest magnitude of some sums, at least 1.
 pub(crate) fn largest(sums: &[f64]) -> f32 {
     sums.iter().fold(1.0, |m: f64, x| m.max(x.abs())) as f32
+}
+
+/// What a buffer holds, as floats, and whether as halves.
+pub(crate) fn read(buffer: &[f32]) -> (Vec<f32>, bool) {
+    match Form::of(buffer) {
+        Form::Floats(floats) => (floats.into(), false),
+        Form::Halves(Halves { values, .. }) => (values.iter().map(|half| to_f32(*half)).collect(), true),
+    }
+}
+
+/// A buffer that holds halves of `x`.
+pub(crate) fn kept(x: &[f32]) -> Vec<f32> {
+    let mut buffer = vec![f32::NAN; x.len()];
+    let halves: Vec<u16> = x.iter().map(|x| from_f32(*x)).collect();
+    room(&mut buffer).unwrap().copy_from_slice(&halves);
+    let largest = halves.iter().map(|half| half & 0x7FFF).max().unwrap();
+    assert!(keep(&mut buffer, largest));
+    buffer
 }

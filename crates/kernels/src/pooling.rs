@@ -1,5 +1,8 @@
 //! Pooling in NHWC layout: windows, whole images (the sum of rows), and the scaling of channels that follows it.
 
+mod halves;
+
+pub use self::halves::{scale_rows_f16, sum_rows_f16};
 use crate::convolution::Window;
 use crate::dispatch::dispatch;
 use crate::simd::Simd;

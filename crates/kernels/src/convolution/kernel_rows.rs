@@ -1,9 +1,9 @@
 //! Convolution of few channels: the pixels under a kernel row are one fragment, of the image where it needs no padding, else
 //! of a copy of the rows under some rows of the output, which stays in the first-level cache.
 
-use super::Shape;
-use crate::fragments::with_list;
-use crate::gemm::{Columns, Epilogue, Fragments, Prefetch, ROWS, Rows, f32_rows};
+use super::{Product, Shape};
+use crate::fragments::{Listed, with_list};
+use crate::gemm::{Columns, Fragments, Prefetch, ROWS, Rows};
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
 
@@ -36,15 +36,16 @@ pub(super) fn scratch_len(shape: &Shape) -> usize {
     if is_padded(shape) { 0 } else { rows * padded_columns(shape) * shape.channels_in }
 }
 
-/// As [`super::convolve`].
-pub(super) fn convolve(
+/// As [`super::convolve`], by a product with all of `packed_len` weights. Copies are made in scratch memory, seen as the elements of the
+/// image.
+pub(super) fn convolve<T: Listed + Copy + Default + Sync, O: Send>(
     pool: &mut ThreadPool,
-    x: &[f32],
+    x: &[T],
     shape: &Shape,
-    packed: &[f32],
-    epilogue: Epilogue<'_>,
-    scratch: &mut [f32],
-    out: &mut [f32],
+    packed_len: usize,
+    (scratch, elements): (&mut [f32], fn(&mut [f32]) -> &mut [T]),
+    out: &mut [O],
+    product: &Product<'_, T, O>,
 ) {
     let Shape { window, channels_in, channels_out, .. } = *shape;
     let [kh, kw] = window.kernel;
@@ -55,11 +56,12 @@ pub(super) fn convolve(
     let row_in = if is_padded { row } else { padded_columns(shape) * channels_in };
     let blocks = height.div_ceil(at_once);
     let parts = pool.parts(shape.operations(), blocks);
-    let (token, end, out) = (pool.token(), out.len(), Sink::new(out));
+    let (end, out) = (out.len(), Sink::new(out));
     let scratch = &mut scratch[..pool.threads() * scratch_len(shape)];
     pool.run_with_scratch(parts, scratch, &|part, copy| {
+        let copy = &mut elements(copy)[..scratch_len(shape)];
         // Borders to the left and right stay as they are.
-        copy.fill(0.0);
+        copy.fill(T::default());
         for block in part * blocks / parts..(part + 1) * blocks / parts {
             let (first, count) = (block * at_once, at_once.min(height - block * at_once));
             let top = first * window.stride[0];
@@ -71,7 +73,7 @@ pub(super) fn convolve(
                     let to = &mut to[window.padding[1] * channels_in..][..row];
                     match y {
                         Some(y) => to.copy_from_slice(&x[y * row..][..row]),
-                        None => to.fill(0.0),
+                        None => to.fill(T::default()),
                     }
                 }
                 &*copy
@@ -99,7 +101,7 @@ pub(super) fn convolve(
                 let a = Fragments { rows: pixels, per_row: kh, offset: 0, len };
                 // SAFETY: each part writes its own pixels.
                 let out = unsafe { out.share() };
-                f32_rows(token, a, packed, to, epilogue, prefetch, out);
+                product(a, 0..packed_len, to, prefetch, out);
             });
         }
     });

@@ -1,6 +1,7 @@
 //! Dense and grouped convolution in NHWC layout, as an implicit GEMM: a row of A is the pixels under the kernel, listed
 //! where they lie, and no im2col buffer is filled.
 
+mod halves;
 mod int8;
 mod kernel_rows;
 pub mod winograd;
@@ -9,6 +10,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::halves::convolve_f16;
 pub use self::int8::convolve_i8;
 use crate::fragments::{Listed, with_list};
 use crate::gemm::{
@@ -131,7 +133,11 @@ pub fn convolve(
     out: &mut [f32],
 ) {
     if shape.is_by_kernel_rows() {
-        kernel_rows::convolve(pool, x, shape, packed, epilogue, scratch, out);
+        let token = pool.token();
+        let copies: (_, fn(&mut [f32]) -> &mut [f32]) = (scratch, |copy| copy);
+        kernel_rows::convolve(pool, x, shape, packed.len(), copies, out, &|a, weights, to, prefetch, out| {
+            f32_rows(token, a, &packed[weights], to, epilogue, prefetch, out);
+        });
     } else {
         // The fragment of a tap outside the image.
         let zeros = &mut scratch[..shape.channels_in];
@@ -145,17 +151,17 @@ pub fn convolve(
 }
 
 /// Computes the product of some rows with some of the packed weights.
-type Product<'a, T> = dyn Fn(Fragments<'_, T>, Range<usize>, Columns, Prefetch, Sink<'_>) + Sync + 'a;
+type Product<'a, T, O> = dyn Fn(Fragments<'_, T>, Range<usize>, Columns, Prefetch, Sink<'_, O>) + Sync + 'a;
 
 /// Each tap of a pixel is a fragment of `x`, or of `outside`, the channels of a pixel outside the image. Packed weights have
 /// `packed_len` elements.
-fn by_taps<T: Listed + Sync>(
+fn by_taps<T: Listed + Sync, O: Send>(
     pool: &mut ThreadPool,
     [x, outside]: [&[T]; 2],
     shape: &Shape,
     packed_len: usize,
-    out: &mut [f32],
-    product: &Product<'_, T>,
+    out: &mut [O],
+    product: &Product<'_, T, O>,
 ) {
     let Shape { window, channels_in, channels_out, groups } = *shape;
     let [kh, kw] = window.kernel;

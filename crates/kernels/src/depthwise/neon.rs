@@ -7,53 +7,15 @@ use std::arch::aarch64::{float32x4_t, vfmaq_f32};
 use std::arch::asm;
 use std::ops::Range;
 
+use super::tiles::{CHANNELS, COLUMNS, beyond, covers, outside, span, tiles};
 use super::{Operands, Row};
 use crate::gemm::{Accumulators, Epilogue, begin_f32};
 use crate::simd::{Neon, Simd};
 use crate::sink::Sink;
 
-/// Output columns computed together.
-const COLUMNS: usize = 7;
-/// Channels computed together.
-const CHANNELS: usize = 8;
-
-/// Columns of the image under the taps of [`COLUMNS`] results.
-const fn span(kernel: usize, stride: usize) -> usize {
-    (COLUMNS - 1) * stride + kernel
-}
-
-/// How many of those are beyond the image's end at the end of a row: with padding of half the kernel, and an even width if the
-/// stride is two.
-const fn beyond(kernel: usize, stride: usize) -> usize {
-    if stride == 1 { kernel / 2 } else { kernel / 2 - 1 }
-}
-
-/// Columns of the image before its first and behind its last that the taps of results from `ox` on would be over.
-fn outside(operands: &Operands<'_>, ox: usize) -> [usize; 2] {
-    let window = &operands.window;
-    let (begin, padding) = (ox * window.stride[1], window.padding[1]);
-    let end = begin + span(window.kernel[1], window.stride[1]);
-    [padding.saturating_sub(begin), end.saturating_sub(padding + window.input[1])]
-}
-
-/// Where the results begin that are computed together; the last columns again, where fewer than [`COLUMNS`] are left.
-fn tiles(operands: &Operands<'_>) -> impl Iterator<Item = usize> {
-    let width = operands.window.output[1];
-    (0..width).step_by(COLUMNS).map(move |ox| ox.min(width - COLUMNS))
-}
-
 /// Whether [`rows`] can compute it.
 pub(super) fn takes(operands: &Operands<'_>) -> bool {
-    let window = &operands.window;
-    let [kernel, stride] = [window.kernel[1], window.stride[1]];
-    matches!((window.kernel, window.stride), ([3, 3] | [5, 5], [1, 1] | [2, 2]))
-        && operands.channels >= CHANNELS
-        && window.output[1] >= COLUMNS
-        && !operands.epilogue.activation.is_costly()
-        && tiles(operands).all(|ox| {
-            let [before, behind] = outside(operands, ox);
-            [0, kernel / 2].contains(&before) && [0, beyond(kernel, stride)].contains(&behind)
-        })
+    covers(&operands.window, operands.channels) && !operands.epilogue.activation.is_costly()
 }
 
 /// Rows `rows` of the output.
@@ -78,8 +40,8 @@ fn rows_of<const K: usize, const S: usize>(simd: Neon, operands: Operands<'_>, r
         let (ys, y0) = window.taps(0, oy);
         // Where padding is as high as the kernel, all rows of taps may be outside.
         let first = if ys.is_empty() { 0 } else { (y0 + ys.start as isize) as usize * window.input[1] };
-        for ox in tiles(&operands) {
-            let [before, behind] = outside(&operands, ox);
+        for ox in tiles(&window) {
+            let [before, behind] = outside(&window, ox);
             let at = first + ox * S + before - window.padding[1];
             let tile = Tile {
                 x: x[at * channels..].as_ptr(),

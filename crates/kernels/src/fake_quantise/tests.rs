@@ -8,6 +8,7 @@ use crate::depthwise::{self, depthwise};
 use crate::gemm::{
     Reduction, Rescale, gemm, gemm_f16, gemm_i8, pack, pack_f16, pack_i8, packed_len, padded_i8, quantise,
 };
+use crate::halves::Ends;
 use crate::oracle::{activations, cases, for_each_half, for_each_int8, for_each_pool, most, windows};
 use crate::testing::values;
 
@@ -76,7 +77,7 @@ proptest! {
             check(pool, n, m * n, &kinds, |pool, epilogue, out| gemm(pool, &x, k, &packed, n, epilogue, out));
         });
         for_each_half(|pool| check(pool, n, m * n, &alike(&kinds), |pool, epilogue, out| {
-            gemm_f16(pool, &x, k, &halves, n, epilogue, &mut vec![0; m * k], out);
+            gemm_f16(pool, &x, k, &halves, n, epilogue, Ends::default(), &mut vec![0.0; (m * k).div_ceil(2)], out);
         }));
         let rescale = Rescale { zero_point, column_sums: &int8.column_sums, scales: &scales, wide: false };
         for_each_int8(|pool| check(pool, n, m * n, &alike(&kinds), |pool, epilogue, out| {

@@ -6,7 +6,7 @@
 
 mod blocks;
 mod epilogue;
-mod f16;
+pub(crate) mod f16;
 mod f32;
 #[cfg(target_arch = "x86_64")]
 mod f32_avx512;
@@ -28,7 +28,7 @@ use std::ops::Range;
 use self::blocks::{Direct, Dispatched, gemm_body};
 pub(crate) use self::epilogue::{Accumulators, start, vectors};
 pub use self::epilogue::{Epilogue, NR};
-pub use self::f16::{LARGEST_WEIGHT, gemm_f16, pack_f16, packed_len_f16};
+pub use self::f16::{LARGEST_WEIGHT, gemm_f16, pack_f16, packed_len_f16, scratch_len_f16};
 pub(crate) use self::f32::{F32, F32MicroKernel, MR};
 pub use self::family::{Element, KernelFamily, Reduction, UnknownFamily};
 pub(crate) use self::i8::i8_rows;

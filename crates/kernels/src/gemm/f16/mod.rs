@@ -8,6 +8,8 @@
 pub(crate) mod convert;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod stored;
 #[cfg(test)]
 mod tests;
 mod widen;
@@ -18,6 +20,10 @@ use std::ops::RangeInclusive;
 #[cfg(target_arch = "aarch64")]
 use std::sync::atomic::{AtomicU16, Ordering};
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use self::neon::half_rows_fp16;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use self::stored::{Residual, StoredEpilogue, half_rows_stored};
 use self::widen::half_gemm;
 use super::epilogue::{Accumulators, NR};
 use super::family::{KernelFamily, Reduction};
@@ -27,6 +33,11 @@ use super::{Epilogue, Split};
 #[cfg(target_arch = "aarch64")]
 use crate::dispatch::HalfToken;
 use crate::dispatch::half;
+use crate::halves::Ends;
+#[cfg(target_arch = "aarch64")]
+use crate::halves::{self, Form, Halves, Largest};
+#[cfg(target_arch = "aarch64")]
+use crate::memory::as_u16_mut;
 use crate::simd::Simd;
 use crate::sink::Sink;
 use crate::thread_pool::ThreadPool;
@@ -37,9 +48,6 @@ const PIECE: usize = 64;
 /// The largest weight: with rows of at most 16, the sum of a piece stays below 65,504, the largest half.
 pub const LARGEST_WEIGHT: f32 = 63.0;
 
-/// The bits of a half that tell its magnitude.
-#[cfg(target_arch = "aarch64")]
-const MAGNITUDE: u16 = 0x7FFF;
 /// Halves of rows that are multiplied without scaling: the largest magnitude is one of these, from 1/4 to 16.
 #[cfg(target_arch = "aarch64")]
 const AS_IS: RangeInclusive<u16> = 0x3400..=0x4C00;
@@ -50,8 +58,8 @@ const HALF: usize = NR / 2;
 /// What products are scaled by, and what is done to them then.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HalfEpilogue<'a> {
-    scale: f32,
-    float: Epilogue<'a>,
+    pub(crate) scale: f32,
+    pub(crate) float: Epilogue<'a>,
 }
 
 /// The inner loop for an instruction set.
@@ -173,6 +181,11 @@ fn one<K: HalfKernel, const M: usize, const N: usize>(kernel: K, tile: &Tile<'_,
     }
 }
 
+/// Floats of scratch memory that [`gemm_f16`] needs for so many entries of `x` and results.
+pub fn scratch_len_f16(entries: usize, results: usize, ends: Ends) -> usize {
+    entries.div_ceil(2) + if ends.residual { results } else { 0 }
+}
+
 /// Length of the packed form of `reduction x columns` weights.
 pub fn packed_len_f16(reduction: usize, columns: usize) -> usize {
     KernelFamily::F16.packed_len(Reduction::whole(reduction), columns)
@@ -203,41 +216,78 @@ fn scale_down(x: &[f32]) -> f32 {
 /// be multiplied by.
 #[cfg(target_arch = "aarch64")]
 fn narrow(pool: &mut ThreadPool, kernel: half::NeonFp16, x: &[f32], halves: &mut [u16]) -> f32 {
-    let (parts, largest) = (pool.parts(x.len(), x.len()), AtomicU16::new(0));
-    let sink = Sink::new(halves);
-    let part = |part: usize, convert: &dyn Fn(&[f32], &mut [u16])| {
-        let (from, until) = (part * x.len() / parts, (part + 1) * x.len() / parts);
-        // SAFETY: each part writes its own entries.
-        let mut halves = unsafe { sink.share() };
-        convert(&x[from..until], halves.entries(from, until - from));
-    };
-    pool.run(parts, &|p| {
-        part(p, &|x, halves| {
-            largest.fetch_max(kernel.narrow_as_is(x, halves), Ordering::Relaxed);
-        });
+    let largest = AtomicU16::new(0);
+    in_parts(pool, x, halves, &|x, halves| {
+        largest.fetch_max(kernel.narrow_as_is(x, halves), Ordering::Relaxed);
     });
     if AS_IS.contains(&largest.into_inner()) {
         return 1.0;
     }
     let down = scale_down(x);
-    pool.run(parts, &|p| part(p, &|x, halves| kernel.narrow(x, down, halves)));
+    in_parts(pool, x, halves, &|x, halves| kernel.narrow(x, down, halves));
     1.0 / down
 }
 
+/// Calls `convert` for parts of `x` and of where it goes.
+#[cfg(target_arch = "aarch64")]
+fn in_parts<T: Sync, U: Send>(
+    pool: &mut ThreadPool,
+    x: &[T],
+    out: &mut [U],
+    convert: &(dyn Fn(&[T], &mut [U]) + Sync),
+) {
+    let parts = pool.parts(x.len(), x.len());
+    let sink = Sink::new(out);
+    pool.run(parts, &|part| {
+        let (from, until) = (part * x.len() / parts, (part + 1) * x.len() / parts);
+        // SAFETY: each part writes its own entries.
+        let mut out = unsafe { sink.share() };
+        convert(&x[from..until], out.entries(from, until - from));
+    });
+}
+
+/// Rows that are multiplied in halves, and what results have to be multiplied by. What is in `x` is taken as it is where it may be, else
+/// put into `scratch`.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn rows_in_halves<'a>(
+    pool: &mut ThreadPool,
+    kernel: half::NeonFp16,
+    x: Form<'a>,
+    scratch: &'a mut [u16],
+) -> (&'a [u16], f32) {
+    match x {
+        Form::Halves(Halves { values, largest }) if AS_IS.contains(&largest) || largest == 0 => (values, 1.0),
+        Form::Halves(Halves { values, largest }) => {
+            let scratch = &mut scratch[..values.len()];
+            let down = scale_down(&[convert::to_f32(largest)]);
+            in_parts(pool, values, scratch, &|x, halves| kernel.scale(x, down, halves));
+            (scratch, 1.0 / down)
+        }
+        Form::Floats(x) => {
+            let scratch = &mut scratch[..x.len()];
+            let scale = narrow(pool, kernel, x, scratch);
+            (scratch, scale)
+        }
+    }
+}
+
 /// `out = activation(x * weights + bias + residual)` with `packed` from [`pack_f16`], `x` and `out` as for
-/// [`gemm`](super::gemm). `halves` has room for the entries of `x`, for where rows are halves.
+/// [`gemm`](super::gemm). Where halves are multiplied, `x` and the residual may be kept as such, and `out` is where it can be, as `ends`
+/// tells: results that are have no stages and an activation that is not costly. `scratch` has [`scratch_len_f16`] floats.
 ///
 /// # Panics
 /// A slice is too short.
 ///
 /// ```
 /// use dyn_perceiver_kernels::gemm::{Epilogue, gemm_f16, pack_f16};
+/// use dyn_perceiver_kernels::halves::Ends;
 /// use dyn_perceiver_kernels::thread_pool::ThreadPool;
 ///
 /// let (x, weights) = ([1.0, 2.0, 3.0, 4.0], [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]);
 /// let packed = pack_f16(2, 3, |k, n| weights[k][n]).expect("weights are small");
-/// let (mut out, mut halves) = ([0.0; 6], [0; 4]);
-/// gemm_f16(&mut ThreadPool::single(), &x, 2, &packed, 3, Epilogue::default(), &mut halves, &mut out);
+/// let (mut out, mut scratch) = ([0.0; 6], [0.0; 2]);
+/// let (mut pool, epilogue) = (ThreadPool::single(), Epilogue::default());
+/// gemm_f16(&mut pool, &x, 2, &packed, 3, epilogue, Ends::default(), &mut scratch, &mut out);
 /// assert_eq!(out, [1.0, 2.0, 3.0, 3.0, 4.0, 7.0]);
 /// ```
 #[allow(clippy::too_many_arguments)]
@@ -248,26 +298,72 @@ pub fn gemm_f16(
     packed: &[u16],
     columns: usize,
     epilogue: Epilogue<'_>,
-    halves: &mut [u16],
+    ends: Ends,
+    scratch: &mut [f32],
     out: &mut [f32],
 ) {
     let (token, split) = (pool.half(), Split { reduction: Reduction::whole(reduction), columns });
     match token {
         #[cfg(target_arch = "aarch64")]
         HalfToken::NeonFp16(kernel) => {
-            let halves = &mut halves[..x.len()];
-            let scale = narrow(pool, kernel, x, halves);
-            let epilogue = HalfEpilogue { scale, float: epilogue };
+            let (wide, halves) = scratch.split_at_mut(if ends.residual { out.len() } else { 0 });
+            let form = |values, is_kept| if is_kept { Form::of(values) } else { Form::Floats(values) };
+            let (halves, scale) = rows_in_halves(pool, kernel, form(x, ends.input), as_u16_mut(halves));
+            let residual = epilogue.residual.map(|residual| form(residual, ends.residual));
+            if ends.output && stored(pool, kernel, split, halves, packed, scale, (epilogue, residual), out) {
+                return;
+            }
+            let residual = match residual {
+                Some(Form::Halves(residual)) => {
+                    in_parts(pool, residual.values, wide, &|halves, wide| kernel.widen(halves, wide));
+                    Some(&*wide)
+                }
+                Some(Form::Floats(residual)) => Some(residual),
+                None => None,
+            };
+            let epilogue = HalfEpilogue { scale, float: Epilogue { residual, ..epilogue } };
             split.run::<Half<half::NeonFp16>>(pool, halves, packed, epilogue, out, &|x, packed, to, epilogue, out| {
                 neon::half_gemm_fp16(kernel, x, reduction, packed, to, epilogue, out);
             });
+            if ends.output {
+                halves::keep_floats(out);
+            }
         }
         _ => {
-            let _ = halves;
+            let _ = (scratch, ends);
             let epilogue = HalfEpilogue { scale: 1.0, float: epilogue };
             split.run::<Half<half::Plain>>(pool, x, packed, epilogue, out, &|x, packed, to, epilogue, out| {
                 half_gemm(token, x, reduction, packed, to, epilogue, out);
             });
         }
     }
+}
+
+/// The product, kept as halves; whether they will do.
+#[cfg(target_arch = "aarch64")]
+#[allow(clippy::too_many_arguments)]
+fn stored(
+    pool: &mut ThreadPool,
+    kernel: half::NeonFp16,
+    split: Split,
+    x: &[u16],
+    packed: &[u16],
+    scale: f32,
+    (epilogue, residual): (Epilogue<'_>, Option<Form<'_>>),
+    out: &mut [f32],
+) -> bool {
+    let Epilogue { bias, activation, then, .. } = epilogue;
+    assert!(then.is_empty() && halves::has_halves(activation), "results are no halves");
+    let Some(room) = halves::room(out) else { return false };
+    let residual = match residual {
+        Some(Form::Halves(residual)) => Residual::Halves(residual.values),
+        Some(Form::Floats(residual)) => Residual::Floats(residual),
+        None => Residual::Zeros,
+    };
+    let (largest, reduction) = (Largest::default(), split.reduction.entries());
+    let epilogue = StoredEpilogue { scale, bias, residual, activation, largest: &largest };
+    split.run::<stored::Stored>(pool, x, packed, epilogue, room, &|x, packed, to, epilogue, out| {
+        stored::half_gemm_stored(kernel, x, reduction, packed, to, epilogue, out);
+    });
+    halves::keep(out, largest.before(activation))
 }

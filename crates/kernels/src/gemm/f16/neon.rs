@@ -1,17 +1,17 @@
 //! f16 weights on NEON: widened, or multiplied as they are where the CPU has `fp16`.
 
 use std::arch::aarch64::{
-    float32x4_t, uint16x8_t, vaddq_f32, vandq_u16, vcvt_f16_f32, vcvt_f32_f16, vcvt_high_f16_f32, vcvt_high_f32_f16,
-    vdupq_n_f32, vdupq_n_u16, vget_low_f16, vld1_u16, vld1q_f32, vmaxq_u16, vmaxvq_u16, vmulq_n_f32,
-    vreinterpret_f16_u16, vreinterpretq_f16_u16, vreinterpretq_u16_f16, vst1q_u16,
+    float32x4_t, uint16x8_t, vaddq_f32, vcvt_f32_f16, vcvt_high_f32_f16, vdupq_n_f32, vdupq_n_u16, vget_low_f16,
+    vld1_u16, vld1q_f32, vmulq_n_f32, vreinterpret_f16_u16, vreinterpretq_f16_u16, vst1q_u16,
 };
 use std::arch::asm;
 
 use super::convert::from_f32;
 use super::widen::Widen;
-use super::{Accumulators, Half, HalfEpilogue, HalfKernel, MAGNITUDE, NR, Operands, PIECE};
+use super::{Accumulators, Half, HalfEpilogue, HalfKernel, NR, Operands, PIECE};
 use crate::dispatch::half::{Neon, NeonFp16};
-use crate::gemm::{Columns, Direct, Tile, gemm_body};
+use crate::gemm::{Columns, Direct, Fragments, Prefetch, Tile, gemm_body, gemm_rows};
+use crate::halves::neon::{add, eight};
 use crate::simd::Neon as Floats;
 use crate::sink::Sink;
 
@@ -32,38 +32,6 @@ impl NeonFp16 {
         }
         out_rest.iter_mut().zip(rest).for_each(|(half, x)| *half = from_f32(x * scale));
     }
-
-    /// Halves nearest to the floats. Returns the largest of their magnitudes, as bits.
-    pub(super) fn narrow_as_is(self, x: &[f32], halves: &mut [u16]) -> u16 {
-        let (sixteens, rest) = x.as_chunks::<16>();
-        let (out, out_rest) = halves.as_chunks_mut::<16>();
-        let mut largest = 0;
-        // SAFETY: sixteen floats are read and sixteen halves written; every aarch64 target has NEON.
-        unsafe {
-            let (magnitude, mut most) = (vdupq_n_u16(MAGNITUDE), vdupq_n_u16(0));
-            for (x, halves) in sixteens.iter().zip(out) {
-                for half in [0, 8] {
-                    let (x, halves) = (x.as_ptr().add(half), halves.as_mut_ptr().add(half));
-                    let both = eight(vld1q_f32(x), vld1q_f32(x.add(4)));
-                    most = vmaxq_u16(most, vandq_u16(both, magnitude));
-                    vst1q_u16(halves, both);
-                }
-            }
-            largest = vmaxvq_u16(most).max(largest);
-        }
-        for (half, x) in out_rest.iter_mut().zip(rest) {
-            *half = from_f32(*x);
-            largest = largest.max(*half & MAGNITUDE);
-        }
-        largest
-    }
-}
-
-/// Eight floats as halves.
-#[inline(always)]
-fn eight(low: float32x4_t, high: float32x4_t) -> uint16x8_t {
-    // SAFETY: the instructions touch registers alone; every aarch64 target has NEON.
-    unsafe { vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low), high)) }
 }
 
 impl Widen for Neon {
@@ -82,7 +50,7 @@ impl Widen for Neon {
 }
 
 /// Sums in halves, as bits: `N / 8` vectors of each row.
-type Sums<const M: usize> = [[uint16x8_t; NR / 8]; M];
+pub(super) type Sums<const M: usize> = [[uint16x8_t; NR / 8]; M];
 
 /// `$sum += $weights * $entries[$lane]` by `fmla`, or without `+` by `fmul`, in halves.
 macro_rules! product {
@@ -186,7 +154,7 @@ macro_rules! fragment {
 /// # Safety
 /// They may be read, and the CPU multiplies halves.
 #[inline(always)]
-unsafe fn piece<const M: usize, const N: usize>(
+pub(super) unsafe fn piece<const M: usize, const N: usize>(
     at: &mut [*const u16; M],
     weights: &mut *const u16,
     len: usize,
@@ -250,12 +218,24 @@ impl HalfKernel for NeonFp16 {
         // those of a fragment behind those of the one before.
         unsafe {
             let mut floats = [[vdupq_n_f32(0.0); NR / 4]; M];
+            // Sums of the fragments that together have no more entries than a piece.
+            let (mut sums, mut entries): (Sums<M>, usize) = ([[vdupq_n_u16(0); NR / 8]; M], 0);
+            let mut is_first = true;
             for t in 0..per_row {
                 let (mut at, mut left) = (operands.fragments::<M>(t), len);
                 while left > 0 {
-                    let entries = left.min(PIECE);
-                    let (sums, is_first) = (piece::<M, N>(&mut at, &mut weights, entries), t == 0 && left == len);
-                    left -= entries;
+                    let more = left.min(PIECE);
+                    let products = piece::<M, N>(&mut at, &mut weights, more);
+                    for (sums, products) in sums.iter_mut().zip(products) {
+                        for v in 0..N / 8 {
+                            sums[v] = if entries == 0 { products[v] } else { add(sums[v], products[v]) };
+                        }
+                    }
+                    (left, entries) = (left - more, entries + more);
+                    let next = if left > 0 || t + 1 == per_row { left } else { len };
+                    if next > 0 && entries + next <= PIECE {
+                        continue;
+                    }
                     for (floats, sums) in floats.iter_mut().zip(sums) {
                         for v in 0..N / 8 {
                             let sums = vreinterpretq_f16_u16(sums[v]);
@@ -265,6 +245,7 @@ impl HalfKernel for NeonFp16 {
                             }
                         }
                     }
+                    (entries, is_first) = (0, false);
                 }
             }
             floats
@@ -319,4 +300,30 @@ pub(super) fn half_gemm_fp16(
     }
     // SAFETY: the token proves that the CPU has what the function is compiled for.
     unsafe { fp16(kernel, x, reduction, packed, to, epilogue, out) }
+}
+
+/// Rows of fragments of halves.
+pub(crate) fn half_rows_fp16(
+    kernel: NeonFp16,
+    a: Fragments<'_, u16>,
+    packed: &[u16],
+    to: Columns,
+    epilogue: HalfEpilogue<'_>,
+    prefetch: Prefetch,
+    out: Sink<'_>,
+) {
+    #[target_feature(enable = "neon,fp16")]
+    fn fp16(
+        kernel: NeonFp16,
+        a: Fragments<'_, u16>,
+        packed: &[u16],
+        to: Columns,
+        epilogue: HalfEpilogue<'_>,
+        prefetch: Prefetch,
+        out: Sink<'_>,
+    ) {
+        gemm_rows(Half(kernel), a, packed, to, epilogue, prefetch, out);
+    }
+    // SAFETY: the token proves that the CPU has what the function is compiled for.
+    unsafe { fp16(kernel, a, packed, to, epilogue, prefetch, out) }
 }

@@ -39,8 +39,8 @@ proptest! {
         let epilogue = Epilogue { bias: Some(&bias), residual: residual.then_some(&r), activation: act, ..Epilogue::default() };
         let mut first: Option<(HalfIsa, Vec<f32>)> = None;
         for_each_half(|pool| {
-            let (mut out, mut halves) = (vec![f32::NAN; m * n], vec![0; m * k]);
-            gemm_f16(pool, &x, k, &packed, n, epilogue, &mut halves, &mut out);
+            let (mut out, mut scratch) = (vec![f32::NAN; m * n], vec![0.0; (m * k).div_ceil(2)]);
+            gemm_f16(pool, &x, k, &packed, n, epilogue, Ends::default(), &mut scratch, &mut out);
             for (i, (found, sum)) in out.iter().zip(&sums).enumerate() {
                 let expected = sum + f64::from(bias[i % n]) + if residual { f64::from(r[i]) } else { 0.0 };
                 // No activation is steeper than 1.2.
@@ -66,8 +66,8 @@ proptest! {
         let packed = pack_f16(k, 3, |k, n| 0.25 + (k % 7) as f32 * 0.1 + n as f32).unwrap();
         let (sums, largest) = reference(&x, &packed, k, 3);
         for_each_half(|pool| {
-            let (mut out, mut halves) = ([f32::NAN; 3], vec![0; k]);
-            gemm_f16(pool, &x, k, &packed, 3, Epilogue::default(), &mut halves, &mut out);
+            let (mut out, mut scratch) = ([f32::NAN; 3], vec![0.0; k.div_ceil(2)]);
+            gemm_f16(pool, &x, k, &packed, 3, Epilogue::default(), Ends::default(), &mut scratch, &mut out);
             for (found, sum) in out.iter().zip(&sums) {
                 let error = (f64::from(*found) - sum).abs();
                 assert!(error <= tolerance(pool) * largest, "{pool:?}: {found} instead of {sum}");
@@ -85,8 +85,8 @@ fn long_sums_lose_little() {
     let (sums, _) = reference(&x, &packed, k, n);
     let size = (sums.iter().map(|sum| sum * sum).sum::<f64>()).sqrt();
     for_each_half(|pool| {
-        let (mut out, mut halves) = (vec![f32::NAN; m * n], vec![0; m * k]);
-        gemm_f16(pool, &x, k, &packed, n, Epilogue::default(), &mut halves, &mut out);
+        let (mut out, mut scratch) = (vec![f32::NAN; m * n], vec![0.0; (m * k).div_ceil(2)]);
+        gemm_f16(pool, &x, k, &packed, n, Epilogue::default(), Ends::default(), &mut scratch, &mut out);
         let error =
             out.iter().zip(&sums).map(|(found, sum)| (f64::from(*found) - sum).powi(2)).sum::<f64>().sqrt() / size;
         let limit = if pool.half_isa().is_arithmetic() { 8e-4 } else { 1e-6 };
@@ -107,8 +107,8 @@ fn what_is_no_number_is_no_number_after() {
     let packed = pack_f16(2, 1, |_, _| 1.0).unwrap();
     for value in [f32::NAN, f32::INFINITY] {
         for_each_half(|pool| {
-            let (mut out, mut halves) = ([0.0], [0; 2]);
-            gemm_f16(pool, &[value, 1.0], 2, &packed, 1, Epilogue::default(), &mut halves, &mut out);
+            let (mut out, mut scratch) = ([0.0], [0.0; 1]);
+            gemm_f16(pool, &[value, 1.0], 2, &packed, 1, Epilogue::default(), Ends::default(), &mut scratch, &mut out);
             assert!(!out[0].is_finite(), "{pool:?}: {}", out[0]);
         });
     }
