@@ -48,8 +48,8 @@ pub enum Precision {
     #[default]
     F32,
     /// As float16, where that gains: every linear layer for a CPU that multiplies halves, else those of one row, which
-    /// wait for memory. Sums of long reductions, and everything that is no linear layer or pointwise convolution, stay
-    /// float32. The model has a digest of its own, so that a policy has to be calibrated on the bundle.
+    /// wait for memory. For a CPU that multiplies halves convolutions are stored so, too, and what lies between layers is
+    /// kept as halves where all of them can read it. Sums of long reductions stay float32. The model has a digest of its own, so that a policy has to be calibrated on the bundle.
     F16,
 }
 
@@ -136,6 +136,7 @@ fn halve(parts: &mut Parts, every: bool) -> tract_core::prelude::TractResult<()>
     for segment in &mut parts.segments {
         halves::store(&mut segment.graph, every)?;
         if every {
+            halves::store_convolutions(&mut segment.graph)?;
             halves::keep(&mut segment.graph)?;
         }
     }

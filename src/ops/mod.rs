@@ -10,6 +10,7 @@ pub(crate) mod convolution;
 pub(crate) mod epilogue;
 pub(crate) mod fake_quantise;
 pub(crate) mod fused;
+pub(crate) mod half_convolution;
 pub(crate) mod half_linear;
 pub(crate) mod join;
 pub(crate) mod layer_norm;

@@ -8,6 +8,7 @@ use super::channel_gate::Scale;
 use super::convolution::{Convolution, Depthwise};
 use super::fake_quantise::FakeQuantise;
 use super::fused::Fused;
+use super::half_convolution::HalfConvolution;
 use super::half_linear::HalfLinear;
 use super::join::{Join, Part};
 use super::layer_norm::LayerNorm;
@@ -77,7 +78,8 @@ operators!(
     PooledDepthwise,
     QuantisedConvolution,
     Repeat,
-    FakeQuantise
+    FakeQuantise,
+    HalfConvolution
 );
 
 #[cfg(test)]
@@ -107,7 +109,7 @@ mod tests {
             lengths: vec![n + 4, n + 5],
         };
         let numbers: Vec<u8> = (1..=10).collect();
-        let forms: [(Box<dyn TypedOp>, Vec<u8>); 18] = [
+        let forms: [(Box<dyn TypedOp>, Vec<u8>); 19] = [
             (
                 Box::new(Attention {
                     sizes,
@@ -203,6 +205,14 @@ mod tests {
                     },
                 }),
                 vec![17, 5, 1, 2, 4, 1, 0, 4, 1, 1, 0, 4, 1, 0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 1, 2],
+            ),
+            (
+                Box::new(HalfConvolution {
+                    convolution: Convolution { shape, tail: tail(true, false, Activation::HardSwish) },
+                    reads_halves: false,
+                    makes_halves: true,
+                }),
+                [&[18], &numbers[..], &[11, 12, 13, 1, 0, 2, 0, 0, 1]].concat(),
             ),
         ];
         for (op, expected) in forms {

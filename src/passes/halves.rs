@@ -1,5 +1,6 @@
 //! Weights of linear layers as halves, and what lies between operators.
 
+use dyn_perceiver_kernels::convolution::Shape;
 use dyn_perceiver_kernels::gemm::{KernelFamily, Reduction, pack_f16};
 use dyn_perceiver_kernels::memory::words_of_halves;
 use tract_core::internal::*;
@@ -7,8 +8,9 @@ use tract_core::ops::konst::Const;
 
 
 use crate::ops::channel_gate::Scale;
-use crate::ops::convolution::Depthwise;
-use crate::ops::fused::volume;
+use crate::ops::convolution::{Convolution, Depthwise};
+use crate::ops::fused::{concrete, volume};
+use crate::ops::half_convolution::HalfConvolution;
 use crate::ops::half_linear::HalfLinear;
 use crate::ops::linear::Linear;
 use crate::ops::mean::Mean;
@@ -40,21 +42,51 @@ pub(crate) fn store(model: &mut TypedModel, every: bool) -> TractResult<usize> {
             continue;
         }
         let Some(words) = halves(model, node, linear)? else { continue };
-        let mut patch = TypedModelPatch::default();
-        let mut inputs = tvec!(patch.tap_model(model, node.inputs[0])?);
-        inputs.push(patch.add_const(format!("{}.f16", node.name), tensor1(&words))?);
-        for tail in &node.inputs[2..] {
-            inputs.push(patch.tap_model(model, *tail)?);
-        }
         let half = HalfLinear { linear: linear.clone(), reads_halves: false, adds_halves: false, makes_halves: false };
-        let wire = patch.wire_node(&node.name, half, &inputs)?[0];
-        patch.shunt_outside(model, id.into(), wire)?;
-        patch.apply(model)?;
+        replace(model, id, &words, half)?;
         stored += 1;
     }
     // The float weights of layers that were replaced.
     model.compact()?;
     Ok(stored)
+}
+
+/// Puts [`HalfConvolution`] in place of every [`Convolution`] of one image that gains. Returns how many there are.
+pub(crate) fn store_convolutions(model: &mut TypedModel) -> TractResult<usize> {
+    let is_convolution = |node: &&TypedNode| node.op_is::<Convolution>();
+    let ids: Vec<usize> = model.nodes().iter().filter(is_convolution).map(|node| node.id).collect();
+    let mut stored = 0;
+    for id in ids {
+        let node = model.node(id);
+        let Some(convolution) = node.op_as::<Convolution>() else { continue };
+        let Shape { window, channels_in, groups, .. } = convolution.shape;
+        let image = volume(&[window.input[0], window.input[1], channels_in]);
+        let is_one = concrete(model.outlet_fact(node.inputs[0])?).is_ok_and(|shape| volume(shape) == image);
+        if !is_one || volume(&window.kernel) * channels_in / groups < LEAST_ENTRIES {
+            continue;
+        }
+        let Some(weights) = model.node(node.inputs[1].node).op_as::<Const>() else { continue };
+        let Some(packed) = convolution.shape.pack_f16(weights::floats(weights.val())?) else { continue };
+        let half = HalfConvolution { convolution: convolution.clone(), reads_halves: false, makes_halves: false };
+        replace(model, id, &words_of_halves(&packed), half)?;
+        stored += 1;
+    }
+    model.compact()?;
+    Ok(stored)
+}
+
+/// Puts an operator in place of another that has other weights.
+fn replace(model: &mut TypedModel, id: usize, words: &[i32], op: impl Into<Box<dyn TypedOp>>) -> TractResult<()> {
+    let node = model.node(id);
+    let mut patch = TypedModelPatch::default();
+    let mut inputs = tvec!(patch.tap_model(model, node.inputs[0])?);
+    inputs.push(patch.add_const(format!("{}.f16", node.name), tensor1(words))?);
+    for tail in &node.inputs[2..] {
+        inputs.push(patch.tap_model(model, *tail)?);
+    }
+    let wire = patch.wire_node(&node.name, op, &inputs)?[0];
+    patch.shunt_outside(model, id.into(), wire)?;
+    patch.apply(model)
 }
 
 /// Keeps tensors between operators as halves, for a CPU that multiplies them: those whose producer can make them and whose readers all read
@@ -76,6 +108,8 @@ pub(crate) fn keep(model: &mut TypedModel) -> TractResult<usize> {
         if let Some(op) = node.op_as_mut::<HalfLinear>() {
             op.adds_halves = op.residual().is_some_and(|residual| reads[residual]);
             (op.reads_halves, op.makes_halves) = (reads[0], *makes);
+        } else if let Some(op) = node.op_as_mut::<HalfConvolution>() {
+            (op.reads_halves, op.makes_halves) = (reads[0], *makes);
         } else if let Some(op) = node.op_as_mut::<Mean>() {
             op.reads_halves = reads[0];
         } else if let Some(op) = node.op_as_mut::<Depthwise>() {
@@ -89,11 +123,19 @@ pub(crate) fn keep(model: &mut TypedModel) -> TractResult<usize> {
 
 /// Whether an operator can make halves, of halves where it is none of products.
 fn can_make(node: &TypedNode) -> bool {
+    if let Some(convolution) = node.op_as::<HalfConvolution>() {
+        return convolution.can_make_halves();
+    }
     match (node.op_as::<HalfLinear>(), node.op_as::<Depthwise>()) {
         (Some(linear), _) => linear.can_make_halves() && has_rows(linear),
         (_, Some(depthwise)) => depthwise.can_be_halves(),
         _ => node.op_is::<Scale>(),
     }
+}
+
+/// Whether an operator reads halves, whatever it makes.
+fn is_reader(node: &TypedNode) -> bool {
+    node.op_is::<Mean>() || node.op_is::<HalfConvolution>()
 }
 
 /// Whether it multiplies more than one row: one is multiplied where it lies.
@@ -139,10 +181,11 @@ impl Edges {
             let reader = model.node(reader);
             match reader.op_as::<HalfLinear>() {
                 Some(linear) => has_rows(linear) && (input == 0 || linear.residual() == Some(input)),
-                None => input == 0 && (reader.op_is::<Mean>() || kept[reader.id]),
+                None => input == 0 && (is_reader(reader) || kept[reader.id]),
             }
         };
-        let has_halves = node.op_is::<HalfLinear>() || kept[self.roots[node.inputs[0].node]];
+        let has_halves =
+            node.op_is::<HalfLinear>() || node.op_is::<HalfConvolution>() || kept[self.roots[node.inputs[0].node]];
         has_halves && !self.leaves[id] && !self.readers[id].is_empty() && self.readers[id].iter().all(reads)
     }
 }
@@ -243,6 +286,26 @@ mod tests {
         assert!(has(&|node| node.op_as::<Depthwise>().is_some_and(|op| op.halves)));
         assert!(has(&|node| node.op_as::<Scale>().is_some_and(|op| op.halves)));
         assert!(has(&|node| node.op_as::<Mean>().is_some_and(|op| op.reads_halves)));
+    }
+
+    #[test]
+    fn convolutions_of_one_image_have_halves() {
+        let window = Window { input: [4, 7], output: [4, 7], kernel: [3, 3], stride: [1, 1], padding: [1, 1] };
+        for (batch, groups, expected) in [(1, 1, 1), (1, 4, 0), (2, 1, 0)] {
+            let shape = Shape { window, channels_in: 4, channels_out: 8, groups };
+            let mut b = Builder::default();
+            let x = b.source(&[batch, 4, 7, 4]);
+            let weights = b.constant(&[shape.packed_len()]);
+            let y = b.wire(Convolution { shape, tail: Tail::default() }, &[x, weights]);
+            let filtered = depthwise(&mut b, y, 8);
+            let last = linear(&mut b, filtered, 8, Activation::Identity, None);
+            let mut model = b.finish(&[last]);
+            assert_eq!(store_convolutions(&mut model).unwrap(), expected);
+            assert_eq!(count::<HalfConvolution>(&model), expected);
+            store(&mut model, true).unwrap();
+            // The tensors on both sides of the depthwise convolution.
+            assert_eq!(keep(&mut model).unwrap(), 2 * expected);
+        }
     }
 
     #[test]

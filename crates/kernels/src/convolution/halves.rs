@@ -1,6 +1,8 @@
 //! Convolutions with weights in half precision, of pixels that are halves where the CPU multiplies them.
 
-use super::{Product, Shape, by_taps, convolve, kernel_rows};
+#[cfg(target_arch = "aarch64")]
+use super::{Product, by_taps, kernel_rows};
+use super::{Shape, convolve};
 #[cfg(target_arch = "aarch64")]
 use crate::dispatch::{HalfToken, half::NeonFp16};
 use crate::gemm::f16::convert;

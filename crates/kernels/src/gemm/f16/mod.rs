@@ -45,6 +45,9 @@ use crate::thread_pool::ThreadPool;
 /// Entries that are summed in halves.
 #[cfg(target_arch = "aarch64")]
 const PIECE: usize = 64;
+/// Entries of short fragments that are, one after another.
+#[cfg(target_arch = "aarch64")]
+const SHORT: usize = 48;
 /// The largest weight: with rows of at most 16, the sum of a piece stays below 65,504, the largest half.
 pub const LARGEST_WEIGHT: f32 = 63.0;
 

@@ -1,17 +1,17 @@
 //! f16 weights on NEON: widened, or multiplied as they are where the CPU has `fp16`.
 
 use std::arch::aarch64::{
-    float32x4_t, uint16x8_t, vaddq_f32, vcvt_f32_f16, vcvt_high_f32_f16, vdupq_n_f32, vdupq_n_u16, vget_low_f16,
-    vld1_u16, vld1q_f32, vmulq_n_f32, vreinterpret_f16_u16, vreinterpretq_f16_u16, vst1q_u16,
+    float32x4_t, uint16x8_t, vaddq_f32, vcvt_f32_f16, vdupq_n_f32, vdupq_n_u16, vld1_u16, vld1q_f32, vmulq_n_f32,
+    vreinterpret_f16_u16, vst1q_u16,
 };
 use std::arch::asm;
 
 use super::convert::from_f32;
 use super::widen::Widen;
-use super::{Accumulators, Half, HalfEpilogue, HalfKernel, NR, Operands, PIECE};
+use super::{Accumulators, Half, HalfEpilogue, HalfKernel, NR, Operands, PIECE, SHORT};
 use crate::dispatch::half::{Neon, NeonFp16};
 use crate::gemm::{Columns, Direct, Fragments, Prefetch, Tile, gemm_body, gemm_rows};
-use crate::halves::neon::{add, eight};
+use crate::halves::neon::eight;
 use crate::simd::Neon as Floats;
 use crate::sink::Sink;
 
@@ -199,6 +199,82 @@ pub(super) unsafe fn piece<const M: usize, const N: usize>(
     }
 }
 
+/// As [`fragment`], for entries whose products are added to `$sums` one by one, eight a step `$eights` times and then one `$ones` times.
+macro_rules! short_fragment {
+    (
+        $kind:ident ($sums:ident, $at:ident, $weights:ident, $eights:expr, $ones:expr)
+        $([$i:literal $x:ident $e:ident $($v:literal $a:ident)+])+
+    ) => {
+        asm!(
+            "cbz {eights}, 3f",
+            "2:",
+            eight!($kind "fmla" $([$x $e $($a)+])+),
+            "subs {eights}, {eights}, #1",
+            "b.ne 2b",
+            "3:",
+            "cbz {ones}, 5f",
+            "4:",
+            $(concat!("ldr {", stringify!($e), ":h}, [{", stringify!($x), "}], #2"),)+
+            step!($kind "fmla" 0 $([$e $($a)+])+),
+            "subs {ones}, {ones}, #1",
+            "b.ne 4b",
+            "5:",
+            weights = inout(reg) $weights,
+            eights = inout(reg) $eights => _,
+            ones = inout(reg) $ones => _,
+            $($x = inout(reg) $at[$i] => _, $e = out(vreg_low16) _, $($a = inout(vreg) $sums[$i][$v],)+)+
+            out("v30") _, out("v31") _,
+            options(readonly, nostack),
+        )
+    };
+}
+
+/// Adds to `sums` the products of `len` entries at `at` and the rows of weights from `weights` on, and brings `weights` behind them. For
+/// [`SHORT`] entries at most in all: errors grow with the number of products added one by one.
+///
+/// # Safety
+/// They may be read, and the CPU multiplies halves.
+#[inline(always)]
+pub(super) unsafe fn add_short<const M: usize, const N: usize>(
+    sums: &mut Sums<M>,
+    at: [*const u16; M],
+    weights: &mut *const u16,
+    len: usize,
+) {
+    let (mut from, eights, ones) = (*weights, len / 8, len % 8);
+    // SAFETY: by the caller's promise the CPU has the instructions and what is read is there; nothing is written.
+    unsafe {
+        match (M, N) {
+            (1, NR) => short_fragment!(wide (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0 1 b0]),
+            (2, NR) => short_fragment!(wide (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1]),
+            (3, NR) => short_fragment!(wide (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2]),
+            (4, NR) => short_fragment!(wide (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2] [3 x3 e3 0 a3 1 b3]),
+            (5, NR) => short_fragment!(wide (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2] [3 x3 e3 0 a3 1 b3] [4 x4 e4 0 a4 1 b4]),
+            (6, NR) => short_fragment!(wide (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0 1 b0] [1 x1 e1 0 a1 1 b1] [2 x2 e2 0 a2 1 b2] [3 x3 e3 0 a3 1 b3] [4 x4 e4 0 a4 1 b4] [5 x5 e5 0 a5 1 b5]),
+            (1, _) => short_fragment!(half (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0]),
+            (2, _) => short_fragment!(half (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0] [1 x1 e1 0 a1]),
+            (3, _) => short_fragment!(half (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2]),
+            (4, _) => short_fragment!(half (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2] [3 x3 e3 0 a3]),
+            (5, _) => short_fragment!(half (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2] [3 x3 e3 0 a3] [4 x4 e4 0 a4]),
+            (6, _) => short_fragment!(half (sums, at, from, eights, ones)
+                [0 x0 e0 0 a0] [1 x1 e1 0 a1] [2 x2 e2 0 a2] [3 x3 e3 0 a3] [4 x4 e4 0 a4] [5 x5 e5 0 a5]),
+            _ => unreachable!("tiles have six rows at most"),
+        }
+    }
+    *weights = from;
+}
+
 impl HalfKernel for NeonFp16 {
     type Simd = Floats;
     type Lhs = u16;
@@ -218,34 +294,30 @@ impl HalfKernel for NeonFp16 {
         // those of a fragment behind those of the one before.
         unsafe {
             let mut floats = [[vdupq_n_f32(0.0); NR / 4]; M];
-            // Sums of the fragments that together have no more entries than a piece.
-            let (mut sums, mut entries): (Sums<M>, usize) = ([[vdupq_n_u16(0); NR / 8]; M], 0);
-            let mut is_first = true;
-            for t in 0..per_row {
-                let (mut at, mut left) = (operands.fragments::<M>(t), len);
-                while left > 0 {
-                    let more = left.min(PIECE);
-                    let products = piece::<M, N>(&mut at, &mut weights, more);
-                    for (sums, products) in sums.iter_mut().zip(products) {
-                        for v in 0..N / 8 {
-                            sums[v] = if entries == 0 { products[v] } else { add(sums[v], products[v]) };
-                        }
+            let (mut t, mut is_first) = (0, true);
+            while t < per_row {
+                let mut left = len;
+                if per_row > 1 && len <= SHORT {
+                    // As many fragments as may be summed one entry after another.
+                    let mut sums: Sums<M> = [[vdupq_n_u16(0); NR / 8]; M];
+                    let until = per_row.min(t + SHORT / len);
+                    while t < until {
+                        add_short::<M, N>(&mut sums, operands.fragments::<M>(t), &mut weights, len);
+                        t += 1;
                     }
-                    (left, entries) = (left - more, entries + more);
-                    let next = if left > 0 || t + 1 == per_row { left } else { len };
-                    if next > 0 && entries + next <= PIECE {
-                        continue;
+                    take::<M, N>(&mut floats, &sums, is_first);
+                    (left, is_first) = (0, false);
+                } else {
+                    t += 1;
+                }
+                if left > 0 {
+                    let mut at = operands.fragments::<M>(t - 1);
+                    while left > 0 {
+                        let entries = left.min(PIECE);
+                        let sums = piece::<M, N>(&mut at, &mut weights, entries);
+                        take::<M, N>(&mut floats, &sums, is_first);
+                        (left, is_first) = (left - entries, false);
                     }
-                    for (floats, sums) in floats.iter_mut().zip(sums) {
-                        for v in 0..N / 8 {
-                            let sums = vreinterpretq_f16_u16(sums[v]);
-                            let wide = [vcvt_f32_f16(vget_low_f16(sums)), vcvt_high_f32_f16(sums)];
-                            for (float, wide) in floats[2 * v..].iter_mut().zip(wide) {
-                                *float = if is_first { wide } else { vaddq_f32(*float, wide) };
-                            }
-                        }
-                    }
-                    (entries, is_first) = (0, false);
                 }
             }
             floats
@@ -261,6 +333,19 @@ impl HalfKernel for NeonFp16 {
     ) {
         // SAFETY: the token proves that the CPU has what the function is compiled for.
         unsafe { run::<M, N>(self, first, count, out) }
+    }
+}
+
+/// Adds sums in halves to sums in f32, which begin with the first.
+#[inline(always)]
+fn take<const M: usize, const N: usize>(floats: &mut Accumulators<Floats, M>, sums: &Sums<M>, is_first: bool) {
+    for (floats, sums) in floats.iter_mut().zip(sums) {
+        for v in 0..const { N / 8 } {
+            for (float, wide) in floats[2 * v..].iter_mut().zip(crate::halves::neon::floats(sums[v])) {
+                // SAFETY: the instruction touches registers alone; every aarch64 target has NEON.
+                *float = if is_first { wide } else { unsafe { vaddq_f32(*float, wide) } };
+            }
+        }
     }
 }
 

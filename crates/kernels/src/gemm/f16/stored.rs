@@ -4,8 +4,8 @@ use std::arch::aarch64::{vdupq_n_u16, vld1q_f32, vld1q_u16, vmulq_n_f32, vst1q_u
 use std::ops::Range;
 
 use super::convert::from_f32;
-use super::neon::{Sums, piece};
-use super::{HALF, HalfKernel, NR, Operands, PIECE};
+use super::neon::{Sums, add_short, piece};
+use super::{HALF, HalfKernel, NR, Operands, PIECE, SHORT};
 use crate::Activation;
 use crate::dispatch::half::NeonFp16;
 use crate::gemm::{Columns, Direct, Fragments, KernelFamily, MR, MicroKernel, Prefetch, Tile, gemm_body, gemm_rows};
@@ -177,7 +177,8 @@ fn one<const M: usize, const N: usize>(
     let vectors = const { N / 8 };
     let StoredEpilogue { scale, residual, activation, .. } = tile.epilogue;
     let Operands { per_row, len, .. } = tile.operands;
-    let mut sums = if per_row * len <= IN_HALVES && scale == 1.0 {
+    let is_short = if per_row == 1 { len <= IN_HALVES } else { per_row * len <= SHORT };
+    let mut sums = if is_short && scale == 1.0 {
         halves::<M, N>(&tile.operands)
     } else {
         scaled::<M, N>(kernel, &tile.operands, scale)
@@ -240,19 +241,24 @@ fn halves<const M: usize, const N: usize>(operands: &Operands<'_, u16, u16>) -> 
     let Operands { panel, per_row, len, .. } = *operands;
     assert!(panel.len() >= per_row * len * NR);
     let mut weights = panel.as_ptr();
-    let mut sums: Sums<M> = [[vdupq_n_u16(0); NR / 8]; M];
-    for t in 0..per_row {
-        let (mut at, mut left) = (operands.fragments::<M>(t), len);
-        while left > 0 {
-            let entries = left.min(PIECE);
+    if per_row > 1 {
+        let mut sums: Sums<M> = [[vdupq_n_u16(0); NR / 8]; M];
+        for t in 0..per_row {
             // SAFETY: the token proves the extension; a fragment has `len` entries, and the panel as many rows of NR weights for it.
-            let more = unsafe { piece::<M, N>(&mut at, &mut weights, entries) };
-            let is_first = t == 0 && left == len;
-            left -= entries;
-            for (row, more) in sums.iter_mut().zip(more) {
-                for v in 0..const { N / 8 } {
-                    row[v] = if is_first { more[v] } else { add(row[v], more[v]) };
-                }
+            unsafe { add_short::<M, N>(&mut sums, operands.fragments::<M>(t), &mut weights, len) };
+        }
+        return sums;
+    }
+    let (mut at, mut left) = (operands.fragments::<M>(0), len.min(PIECE));
+    // SAFETY: as above, for the only fragment.
+    let mut sums = unsafe { piece::<M, N>(&mut at, &mut weights, left) };
+    left = len - left;
+    if left > 0 {
+        // SAFETY: as above.
+        let more = unsafe { piece::<M, N>(&mut at, &mut weights, left) };
+        for (row, more) in sums.iter_mut().zip(more) {
+            for v in 0..const { N / 8 } {
+                row[v] = add(row[v], more[v]);
             }
         }
     }
@@ -265,9 +271,14 @@ fn halves<const M: usize, const N: usize>(operands: &Operands<'_, u16, u16>) -> 
 fn scaled<const M: usize, const N: usize>(kernel: NeonFp16, operands: &Operands<'_, u16, u16>, scale: f32) -> Sums<M> {
     let floats = kernel.sums::<M, N>(operands);
     let mut sums: Sums<M> = [[vdupq_n_u16(0); NR / 8]; M];
+    let is_scaled = scale != 1.0;
     for (sums, floats) in sums.iter_mut().zip(floats) {
         for v in 0..const { N / 8 } {
-            sums[v] = eight(vmulq_n_f32(floats[2 * v], scale), vmulq_n_f32(floats[2 * v + 1], scale));
+            let (low, high) = (floats[2 * v], floats[2 * v + 1]);
+            sums[v] = match is_scaled {
+                true => eight(vmulq_n_f32(low, scale), vmulq_n_f32(high, scale)),
+                false => eight(low, high),
+            };
         }
     }
     sums
