@@ -36,6 +36,9 @@ pub(super) fn scratch_len(shape: &Shape) -> usize {
     if is_padded(shape) { 0 } else { rows * padded_columns(shape) * shape.channels_in }
 }
 
+/// How scratch memory is seen as elements of an image.
+pub(super) type Elements<T> = fn(&mut [f32]) -> &mut [T];
+
 /// As [`super::convolve`], by a product with all of `packed_len` weights. Copies are made in scratch memory, seen as the elements of the
 /// image.
 pub(super) fn convolve<T: Listed + Copy + Default + Sync, O: Send>(
@@ -43,7 +46,7 @@ pub(super) fn convolve<T: Listed + Copy + Default + Sync, O: Send>(
     x: &[T],
     shape: &Shape,
     packed_len: usize,
-    (scratch, elements): (&mut [f32], fn(&mut [f32]) -> &mut [T]),
+    (scratch, elements): (&mut [f32], Elements<T>),
     out: &mut [O],
     product: &Product<'_, T, O>,
 ) {

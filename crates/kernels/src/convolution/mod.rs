@@ -134,7 +134,7 @@ pub fn convolve(
 ) {
     if shape.is_by_kernel_rows() {
         let token = pool.token();
-        let copies: (_, fn(&mut [f32]) -> &mut [f32]) = (scratch, |copy| copy);
+        let copies: (_, kernel_rows::Elements<f32>) = (scratch, |copy| copy);
         kernel_rows::convolve(pool, x, shape, packed.len(), copies, out, &|a, weights, to, prefetch, out| {
             f32_rows(token, a, &packed[weights], to, epilogue, prefetch, out);
         });
