@@ -292,13 +292,13 @@ mod tests {
     fn convolutions_of_one_image_have_halves() {
         let window = Window { input: [4, 7], output: [4, 7], kernel: [3, 3], stride: [1, 1], padding: [1, 1] };
         for (batch, groups, expected) in [(1, 1, 1), (1, 4, 0), (2, 1, 0)] {
-            let shape = Shape { window, channels_in: 4, channels_out: 8, groups };
+            let shape = Shape { window, channels_in: 4, channels_out: 16, groups };
             let mut b = Builder::default();
             let x = b.source(&[batch, 4, 7, 4]);
             let weights = b.constant(&[shape.packed_len()]);
             let y = b.wire(Convolution { shape, tail: Tail::default() }, &[x, weights]);
-            let filtered = depthwise(&mut b, y, 8);
-            let last = linear(&mut b, filtered, 8, Activation::Identity, None);
+            let filtered = depthwise(&mut b, y, 16);
+            let last = linear(&mut b, filtered, 16, Activation::Identity, None);
             let mut model = b.finish(&[last]);
             assert_eq!(store_convolutions(&mut model).unwrap(), expected);
             assert_eq!(count::<HalfConvolution>(&model), expected);
