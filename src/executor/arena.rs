@@ -180,7 +180,10 @@ impl Arena {
             Place::Buffer(buffer) => {
                 let begin = self.starts[*buffer];
                 match executor.buffers[*buffer].memory {
-                    Memory::Main => return Ok(main.copy_within(begin..begin + len, at)),
+                    Memory::Main => {
+                        main.copy_within(begin..begin + len, at);
+                        return Ok(());
+                    }
                     Memory::Branch => &branch[begin..begin + len],
                 }
             }

@@ -6,7 +6,6 @@ use dyn_perceiver_kernels::memory::words_of_halves;
 use tract_core::internal::*;
 use tract_core::ops::konst::Const;
 
-
 use crate::ops::channel_gate::Scale;
 use crate::ops::convolution::{Convolution, Depthwise};
 use crate::ops::fused::{concrete, volume};

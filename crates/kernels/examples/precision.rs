@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use dyn_perceiver_kernels::gemm::{
     Epilogue, Reduction, Rescale, gemm, gemm_f16, gemm_i8, pack, pack_f16, pack_i8, packed_len, padded_i8, quantise,
+    scratch_len_f16,
 };
+use dyn_perceiver_kernels::halves::Ends;
 use dyn_perceiver_kernels::testing::values;
 use dyn_perceiver_kernels::thread_pool::ThreadPool;
 
@@ -32,7 +34,7 @@ struct Product {
     reduction: usize,
     weights: Vec<f32>,
     f16: Vec<u16>,
-    halves: Vec<u16>,
+    scratch: Vec<f32>,
     int8: Vec<i8>,
     column_sums: Vec<i32>,
     scales: Vec<f32>,
@@ -53,7 +55,7 @@ impl Product {
             reduction: k,
             weights,
             f16: pack_f16(k, n, |k, column| w[k * n + column]).expect("weights are small"),
-            halves: vec![0; m * k],
+            scratch: vec![0.0; scratch_len_f16(m * k, m * n, Ends::default())],
             int8: int8.weights,
             column_sums: int8.column_sums,
             scales,
@@ -68,8 +70,9 @@ impl Product {
     }
 
     fn f16(&mut self) {
-        let (columns, out, halves) = (self.scales.len(), &mut self.out, &mut self.halves);
-        gemm_f16(&mut self.pool, &self.x, self.reduction, &self.f16, columns, Epilogue::default(), halves, out);
+        let (columns, epilogue, ends) = (self.scales.len(), Epilogue::default(), Ends::default());
+        let (pool, scratch, out) = (&mut self.pool, &mut self.scratch, &mut self.out);
+        gemm_f16(pool, &self.x, self.reduction, &self.f16, columns, epilogue, ends, scratch, out);
     }
 
     /// Rows are quantised each time, as a layer does.
