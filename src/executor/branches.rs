@@ -93,7 +93,7 @@ fn nodes(segments: &[SegmentGraph]) -> TractResult<Vec<Node>> {
             let kernel = fused(node.op.as_ref());
             let shapes = shapes(graph, &node.inputs)?;
             let shapes: TVec<&[usize]> = shapes.iter().map(|shape| shape.as_slice()).collect();
-            let macs = kernel.as_ref().map_or(Ok(0), |kernel| kernel.macs(&shapes))?;
+            let macs = kernel.map_or(Ok(0), |kernel| kernel.macs(&shapes))?;
             let reads_inputs = node.inputs.iter().any(|input| given.contains(input));
             made.extend((0..node.outputs.len()).map(|slot| (OutletId::new(id, slot), nodes.len())));
             nodes.push(Node { segment, id, reads, macs, reads_inputs, is_kernel: kernel.is_some() });

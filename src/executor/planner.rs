@@ -10,8 +10,8 @@ use tract_core::ops::source::TypedSource;
 use super::branches::{Memory, Turns};
 use super::{Action, Buffer, Executor, Operand, Place, Step, is_mostly_weights};
 use crate::graph::Slot;
-use crate::ops::fused;
 use crate::ops::view::{is_reshape, shape};
+use crate::ops::{Operator, fused};
 
 /// One segment on its way to be steps.
 pub(super) struct SegmentPlanner<'a> {
@@ -165,7 +165,7 @@ impl<'a> SegmentPlanner<'a> {
     }
 
     fn step(&mut self, node: &TypedNode) -> TractResult<Step> {
-        let kernel = fused(node.op.as_ref());
+        let kernel = Operator::of(node.op.as_ref());
         // A plan of one node has its constants in it.
         let given = |i: &&OutletId| kernel.is_some() || !self.graph.node(i.node).op_is::<Const>();
         let inputs = node.inputs.iter().filter(given).map(|i| self.operand(*i)).collect::<TractResult<Vec<_>>>()?;
@@ -184,7 +184,7 @@ impl<'a> SegmentPlanner<'a> {
             outputs.push(Operand { place, shape });
         }
         let action = match kernel {
-            Some(kernel) => Action::Kernel(kernel),
+            Some(kernel) => Action::Kernel(kernel.into_fused()),
             None => {
                 self.executor.plans.push(plan_of(self.graph, node)?);
                 Action::Tract { state: self.executor.plans.len() - 1 }

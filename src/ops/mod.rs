@@ -39,6 +39,6 @@ pub(crate) fn filter_channels(op: &dyn TypedOp) -> Option<usize> {
 }
 
 /// What an operator of these modules computes; none for any other operator.
-pub(crate) fn fused(op: &dyn TypedOp) -> Option<Box<dyn Fused>> {
-    Operator::of(op).map(Operator::into_fused)
+pub(crate) fn fused(op: &dyn TypedOp) -> Option<&dyn Fused> {
+    Operator::fused(op)
 }

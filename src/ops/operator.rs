@@ -44,6 +44,16 @@ macro_rules! operators {
                 None
             }
 
+            /// What the operator computes where it is one of these: looked at, not copied.
+            pub(crate) fn fused(op: &dyn TypedOp) -> Option<&dyn Fused> {
+                $(
+                    if let Some(op) = op.downcast_ref::<$name>() {
+                        return Some(op);
+                    }
+                )*
+                None
+            }
+
             /// As tract takes it.
             pub(crate) fn into_op(self) -> Box<dyn TypedOp> {
                 match self.0 {

@@ -5,7 +5,7 @@ use tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 use tract_core::ops::math::{Add, Max, Min, Mul};
 use tract_core::ops::nn::{GeluExact, HardSwish, Sigmoid};
 
-use super::pattern::{along_axis, const_operand, is_bin, only_reader};
+use super::pattern::{along_axis, const_operand, constant, is_bin, only_reader};
 use crate::ops::convolution::{Convolution, Depthwise};
 use crate::ops::epilogue::Scalable;
 use crate::ops::fused::concrete;
@@ -49,11 +49,6 @@ pub(super) fn activation_of(node: &TypedNode) -> Option<Activation> {
     }
 }
 
-fn floats(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Vec<f32>>> {
-    rule_if_some!(konst = &model.outlet_fact(outlet)?.konst);
-    Ok(Some(konst.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
-}
-
 fn rule<O: Scalable>(model: &TypedModel, node: &TypedNode, op: &O) -> TractResult<Option<TypedModelPatch>> {
     rule_if_some!(next = only_reader(model, node));
     let shape = concrete(&node.outputs[0].fact)?;
@@ -75,7 +70,7 @@ fn rule<O: Scalable>(model: &TypedModel, node: &TypedNode, op: &O) -> TractResul
             Some(konst) if shape[rank - 1] == columns => along_axis(konst, rank, rank - 1, columns)?,
             _ => None,
         };
-        let bias = if tail.bias { floats(model, node.inputs[2])? } else { Some(vec![0.0; columns]) };
+        let bias = if tail.bias { constant(model, node.inputs[2])? } else { Some(vec![0.0; columns]) };
         match (values, bias) {
             (Some(values), Some(mut bias)) if is_bin::<Add>(next) => {
                 bias.iter_mut().zip(&values).for_each(|(b, v)| *b += v);

@@ -9,6 +9,7 @@
 //! [`stages`] last, when it is known which roundings are needed.
 
 mod attention;
+mod attention_projections;
 mod channel_gate;
 mod convolution;
 mod epilogue;
@@ -19,6 +20,7 @@ mod layer_norm;
 mod layout;
 mod linear;
 mod mean;
+mod mean_before_linear;
 mod merge_adaptive_pool;
 mod merge_depthwise_pool;
 mod pattern;
@@ -55,6 +57,9 @@ pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     strided_pointwise::fuse(&mut model)?;
     mean::fuse(&mut model)?;
     epilogue::fold(&mut model)?;
+    deadline::check()?;
+    mean_before_linear::hoist(&mut model)?;
+    attention_projections::merge(&mut model)?;
     deadline::check()?;
     fake_quantise::fold(&mut model)?;
     quantised::fuse(&mut model)?;
