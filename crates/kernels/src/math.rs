@@ -9,6 +9,14 @@ pub(crate) fn exp<S: Simd>(simd: S, x: f32) -> f32 {
     if x < LEAST { 0.0 } else { e }
 }
 
+/// [`exp`] of what is not above zero, in fewer instructions.
+#[inline(always)]
+pub(crate) fn exp_below_zero<S: Simd>(simd: S, x: f32) -> f32 {
+    let is_least = x < LEAST;
+    let e = exp_within(simd, if is_least { LEAST } else { x });
+    if is_least { 0.0 } else { e }
+}
+
 /// Below it `exp` leaves the normal range.
 const LEAST: f32 = -87.3;
 

@@ -1,7 +1,7 @@
 //! Layer normalisation and softmax along rows.
 
 use crate::dispatch::dispatch_wide;
-use crate::math::exp;
+use crate::math::exp_below_zero;
 use crate::simd::Simd;
 use crate::thread_pool::ThreadPool;
 
@@ -14,13 +14,31 @@ const VECTORS: usize = LANES / 4;
 /// Rows taken at once: along one row each step waits for the one before.
 const ROWS: usize = 4;
 
-/// Folds lanes by halves, which vectorises where one by one would not.
+/// The sum of all lanes, or with `LARGEST` the largest. Folded by halves, vectors as long as there are several: lanes one by one would leave
+/// their registers.
 #[inline(always)]
-fn fold_lanes(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut width = LANES / 2;
+fn fold_lanes<S: Simd, const LARGEST: bool>(simd: S, lanes: &[f32; LANES]) -> f32 {
+    let mut all = [simd.splat(0.0); VECTORS];
+    let mut count = const { LANES / S::LANES };
+    for (v, vector) in all.iter_mut().enumerate().take(count) {
+        // SAFETY: so many vectors are LANES floats.
+        *vector = unsafe { simd.load(lanes.as_ptr().add(v * S::LANES)) };
+    }
+    while count > 1 {
+        count /= 2;
+        for v in 0..count {
+            let (a, b) = (all[v], all[v + count]);
+            all[v] = if LARGEST { simd.max(a, b) } else { simd.add(a, b) };
+        }
+    }
+    let mut lanes = [0.0; LANES];
+    // SAFETY: no vector has more floats than LANES.
+    unsafe { simd.store(lanes.as_mut_ptr(), all[0]) };
+    let mut width = const { S::LANES / 2 };
     while width > 0 {
         for i in 0..width {
-            lanes[i] = f(lanes[i], lanes[i + width]);
+            let (a, b) = (lanes[i], lanes[i + width]);
+            lanes[i] = if LARGEST { larger(a, b) } else { a + b };
         }
         width /= 2;
     }
@@ -58,7 +76,7 @@ fn sums<S: Simd, const N: usize, const SQUARED: bool>(simd: S, rows: &[f32], wid
             // SAFETY: as many vectors are as many floats.
             unsafe { simd.store(lanes.as_mut_ptr().add(v * S::LANES), *part) };
         }
-        sums[row] = fold_lanes(lanes, |a, b| a + b);
+        sums[row] = fold_lanes::<S, false>(simd, &lanes);
         for i in at..width {
             // SAFETY: the entry is within the row.
             let distance = unsafe { *rows.add(row * width + i) } - from[row];
@@ -184,21 +202,21 @@ fn softmax_of<S: Simd, const N: usize>(simd: S, rows: &mut [[f32; LANES]], vecto
     }
     let mut largest = [0.0; N];
     for row in 0..N {
-        largest[row] = fold_lanes(max[row], larger);
+        largest[row] = fold_lanes::<S, true>(simd, &max[row]);
     }
     let mut total = [[0.0; LANES]; N];
     for v in 0..vectors {
         for row in 0..N {
             let x = &mut rows[row * vectors + v];
             for lane in 0..LANES {
-                x[lane] = exp(simd, x[lane] - largest[row]);
+                x[lane] = exp_below_zero(simd, x[lane] - largest[row]);
                 total[row][lane] += x[lane];
             }
         }
     }
     let mut inverse = [0.0; N];
     for row in 0..N {
-        inverse[row] = 1.0 / fold_lanes(total[row], |a, b| a + b);
+        inverse[row] = 1.0 / fold_lanes::<S, false>(simd, &total[row]);
     }
     for v in 0..vectors {
         for row in 0..N {
