@@ -1,11 +1,13 @@
 //! Products in f32, f16 and int8 side by side, in turns: what else the machine does meets both.
 //!
 //! `cargo run --release -p dyn-perceiver-kernels --example precision` prints medians and ratios for sizes of the networks.
-//! With `f32|f16|int8 ROWS REDUCTION COLUMNS COUNT` it computes one product COUNT times and prints nothing: for a program that
-//! counts instructions.
+//! With `f32|f16|int8|halves|relu|swish ROWS REDUCTION COLUMNS COUNT` it computes one product COUNT times and prints nothing: for a
+//! program that counts instructions. `halves` is f16 with rows and results kept as halves where the CPU multiplies them, `relu` and `swish`
+//! are that with an activation.
 
 use std::time::{Duration, Instant};
 
+use dyn_perceiver_kernels::Activation;
 use dyn_perceiver_kernels::gemm::{
     Epilogue, Reduction, Rescale, gemm, gemm_f16, gemm_i8, pack, pack_f16, pack_i8, packed_len, padded_i8, quantise,
     scratch_len_f16,
@@ -31,6 +33,7 @@ const ROUNDS: usize = 31;
 struct Product {
     pool: ThreadPool,
     x: Vec<f32>,
+    kept: Vec<f32>,
     reduction: usize,
     weights: Vec<f32>,
     f16: Vec<u16>,
@@ -49,9 +52,11 @@ impl Product {
         pack(k, n, |k, column| w[k * n + column], &mut weights);
         let int8 = pack_i8(Reduction::whole(k), n, |k, column| w[k * n + column]);
         let scales = int8.scales.iter().map(|scale| scale * 2.0 / 255.0).collect();
+        let (mut pool, x) = (ThreadPool::single(), values(1, m * k));
         Product {
-            pool: ThreadPool::single(),
-            x: values(1, m * k),
+            kept: kept(&mut pool, &x, k),
+            pool,
+            x,
             reduction: k,
             weights,
             f16: pack_f16(k, n, |k, column| w[k * n + column]).expect("weights are small"),
@@ -75,6 +80,14 @@ impl Product {
         gemm_f16(pool, &self.x, self.reduction, &self.f16, columns, epilogue, ends, scratch, out);
     }
 
+    /// With rows that were made halves before, and results that stay so.
+    fn halves(&mut self, activation: Activation) {
+        let (columns, ends) = (self.scales.len(), Ends { input: true, residual: false, output: true });
+        let epilogue = Epilogue { bias: Some(&self.scales), activation, ..Epilogue::default() };
+        let (pool, scratch, out) = (&mut self.pool, &mut self.scratch, &mut self.out);
+        gemm_f16(pool, &self.kept, self.reduction, &self.f16, columns, epilogue, ends, scratch, out);
+    }
+
     /// Rows are quantised each time, as a layer does.
     fn int8(&mut self) {
         let rescale = Rescale { zero_point: 128, column_sums: &self.column_sums, scales: &self.scales, wide: false };
@@ -82,6 +95,15 @@ impl Product {
         let (bytes, out) = (&self.bytes, &mut self.out);
         gemm_i8(&mut self.pool, bytes, self.reduction, &self.int8, rescale, Epilogue::default(), out);
     }
+}
+
+/// Rows as another product leaves them: halves where the CPU multiplies them.
+fn kept(pool: &mut ThreadPool, x: &[f32], k: usize) -> Vec<f32> {
+    let unit = pack_f16(k, k, |i, j| f32::from(u8::from(i == j))).expect("weights are small");
+    let (mut out, mut scratch) = (vec![0.0; x.len()], vec![0.0; scratch_len_f16(x.len(), x.len(), Ends::default())]);
+    let ends = Ends { output: true, ..Ends::default() };
+    gemm_f16(pool, x, k, &unit, k, Epilogue::default(), ends, &mut scratch, &mut out);
+    out
 }
 
 fn time(times: usize, mut work: impl FnMut()) -> Duration {
@@ -122,12 +144,17 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [kind, numbers @ ..] = arguments.as_slice() else { return table() };
     let numbers: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
-    let [m, k, n, count] = numbers[..] else { return eprintln!("expected f32|f16|int8 ROWS REDUCTION COLUMNS COUNT") };
+    let [m, k, n, count] = numbers[..] else {
+        return eprintln!("expected f32|f16|int8|halves|relu|swish ROWS REDUCTION COLUMNS COUNT");
+    };
     let mut product = Product::new([m, k, n]);
     for _ in 0..count {
         match kind.as_str() {
             "f32" => product.f32(),
             "f16" => product.f16(),
+            "halves" => product.halves(Activation::Identity),
+            "relu" => product.halves(Activation::Clamp { low: 0.0, high: f32::INFINITY }),
+            "swish" => product.halves(Activation::HardSwish),
             _ => product.int8(),
         }
     }
