@@ -7,6 +7,16 @@ use super::{Columns, Epilogue, ROWS, even, f32_rows, gemm_rows};
 use crate::dispatch::Token;
 use crate::sink::Sink;
 
+/// Rows of A of so many bytes stay in L1, across the panels of B.
+#[cfg(target_arch = "aarch64")]
+const A_IN_L1_BYTES: usize = 32 * 1024;
+
+/// How many rows of A are multiplied block by block where a block's beginning costs as much as a tile of its rows: [`ROWS`] at least.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn long_blocks<L>(reduction: usize) -> usize {
+    (A_IN_L1_BYTES / size_of::<L>() / reduction.max(1) / ROWS).max(1) * ROWS
+}
+
 /// Packed B of at most so many bytes stays in L1; the next rows of C are prefetched instead of the next panel of B.
 const B_IN_L1_BYTES: usize = 16 * 1024;
 
@@ -68,8 +78,21 @@ impl Blocks for Dispatched<'_> {
 /// The driver for a matrix A: `x` is row-major with rows of `reduction` entries.
 #[inline(always)]
 pub(super) fn gemm_body<B: Blocks>(blocks: B, x: &[B::Lhs], reduction: usize, to: Columns, out: Sink<'_, B::Out>) {
+    gemm_by(blocks, x, reduction, ROWS, to, out);
+}
+
+/// As [`gemm_body`], in blocks of so many rows.
+#[inline(always)]
+pub(super) fn gemm_by<B: Blocks>(
+    blocks: B,
+    x: &[B::Lhs],
+    reduction: usize,
+    most: usize,
+    to: Columns,
+    out: Sink<'_, B::Out>,
+) {
     let end = (to.first + x.len() / reduction) * to.stride;
-    for block in even(x.len() / reduction, ROWS) {
+    for block in even(x.len() / reduction, most) {
         let x = &x[block.start * reduction..block.end * reduction];
         let prefetch = if blocks.packed_bytes() <= B_IN_L1_BYTES {
             let written = (to.first + block.end) * to.stride;

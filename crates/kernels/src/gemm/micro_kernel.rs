@@ -29,6 +29,8 @@ pub(crate) trait MicroKernel: Copy + 'static {
     const PANELS: usize = 1;
     /// Rows of a tile that is one panel wide.
     const NARROW_MR: usize = Self::MR;
+    /// Rows of a tile that is half a panel wide, or less.
+    const HALF_MR: usize = Self::NARROW_MR;
     /// Packed layout of B; its NR is the columns of a panel.
     const FAMILY: KernelFamily;
 
@@ -44,7 +46,7 @@ pub(crate) trait MicroKernel: Copy + 'static {
     /// What accumulators of some columns, at most those of a tile, begin with: the bias, or zeros.
     fn start(self, epilogue: Self::Epilogue<'_>, columns: Range<usize>) -> Self::Row;
 
-    /// Computes and stores `count` tiles of equally many rows, at most MR, `first` and those below it. All are in C, as the driver
+    /// Computes and stores `count` tiles of equally many rows, at most as many as there may be, `first` and those below it. All are in C, as the driver
     /// has checked. Together, since a micro-kernel begins and ends with what they have in common: for products of short rows that
     /// is a good part of the work. Each is computed in a loop, and not by a closure: it may be called, compiled for the baseline of
     /// the target.

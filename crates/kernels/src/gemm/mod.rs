@@ -120,7 +120,11 @@ pub(crate) fn gemm_rows<K: MicroKernel>(
             let panels = panel.len() / panel_len;
             let width = (panels * nr).min(to.columns - column);
             let start = kernel.start(epilogue, column..column + width);
-            let height = if panels == 1 { K::NARROW_MR } else { K::MR };
+            let height = match panels {
+                1 if width <= nr / 2 => K::HALF_MR,
+                1 => K::NARROW_MR,
+                _ => K::MR,
+            };
             // Each tile asks for its share of what is to be fetched.
             let pace = if bytes == 0 {
                 ahead = panel.as_ptr_range().end.cast();

@@ -76,7 +76,7 @@ impl<'a, T> Fragments<'a, T> {
 
 /// Where the rows of a tile are: [`Rows`], which were checked to be whole.
 #[derive(Clone, Copy)]
-pub(super) enum TileRows<'a, T> {
+pub(crate) enum TileRows<'a, T> {
     Listed(&'a [&'a [T]]),
     Spaced { at: *const T, step: usize, apart: usize },
 }

@@ -9,9 +9,15 @@ pub(crate) mod convert;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
+mod products;
+#[cfg(target_arch = "aarch64")]
 mod stored;
+#[cfg(target_arch = "aarch64")]
+mod stored_epilogue;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "aarch64")]
+mod waiting;
 mod widen;
 
 use std::ops::Range;
@@ -23,7 +29,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use self::neon::half_rows_fp16;
 #[cfg(target_arch = "aarch64")]
-pub(crate) use self::stored::{Residual, StoredEpilogue, half_rows_stored};
+pub(crate) use self::stored::half_rows_stored;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use self::stored_epilogue::{Residual, StoredEpilogue};
 use self::widen::half_gemm;
 use super::epilogue::{Accumulators, NR};
 use super::family::{KernelFamily, Reduction};
@@ -48,6 +56,12 @@ const PIECE: usize = 64;
 /// Entries of short fragments that are, one after another.
 #[cfg(target_arch = "aarch64")]
 const SHORT: usize = 48;
+/// Rows of a tile of a panel's columns: with the sums of a step, and what holds entries and weights, there is no room for more.
+#[cfg(target_arch = "aarch64")]
+const WIDE_ROWS: usize = 5;
+/// Rows of one of half a panel, and of any whose products are added one after another.
+#[cfg(target_arch = "aarch64")]
+const MOST_ROWS: usize = 8;
 /// The largest weight: with rows of at most 16, the sum of a piece stays below 65,504, the largest half.
 pub const LARGEST_WEIGHT: f32 = 63.0;
 
@@ -73,6 +87,8 @@ pub(crate) trait HalfKernel: Copy + Send + Sync + 'static {
     type Lhs: Copy + Send + Sync;
     /// Rows of a whole tile.
     const MR: usize = super::MR;
+    /// Rows of one that is half a panel wide.
+    const HALF_MR: usize = Self::MR;
 
     /// Vectors of the results.
     fn simd(self) -> Self::Simd;
@@ -83,10 +99,14 @@ pub(crate) trait HalfKernel: Copy + Send + Sync + 'static {
         operands: &Operands<'_, Self::Lhs, u16>,
     ) -> Accumulators<Self::Simd, M>;
 
-    /// Computes and stores tiles of `M` rows and at most `N` columns.
+    /// Computes and stores tiles.
     #[inline(always)]
-    fn run<const M: usize, const N: usize>(self, first: &Tile<'_, '_, Half<Self>>, count: usize, out: &mut Sink<'_>) {
-        run::<Self, M, N>(self, first, count, out);
+    fn tiles(self, first: &Tile<'_, '_, Half<Self>>, count: usize, out: &mut Sink<'_>) {
+        if first.width > HALF {
+            rows::<Self, NR>(self, first, count, out);
+        } else {
+            rows::<Self, HALF>(self, first, count, out);
+        }
     }
 }
 
@@ -102,6 +122,7 @@ impl<K: HalfKernel> MicroKernel for Half<K> {
     type Epilogue<'a> = HalfEpilogue<'a>;
 
     const MR: usize = K::MR;
+    const HALF_MR: usize = K::HALF_MR;
     const FAMILY: KernelFamily = KernelFamily::F16;
 
     #[inline(always)]
@@ -127,11 +148,7 @@ impl<K: HalfKernel> MicroKernel for Half<K> {
 
     #[inline(always)]
     fn tiles(self, first: &Tile<'_, '_, Half<K>>, count: usize, out: &mut Sink<'_>) {
-        if first.width > HALF {
-            rows::<K, NR>(self.0, first, count, out);
-        } else {
-            rows::<K, HALF>(self.0, first, count, out);
-        }
+        self.0.tiles(first, count, out);
     }
 
     #[inline(always)]
@@ -144,12 +161,12 @@ impl<K: HalfKernel> MicroKernel for Half<K> {
 #[inline(always)]
 fn rows<K: HalfKernel, const N: usize>(kernel: K, first: &Tile<'_, '_, Half<K>>, count: usize, out: &mut Sink<'_>) {
     match first.rows {
-        1 => kernel.run::<1, N>(first, count, out),
-        2 => kernel.run::<2, N>(first, count, out),
-        3 => kernel.run::<3, N>(first, count, out),
-        4 => kernel.run::<4, N>(first, count, out),
-        5 => kernel.run::<5, N>(first, count, out),
-        _ => kernel.run::<{ super::MR }, N>(first, count, out),
+        1 => run::<K, 1, N>(kernel, first, count, out),
+        2 => run::<K, 2, N>(kernel, first, count, out),
+        3 => run::<K, 3, N>(kernel, first, count, out),
+        4 => run::<K, 4, N>(kernel, first, count, out),
+        5 => run::<K, 5, N>(kernel, first, count, out),
+        _ => run::<K, { super::MR }, N>(kernel, first, count, out),
     }
 }
 
@@ -365,7 +382,7 @@ fn stored(
     };
     let (largest, reduction) = (Largest::default(), split.reduction.entries());
     let epilogue = StoredEpilogue { scale, bias, residual, activation, largest: &largest };
-    split.run::<stored::Stored>(pool, x, packed, epilogue, room, &|x, packed, to, epilogue, out| {
+    split.run::<stored::Stored<false>>(pool, x, packed, epilogue, room, &|x, packed, to, epilogue, out| {
         stored::half_gemm_stored(kernel, x, reduction, packed, to, epilogue, out);
     });
     halves::keep(out, largest.before(activation))
