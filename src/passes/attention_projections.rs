@@ -11,7 +11,7 @@ use super::pattern::{constant, consumer, producer};
 use crate::ops::attention::Attention;
 use crate::ops::epilogue::Tail;
 use crate::ops::fake_quantise::FakeQuantise;
-use crate::ops::fused::{concrete, volume};
+use crate::ops::fused::volume;
 use crate::ops::linear::Linear;
 use dyn_perceiver_kernels::Activation;
 use dyn_perceiver_kernels::gemm::{self, KernelFamily, Reduction};

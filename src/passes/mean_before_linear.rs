@@ -25,7 +25,7 @@ fn rule(_: &(), model: &TypedModel, node: &TypedNode, name: &str, op: &Mean) -> 
     rule_if!(rows > 1 && columns == linear.columns);
 
     let mut patch = TypedModelPatch::default();
-    let mut sum = |patch: &mut TypedModelPatch, input: usize, width: usize| -> TractResult<Option<OutletId>> {
+    let sum = |patch: &mut TypedModelPatch, input: usize, width: usize| -> TractResult<Option<OutletId>> {
         let outlet = before.inputs[input];
         rule_if_some!((from, to) = axes(concrete(model.outlet_fact(outlet)?)?, rows, width));
         let tap = patch.tap_model(model, outlet)?;

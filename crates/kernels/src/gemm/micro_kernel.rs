@@ -46,10 +46,10 @@ pub(crate) trait MicroKernel: Copy + 'static {
     /// What accumulators of some columns, at most those of a tile, begin with: the bias, or zeros.
     fn start(self, epilogue: Self::Epilogue<'_>, columns: Range<usize>) -> Self::Row;
 
-    /// Computes and stores `count` tiles of equally many rows, at most as many as there may be, `first` and those below it. All are in C, as the driver
-    /// has checked. Together, since a micro-kernel begins and ends with what they have in common: for products of short rows that
-    /// is a good part of the work. Each is computed in a loop, and not by a closure: it may be called, compiled for the baseline of
-    /// the target.
+    /// Computes and stores `count` tiles of equally many rows, no more than tiles of their width have, `first` and those below it. All are
+    /// in C, as the driver has checked. Together, since a micro-kernel begins and ends with what they have in common: for products of
+    /// short rows that is a good part of the work. Each is computed in a loop, and not by a closure: it may be called, compiled for the
+    /// baseline of the target.
     fn tiles(self, first: &Tile<'_, '_, Self>, count: usize, out: &mut Sink<'_, Self::Out>);
 
     /// Does the rest of the epilogue to stored results: `at` is the place of the first in C, whose rows have `columns` entries. They
