@@ -9,7 +9,7 @@
 //! [`stages`] last, when it is known which roundings are needed.
 
 mod attention;
-mod attention_projections;
+mod attention_values;
 mod channel_gate;
 mod convolution;
 mod epilogue;
@@ -59,7 +59,7 @@ pub(crate) fn rewrite(mut model: TypedModel) -> TractResult<TypedModel> {
     epilogue::fold(&mut model)?;
     deadline::check()?;
     mean_before_linear::hoist(&mut model)?;
-    attention_projections::merge(&mut model)?;
+    attention_values::merge(&mut model)?;
     deadline::check()?;
     fake_quantise::fold(&mut model)?;
     quantised::fuse(&mut model)?;

@@ -1,9 +1,9 @@
-//! Projections around an attention with one head, merged: linear layers with nothing between them are one.
+//! The linear layers before and behind an attention's values, merged: `P (y Wv + b) Wo = (P y) (Wv Wo) + b Wo`, for one head, since rows of
+//! the probabilities P sum to one. The attention is as wide then as what values are made of; where that costs more than the layer
+//! did, as with values much narrower than that, they stay.
 //!
-//! Scores are `(x Wq) (y Wk + b)^T = x (y (Wk Wq^T) + b Wq^T)^T`, so that queries need no product of their own, and what an
-//! attention gives to a linear layer is `P (y Wv + b) Wo = (P y) (Wv Wo) + b Wo`, since rows of P sum to one: values need none. Both
-//! change how wide the attention is; where that costs more than the products did, as with queries and values much narrower than what
-//! they are made of, they stay.
+//! Queries and keys could be merged as well, `(x Wq) (y Wk)^T = x (y Wk Wq^T)^T`. In float16 that loses bits that scores need: logits of
+//! a MobileNetV3 were off by 0.90 % of the largest in place of 0.62 %, by 0.51 % with values alone.
 
 use tract_core::internal::*;
 
@@ -13,7 +13,6 @@ use crate::ops::epilogue::Tail;
 use crate::ops::fake_quantise::FakeQuantise;
 use crate::ops::fused::volume;
 use crate::ops::linear::Linear;
-use dyn_perceiver_kernels::Activation;
 use dyn_perceiver_kernels::gemm::{self, KernelFamily, Reduction};
 
 /// A matrix, row-major.
@@ -28,18 +27,6 @@ impl Matrix {
         rule_if_some!(packed = constant(model, node.inputs[1])?);
         let entries = KernelFamily::F32.unpack(Reduction::whole(linear.reduction), linear.columns, &packed);
         Ok(Some(Matrix { columns: linear.columns, entries }))
-    }
-
-    /// Constant rows of so many columns.
-    fn constant(model: &TypedModel, outlet: OutletId, columns: usize) -> TractResult<Option<Matrix>> {
-        rule_if_some!(entries = constant(model, outlet)?);
-        Ok(Some(Matrix { columns, entries }))
-    }
-
-    fn transposed(&self) -> Matrix {
-        let rows = self.entries.len() / self.columns;
-        let column = |n: usize| self.entries.iter().skip(n).step_by(self.columns).copied();
-        Matrix { columns: rows, entries: (0..self.columns).flat_map(column).collect() }
     }
 
     /// The product with `other`, each entry summed in double precision; none where one is not finite.
@@ -72,57 +59,13 @@ fn macs(rows: usize, reduction: usize, columns: usize) -> usize {
 }
 
 /// A node as a linear layer in f32: of rounded values it is int8's, and merged weights are no bytes.
-fn projection<'a>(model: &TypedModel, node: &'a TypedNode) -> Option<&'a Linear> {
+fn float_layer<'a>(model: &TypedModel, node: &'a TypedNode) -> Option<&'a Linear> {
     let linear = node.op_as::<Linear>()?;
     (!model.node(node.inputs[0].node).op_is::<FakeQuantise>()).then_some(linear)
 }
 
-/// Queries as they come to their linear layer, keys multiplied by the weights of both.
-fn queries(
-    _: &(),
-    model: &TypedModel,
-    node: &TypedNode,
-    name: &str,
-    op: &Attention,
-) -> TractResult<Option<TypedModelPatch>> {
-    let mut sizes = op.sizes;
-    rule_if!(sizes.heads == 1);
-    rule_if_some!(q_node = producer(model, node.inputs[0])?);
-    rule_if_some!(q = projection(model, q_node));
-    rule_if_some!(k_node = producer(model, node.inputs[1])?);
-    rule_if_some!(k = projection(model, k_node));
-    rule_if!(q.tail == Tail::default() && q.columns == sizes.depth && k.columns == sizes.depth);
-    rule_if!(k.tail.activation == Activation::Identity && k.tail.then.is_empty());
-    let (queries, keys) = (volume(&q.shape) / q.columns, volume(&k.shape) / k.columns);
-    let cost = |depth: usize| macs(keys, k.reduction, depth) + macs(queries, sizes.keys, depth);
-    rule_if!(cost(q.reduction) < cost(sizes.depth) + macs(queries, q.reduction, sizes.depth));
-
-    rule_if_some!(weights = Matrix::weights(model, q_node, q)?);
-    let to_queries = weights.transposed();
-    rule_if_some!(weights = Matrix::weights(model, k_node, k)?);
-    rule_if_some!(weights = weights.times(&to_queries));
-    let mut patch = TypedModelPatch::default();
-    let mut inputs = tvec!(patch.tap_model(model, k_node.inputs[0])?);
-    inputs.push(patch.add_const(format!("{name}.keys.weights"), weights.packed()?)?);
-    // The bias and, where there is one, what is added to keys for their places.
-    for (i, outlet) in k_node.inputs.iter().enumerate().skip(2) {
-        rule_if_some!(added = Matrix::constant(model, *outlet, sizes.depth)?);
-        rule_if_some!(added = added.times(&to_queries));
-        let shape = if added.entries.len() == added.columns { vec![added.columns] } else { vec![keys, added.columns] };
-        inputs.push(patch.add_const(format!("{name}.keys.{i}"), Tensor::from_shape(&shape, &added.entries)?)?);
-    }
-    let k = Linear { columns: q.reduction, shape: tvec!(keys, q.reduction), ..k.clone() };
-    let k = patch.wire_node(format!("{name}.keys"), k, &inputs)?[0];
-    let x = patch.tap_model(model, q_node.inputs[0])?;
-    let v = patch.tap_model(model, node.inputs[2])?;
-    sizes.depth = q.reduction;
-    let wire = patch.wire_node(name, Attention { sizes, ..op.clone() }, &[x, k, v])?;
-    patch.shunt_outside(model, node.id.into(), wire[0])?;
-    Ok(Some(patch))
-}
-
 /// Values as they come to their linear layer, what is made of them multiplied by its weights, too.
-fn values(
+fn rule(
     _: &(),
     model: &TypedModel,
     node: &TypedNode,
@@ -133,9 +76,9 @@ fn values(
     // A rounding changes what a row sums to.
     rule_if!(sizes.heads == 1 && op.probabilities.is_empty());
     rule_if_some!(v_node = producer(model, node.inputs[2])?);
-    rule_if_some!(v = projection(model, v_node));
+    rule_if_some!(v = float_layer(model, v_node));
     rule_if_some!(o_node = consumer(model, node)?);
-    rule_if_some!(o = projection(model, o_node));
+    rule_if_some!(o = float_layer(model, o_node));
     let has_bias = v.tail.bias;
     rule_if!(v.tail == Tail { bias: has_bias, ..Tail::default() } && v.columns == sizes.value_depth);
     rule_if!(o.reduction == sizes.value_depth && producer(model, o_node.inputs[0])?.is_some_and(|n| n.id == node.id));
@@ -158,7 +101,8 @@ fn values(
     let bias = if o.tail.bias { rest.next() } else { None };
     let mut tail = o.tail.clone();
     if has_bias {
-        rule_if_some!(of_values = Matrix::constant(model, v_node.inputs[2], v.columns)?);
+        rule_if_some!(entries = constant(model, v_node.inputs[2])?);
+        let of_values = Matrix { columns: v.columns, entries };
         rule_if_some!(mut sum = of_values.times(&to_results));
         if let Some(bias) = bias {
             rule_if_some!(bias = constant(model, bias)?);
@@ -178,12 +122,9 @@ fn values(
     Ok(Some(patch))
 }
 
-/// Merges projections where that takes fewer multiplications.
+/// Merges the layers where that takes fewer multiplications.
 pub(super) fn merge(model: &mut TypedModel) -> TractResult<()> {
-    Rewriter::default()
-        .with_rule_for::<Attention>("queries of an attention", queries)
-        .with_rule_for::<Attention>("values of an attention", values)
-        .rewrite(&(), model)
+    Rewriter::default().with_rule_for::<Attention>("values of an attention", rule).rewrite(&(), model)
 }
 
 #[cfg(test)]
@@ -255,15 +196,15 @@ mod tests {
         }
 
         #[test]
-        fn two_of_four_products_are_left_where_all_are_as_wide(
+        fn values_have_no_layer_of_their_own_where_all_are_as_wide(
             m in 8_usize..40, n in 8_usize..40, c in 16_usize..24, added in prop::array::uniform3(any::<bool>()),
         ) {
             let model = same(&cross_attention([m, n, c, c, c], added), passes);
-            prop_assert_eq!(count::<Linear>(&model), 2);
+            prop_assert_eq!(count::<Linear>(&model), 3);
         }
 
         #[test]
-        fn narrow_projections_stay(m in 200_usize..300, n in 30_usize..40, c in 16_usize..24, added in prop::array::uniform3(any::<bool>())) {
+        fn the_layer_of_narrow_values_stays(m in 200_usize..300, n in 30_usize..40, c in 16_usize..24, added in prop::array::uniform3(any::<bool>())) {
             let model = same(&cross_attention([m, n, c, c, 2], added), passes);
             prop_assert_eq!(count::<Linear>(&model), 4);
         }
